@@ -1,0 +1,20 @@
+"""Distributions: the Concrete s, the Gaussian product z, and the likelihoods of x."""
+
+from pyro_gmmvae.distributions.concrete import Concrete
+from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
+from pyro_gmmvae.distributions.likelihoods import BernoulliLikelihood, NormalLikelihood
+from pyro_gmmvae.distributions.links import positive_scale
+
+LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "normal": NormalLikelihood,
+}
+
+__all__ = [
+    "LIKELIHOODS",
+    "BernoulliLikelihood",
+    "Concrete",
+    "GaussianProduct",
+    "NormalLikelihood",
+    "positive_scale",
+]

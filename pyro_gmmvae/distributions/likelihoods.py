@@ -1,0 +1,137 @@
+"""p(x|z,s): likelihoods of an observation that may have missing entries."""
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor
+from torch.distributions import constraints
+
+
+class _Likelihood(TorchDistribution):
+    """Independent entries over the last ``event_dim`` axes, summed where ``mask`` is true."""
+
+    has_rsample = False
+    mask_of_entries: Tensor | None
+
+    def _set_shapes(self, parameter: Tensor, mask: Tensor | None, event_dim: int) -> None:
+        self.mask_of_entries = mask
+        split = parameter.dim() - event_dim
+        # constraints on values are the entries' business; validation would refuse a NaN
+        # that the mask declares missing
+        super().__init__(parameter.shape[:split], parameter.shape[split:], validate_args=False)
+
+    def _expand(self, new: "_Likelihood", batch_shape: Any, names: tuple[str, ...]) -> Any:
+        batch_shape = Size(batch_shape)
+        shape = batch_shape + self.event_shape
+        for name in names:
+            setattr(new, name, getattr(self, name).expand(shape))
+        mask = self.mask_of_entries
+        new.mask_of_entries = None if mask is None else mask.expand(shape)
+        TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
+        return new
+
+    def _sum(self, log_probs: Tensor) -> Tensor:
+        if self.mask_of_entries is not None:
+            log_probs = torch.where(self.mask_of_entries, log_probs, 0.0)
+        return log_probs.flatten(start_dim=log_probs.dim() - self.event_dim).sum(-1)
+
+    def _present(self, value: Tensor) -> Tensor:
+        """The value with missing entries (often NaN) set to 0, so gradients stay finite."""
+        if self.mask_of_entries is None:
+            return value
+        return torch.where(self.mask_of_entries, value, 0.0)
+
+
+class BernoulliLikelihood(_Likelihood):
+    """Independent Bernoulli entries on logits::
+
+        log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) )
+
+    An x between 0 and 1 is accepted: the value is then the expected log-likelihood of a
+    binary image whose pixels are lit with probability x (a bound on no density of x itself).
+
+    Args:
+        logits: ``batch_shape + event_shape``.
+        mask: optional booleans that broadcast to ``logits``; entries that are false are
+            missing and carry no term, whatever the value holds there (NaN included).
+        event_dim: how many of the last axes are one observation.
+    """
+
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    support = constraints.unit_interval
+
+    def __init__(self, logits: Tensor, mask: Tensor | None = None, event_dim: int = 1) -> None:
+        self.logits = logits
+        self._set_shapes(logits, mask, event_dim)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "BernoulliLikelihood":
+        new = self._get_checked_instance(BernoulliLikelihood, _instance)
+        return self._expand(new, batch_shape, ("logits",))  # type: ignore[no-any-return]
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+        """Binary draws, ``sample_shape + batch_shape + event_shape``."""
+        return torch.bernoulli(self.mean.detach().expand(self._extended_shape(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) in nats, ``batch_shape``."""
+        value = self._present(value)
+        logits, value = torch.broadcast_tensors(self.logits, value)
+        return -self._sum(
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        )
+
+
+class NormalLikelihood(_Likelihood):
+    """Independent Normal entries: log p(x) = sum_j m_j log N(x_j; loc_j, scale_j^2).
+
+    Args:
+        loc: ``batch_shape + event_shape``.
+        scale: standard deviations that broadcast to ``loc`` (the models learn them).
+        mask: optional booleans that broadcast to ``loc``; entries that are false are missing
+            and carry no term, whatever the value holds there (NaN included).
+        event_dim: how many of the last axes are one observation.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.real
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, mask: Tensor | None = None, event_dim: int = 1
+    ) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self._set_shapes(self.loc, mask, event_dim)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "NormalLikelihood":
+        new = self._get_checked_instance(NormalLikelihood, _instance)
+        return self._expand(new, batch_shape, ("loc", "scale"))  # type: ignore[no-any-return]
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square()
+
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+        """Draws, ``sample_shape + batch_shape + event_shape``."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return (self.loc + self.scale * noise).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) in nats, ``batch_shape``."""
+        standard = (self._present(value) - self.loc) / self.scale
+        return self._sum(
+            -0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
+        )

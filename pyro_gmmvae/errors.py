@@ -1,0 +1,17 @@
+"""The one family of errors that a user's input can cause."""
+
+
+class GMMVAEError(ValueError):
+    """Something a user gave can't be used: says what was found, where, and what to do.
+
+    The command line prints the message as one line and exits with status 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> GMMVAEError:
+    """The error for a name that isn't in a table, with its nearest match."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(sorted(known))}"
+    return GMMVAEError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,58 @@
+"""A guide whose z is a network of x and s."""
+
+import pyro
+import torch
+from pyro.distributions import Normal
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import Concrete, positive_scale
+from pyro_gmmvae.guides.base import MixtureModel, require_mixture
+from pyro_gmmvae.naming import register
+
+
+class ConditionalGuide(nn.Module):
+    """q(z, s|x) = q(z|s,x) q(s|x), with one network of features of x and s::
+
+        q(s|x)    Concrete(logits(x), temperature)               s (B, K)
+        q(z|s,x)  N(loc(features(x), s), scale(features(x), s)^2)  z (B, d)
+
+    Args:
+        model: the Gaussian-mixture VAE this is a posterior of.
+        features: how many features of x both parts share.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, model: MixtureModel, features: int = 128) -> None:
+        super().__init__()
+        model = require_mixture(model, "conditional")
+        self.register_buffer("temperature", torch.tensor(model.temperature))
+        self.encoder = model.build_encoder(features)
+        self.to_logits = nn.Linear(features, model.components)
+        self.to_z = nn.Sequential(
+            nn.Linear(features + model.components, features),
+            nn.ReLU(),
+            nn.Linear(features, 2 * model.latent_dim),
+        )
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+        register(encoder=self.encoder, to_logits=self.to_logits, to_z=self.to_z)
+        h = self.encoder(x).relu()
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("s", Concrete(self.temperature, logits=self.to_logits(h)))
+            loc, scale = self.z_given(h, s)
+            pyro.sample("z", Normal(loc, scale).to_event(1))
+
+    def z_given(self, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """loc and scale of q(z|s,x), both (B, d), from features h and s (B, K)."""
+        loc, raw_scale = self.to_z(torch.cat([h, s], -1)).chunk(2, -1)
+        return loc, positive_scale(raw_scale)
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Unnormalized log q(y|x), (B, K)."""
+        return self.to_logits(self.encoder(x).relu())  # type: ignore[no-any-return]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean of z, (B, d), at s = softmax(logits(x))."""
+        h = self.encoder(x).relu()
+        return self.z_given(h, self.to_logits(h).softmax(-1))[0]

@@ -1,0 +1,177 @@
+"""The Gaussian-mixture variational autoencoder."""
+
+import math
+from collections.abc import Callable
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides import ProductGuide
+from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.naming import register
+from pyro_gmmvae.networks import NetworkOptions
+
+
+class Mixture(nn.Module):
+    """p(z|s) and p(s): K Gaussians to multiply, and the weights to draw s from."""
+
+    def __init__(self, K: int, d: int, learn_prior: bool) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.randn(K, d))
+        self.raw_scale = nn.Parameter(torch.zeros(K, d))
+        flat = torch.full((K,), -math.log(K))
+        if learn_prior:
+            self.prior_logits = nn.Parameter(flat)
+        else:
+            self.register_buffer("prior_logits", flat)
+
+    def forward(self, s: Tensor) -> GaussianProduct:
+        """p(z|s) for s (B, K) on the simplex: event shape (d,)."""
+        return GaussianProduct(s, self.loc, positive_scale(self.raw_scale))
+
+
+class GMMVAE(nn.Module):
+    """Gaussian-mixture VAE with a relaxed one-hot s::
+
+        p(x, z, s) = p(x|z,s) p(z|s) p(s)
+
+        p(s)      Concrete(pi_y, prior_temperature)            s (B, K)
+        p(z|s)    prod_i N(z; loc_i, scale_i^2)^(s_i) / const  z (B, d)
+        p(x|z,s)  likelihood of decoder(z, s)                  x (B, *x_shape)
+
+    A label enters as the prior of s: pi_y holds ``1 - label_eps`` on class y and shares the
+    rest; a row with y = -1 (or no y at all) gets pi, flat or learnt. Labelled and unlabelled
+    rows mix freely in one batch. The posterior q(z,s|x) is ``self.guide``; assign another one
+    (``model.guide = ConditionalGuide(model)``) to swap it.
+
+    Args:
+        x_shape: shape of one observation, (D,) or (channels, height, width).
+        components: K, at least the number of classes.
+        latent_dim: d, the size of z.
+        network: key of ``networks.NETWORKS`` for encoder and decoder.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        guide: called with this model, gives the posterior.
+        temperature: of q(s|x); the guide holds it as a buffer that schedules can move.
+        prior_temperature: of p(s); not above ``temperature`` is what works.
+        label_eps: probability a labelled row's prior leaves to the other classes, in (0, 1).
+        learn_prior: learn pi instead of keeping it flat.
+        options: hidden sizes, activation, batch norm, dropout, input noise.
+
+    Raises:
+        GMMVAEError: sizes, temperatures or names out of range.
+
+    References:
+        SSII 2020 (person identification from OpenPose skeletons); Concrete: Maddison et al.
+        2017, arXiv:1611.00712; auto-encoding variational Bayes: arXiv:1312.6114.
+
+    Example::
+
+        >>> model = GMMVAE(x_shape=(64,), components=10, latent_dim=8)
+        >>> svi = pyro.infer.SVI(model.model, model.guide, optim, pyro.infer.Trace_ELBO())
+    """
+
+    latents = ("s", "z")
+    label_site = "s"
+    prior_temperature: Tensor
+    label_logits: Tensor
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        guide: Callable[["GMMVAE"], nn.Module] = ProductGuide,
+        temperature: float = 0.5,
+        prior_temperature: float = 0.5,
+        label_eps: float = 1e-3,
+        learn_prior: bool = False,
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__()
+        _check_range("components", components, components >= 1, "at least 1")
+        _check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
+        _check_range("temperature", temperature, temperature > 0, "positive")
+        _check_range("prior_temperature", prior_temperature, prior_temperature > 0, "positive")
+        _check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
+        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
+        self.network, self.options = network, options or NetworkOptions()
+        self.temperature = temperature
+        self.mixture = Mixture(components, latent_dim, learn_prior)
+        self.observation = Observation(
+            latent_dim + components, self.x_shape, network, likelihood, self.options
+        )
+        self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
+        self.register_buffer("label_logits", _label_logits(components, label_eps))
+        self.guide = guide(self)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(x, z, s) for rows x (B, *x_shape) and labels y (B,), -1 or None: unlabelled."""
+        register(mixture=self.mixture, observation=self.observation)
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("s", self.prior(len(x), y))
+            z = pyro.sample("z", self.mixture(s))
+            pyro.sample("x", self.observation(z, s), obs=x)
+
+    def prior(self, rows: int, y: Tensor | None = None) -> Concrete:
+        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
+        logits = self.mixture.prior_logits.expand(rows, self.components)
+        if y is not None:
+            given = self.label_logits[y.clamp_min(0)]
+            logits = torch.where((y >= 0).unsqueeze(-1), given, logits)
+        return Concrete(self.prior_temperature, logits=logits)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(y|x), (B, K), in nats: exact, since argmax s ~ Categorical(logits) under q."""
+        return self.guide.class_logits(x).log_softmax(-1)  # type: ignore[operator, union-attr]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Posterior mean of z, (B, d), at s = the class probabilities of x."""
+        return self.guide.embed(x)  # type: ignore[operator, union-attr, no-any-return]
+
+    def decode(self, z: Tensor, s: Tensor) -> Tensor:
+        """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""
+        return self.observation(z, s).mean  # type: ignore[no-any-return]
+
+    def generate(self, label: int, n: int) -> Tensor:
+        """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
+
+        Raises:
+            GMMVAEError: if ``label`` is not a component.
+        """
+        if not 0 <= label < self.components:
+            raise GMMVAEError(f"class {label} is out of range 0..{self.components - 1}")
+        s = torch.zeros(n, self.components).to(self.mixture.loc)
+        s[:, label] = 1
+        return self.decode(self.mixture(s).rsample(), s)
+
+    def build_encoder(self, out_size: int) -> nn.Module:
+        """An encoder of x with this model's kind of network, for guides to use."""
+        encoder = network_pair(self.network)[0]
+        return encoder(self.x_shape, out_size, self.options)  # type: ignore[no-any-return]
+
+    @property
+    def knobs(self) -> dict[str, Tensor]:
+        """The scalars a schedule may move while training, as 0-dimensional buffers."""
+        return {
+            "temperature": self.guide.temperature,  # type: ignore[dict-item]
+            "prior_temperature": self.prior_temperature,
+        }
+
+
+def _label_logits(K: int, eps: float) -> Tensor:
+    """(K, K): row y is log pi_y, with 1 - eps on y and eps shared by the others."""
+    if K == 1:
+        return torch.zeros(1, 1)
+    others = torch.full((K, K), math.log(eps / (K - 1)))
+    return others.fill_diagonal_(math.log1p(-eps))
+
+
+def _check_range(name: str, value: float, ok: bool, wanted: str) -> None:
+    if not ok:
+        raise GMMVAEError(f"{name} must be {wanted}, not {value}")

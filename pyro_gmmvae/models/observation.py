@@ -1,0 +1,53 @@
+"""p(x | latents): a decoder network and a likelihood, the last factor of every model."""
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import LIKELIHOODS, NormalLikelihood, positive_scale
+from pyro_gmmvae.errors import unknown_name
+from pyro_gmmvae.networks import NETWORKS, NetworkOptions
+
+
+def network_pair(name: str) -> tuple[type, type]:
+    """Encoder and decoder classes of a network by name."""
+    if name not in NETWORKS:
+        raise unknown_name("network", name, list(NETWORKS))
+    return NETWORKS[name]
+
+
+class Observation(nn.Module):
+    """p(x | latents): Bernoulli logits, or Normal loc with a learnt scale per entry of x.
+
+    Args:
+        in_size: how many numbers the latents of one row hold together.
+        x_shape: shape of one observation.
+        network: a key of ``networks.NETWORKS``.
+        likelihood: a key of ``distributions.LIKELIHOODS``.
+        options: what the network is told besides its sizes.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        x_shape: tuple[int, ...],
+        network: str,
+        likelihood: str,
+        options: NetworkOptions,
+    ) -> None:
+        super().__init__()
+        if likelihood not in LIKELIHOODS:
+            raise unknown_name("likelihood", likelihood, list(LIKELIHOODS))
+        self.family = LIKELIHOODS[likelihood]
+        self.event_dim = len(x_shape)
+        self.decoder = network_pair(network)[1](in_size, x_shape, options)
+        if self.family is NormalLikelihood:
+            self.raw_scale = nn.Parameter(torch.zeros(x_shape))
+
+    def forward(self, *latents: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """The likelihood given latents, each (B, size); ``mask`` false where x is missing."""
+        parameter = self.decoder(torch.cat(latents, -1))
+        if self.family is NormalLikelihood:
+            scale = positive_scale(self.raw_scale)
+            return NormalLikelihood(parameter, scale, mask=mask, event_dim=self.event_dim)
+        return self.family(parameter, mask=mask, event_dim=self.event_dim)

@@ -1,0 +1,22 @@
+"""Encoders and decoders: plain modules that are told their sizes by the caller."""
+
+from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
+from pyro_gmmvae.networks.mlp import MLPDecoder, MLPEncoder
+from pyro_gmmvae.networks.options import ACTIVATIONS, NetworkOptions
+
+# name -> (encoder, decoder); an encoder is built from (x_shape, out_size, options), a decoder
+# from (in_size, x_shape, options)
+NETWORKS: dict[str, tuple[type, type]] = {
+    "mlp": (MLPEncoder, MLPDecoder),
+    "conv": (ConvEncoder, ConvDecoder),
+}
+
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "ConvDecoder",
+    "ConvEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "NetworkOptions",
+]

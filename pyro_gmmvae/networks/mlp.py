@@ -1,0 +1,50 @@
+"""Fully connected encoder and decoder."""
+
+import math
+
+from torch import Tensor, nn
+
+from pyro_gmmvae.networks.options import InputNoise, NetworkOptions
+
+
+def hidden_layers(in_size: int, options: NetworkOptions) -> tuple[list[nn.Module], int]:
+    """The hidden layers of an MLP and the width they end with."""
+    layers: list[nn.Module] = []
+    for width in options.hidden:
+        layers += [nn.Linear(in_size, width), *options.activate(nn.BatchNorm1d(width))]
+        in_size = width
+    return layers, in_size
+
+
+class MLPEncoder(nn.Module):
+    """x (B, *x_shape) -> features (B, out_size), ending in a linear layer.
+
+    Args:
+        x_shape: shape of one observation; it is flattened.
+        out_size: how many features come out.
+        options: hidden widths, activation, batch norm, dropout, input noise.
+    """
+
+    def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
+        super().__init__()
+        layers, width = hidden_layers(math.prod(x_shape), options)
+        self.layers = nn.Sequential(
+            nn.Flatten(), InputNoise(options.input_noise), *layers, nn.Linear(width, out_size)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+class MLPDecoder(nn.Module):
+    """Latents (B, in_size) -> one parameter per entry of x, (B, *x_shape), unconstrained."""
+
+    def __init__(self, in_size: int, x_shape: tuple[int, ...], options: NetworkOptions) -> None:
+        super().__init__()
+        layers, width = hidden_layers(in_size, options)
+        self.layers = nn.Sequential(
+            *layers, nn.Linear(width, math.prod(x_shape)), nn.Unflatten(1, x_shape)
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.layers(latents)  # type: ignore[no-any-return]

@@ -1,0 +1,12 @@
+"""Objectives: what is optimised, built from a model and a guide and knowing neither's class."""
+
+from pyro_gmmvae.objectives.analytic import AnalyticObjective
+from pyro_gmmvae.objectives.base import Objective, Terms
+from pyro_gmmvae.objectives.trace import TraceObjective
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "trace": TraceObjective,
+    "analytic": AnalyticObjective,
+}
+
+__all__ = ["OBJECTIVES", "AnalyticObjective", "Objective", "Terms", "TraceObjective"]
