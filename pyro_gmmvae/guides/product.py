@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.guides.base import MixtureModel, require_mixture
-from pyro_gmmvae.naming import register
+from pyro_gmmvae.params import register
 
 
 class ProductGuide(nn.Module):

@@ -11,7 +11,7 @@ from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import ProductGuide
 from pyro_gmmvae.models.observation import Observation, network_pair
-from pyro_gmmvae.naming import register
+from pyro_gmmvae.params import register
 from pyro_gmmvae.networks import NetworkOptions
 
 

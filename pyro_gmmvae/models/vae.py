@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.observation import Observation, network_pair
-from pyro_gmmvae.naming import register
+from pyro_gmmvae.params import register
 from pyro_gmmvae.networks import NetworkOptions
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.objectives.handlers import LocalParams
+from pyro_gmmvae.params import LocalParams
 
 Program = Callable[[Tensor, Tensor | None], Any]
 

@@ -7,19 +7,6 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 
-class LocalParams(Messenger):
-    """Answers every ``pyro.param`` with the tensor it was given.
-
-    The modules themselves own the parameters here, so a fit neither fills Pyro's global
-    store nor can be reached by another model's entries in it.
-    """
-
-    def _pyro_param(self, msg: Any) -> None:
-        if len(msg["args"]) > 1:  # pyro.param(name, tensor), as pyro.module calls it
-            msg["value"] = msg["args"][1]
-            msg["done"] = True
-
-
 class SiteWeights(Messenger):
     """Scales the log-density of the named sites, each by a tensor (0 allowed).
 

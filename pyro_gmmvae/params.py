@@ -1,9 +1,11 @@
-"""Names for ``pyro.module`` that two models in one process never share."""
+"""Parameters without global state: names no two models share, and a store left alone."""
 
 import itertools
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import pyro
+from pyro.poutine.messenger import Messenger
 from torch import nn
 
 _count = itertools.count()
@@ -22,3 +24,16 @@ def register(**modules: nn.Module) -> None:
         if serial is None:
             serial = _serials[module] = next(_count)
         pyro.module(f"{name}-{serial}", module)
+
+
+class LocalParams(Messenger):
+    """Answers every ``pyro.param`` with the tensor it was given.
+
+    The modules themselves own the parameters here, so a fit neither fills Pyro's global
+    store nor can be reached by another model's entries in it.
+    """
+
+    def _pyro_param(self, msg: Any) -> None:
+        if len(msg["args"]) > 1:  # pyro.param(name, tensor), as pyro.module calls it
+            msg["value"] = msg["args"][1]
+            msg["done"] = True

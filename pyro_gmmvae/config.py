@@ -1,0 +1,129 @@
+"""The configuration of a run: one flat set of keys, the same in Python, TOML and on the CLI."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from pyro_gmmvae.errors import GMMVAEError
+
+
+def _split_list(value: Any) -> Any:
+    """ "256,256" -> ["256", "256"], so that --set hidden=256,256 works."""
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+def _as_text(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, int | float) else value
+
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_list)]
+ScheduleText = Annotated[str, BeforeValidator(_as_text)]
+
+
+class Config(BaseModel):
+    """Everything that decides what a run does. Schedules are a number or "start:end:steps"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # what to train
+    model: str = "gmmvae"
+    guide: str | None = Field(None, description="posterior of the gmmvae; none: its default")
+    objective: str = "analytic"
+    particles: int = Field(1, ge=1, description="samples per row and step")
+    seed: int = Field(0, ge=0, description="of weights, batches and, by default, the label draw")
+    device: str = "auto"
+
+    # data
+    data: str = "digits"
+    data_dir: str | None = None
+    label_column: str = "label"
+    labels: int | None = Field(None, ge=0, description="labels the fit sees; none: all there are")
+    label_seed: int | None = Field(None, ge=0, description="of the label draw; none: seed")
+    split_seed: int = Field(0, ge=0, description="of the test and validation rows")
+    test: int | float = Field(0.2, ge=0, description="rows or share, where no test set is published")
+    validation: int | float = Field(0.1, ge=0, description="rows or share of the training rows")
+    drop_nonfinite: bool = False
+
+    # model
+    components: int | None = Field(None, ge=1, description="K; none: the number of classes")
+    latent_dim: int = Field(16, ge=1, description="d, the size of z")
+    likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
+    learn_prior: bool = Field(False, description="learn pi")
+    label_eps: float = Field(1e-3, gt=0, lt=1, description="prior mass a label leaves to others")
+    temperature: ScheduleText = Field("0.5", description="of q(s|x)")
+    prior_temperature: ScheduleText = Field("0.5", description="of p(s)")
+
+    # networks
+    network: str = "mlp"
+    hidden: Widths = (256, 256)
+    channels: Widths = (32, 64)
+    activation: str = "relu"
+    batch_norm: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
+    input_noise: float = Field(0.0, ge=0, description="noise on the encoder's input, in x's units")
+
+    # objective
+    alpha: ScheduleText = Field("30", description="weight of the classification term")
+    kl_s: ScheduleText = Field("1", description="weight of the KL term of s")
+    kl_z: ScheduleText = Field("1", description="weight of the KL term of z")
+
+    # fit
+    epochs: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(128, ge=2)
+    labelled_per_batch: int = Field(50, ge=0, description="class-balanced labelled rows per batch")
+    learning_rate: float = Field(2e-3, gt=0)
+    decay: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = Field(200.0, ge=0, description="largest gradient norm; 0: none")
+    patience: int = Field(0, ge=0, description="epochs without improvement to stop; 0: never")
+    checkpoint_seconds: float = Field(30.0, ge=0)
+    deterministic: bool = False
+
+    def replace(self, **changes: Any) -> "Config":
+        """A copy with some keys changed, checked again."""
+        return configure(self.model_dump(), changes)
+
+
+def configure(*layers: Mapping[str, Any]) -> Config:
+    """A configuration from layers of keys, later ones over earlier ones.
+
+    Raises:
+        GMMVAEError: an unknown key (with its nearest match) or a value out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key not in Config.model_fields:
+                raise unknown_key(key)
+            merged[key] = value
+    try:
+        return Config(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = first["loc"][0]
+        raise GMMVAEError(f"{key}: {first['msg']}, not {merged[str(key)]!r}") from error
+
+
+def unknown_key(key: str) -> GMMVAEError:
+    """The error for a key that no configuration has, with its nearest match."""
+    near = difflib.get_close_matches(key, list(Config.model_fields), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see 'gmmvae list keys'"
+    return GMMVAEError(f"unknown key {key!r}; {hint}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file.
+
+    Raises:
+        GMMVAEError: if it is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GMMVAEError(f"{path} is not TOML: {error}") from error

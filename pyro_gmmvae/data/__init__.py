@@ -1,0 +1,67 @@
+"""Data: real sets by name, arrays from files, and splits with recorded seeds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyro_gmmvae.data.arrays import load_array
+from pyro_gmmvae.data.dataset import Dataset, Transform
+from pyro_gmmvae.data.digits import RECIPE as DIGITS_RECIPE
+from pyro_gmmvae.data.digits import load_digits
+from pyro_gmmvae.data.mnist import RECIPE as MNIST_RECIPE
+from pyro_gmmvae.data.mnist import load_mnist
+from pyro_gmmvae.data.splits import Split, split_rows
+from pyro_gmmvae.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set by name: its loader, called with the data folder, and what suits it.
+
+    Attributes:
+        load: called with ``--data-dir`` (or None), gives the rows.
+        recipe: configuration values that replace the defaults for this set.
+    """
+
+    load: Callable[[Path | None], Dataset]
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+DATA: dict[str, Source] = {
+    "digits": Source(load_digits, DIGITS_RECIPE),
+    "mnist": Source(load_mnist, MNIST_RECIPE),
+}
+
+
+def is_file_name(data: str) -> bool:
+    """Whether ``--data`` names a file rather than a set of the table."""
+    return data not in DATA and ("." in data or "/" in data)
+
+
+def load_data(
+    data: str, data_dir: Path | None = None, *, label_column: str = "label", drop_nonfinite: bool = False
+) -> Dataset:
+    """Rows of a named set, or of an npz, npy, csv or parquet file.
+
+    Raises:
+        GMMVAEError: unknown name, or a file that can't be used.
+    """
+    if data in DATA:
+        return DATA[data].load(data_dir)
+    if not is_file_name(data):
+        raise unknown_name("data set", data, list(DATA))
+    return load_array(Path(data), label_column=label_column, drop_nonfinite=drop_nonfinite)
+
+
+__all__ = [
+    "DATA",
+    "Dataset",
+    "Source",
+    "Split",
+    "Transform",
+    "is_file_name",
+    "load_array",
+    "load_data",
+    "split_rows",
+]

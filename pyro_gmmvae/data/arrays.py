@@ -1,0 +1,153 @@
+"""Rows from files: npz, npy, csv, parquet, and IDX images for prediction."""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.data.dataset import Dataset, Labels
+from pyro_gmmvae.data.mnist import IMAGES, read_idx
+from pyro_gmmvae.errors import GMMVAEError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = (".csv", ".parquet")
+
+
+def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool = False) -> Dataset:
+    """Rows and labels of a file.
+
+    - csv, parquet: numeric feature columns and, where there is one, ``label_column``;
+    - npz: ``x`` (N, ...) and, where there is one, ``y`` (N,) or an array named ``label_column``;
+    - npy: x (N, ...), no labels;
+    - IDX images (gzipped or not), no labels.
+
+    Labels are strings or integers; an empty one, -1 or NaN is unknown. Arrays of unsigned
+    bytes are taken as images (0..255), all else is standardized later.
+
+    Args:
+        path: the file.
+        label_column: name of the label column or array.
+        drop_nonfinite: leave out rows that hold NaN or infinities, which are refused otherwise.
+
+    Raises:
+        GMMVAEError: the file is missing, empty, of another kind, or holds what can't be used.
+    """
+    if not path.exists():
+        raise GMMVAEError(f"{path} does not exist")
+    if path.is_dir() or path.stat().st_size == 0:
+        raise GMMVAEError(f"{path} is {'a folder' if path.is_dir() else 'empty'}")
+    columns = None
+    if path.suffix in TABLES:
+        x, raw_labels, columns = _from_table(path, label_column)
+    elif path.suffix in (".npz", ".npy"):
+        x, raw_labels = _from_numpy(path, label_column)
+    elif "idx3" in path.name:
+        x, raw_labels = read_idx(path, IMAGES), None
+    else:
+        raise GMMVAEError(f"{path}: unknown kind of file; use .npz, .npy, .csv, .parquet or IDX")
+    x = _checked_rows(x, path)
+    y, classes = _encode_labels(raw_labels, len(x), path)
+    kept = _finite_rows(x, path, drop_nonfinite)
+    unit = 255.0 if x.dtype == np.uint8 else None
+    return Dataset(
+        x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept
+    )
+
+
+def _from_table(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
+    table = _read_table(path)
+    labels = table.pop(label_column).to_numpy() if label_column in table.columns else None
+    text = [str(c) for c in table.columns if table[c].dtype.kind not in "iufb"]
+    if text:
+        raise GMMVAEError(
+            f"{path}: columns {', '.join(text[:5])} are not numeric; name the label with "
+            "--label-column and leave other text out"
+        )
+    return table.to_numpy(np.float64), labels, tuple(str(c) for c in table.columns)
+
+
+def _read_table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except ImportError as error:
+        raise GMMVAEError(
+            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
+        ) from error
+    except Exception as error:  # pandas and pyarrow raise many types for a bad file
+        reason = str(error).strip().split("\n")[0]
+        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+
+
+def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content, None
+        with content:
+            arrays = {name: content[name] for name in content.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+    if "x" not in arrays:
+        raise GMMVAEError(f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x")
+    return arrays["x"], arrays.get(label_column, arrays.get("y"))
+
+
+def _checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
+    if x.dtype.kind not in "iufb" or x.ndim < 2:
+        raise GMMVAEError(f"{path}: rows must be numbers (N, ...), not {x.dtype} {x.shape}")
+    if x.size == 0:
+        raise GMMVAEError(f"{path} holds no rows or no columns: {x.shape}")
+    # images without a channel axis get one
+    return x[:, None] if x.ndim == 3 else x
+
+
+def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
+    """Numbers of the rows without NaN or infinity; refuses others unless told to drop them."""
+    if x.dtype.kind != "f":
+        return np.arange(len(x))
+    with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
+        finite = np.isfinite(x.astype(np.float32)).reshape(len(x), -1).all(1)
+    bad = int((~finite).sum())
+    if bad and not drop:
+        first = int(np.flatnonzero(~finite)[0])
+        raise GMMVAEError(
+            f"{path}: {bad} of {len(x)} rows hold NaN or infinite values (the first is row "
+            f"{first}); clean them, or leave them out with --drop-nonfinite"
+        )
+    if bad == len(x):
+        raise GMMVAEError(f"{path}: every row holds NaN or infinite values")
+    return np.flatnonzero(finite)
+
+
+def _encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:
+    """Class numbers with -1 for unknown, and the classes' names in order."""
+    import pandas as pd
+
+    if raw is None:
+        return np.full(rows, -1, np.int64), ()
+    if raw.shape != (rows,):
+        raise GMMVAEError(f"{path}: {rows} rows and labels of shape {raw.shape}")
+    labels = pd.Series(raw)
+    if labels.dtype.kind == "b":
+        labels = labels.astype(str)
+    if labels.dtype.kind in "iuf":
+        present = labels[labels.notna()]
+        if not np.isfinite(present).all() or (present != present.round()).any():
+            raise GMMVAEError(f"{path}: labels must be whole numbers or text, not {present.max()}")
+        if (present < -1).any():
+            raise GMMVAEError(f"{path}: label {int(present.min())} is out of range (-1: unknown)")
+        unknown = labels.isna() | (labels == -1)
+        labels = labels.astype("Int64")
+    else:
+        labels = labels.astype("string").str.strip()
+        unknown = labels.isna() | labels.isin(["", "-1"])
+    labels = labels.mask(unknown)
+    codes, values = pd.factorize(labels, sort=True)
+    return codes.astype(np.int64), tuple(str(value) for value in values)

@@ -1,0 +1,104 @@
+"""Splits into training, validation and test rows, and class-balanced label draws."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.errors import GMMVAEError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of three disjoint parts, and which training rows show their label.
+
+    Attributes:
+        train: training rows; validation rows were taken out of them.
+        validation: held out for watching a fit and choosing settings.
+        test: looked at once, at the end.
+        labelled: those of ``train`` whose label the fit sees.
+    """
+
+    train: Labels
+    validation: Labels
+    test: Labels
+    labelled: Labels
+
+
+def split_rows(
+    y: Labels,
+    *,
+    classes: int,
+    labels: int | None,
+    test: int | float | Labels,
+    validation: int | float,
+    split_seed: int,
+    label_seed: int,
+) -> Split:
+    """Split rows, stratified by class, and draw the labels the fit may see.
+
+    Args:
+        y: (N,) labels, -1 where unknown.
+        classes: number of classes; 0 where there are none.
+        labels: how many training labels to show, class-balanced; None shows all there are.
+        test: test rows: a number, a share, or the row numbers of a published test set.
+        validation: validation rows out of the rest: a number or a share.
+        split_seed: of the test and validation rows.
+        label_seed: of the label draw.
+
+    Raises:
+        GMMVAEError: more rows or labels asked for than there are, fewer labels than classes.
+    """
+    rows = np.arange(len(y))
+    if isinstance(test, np.ndarray):
+        rest, test_rows = np.setdiff1d(rows, test), test
+    else:
+        rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
+    train, validation_rows = _hold_out(rest, y, validation, split_seed, "validation")
+    known = train[y[train] >= 0]
+    labelled = known if labels is None else draw_labels(known, y, labels, classes, label_seed)
+    return Split(train, validation_rows, test_rows, labelled)
+
+
+def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -> Labels:
+    """Choose ``labels`` of ``rows``, as evenly over the classes as their sizes allow."""
+    if labels == 0:
+        return rows[:0]
+    if labels < classes:
+        raise GMMVAEError(
+            f"{labels} labels for {classes} classes: each class needs at least one "
+            "(or give --labels 0)"
+        )
+    if labels > len(rows):
+        raise GMMVAEError(f"{labels} labels asked for; the training rows hold {len(rows)}")
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(rows)
+    # each row's turn within its class: taking the earliest turns first balances the classes,
+    # and classes too small to keep up leave their share to the others
+    turn = np.empty(len(shuffled), np.int64)
+    for label in range(classes):
+        mine = y[shuffled] == label
+        turn[mine] = np.arange(mine.sum())
+    return np.sort(shuffled[np.argsort(turn, kind="stable")[:labels]])
+
+
+def _hold_out(
+    rows: Labels, y: Labels, size: int | float, seed: int, name: str
+) -> tuple[Labels, Labels]:
+    """Take ``size`` rows (a number or a share) out of ``rows``, stratified where possible."""
+    from sklearn.model_selection import train_test_split
+
+    count = round(size * len(rows)) if isinstance(size, float) and size < 1 else int(size)
+    if count == 0:
+        return rows, rows[:0]
+    if not 0 < count < len(rows):
+        raise GMMVAEError(f"{name} {size}: {len(rows)} rows are there to take it from")
+    strata = y[rows].copy()
+    values, inverse, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    strata[counts[inverse] < 2] = -1  # too rare to be split
+    values, counts = np.unique(strata, return_counts=True)
+    possible = counts.min() >= 2 and len(values) <= min(count, len(rows) - count)
+    kept, held = train_test_split(
+        rows, test_size=count, random_state=seed, stratify=strata if possible else None
+    )
+    return np.sort(kept), np.sort(held)

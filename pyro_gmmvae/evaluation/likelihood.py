@@ -1,0 +1,90 @@
+"""Bounds on log p(x) from importance weights of the guide."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import math
+
+import numpy as np
+import torch
+from pyro import poutine, validation_enabled
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyro_gmmvae.params import LocalParams
+
+Program = Callable[[Tensor, Tensor | None], Any]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lower bounds on log p(x) per row, from importance weights (samples, N).
+
+    Attributes:
+        log_w: log p(x, latents) - log q(latents|x), in nats.
+    """
+
+    log_w: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """(N,) mean of the log weights: the ELBO."""
+        return self.log_w.mean(0)
+
+    @property
+    def iwae(self) -> Tensor:
+        """(N,) log of the mean weight: the importance-weighted bound, at least the ELBO.
+
+        It rises to log p(x) with the number of samples (Burda et al. 2016, arXiv:1509.00519).
+        """
+        return self.log_w.logsumexp(0) - math.log(len(self.log_w))
+
+
+@torch.no_grad()
+def log_weights(
+    model: Program, guide: Program, x: Tensor, samples: int, *, rows_at_once: int = 4096
+) -> Bounds:
+    """Importance weights of unlabelled rows x (N, *x_shape), all latents drawn from the guide.
+
+    Args:
+        model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
+        x: the rows.
+        samples: draws per row.
+        rows_at_once: how many copies of rows go through the programs together.
+    """
+    step = max(1, rows_at_once // samples)
+    parts = []
+    for start in range(0, len(x), step):
+        rows = x[start : start + step]
+        copies = rows.repeat_interleave(samples, 0)
+        parts.append(_one_weight(model, guide, copies).view(len(rows), samples).T)
+    return Bounds(torch.cat(parts, 1))
+
+
+def _one_weight(model: Program, guide: Program, x: Tensor) -> Tensor:
+    """log p(x, latents) - log q(latents|x), (N,), at one draw per row."""
+    with LocalParams(), validation_enabled(False):
+        guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, None))
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = prune_subsample_sites(poutine.trace(replayed).get_trace(x, None))
+    total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    for trace, sign in ((model_trace, 1), (guide_trace, -1)):
+        trace.compute_log_prob()
+        for site in trace.nodes.values():
+            if site["type"] == "sample":
+                total = total + sign * site["log_prob"]
+    return total
+
+
+def pareto_k(log_w: Tensor) -> np.ndarray[Any, Any]:
+    """(N,) Pareto k-hat of each row's weights: above 0.7 the bound is not to be trusted.
+
+    Vehtari et al. 2024, arXiv:1507.02646, as ArviZ computes it; log_w is (samples, N).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ announces its refactoring when imported
+        from arviz import psislw
+
+        return np.asarray(psislw(log_w.T.cpu().numpy().astype(np.float64))[1])

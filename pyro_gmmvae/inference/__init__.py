@@ -1,0 +1,16 @@
+"""Inference: a loop that knows no model, its batches, schedules and checkpoints."""
+
+from pyro_gmmvae.inference.batches import Batches
+from pyro_gmmvae.inference.devices import resolve_device
+from pyro_gmmvae.inference.schedules import Schedule
+from pyro_gmmvae.inference.svi import Callback, Fit, FitSettings, NonFiniteError
+
+__all__ = [
+    "Batches",
+    "Callback",
+    "Fit",
+    "FitSettings",
+    "NonFiniteError",
+    "Schedule",
+    "resolve_device",
+]

@@ -1,0 +1,238 @@
+"""From a config to its parts: rows, model, objective, schedules."""
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.config import Config, configure
+from pyro_gmmvae.data import DATA, Dataset, Split, Transform, load_data, split_rows
+from pyro_gmmvae.data.dataset import Floats, Labels
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.inference import Schedule
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
+from pyro_gmmvae.objectives import OBJECTIVES, Objective
+
+KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z")
+MODEL_KEYS = ("guide", "components", "learn_prior", "label_eps", *KNOBS)
+
+
+def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
+    """The defaults, then what suits the data set, then layers of keys over them."""
+    recipe = DATA[data].recipe if data in DATA else {}
+    return configure({"epochs": 100}, recipe, {"data": data}, *layers)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a run must remember of the data it was trained on.
+
+    Attributes:
+        x_shape: shape of one observation.
+        classes: names of the classes, in the order of the model's components.
+        columns: names of the features of a table, or None.
+        likelihood: the likelihood that suits the rows.
+        transform: from the file's units to the model's.
+        fingerprint: of rows and labels, to notice that the data changed.
+    """
+
+    x_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    columns: tuple[str, ...] | None
+    likelihood: str
+    transform: Transform
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "transform": self.transform.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Schema":
+        columns = content["columns"]
+        return cls(
+            x_shape=tuple(content["x_shape"]),
+            classes=tuple(content["classes"]),
+            columns=None if columns is None else tuple(columns),
+            likelihood=content["likelihood"],
+            transform=Transform.from_json(content["transform"]),
+            fingerprint=content["fingerprint"],
+        )
+
+    def rows_for_model(self, dataset: Dataset, source: str) -> Floats:
+        """A file's rows in the model's units, columns matched by name.
+
+        Raises:
+            GMMVAEError: if they are not the rows this run was trained on in kind.
+        """
+        x, columns = dataset.x, dataset.columns
+        if self.columns is not None and columns is not None:
+            missing = [name for name in self.columns if name not in columns]
+            if missing:
+                raise GMMVAEError(f"{source} lacks the columns {', '.join(missing[:5])}")
+            x = x[:, [columns.index(name) for name in self.columns]]
+        if int(np.prod(x.shape[1:])) == int(np.prod(self.x_shape)) and (
+            x.ndim == 2 or len(self.x_shape) == 1
+        ):
+            x = x.reshape(-1, *self.x_shape)
+        if x.shape[1:] != self.x_shape:
+            raise GMMVAEError(
+                f"{source} holds rows of shape {x.shape[1:]}; the model was trained on "
+                f"{self.x_shape}"
+            )
+        return self.transform(x)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Data ready to fit: rows in the model's units, labels, and who is in which part."""
+
+    dataset: Dataset
+    split: Split
+    schema: Schema
+
+    def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """x and true y of some rows, on a device."""
+        x = torch.from_numpy(self.schema.transform(self.dataset.x[rows])).to(device)
+        return x, torch.from_numpy(self.dataset.y[rows]).to(device)
+
+    def training(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """x and y of the training rows, y = -1 where the label is not shown."""
+        x, y = self.part(self.split.train, device)
+        hidden = np.isin(self.split.train, self.split.labelled, invert=True)
+        y[torch.from_numpy(hidden).to(device)] = -1
+        return x, y
+
+
+def load_rows(config: Config, schema: Schema | None = None) -> Rows:
+    """Load and split what ``config`` names.
+
+    Args:
+        config: the run's configuration.
+        schema: of a run that exists; the data must still be what it was trained on.
+
+    Raises:
+        GMMVAEError: data that can't be used, or that changed.
+    """
+    dataset = load_data(
+        config.data,
+        None if config.data_dir is None else Path(config.data_dir),
+        label_column=config.label_column,
+        drop_nonfinite=config.drop_nonfinite,
+    )
+    if config.labels and not dataset.classes:
+        raise GMMVAEError(
+            f"{config.data} has no labels: no column or array {config.label_column!r} "
+            "(name it with --label-column, or give --labels 0)"
+        )
+    split = split_rows(
+        dataset.y,
+        classes=len(dataset.classes),
+        labels=config.labels,
+        test=config.test if dataset.test is None else dataset.test,
+        validation=config.validation,
+        split_seed=config.split_seed,
+        label_seed=config.seed if config.label_seed is None else config.label_seed,
+    )
+    fingerprint = _fingerprint(dataset)
+    if schema is None:
+        schema = Schema(
+            x_shape=dataset.x_shape,
+            classes=dataset.classes,
+            columns=dataset.columns,
+            likelihood=config.likelihood or dataset.likelihood,
+            transform=dataset.fit_transform_on(split.train),
+            fingerprint=fingerprint,
+        )
+    elif schema.fingerprint != fingerprint:
+        raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
+    return Rows(dataset, split, schema)
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    digest = hashlib.sha256(f"{dataset.x.dtype}{dataset.x.shape}{dataset.classes}".encode())
+    digest.update(np.ascontiguousarray(dataset.x).tobytes())
+    digest.update(np.ascontiguousarray(dataset.y).tobytes())
+    return digest.hexdigest()
+
+
+def build_model(config: Config, schema: Schema) -> nn.Module:
+    """The model of a config, its weights drawn from torch's global generator.
+
+    Raises:
+        GMMVAEError: an unknown name, a key that means nothing to the model, K below the
+            number of classes.
+    """
+    for kind, name, table in (
+        ("model", config.model, MODELS),
+        ("guide", config.guide, GUIDES),
+        ("objective", config.objective, OBJECTIVES),
+        ("network", config.network, NETWORKS),
+        ("activation", config.activation, ACTIVATIONS),
+    ):
+        if name is not None and name not in table:
+            raise unknown_name(kind, name, list(table))
+    model_class = MODELS[config.model]
+    wanted = inspect.signature(model_class).parameters
+    values = _constructor_values(config, schema)
+    defaults = default_config(config.data)
+    for key in MODEL_KEYS:
+        takes = key in wanted or key in ("alpha", *(f"kl_{s}" for s in model_class.latents))  # type: ignore[attr-defined]
+        if not takes and getattr(config, key) != getattr(defaults, key):
+            raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
+    return model_class(**{key: values[key] for key in wanted if key in values})
+
+
+def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
+    """Every value a model's constructor may ask for, by the constructor's own names."""
+    classes = len(schema.classes)
+    components = config.components or classes or 10
+    if components < classes:
+        raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
+    values: dict[str, Any] = {
+        "x_shape": schema.x_shape,
+        "components": components,
+        "latent_dim": config.latent_dim,
+        "network": config.network,
+        "likelihood": schema.likelihood,
+        "learn_prior": config.learn_prior,
+        "label_eps": config.label_eps,
+        "temperature": Schedule.parse(config.temperature)(0),
+        "prior_temperature": Schedule.parse(config.prior_temperature)(0),
+        "options": NetworkOptions(
+            hidden=config.hidden,
+            channels=config.channels,
+            activation=config.activation,
+            batch_norm=config.batch_norm,
+            dropout=config.dropout,
+            input_noise=config.input_noise,
+        ),
+    }
+    if config.guide is not None:
+        values["guide"] = GUIDES[config.guide]
+    return values
+
+
+def build_objective(config: Config, model: Any) -> Objective:
+    """The objective of a config for a model, on the model's device."""
+    objective = OBJECTIVES[config.objective](
+        model.model,
+        model.guide,
+        latents=model.latents,
+        label_site=model.label_site,
+        particles=config.particles,
+    )
+    return objective.to(next(model.parameters()).device)
+
+
+def build_schedules(config: Config, model: Any, objective: Objective) -> list[tuple[Tensor, Schedule]]:
+    """The buffers that move while training, each with its schedule."""
+    buffers = objective.knobs | model.knobs
+    return [(buffers[k], Schedule.parse(getattr(config, k))) for k in KNOBS if k in buffers]

@@ -1,0 +1,221 @@
+"""A trained run: read from its folder and put to use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.config import Config, configure
+from pyro_gmmvae.data import load_array
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.evaluation import Bounds, accuracy, log_weights, pareto_k
+from pyro_gmmvae.inference import resolve_device
+from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
+
+FORMAT = 1
+ELBO_SAMPLES = 10
+
+
+def read_config(path: Path) -> tuple[Config, Schema]:
+    """The configuration and data schema of a run folder.
+
+    Raises:
+        GMMVAEError: no run folder, or one of another version.
+    """
+    if not path.is_dir():
+        raise GMMVAEError(f"{path} is not a run folder: it does not exist")
+    content = read_json(path / "config.json")
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise GMMVAEError(
+            f"{path} has run format {found!r}; this version reads format {FORMAT}: train again, or "
+            "use the version named in its environment.json"
+        )
+    try:
+        return configure(content["config"]), Schema.from_json(content["data"])
+    except (KeyError, TypeError) as error:
+        raise GMMVAEError(f"{path / 'config.json'} is damaged: {error!r}") from error
+
+
+@dataclass
+class Run:
+    """A trained model with all it needs to be used on new rows.
+
+    Attributes:
+        path: the run folder.
+        config: what it was trained with.
+        schema: what its data looked like.
+        model: in evaluation mode, on ``device``.
+        device: where it computes.
+    """
+
+    path: Path
+    config: Config
+    schema: Schema
+    model: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str = "auto", weights: str | None = None) -> "Run":
+        """Read a run folder; nothing is unpickled.
+
+        Args:
+            path: the folder.
+            device: where to compute.
+            weights: "last" or "best" (on validation rows); default: "best" where the fit could
+                stop early, else "last".
+
+        Raises:
+            GMMVAEError: a folder that is missing, half-written, of another version, or whose
+                weights were altered.
+        """
+        path = Path(path)
+        config, schema = read_config(path)
+        weights = weights or ("best" if config.patience else "last")
+        file = path / ("best.safetensors" if weights == "best" else "weights.safetensors")
+        if not file.exists():
+            raise GMMVAEError(
+                f"{path} has no {file.name}: training was stopped before its first checkpoint; "
+                f"go on with 'gmmvae resume {path}'"
+            )
+        where = resolve_device(device)
+        with seeded(0, where):
+            model = build_model(config, schema)
+        try:
+            model.load_state_dict(load_weights(file))
+        except RuntimeError as error:
+            raise GMMVAEError(f"{file} does not fit the model in config.json: {error}") from error
+        return cls(path, config, schema, model.to(where).eval(), where)
+
+    def bounds(self, x: Tensor, samples: int, seed: int = 0) -> Bounds:
+        """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each."""
+        with seeded(seed, self.device):
+            return log_weights(self.model.model, self.model.guide, x, samples)
+
+    @torch.no_grad()
+    def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None:
+        """(N, K) log q(y|x), or None where the model has no classes."""
+        if not hasattr(self.model, "classify"):
+            return None
+        parts = [self.model.classify(rows) for rows in x.split(4096)]
+        return torch.cat(parts).cpu().numpy()  # type: ignore[no-any-return]
+
+    def evaluate(self, *, samples: int = 100, nll_rows: int = 1000) -> dict[str, Any]:
+        """Numbers on the test rows, also written to ``metrics.json`` under "test".
+
+        Args:
+            samples: importance samples per row for ``nll`` (at least 2).
+            nll_rows: how many test rows ``nll`` uses, drawn with a fixed seed; 0 uses all.
+
+        Returns:
+            ``accuracy`` (None without labels), ``elbo`` (mean over all test rows, nats),
+            ``nll`` (minus the importance-weighted bound, nats), ``pareto_k_bad`` (share of
+            those rows whose k-hat exceeds 0.7), and what the run was.
+        """
+        rows = load_rows(self.config, self.schema)
+        if not len(rows.split.test):
+            raise GMMVAEError(f"{self.path} was trained without test rows (test = 0)")
+        x, y = rows.part(rows.split.test, self.device)
+        log_probs = self.log_probs(x)
+        chosen = _subset(len(x), nll_rows)
+        bounds = self.bounds(x[chosen], samples)
+        result = {
+            "accuracy": None if log_probs is None else accuracy(log_probs, y.cpu().numpy()),
+            "elbo": self.bounds(x, ELBO_SAMPLES).elbo.mean().item(),
+            "nll": -bounds.iwae.mean().item(),
+            "nll_samples": samples,
+            "nll_rows": len(chosen),
+            "pareto_k_bad": float((pareto_k(bounds.log_w) > 0.7).mean()),
+            "test_rows": len(x),
+            "labels": len(rows.split.labelled),
+            **self.config.model_dump(include={"seed", "model", "guide", "objective", "data"}),
+        }
+        metrics = read_json(self.path / "metrics.json") if self._has("metrics.json") else {}
+        write_json(self.path / "metrics.json", metrics | {"test": result})
+        return result
+
+    def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
+        """A table for the rows of a file: label, class probabilities, ELBO, how unusual.
+
+        ``unusual`` is the share of validation rows whose ELBO is higher: near 1 for a row unlike
+        what the model was trained on. Rows keep the order and the numbers they
+        have in the file, from 0.
+
+        Raises:
+            GMMVAEError: a file that can't be read or whose rows are of another kind.
+        """
+        dataset = load_array(
+            Path(file), label_column=self.config.label_column, drop_nonfinite=drop_nonfinite
+        )
+        x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file))).to(self.device)
+        elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        table: dict[str, Any] = {"row": dataset.row_numbers}
+        log_probs = self.log_probs(x)
+        if log_probs is not None:
+            names = self.class_names()
+            table["label"] = np.asarray(names)[log_probs.argmax(1)]
+            table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
+        table["elbo"] = elbo
+        reference = self.reference()
+        table["unusual"] = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
+        return pd.DataFrame(table)
+
+    def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
+        """Decoded means of draws from the prior, in the file's units, (classes, n, *x_shape).
+
+        One block per class (all components, where there were no labels; one block for a model
+        without classes), or only that of ``label``.
+
+        Raises:
+            GMMVAEError: if ``label`` is no class of this run.
+        """
+        with torch.no_grad(), seeded(seed, self.device):
+            if not hasattr(self.model, "classify"):
+                blocks = [self.model.generate(n)]
+            else:
+                blocks = [self.model.generate(k, n) for k in self._labels(label)]
+        return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
+
+    def _labels(self, label: str | None) -> range | list[int]:
+        names = self.class_names()
+        if label is None:
+            return range(len(self.schema.classes) or len(names))
+        if label not in names:
+            raise unknown_name("class", label, names)
+        return [names.index(label)]
+
+    def class_names(self) -> list[str]:
+        """One name per component: the classes', then "component_k" for those beyond them."""
+        classes = list(self.schema.classes)
+        return classes + [f"component_{k}" for k in range(len(classes), self.model.components)]
+
+    def reference(self) -> np.ndarray[Any, Any]:
+        """Sorted quantiles of the validation rows' ELBO, the scale of ``unusual``."""
+        if self._has("metrics.json"):
+            quantiles = read_json(self.path / "metrics.json").get("elbo_quantiles")
+            if quantiles:
+                return np.asarray(quantiles)
+        return self.measure_reference(load_rows(self.config, self.schema))
+
+    def measure_reference(self, rows: Rows) -> np.ndarray[Any, Any]:
+        """Compute :meth:`reference` from the rows (training rows where none are held out)."""
+        held_out = rows.split.validation if len(rows.split.validation) else rows.split.train
+        x, _ = rows.part(held_out[_subset(len(held_out), 1000)], self.device)
+        elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        return np.quantile(elbo, np.linspace(0, 1, 201))
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+
+def _subset(rows: int, most: int) -> np.ndarray[Any, Any]:
+    """Up to ``most`` row numbers (0: all), the same ones each time."""
+    if most == 0 or rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))

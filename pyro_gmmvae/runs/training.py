@@ -1,0 +1,241 @@
+"""Train a config into a run folder, and go on with one that was stopped."""
+
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import pyro_gmmvae
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import is_file_name
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference import Batches, Callback, Fit, FitSettings, resolve_device
+from pyro_gmmvae.inference.checkpoint import (
+    atomic_write,
+    load_training,
+    remove_leftovers,
+    save_training,
+    save_weights,
+    write_json,
+)
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.runs.build import (
+    Rows,
+    Schema,
+    build_model,
+    build_objective,
+    build_schedules,
+    load_rows,
+)
+from pyro_gmmvae.runs.run import FORMAT, Run, read_config
+from pyro_gmmvae.runs.watch import Watch
+
+PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
+OURS = (
+    "config.json",
+    "environment.json",
+    "history.csv",
+    "metrics.json",
+    "training.pt",
+    "weights.safetensors",
+    "best.safetensors",
+)
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    force: bool = False,
+    callbacks: Sequence[Callback] = (),
+    command: str | None = None,
+) -> Run:
+    """Train from the beginning.
+
+    Args:
+        config: what to train; see :func:`pyro_gmmvae.runs.default_config`.
+        out: the run folder to make.
+        force: replace a run that is there.
+        callbacks: told of each step and epoch.
+        command: the command line to record in ``environment.json``.
+
+    Returns:
+        The run, with the weights that :meth:`Run.load` would load.
+
+    Raises:
+        GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
+    """
+    if config.epochs is None and config.minutes is None:
+        raise GMMVAEError("give the fit an end: epochs or minutes")
+    config = _absolute_paths(config)
+    rows = load_rows(config)
+    resolve_device(config.device)
+    build_model(config, rows.schema)  # refuses what doesn't fit before anything is written
+    _make_folder(out, force)
+    _write_config(out, config, rows.schema)
+    write_json(out / "environment.json", environment(config, command))
+    return _fit(config, rows, out, callbacks, None)
+
+
+def resume(
+    out: Path,
+    *,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Go on with a run from its last checkpoint, bit for bit as if it had not been stopped.
+
+    Args:
+        out: the run folder.
+        epochs, minutes: a longer budget than the run began with; its rate then decays anew.
+        device: where to go on, if not where it was.
+
+    Raises:
+        GMMVAEError: no run folder, data that changed, or a run that is complete.
+    """
+    config, schema = read_config(out)
+    if device is not None:
+        config = config.replace(device=device)
+    rows = load_rows(config, schema)
+    state = None
+    if (out / "training.pt").exists():
+        state = load_training(out / "training.pt", resolve_device(config.device))
+    longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
+    if longer:
+        config = config.replace(epochs=None, minutes=None).replace(**longer)
+        _write_config(out, config, schema)
+    remove_leftovers(out)
+    return _fit(config, rows, out, callbacks, state)
+
+
+def _fit(
+    config: Config,
+    rows: Rows,
+    out: Path,
+    callbacks: Sequence[Callback],
+    state: dict[str, Any] | None,
+) -> Run:
+    device = resolve_device(config.device)
+    with seeded(config.seed, device):
+        model = build_model(config, rows.schema).to(device)
+        objective = build_objective(config, model)
+        fit = Fit(
+            objective,
+            model,
+            Batches(
+                *rows.training(device), config.batch_size, config.labelled_per_batch, config.seed
+            ),
+            FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
+            schedules=build_schedules(config, model, objective),
+            validate=Watch(model, objective, rows, device),
+            callbacks=callbacks,
+            save=lambda fit: _save(fit, out),
+        )
+        if state is not None:
+            _restore(fit, state, out)
+        outcome = fit.run()
+    run = Run.load(out, device=config.device)
+    metrics = {
+        "outcome": outcome,
+        "epochs": fit.progress.epoch,
+        "steps": fit.progress.step,
+        "seconds": fit.progress.seconds,
+        "best_epoch": fit.progress.best_epoch,
+        "training": fit.progress.history[-1] if fit.progress.history else {},
+        "elbo_quantiles": run.measure_reference(rows).tolist(),
+    }
+    write_json(out / "metrics.json", metrics)
+    return run
+
+
+def _restore(fit: Fit, state: dict[str, Any], out: Path) -> None:
+    try:
+        fit.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+        raise GMMVAEError(f"{out / 'training.pt'} is of another run or version: {error}") from error
+    if fit.fraction() >= 1:
+        raise GMMVAEError(
+            f"{out} is complete ({fit.progress.epoch} epochs); give --epochs or --minutes beyond "
+            "what it had to go on"
+        )
+
+
+def _save(fit: Fit, out: Path) -> None:
+    """All of a checkpoint's files; ``training.pt`` first, and by itself enough to resume."""
+    save_training(out / "training.pt", fit.state_dict())
+    save_weights(out / "weights.safetensors", fit.module.state_dict())
+    if fit.best:
+        save_weights(out / "best.safetensors", fit.best)
+    history = pd.DataFrame(fit.progress.history)
+    atomic_write(out / "history.csv", history.to_csv(index=False).encode())
+
+
+def _make_folder(out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise GMMVAEError(f"{out} is a file; name a folder")
+    if out.exists() and any(out.iterdir()):
+        if not (out / "config.json").exists():
+            raise GMMVAEError(f"{out} exists and is no run folder; name another one")
+        if not force:
+            raise GMMVAEError(
+                f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
+                "--force, or name another --out"
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
+    remove_leftovers(out)
+    for name in OURS:
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_config(out: Path, config: Config, schema: Schema) -> None:
+    content = {
+        "format": FORMAT,
+        "package": pyro_gmmvae.__version__,
+        "config": config.model_dump(),
+        "data": schema.to_json(),
+    }
+    write_json(out / "config.json", content)
+
+
+def _absolute_paths(config: Config) -> Config:
+    """Paths that still hold when the run is read from another folder."""
+    changes: dict[str, Any] = {}
+    if is_file_name(config.data):
+        changes["data"] = str(Path(config.data).resolve())
+    if config.data_dir is not None:
+        changes["data_dir"] = str(Path(config.data_dir).resolve())
+    return config.replace(**changes) if changes else config
+
+
+def environment(config: Config, command: str | None) -> dict[str, Any]:
+    """What a number needs beside it to be believed: versions, machine, device, threads."""
+    device = resolve_device(config.device)
+    return {
+        "command": command or " ".join(sys.argv),
+        "pyro_gmmvae": pyro_gmmvae.__version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,38 @@
+"""What a fit is told after each epoch: held-out ELBO and accuracy."""
+
+from typing import Any
+
+import torch
+
+from pyro_gmmvae.evaluation import accuracy
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.objectives import Objective
+from pyro_gmmvae.runs.build import Rows
+
+MOST_ROWS = 5000
+
+
+class Watch:
+    """Held-out numbers of a model on up to 5,000 validation rows, on fixed noise.
+
+    The ELBO is the true one: unweighted, and without labels. Where there are no validation
+    rows, training rows stand in for the ELBO, and there is no accuracy.
+    """
+
+    def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
+        held_out = rows.split.validation
+        self.model, self.objective, self.device = model, objective, device
+        chosen = held_out if len(held_out) else rows.split.train
+        self.x, y = rows.part(chosen[:MOST_ROWS], device)
+        self.y = y.cpu().numpy() if len(held_out) and hasattr(model, "classify") else None
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        with seeded(0, self.device):
+            parts = self.objective(self.x, None).parts
+        record = {f"val_{name}": value.item() for name, value in parts.items()}
+        if self.y is not None:
+            right = accuracy(self.model.classify(self.x).cpu().numpy(), self.y)
+            if right is not None:
+                record["val_accuracy"] = right
+        return record
