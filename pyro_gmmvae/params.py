@@ -1,6 +1,7 @@
 """Parameters without global state: names no two models share, and a store left alone."""
 
 import itertools
+import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -8,6 +9,13 @@ import pyro
 from pyro.poutine.messenger import Messenger
 from torch import nn
 
+
+
+class _Depth(threading.local):
+    depth = 0
+
+
+_local = _Depth()
 _count = itertools.count()
 _serials: "WeakKeyDictionary[nn.Module, int]" = WeakKeyDictionary()
 
@@ -32,6 +40,14 @@ class LocalParams(Messenger):
     The modules themselves own the parameters here, so a fit neither fills Pyro's global
     store nor can be reached by another model's entries in it.
     """
+
+    def __enter__(self) -> "LocalParams":
+        _local.depth += 1
+        return super().__enter__()  # type: ignore[no-any-return]
+
+    def __exit__(self, *exception: Any) -> None:
+        _local.depth -= 1
+        super().__exit__(*exception)
 
     def _pyro_param(self, msg: Any) -> None:
         if len(msg["args"]) > 1:  # pyro.param(name, tensor), as pyro.module calls it

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.errors import GMMVAEError
 
-RECIPE: dict[str, Any] = {}
+RECIPE: dict[str, Any] = {"labels": 100, "validation": 5000, "hidden": (500, 500)}
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # SHA-256 of the gzipped files as the mirror serves them

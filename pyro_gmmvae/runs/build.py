@@ -28,7 +28,12 @@ MODEL_KEYS = ("guide", "components", "learn_prior", "label_eps", *KNOBS)
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
     """The defaults, then what suits the data set, then layers of keys over them."""
     recipe = DATA[data].recipe if data in DATA else {}
-    return configure({"epochs": 100}, recipe, {"data": data}, *layers)
+    merged: dict[str, Any] = {"data": data}
+    for layer in ({"epochs": 100}, recipe, *layers):
+        if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
+            merged |= {"epochs": None, "minutes": None}
+        merged |= layer
+    return configure(merged)
 
 
 @dataclass(frozen=True)

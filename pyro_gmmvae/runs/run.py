@@ -177,6 +177,8 @@ class Run:
         """
         with torch.no_grad(), seeded(seed, self.device):
             if not hasattr(self.model, "classify"):
+                if label is not None:
+                    raise GMMVAEError(f"the model {self.config.model!r} has no classes")
                 blocks = [self.model.generate(n)]
             else:
                 blocks = [self.model.generate(k, n) for k in self._labels(label)]
@@ -189,6 +191,12 @@ class Run:
         if label not in names:
             raise unknown_name("class", label, names)
         return [names.index(label)]
+
+    def block_names(self, label: str | None = None) -> list[str]:
+        """The names that go with the blocks of :meth:`generate`."""
+        if not hasattr(self.model, "classify"):
+            return ["draws"]
+        return [self.class_names()[k] for k in self._labels(label)]
 
     def class_names(self) -> list[str]:
         """One name per component: the classes', then "component_k" for those beyond them."""

@@ -1,0 +1,64 @@
+"""The command line. One file per command; the only place that uses click, prints or exits.
+
+Command modules import click alone at the top and the package inside their functions, so that
+``gmmvae --help`` answers before torch could be loaded.
+"""
+
+import os
+import sys
+
+import click
+
+from pyro_gmmvae import __version__
+from pyro_gmmvae.cli.evaluate import evaluate
+from pyro_gmmvae.cli.generate import generate
+from pyro_gmmvae.cli.list import list_names
+from pyro_gmmvae.cli.predict import predict
+from pyro_gmmvae.cli.resume import resume
+from pyro_gmmvae.cli.train import train
+from pyro_gmmvae.errors import GMMVAEError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="gmmvae")
+def cli() -> None:
+    """Gaussian-mixture variational autoencoders: train, evaluate, predict, generate.
+
+    \b
+    gmmvae train --data digits --labels 100 --out runs/digits
+    gmmvae evaluate runs/digits
+    gmmvae predict runs/digits rows.csv --out predictions.csv
+    gmmvae generate runs/digits --out grid.png
+
+    Each command explains itself with --help.
+    """
+
+
+for command in (train, resume, evaluate, predict, generate, list_names):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line: errors of input print one line and exit with status 2."""
+    try:
+        code = cli.main(prog_name="gmmvae", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
+    except click.ClickException as error:
+        code = _complain(error.format_message())
+    except GMMVAEError as error:
+        code = _complain(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("gmmvae: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        # the reader of our output went away: nothing is left to say, not even at shutdown
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> int:
+    click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
+    return 2

@@ -1,0 +1,55 @@
+"""gmmvae generate"""
+
+from pathlib import Path
+
+import click
+
+from pyro_gmmvae.cli.options import (
+    check_output,
+    device_option,
+    force_option,
+    run_argument,
+    weights_option,
+)
+
+
+@click.command(short_help="Draw new rows from a run.")
+@run_argument
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE",
+              help="A picture (.png), or the numbers (.npz).")
+@click.option("--per-class", type=click.IntRange(1, 1000), default=10, show_default=True,
+              help="Draws per class.")
+@click.option("--class", "label", metavar="NAME", help="Only this class.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@weights_option
+@force_option
+@device_option
+def generate(
+    run: Path, out: Path, per_class: int, label: str | None, seed: int, weights: str | None,
+    force: bool, device: str | None,
+) -> None:
+    """Draw z ~ p(z|class), decode it, and show one row per class.
+
+    Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
+    holds x (the draws, in the units of the training file) and y (their class names).
+    """
+    import io
+
+    import numpy as np
+
+    from pyro_gmmvae.figures import sample_grid
+    from pyro_gmmvae.inference.checkpoint import atomic_write
+    from pyro_gmmvae.runs import Run
+
+    check_output(out, force, (".png", ".npz"))
+    loaded = Run.load(run, device=device or "auto", weights=weights)
+    draws = loaded.generate(per_class, label=label, seed=seed)
+    names = loaded.block_names(label)
+    buffer = io.BytesIO()
+    if out.suffix == ".png":
+        sample_grid(draws, names).savefig(buffer, format="png", dpi=150)
+    else:
+        rows = draws.reshape(-1, *draws.shape[2:])
+        np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))
+    atomic_write(out, buffer.getvalue())
+    click.echo(f"{draws.shape[0] * draws.shape[1]} draws -> {out}", err=True)

@@ -1,0 +1,94 @@
+"""Options that several commands share, under the same names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class TableName(click.ParamType):
+    """A key of one of the package's tables; the table is loaded to complete, not to parse."""
+
+    name = "name"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str  # noqa: ARG002
+    ) -> list[CompletionItem]:
+        from pyro_gmmvae.cli.list import names
+
+        return [CompletionItem(n) for n in names()[self.kind] if n.startswith(incomplete)]
+
+
+class Count(click.ParamType):
+    """A number of labels, or "all"."""
+
+    name = "n|all"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "all" or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor 'all'", param, ctx)
+
+
+def run_argument(command: Command) -> Command:
+    """RUN: the run folder."""
+    return click.argument("run", type=click.Path(path_type=Path))(command)
+
+
+def device_option(command: Command) -> Command:
+    """--device."""
+    return click.option(
+        "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def force_option(command: Command) -> Command:
+    """--force."""
+    return click.option("--force", is_flag=True, help="Replace an output that exists.")(command)
+
+
+def weights_option(command: Command) -> Command:
+    """--weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(["last", "best"]),
+        help="Which weights to use: the last epoch's, or the best on validation rows.  "
+        "[default: best after training with patience, else last]",
+    )(command)
+
+
+def drop_nonfinite_option(command: Command) -> Command:
+    """--drop-nonfinite."""
+    return click.option(
+        "--drop-nonfinite",
+        is_flag=True,
+        default=None,
+        help="Leave out rows with NaN or infinite values instead of refusing the file.",
+    )(command)
+
+
+def check_output(out: Path, force: bool, suffixes: tuple[str, ...]) -> None:
+    """Refuse, before any work, an output that can't or should not be written."""
+    if out.suffix not in suffixes:
+        raise click.UsageError(f"{out}: the name must end in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise click.UsageError(f"{out} is a folder")
+    if out.exists() and not force:
+        raise click.UsageError(f"{out} exists and is kept; replace it with --force")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"{out.parent} is not a folder; make it first")
