@@ -1,0 +1,46 @@
+"""Options and fixtures: the same tests run on a GPU with --device cuda, in double with --dtype."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="device the tests compute on")
+    parser.addoption("--dtype", default="float32", choices=["float32", "float64"])
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return getattr(torch, request.config.getoption("--dtype"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test starts from seed 0, an empty parameter store, and the chosen type and device."""
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    torch.set_default_dtype(getattr(torch, request.config.getoption("--dtype")))
+    torch.set_default_device(request.config.getoption("--device"))
+    yield
+    torch.set_default_device("cpu")
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def mnist_dir() -> Path:
+    """The folder of the real MNIST files; skips where $PYRO_GMMVAE_DATA does not hold them."""
+    folder = os.environ.get("PYRO_GMMVAE_DATA")
+    for place in (Path(folder), Path(folder) / "mnist") if folder else ():
+        if any(place.glob("train-images-idx3-ubyte*")):
+            return place
+    pytest.skip("real MNIST files are not here (set PYRO_GMMVAE_DATA)")

@@ -1,0 +1,201 @@
+"""The contract every model and guide keeps, over the tables."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.optim import Adam
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import GaussianProduct
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides import GUIDES, ConditionalGuide
+from pyro_gmmvae.models import GMMVAE, MODELS, VAE
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.objectives import OBJECTIVES
+
+Build = Callable[..., Any]
+SHAPE, K, D = (1, 8, 8), 4, 3
+OPTIONS = NetworkOptions(hidden=(16,), channels=(4, 8))
+
+
+def gmmvae(guide: str, **values: Any) -> Build:
+    def build(**more: Any) -> GMMVAE:
+        values_ = {"options": OPTIONS, "learn_prior": True} | values | more
+        return GMMVAE(SHAPE, K, D, guide=GUIDES[guide], **values_)
+
+    return build
+
+
+def vae(**more: Any) -> VAE:
+    return VAE(SHAPE, D, **({"options": OPTIONS} | more))
+
+
+VARIANTS: dict[str, Build] = {"vae": vae, "gmmvae-conv": gmmvae("product", network="conv")}
+VARIANTS |= {f"gmmvae-{name}": gmmvae(name) for name in GUIDES}
+VARIANTS |= {"gmmvae-normal": gmmvae("product", likelihood="normal")}
+every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
+
+
+def test_every_model_has_a_variant_here() -> None:
+    assert {name.split("-")[0] for name in VARIANTS} == set(MODELS)
+
+
+def rows(n: int = 12) -> tuple[Tensor, Tensor]:
+    """K prototypes of black and white pixels; the second half of the rows shows no label."""
+    y = torch.arange(n) % K
+    prototypes = torch.rand(K, *SHAPE, generator=torch.Generator(y.device).manual_seed(1)).round()
+    x = prototypes[y]
+    y[n // 2 :] = -1
+    return x, y
+
+
+@every_model
+def test_plain_svi_trains_it(build: Build) -> None:
+    """The README's loop: pyro's SVI, its Adam, its Trace_ELBO, nothing of ours."""
+    model, (x, y) = build(), rows(24)
+    svi = SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO())
+    losses = [svi.step(x, y) for _ in range(120)]
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+
+
+@every_model
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_parameter_gets_a_gradient(build: Build, objective: str) -> None:
+    model, (x, y) = build(), rows()
+    build_objective(model, objective)(x, y).loss.backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert not missing
+
+
+def build_objective(model: Any, name: str) -> nn.Module:
+    return OBJECTIVES[name](
+        model.model, model.guide, latents=model.latents, label_site=model.label_site
+    )
+
+
+@every_model
+def test_a_reloaded_model_gives_the_same_loss(build: Build) -> None:
+    (x, y), first, second = rows(), build(), build()
+    second.load_state_dict(first.state_dict())
+    losses = []
+    for model in (first, second):
+        torch.manual_seed(3)
+        losses.append(build_objective(model.eval(), "analytic")(x, y).loss.item())
+    assert losses[0] == losses[1]
+
+
+@every_model
+def test_shapes(build: Build) -> None:
+    model, (x, _) = build().eval(), rows(5)
+    assert model.embed(x).shape == (5, D)
+    if hasattr(model, "classify"):
+        log_probs = model.classify(x)
+        assert log_probs.shape == (5, K)
+        torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(5))
+        assert model.decode(torch.zeros(5, D), torch.eye(K)[:1].expand(5, K)).shape == x.shape
+        assert model.generate(2, 7).shape == (7, *SHAPE)
+    else:
+        assert model.decode(torch.zeros(5, D)).shape == x.shape
+        assert model.generate(7).shape == (7, *SHAPE)
+
+
+@every_model
+def test_two_models_share_nothing_under_svi(build: Build) -> None:
+    """Also a copy, whose modules began equal: Pyro's store is global and keyed by name."""
+    first = build()
+    second, (x, y) = copy.deepcopy(first), rows()
+    untouched = {k: v.clone() for k, v in second.state_dict().items()}
+    svi = SVI(first.model, first.guide, Adam({"lr": 0.1}), Trace_ELBO())
+    svi.step(x, y)
+    assert all(torch.equal(v, untouched[k]) for k, v in second.state_dict().items())
+    SVI(second.model, second.guide, Adam({"lr": 0.1}), Trace_ELBO()).step(x, y)
+    changed = [k for k, v in second.named_parameters() if not torch.equal(v, untouched[k])]
+    assert changed
+
+
+@every_model
+def test_our_objectives_leave_the_param_store_alone(build: Build) -> None:
+    model, (x, y) = build(), rows()
+    build_objective(model, "trace")(x, y)
+    assert len(pyro.get_param_store()) == 0
+
+
+@every_model
+def test_without_labels_is_all_unlabelled(build: Build) -> None:
+    model, (x, _) = build().eval(), rows()
+    losses = []
+    for y in (None, torch.full((len(x),), -1)):
+        torch.manual_seed(5)
+        losses.append(Trace_ELBO().loss(model.model, model.guide, x, y))
+    assert losses[0] == losses[1]
+
+
+def test_a_label_is_the_prior_of_s() -> None:
+    model = gmmvae("product", label_eps=0.1)(learn_prior=False)
+    prior = model.prior(3, torch.tensor([2, -1, 0]))
+    expected = torch.full((3, K), 0.1 / (K - 1))
+    expected[0, 2] = expected[2, 0] = 0.9
+    expected[1] = 1 / K
+    torch.testing.assert_close(prior.probs, expected)
+
+
+def test_labels_change_only_the_prior_of_s() -> None:
+    """Same draws, other labels: log p(x|.), p(z|s) and the guide's densities stay."""
+    model, (x, y) = gmmvae("product")().eval(), rows()
+    parts = []
+    for labels in (y, None):
+        torch.manual_seed(7)
+        parts.append(build_objective(model, "trace")(x, labels).parts)
+    assert parts[0]["log_px"] == parts[1]["log_px"]
+    assert parts[0]["kl_z"] == parts[1]["kl_z"]
+    assert parts[0]["kl_s"] != parts[1]["kl_s"]
+
+
+def test_prior_of_z_is_the_gaussian_product() -> None:
+    model = gmmvae("product")()
+    assert isinstance(model.mixture(torch.eye(K)), GaussianProduct)
+    torch.testing.assert_close(model.mixture(torch.eye(K)).mean, model.mixture.loc.detach())
+
+
+def test_a_guide_is_swapped_by_assignment() -> None:
+    model, (x, y) = gmmvae("product")(), rows()
+    model.guide = ConditionalGuide(model)
+    SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO()).step(x, y)
+    assert model.classify(x).shape == (len(x), K)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_refuses_a_model_without_s(guide: str) -> None:
+    with pytest.raises(GMMVAEError, match="has no s"):
+        GUIDES[guide](vae())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"label_eps": 1.0}, "label_eps must be between"),
+        ({"network": "mpl"}, "did you mean 'mlp'"),
+        ({"likelihood": "gauss"}, "unknown likelihood"),
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(GMMVAEError, match=message):
+        gmmvae("product")(**values)
+
+
+def test_generating_an_unknown_class_is_refused() -> None:
+    with pytest.raises(GMMVAEError, match="out of range 0..3"):
+        gmmvae("product")().generate(4, 1)
+
+
+def test_moving_the_model_moves_its_knobs() -> None:
+    model = gmmvae("product")().double()
+    assert {t.dtype for t in model.knobs.values()} == {torch.float64}
+    model.knobs["temperature"].fill_(0.25)
+    assert model.guide.temperature.item() == 0.25

@@ -1,0 +1,215 @@
+"""Objectives against Pyro's own, in expectation, and where they must refuse."""
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.models import GMMVAE
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.objectives import AnalyticObjective, Objective, TraceObjective
+
+K, D = 4, 3
+
+
+def small_model(guide: str = "product") -> GMMVAE:
+    return GMMVAE((6,), K, D, guide=GUIDES[guide], options=NetworkOptions(hidden=(8,)))
+
+
+def rows(n: int) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, 6), torch.arange(n) % (K + 1) - 1
+
+
+def build(kind: type[Objective], model: Any, **options: Any) -> Objective:
+    return kind(model.model, model.guide, latents=model.latents, label_site="s", **options)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_trace_is_pyros_trace_elbo(guide: str) -> None:
+    """Same seed: loss, every gradient, and the generator's state afterwards."""
+    model, (x, y) = small_model(guide), rows(10)
+    objective = build(TraceObjective, model)
+    found = []
+    for loss in (
+        lambda: objective(x, y).loss * len(x),
+        lambda: Trace_ELBO().differentiable_loss(model.model, model.guide, x, y),
+    ):
+        model.zero_grad()
+        torch.manual_seed(1)
+        value = loss()
+        value.backward()
+        gradients = [p.grad.clone() for p in model.parameters()]
+        found.append((value.detach(), gradients, torch.get_rng_state()))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
+    assert torch.equal(found[0][2], found[1][2])
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_analytic_agrees_with_trace_in_expectation(guide: str) -> None:
+    """10,000 draws of one labelled and one unlabelled row: within 3 standard errors."""
+    model, draws = small_model(guide).eval(), 10_000
+    x, y = rows(2)
+    y = torch.tensor([-1, 2])
+    copies, labels = x.repeat_interleave(draws, 0), y.repeat_interleave(draws)
+    means, variances = [], []
+    for kind in (TraceObjective, AnalyticObjective):
+        with torch.no_grad():
+            estimate = build(kind, model).estimate(copies, labels)
+        elbo = (estimate.log_px - sum(estimate.kl.values())).view(2, draws).double()
+        means.append(elbo.mean(1))
+        variances.append(elbo.var(1) / draws)
+    difference = (means[0] - means[1]).abs()
+    assert (difference < 3 * (variances[0] + variances[1]).sqrt()).all()
+
+
+def test_analytic_has_less_gradient_noise_on_the_mixture() -> None:
+    model, (x, y) = small_model(), rows(10)
+    spread = []
+    for kind in (TraceObjective, AnalyticObjective):
+        objective, gradients = build(kind, model), []
+        for _ in range(100):
+            model.zero_grad()
+            objective(x, y).loss.backward()
+            gradients.append(model.mixture.loc.grad.clone())
+        spread.append(torch.stack(gradients).var(0).sum().item())
+    assert spread[1] < 0.5 * spread[0]
+
+
+@pytest.mark.parametrize("kind", [TraceObjective, AnalyticObjective])
+def test_weights_scale_only_what_is_optimised(kind: type[Objective]) -> None:
+    model, (x, y) = small_model().eval(), rows(10)
+    objective = build(kind, model)
+    torch.manual_seed(2)
+    plain = objective(x, y)
+    objective.knobs["kl_s"].fill_(0.0)
+    objective.knobs["kl_z"].fill_(2.0)
+    torch.manual_seed(2)
+    weighted = objective(x, y)
+    assert plain.parts == weighted.parts
+    expected = plain.loss - plain.parts["kl_s"] + plain.parts["kl_z"]
+    torch.testing.assert_close(weighted.loss, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [TraceObjective, AnalyticObjective])
+def test_alpha_weighs_the_cross_entropy_of_labelled_rows(kind: type[Objective]) -> None:
+    model, (x, y) = small_model().eval(), rows(10)
+    objective = build(kind, model)
+    torch.manual_seed(2)
+    plain = objective(x, y)
+    objective.knobs["alpha"].fill_(7.0)
+    torch.manual_seed(2)
+    weighted = objective(x, y)
+    known = y >= 0
+    cross_entropy = -model.classify(x)[known].gather(1, y[known, None]).mean()
+    torch.testing.assert_close(weighted.parts["classification"], cross_entropy.detach())
+    torch.testing.assert_close(weighted.loss, plain.loss + 7 * cross_entropy, rtol=1e-4, atol=1e-4)
+
+
+def test_true_elbo_is_that_of_the_unlabelled_rows() -> None:
+    model, (x, y) = small_model().eval(), rows(10)
+    objective = build(AnalyticObjective, model)
+    torch.manual_seed(4)
+    elbo = objective(x, y).parts["elbo"]
+    torch.manual_seed(4)
+    with torch.no_grad():
+        estimate = objective.estimate(x, y)
+    per_row = estimate.log_px - sum(estimate.kl.values())
+    torch.testing.assert_close(elbo, per_row[y < 0].mean())
+
+
+def test_particles_average() -> None:
+    model, (x, y) = small_model().eval(), rows(10)
+    torch.manual_seed(6)
+    one = [build(TraceObjective, model)(x, y).loss for _ in range(3)]
+    torch.manual_seed(6)
+    three = build(TraceObjective, model, particles=3)(x, y).loss
+    torch.testing.assert_close(three, torch.stack(one).mean())
+
+
+# -- programs that the analytic objective must refuse ------------------------------------------
+
+
+def model_of(prior: Any) -> Any:
+    def model(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            z = pyro.sample("z", prior(len(x)))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    return model
+
+
+def guide_of(posterior: Any) -> Any:
+    def guide(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", posterior(len(x)))
+
+    return guide
+
+
+def normal(n: int) -> Any:
+    return dist.Normal(torch.zeros(n, 2), 1.0).to_event(1)
+
+
+def test_analytic_refuses_a_missing_kl_by_name() -> None:
+    model = model_of(lambda n: dist.StudentT(3.0, torch.zeros(n, 2)).to_event(1))
+    objective = AnalyticObjective(model, guide_of(normal), latents=["z"])
+    with pytest.raises(GMMVAEError, match="site 'z': no closed-form KL"):
+        objective(torch.zeros(3, 2))
+
+
+def test_analytic_refuses_a_site_without_reparameterisation() -> None:
+    def counts(n: int) -> Any:
+        return dist.Poisson(torch.ones(n, 2)).to_event(1)
+
+    objective = AnalyticObjective(model_of(counts), guide_of(counts), latents=["z"])
+    with pytest.raises(GMMVAEError, match="reparameterised"):
+        objective(torch.zeros(3, 2))
+
+
+def test_analytic_refuses_another_order_of_sites() -> None:
+    def model(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            a = pyro.sample("a", normal(len(x)))
+            z = pyro.sample("z", dist.Normal(a, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", normal(len(x)))
+            pyro.sample("a", normal(len(x)))
+
+    with pytest.raises(GMMVAEError, match="same order"):
+        AnalyticObjective(model, guide, latents=["z", "a"])(torch.zeros(3, 2))
+
+
+def test_trace_keeps_pyros_score_function_terms() -> None:
+    """A discrete site, enumerable by hand: the gradient estimate must be right on average."""
+    logit = torch.tensor(0.3, requires_grad=True)
+
+    def model(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            b = pyro.sample("b", dist.Bernoulli(torch.full((len(x),), 0.5)))
+            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
+
+    def guide(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            pyro.sample("b", dist.Bernoulli(logits=logit.expand(len(x))))
+
+    x = torch.full((20_000,), 0.8)
+    TraceObjective(model, guide, latents=["b"])(x).loss.backward()
+    q = torch.sigmoid(logit.detach())
+
+    def value(b: float) -> float:
+        return -0.5 * (0.8 - b) ** 2 + math.log(0.5)
+
+    expected = -(q * (1 - q)) * (value(1) - value(0) - (q.log() - (1 - q).log()))
+    assert logit.grad is not None
+    assert logit.grad.item() == pytest.approx(expected.item(), abs=0.02)

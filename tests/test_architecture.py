@@ -1,0 +1,78 @@
+"""Imports only go down, and importing the package or its command line is free."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pyro_gmmvae"
+BASEMENT = {"params", "config"}
+GROUND = {"distributions", "networks", "data", "objectives", "inference", "evaluation", "figures"}
+FLOOR = (
+    {"errors": -1}
+    | {room: 0 for room in BASEMENT}
+    | {room: 1 for room in GROUND}
+    # a model's default posterior is a guide; a guide knows no model's class
+    | {"guides": 2, "models": 3, "runs": 4, "estimators": 4, "arviz": 4, "cli": 5, "__main__": 6}
+)
+
+
+def imports_of(file: Path) -> set[str]:
+    """Rooms of the package that a file imports, also inside functions."""
+    rooms = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            base = node.module or ""
+            names = [f"{base}.{a.name}" for a in node.names] if base == "pyro_gmmvae" else [base]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("pyro_gmmvae.")}
+    return rooms - {"__version__"}
+
+
+def room_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py")
+
+
+FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_only_go_down(file: Path) -> None:
+    room = room_of(file)
+    assert room in FLOOR, f"{room} has no floor: say in this test where it stands"
+    for other in imports_of(file) - {room}:
+        assert FLOOR[other] < FLOOR[room], f"{file.name} ({room}) imports {other}, which is not below"
+
+
+def test_the_rule_sees_a_violation(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("def f():\n    from pyro_gmmvae.models import GMMVAE\n")
+    assert imports_of(file) == {"models"}
+
+
+@pytest.mark.parametrize("module", ["pyro_gmmvae", "pyro_gmmvae.cli"])
+def test_import_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'pyro' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_import_changes_no_setting() -> None:
+    code = """
+import torch, pyro
+
+def settings():
+    return (torch.distributions.Distribution._validate_args, torch.get_default_dtype(),
+            torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
+            torch.random.get_rng_state().tolist(), len(pyro.get_param_store()))
+
+before = settings()
+import pyro_gmmvae.runs
+assert settings() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
