@@ -44,7 +44,9 @@ class Config(BaseModel):
     labels: int | None = Field(None, ge=0, description="labels the fit sees; none: all there are")
     label_seed: int | None = Field(None, ge=0, description="of the label draw; none: seed")
     split_seed: int = Field(0, ge=0, description="of the test and validation rows")
-    test: int | float = Field(0.2, ge=0, description="rows or share, where no test set is published")
+    test: int | float = Field(
+        0.2, ge=0, description="rows or share, where no test set is published"
+    )
     validation: int | float = Field(0.1, ge=0, description="rows or share of the training rows")
     drop_nonfinite: bool = False
 
@@ -104,8 +106,8 @@ def configure(*layers: Mapping[str, Any]) -> Config:
         return Config(**merged)
     except ValidationError as error:
         first = error.errors()[0]
-        key = first["loc"][0]
-        raise GMMVAEError(f"{key}: {first['msg']}, not {merged[str(key)]!r}") from error
+        name = str(first["loc"][0])
+        raise GMMVAEError(f"{name}: {first['msg']}, not {merged[name]!r}") from error
 
 
 def unknown_key(key: str) -> GMMVAEError:

@@ -10,7 +10,6 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 
 
-
 class _Depth(threading.local):
     depth = 0
 
@@ -43,7 +42,7 @@ class LocalParams(Messenger):
 
     def __enter__(self) -> "LocalParams":
         _local.depth += 1
-        return super().__enter__()  # type: ignore[no-any-return]
+        return super().__enter__()
 
     def __exit__(self, *exception: Any) -> None:
         _local.depth -= 1

@@ -12,8 +12,8 @@ BASEMENT = {"params", "config"}
 GROUND = {"distributions", "networks", "data", "objectives", "inference", "evaluation", "figures"}
 FLOOR = (
     {"errors": -1}
-    | {room: 0 for room in BASEMENT}
-    | {room: 1 for room in GROUND}
+    | dict.fromkeys(BASEMENT, 0)
+    | dict.fromkeys(GROUND, 1)
     # a model's default posterior is a guide; a guide knows no model's class
     | {"guides": 2, "models": 3, "runs": 4, "estimators": 4, "arviz": 4, "cli": 5, "__main__": 6}
 )
@@ -47,7 +47,9 @@ def test_imports_only_go_down(file: Path) -> None:
     room = room_of(file)
     assert room in FLOOR, f"{room} has no floor: say in this test where it stands"
     for other in imports_of(file) - {room}:
-        assert FLOOR[other] < FLOOR[room], f"{file.name} ({room}) imports {other}, which is not below"
+        assert FLOOR[other] < FLOOR[room], (
+            f"{file.name} ({room}) imports {other}, which is not below"
+        )
 
 
 def test_the_rule_sees_a_violation(tmp_path: Path) -> None:

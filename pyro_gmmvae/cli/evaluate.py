@@ -17,10 +17,20 @@ MEANING = {
 
 @click.command(short_help="Measure a run on its test rows.")
 @run_argument
-@click.option("--samples", type=click.IntRange(2), default=100, show_default=True,
-              help="Importance samples per row for nll.")
-@click.option("--nll-rows", type=click.IntRange(0), default=1000, show_default=True,
-              help="Test rows nll is measured on; 0: all.")
+@click.option(
+    "--samples",
+    type=click.IntRange(2),
+    default=100,
+    show_default=True,
+    help="Importance samples per row for nll.",
+)
+@click.option(
+    "--nll-rows",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Test rows nll is measured on; 0: all.",
+)
 @weights_option
 @device_option
 @json_option

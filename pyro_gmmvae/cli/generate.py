@@ -15,18 +15,34 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Draw new rows from a run.")
 @run_argument
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE",
-              help="A picture (.png), or the numbers (.npz).")
-@click.option("--per-class", type=click.IntRange(1, 1000), default=10, show_default=True,
-              help="Draws per class.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="A picture (.png), or the numbers (.npz).",
+)
+@click.option(
+    "--per-class",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Draws per class.",
+)
 @click.option("--class", "label", metavar="NAME", help="Only this class.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @weights_option
 @force_option
 @device_option
 def generate(
-    run: Path, out: Path, per_class: int, label: str | None, seed: int, weights: str | None,
-    force: bool, device: str | None,
+    run: Path,
+    out: Path,
+    per_class: int,
+    label: str | None,
+    seed: int,
+    weights: str | None,
+    force: bool,
+    device: str | None,
 ) -> None:
     """Draw z ~ p(z|class), decode it, and show one row per class.
 

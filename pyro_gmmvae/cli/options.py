@@ -19,7 +19,10 @@ class TableName(click.ParamType):
         self.kind = kind
 
     def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str  # noqa: ARG002
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
     ) -> list[CompletionItem]:
         from pyro_gmmvae.cli.list import names
 

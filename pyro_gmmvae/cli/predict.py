@@ -18,16 +18,26 @@ from pyro_gmmvae.cli.options import (
 @click.command(short_help="Classify the rows of a file.")
 @run_argument
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="CSV",
-              help="Table to write (.csv or .parquet).  [default: print CSV]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Table to write (.csv or .parquet).  [default: print CSV]",
+)
 @drop_nonfinite_option
 @weights_option
 @force_option
 @device_option
 @json_option
 def predict(
-    run: Path, file: Path, out: Path | None, drop_nonfinite: bool | None, weights: str | None,
-    force: bool, device: str | None, as_json: bool,
+    run: Path,
+    file: Path,
+    out: Path | None,
+    drop_nonfinite: bool | None,
+    weights: str | None,
+    force: bool,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Label the rows of FILE (npz, npy, csv, parquet, IDX images) with RUN.
 

@@ -13,7 +13,9 @@ from pyro_gmmvae.cli.options import device_option, json_option, run_argument
 @click.option("--minutes", type=float, metavar="M", help="Train up to M minutes in all.")
 @device_option
 @json_option
-def resume(run: Path, epochs: int | None, minutes: float | None, device: str | None, as_json: bool) -> int:
+def resume(
+    run: Path, epochs: int | None, minutes: float | None, device: str | None, as_json: bool
+) -> int:
     """Go on with RUN from its last checkpoint.
 
     On the same machine it continues bit for bit: the history is that of a run that was never

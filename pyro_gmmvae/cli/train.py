@@ -18,7 +18,9 @@ from pyro_gmmvae.cli.options import (
 
 
 @click.command(short_help="Train a model into a run folder.")
-@click.option("--data", metavar="NAME|FILE", help="digits, mnist, or a file (npz, npy, csv, parquet).")
+@click.option(
+    "--data", metavar="NAME|FILE", help="digits, mnist, or a file (npz, npy, csv, parquet)."
+)
 @click.option("--data-dir", metavar="DIR", help="Folder with the data set's files (mnist).")
 @click.option("--label-column", metavar="NAME", help="Column or array with the labels.")
 @click.option("--labels", type=Count(), help="Labels the fit may see, balanced over the classes.")
@@ -38,12 +40,19 @@ from pyro_gmmvae.cli.options import (
 @drop_nonfinite_option
 @device_option
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key ('gmmvae list keys').")
+@click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key ('gmmvae list keys')."
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run folder to make.")
 @force_option
 @json_option
 def train(
-    config: Path | None, sets: tuple[str, ...], out: Path | None, force: bool, as_json: bool, **options: Any
+    config: Path | None,
+    sets: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Train a model and save it as a run folder.
 

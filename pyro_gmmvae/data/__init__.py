@@ -40,7 +40,11 @@ def is_file_name(data: str) -> bool:
 
 
 def load_data(
-    data: str, data_dir: Path | None = None, *, label_column: str = "label", drop_nonfinite: bool = False
+    data: str,
+    data_dir: Path | None = None,
+    *,
+    label_column: str = "label",
+    drop_nonfinite: bool = False,
 ) -> Dataset:
     """Rows of a named set, or of an npz, npy, csv or parquet file.
 

@@ -53,9 +53,7 @@ def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool 
     y, classes = _encode_labels(raw_labels, len(x), path)
     kept = _finite_rows(x, path, drop_nonfinite)
     unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset(
-        x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept
-    )
+    return Dataset(x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept)
 
 
 def _from_table(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
@@ -86,16 +84,18 @@ def _read_table(path: Path) -> "pd.DataFrame":
 
 def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content, None
-        with content:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content, None
             arrays = {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
     if "x" not in arrays:
-        raise GMMVAEError(f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x")
+        raise GMMVAEError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x"
+        )
     return arrays["x"], arrays.get(label_column, arrays.get("y"))
 
 

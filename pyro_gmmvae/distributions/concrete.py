@@ -58,7 +58,7 @@ class Concrete(RelaxedOneHotCategorical):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Concrete":
         new = self._get_checked_instance(Concrete, _instance)
-        return super().expand(batch_shape, _instance=new)  # type: ignore[no-any-return]
+        return super().expand(batch_shape, _instance=new)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
         """Reparameterised draws, ``sample_shape + batch_shape + (K,)``, summing to 1."""
@@ -113,4 +113,4 @@ def log_of_sample(s: Tensor) -> Tensor:
     log_s = getattr(s, _LOG_SAMPLE, None)
     if log_s is None:
         return s.clamp_min(torch.finfo(s.dtype).tiny).log()
-    return log_s  # type: ignore[no-any-return]
+    return log_s

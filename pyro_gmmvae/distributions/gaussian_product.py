@@ -66,9 +66,7 @@ class GaussianProduct(TorchDistribution):
             )
         self.weights, self.loc, self.scale = weights, loc, scale
         self._mean, self._precision = _moments(weights, loc, scale)
-        super().__init__(
-            self._mean.shape[:-1], self._mean.shape[-1:], validate_args=validate_args
-        )
+        super().__init__(self._mean.shape[:-1], self._mean.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "GaussianProduct":
         new = self._get_checked_instance(GaussianProduct, _instance)
@@ -129,7 +127,9 @@ def _moments(weights: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
     return (weighted * loc).sum(-2) / precision, precision
 
 
-def _diagonal_kl(q_mean: Tensor, q_precision: Tensor, p_mean: Tensor, p_precision: Tensor) -> Tensor:
+def _diagonal_kl(
+    q_mean: Tensor, q_precision: Tensor, p_mean: Tensor, p_precision: Tensor
+) -> Tensor:
     """KL( N(q) || N(p) ) in nats, summed over the last axis; written in precisions."""
     ratio = p_precision / q_precision
     distance = (q_mean - p_mean).square() * p_precision

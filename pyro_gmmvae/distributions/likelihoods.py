@@ -68,7 +68,7 @@ class BernoulliLikelihood(_Likelihood):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "BernoulliLikelihood":
         new = self._get_checked_instance(BernoulliLikelihood, _instance)
-        return self._expand(new, batch_shape, ("logits",))  # type: ignore[no-any-return]
+        return self._expand(new, batch_shape, ("logits",))
 
     @property
     def mean(self) -> Tensor:
@@ -113,7 +113,7 @@ class NormalLikelihood(_Likelihood):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "NormalLikelihood":
         new = self._get_checked_instance(NormalLikelihood, _instance)
-        return self._expand(new, batch_shape, ("loc", "scale"))  # type: ignore[no-any-return]
+        return self._expand(new, batch_shape, ("loc", "scale"))
 
     @property
     def mean(self) -> Tensor:
@@ -132,6 +132,4 @@ class NormalLikelihood(_Likelihood):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, ``batch_shape``."""
         standard = (self._present(value) - self.loc) / self.scale
-        return self._sum(
-            -0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
-        )
+        return self._sum(-0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi))

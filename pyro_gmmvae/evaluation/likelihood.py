@@ -1,11 +1,10 @@
 """Bounds on log p(x) from importance weights of the guide."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import math
 
 import numpy as np
 import torch

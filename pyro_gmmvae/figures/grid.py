@@ -24,7 +24,7 @@ def sample_grid(draws: NDArray[Any], names: Sequence[str]) -> Figure:
     classes, n = draws.shape[:2]
     is_image = draws.ndim == 5 and draws.shape[2] in (1, 3, 4)
     cell = CELL_INCHES if is_image else 2 * CELL_INCHES
-    figure = Figure(figsize=(LABEL_INCHES + n * cell, classes * cell + 0.1), layout="none")
+    figure = Figure(figsize=(LABEL_INCHES + n * cell, classes * cell + 0.1))
     left = LABEL_INCHES / figure.get_figwidth()
     low, high = float(draws.min()), float(draws.max())
     axes = figure.subplots(classes, n, squeeze=False)

@@ -2,7 +2,7 @@
 
 from typing import Protocol, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_gmmvae.errors import GMMVAEError
 

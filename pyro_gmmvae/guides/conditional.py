@@ -50,7 +50,7 @@ class ConditionalGuide(nn.Module):
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Unnormalized log q(y|x), (B, K)."""
-        return self.to_logits(self.encoder(x).relu())  # type: ignore[no-any-return]
+        return self.to_logits(self.encoder(x).relu())
 
     def embed(self, x: Tensor) -> Tensor:
         """Mean of z, (B, d), at s = softmax(logits(x))."""

@@ -28,16 +28,17 @@ def atomic_write(path: Path, content: bytes) -> None:
     """
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise GMMVAEError(
             f"can't write {path}: {error.strerror or error}; what was there before is kept"
         ) from error
@@ -88,7 +89,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         tensors = load_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, ValueError) as error:
-        raise GMMVAEError(f"{path} is not a safetensors file ({error}); restore or retrain") from error
+        raise GMMVAEError(
+            f"{path} is not a safetensors file ({error}); restore or retrain"
+        ) from error
     if header.get("__metadata__", {}).get("sha256") != _digest(tensors):
         raise GMMVAEError(f"{path} was altered after it was saved (checksum); restore or retrain")
     return tensors
@@ -110,7 +113,7 @@ def load_training(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.exists():
         raise GMMVAEError(f"{path} is missing: nothing to resume; train again")
     try:
-        return torch.load(path, map_location=device, weights_only=True)  # type: ignore[no-any-return]
+        return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a bad file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise GMMVAEError(f"{path} can't be read as a training state: {reason}") from error

@@ -29,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise GMMVAEError(
-                f"device {name!r}: this machine shows {count} CUDA devices; use --device cpu or auto"
+                f"device {name!r}: this machine has {count} CUDA devices; use --device cpu or auto"
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise GMMVAEError("device 'mps' is not available on this machine; use --device cpu or auto")

@@ -116,9 +116,7 @@ class Fit:
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         fused = self.parameters[0].device.type in ("cpu", "cuda", "mps")
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=settings.learning_rate, fused=fused
-        )
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
         self._epoch_start = batches.generator.get_state()
         self._sums: dict[str, Tensor] = {}
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import torch
@@ -11,8 +12,8 @@ from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import ProductGuide
 from pyro_gmmvae.models.observation import Observation, network_pair
-from pyro_gmmvae.params import register
 from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.params import register
 
 
 class Mixture(nn.Module):
@@ -75,6 +76,7 @@ class GMMVAE(nn.Module):
 
     latents = ("s", "z")
     label_site = "s"
+    guide: Any
     prior_temperature: Tensor
     label_logits: Tensor
 
@@ -128,15 +130,15 @@ class GMMVAE(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y|x), (B, K), in nats: exact, since argmax s ~ Categorical(logits) under q."""
-        return self.guide.class_logits(x).log_softmax(-1)  # type: ignore[operator, union-attr]
+        return self.guide.class_logits(x).log_softmax(-1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Posterior mean of z, (B, d), at s = the class probabilities of x."""
-        return self.guide.embed(x)  # type: ignore[operator, union-attr, no-any-return]
+        return self.guide.embed(x)
 
     def decode(self, z: Tensor, s: Tensor) -> Tensor:
         """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""
-        return self.observation(z, s).mean  # type: ignore[no-any-return]
+        return self.observation(z, s).mean
 
     def generate(self, label: int, n: int) -> Tensor:
         """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
@@ -153,13 +155,13 @@ class GMMVAE(nn.Module):
     def build_encoder(self, out_size: int) -> nn.Module:
         """An encoder of x with this model's kind of network, for guides to use."""
         encoder = network_pair(self.network)[0]
-        return encoder(self.x_shape, out_size, self.options)  # type: ignore[no-any-return]
+        return encoder(self.x_shape, out_size, self.options)
 
     @property
     def knobs(self) -> dict[str, Tensor]:
         """The scalars a schedule may move while training, as 0-dimensional buffers."""
         return {
-            "temperature": self.guide.temperature,  # type: ignore[dict-item]
+            "temperature": self.guide.temperature,
             "prior_temperature": self.prior_temperature,
         }
 

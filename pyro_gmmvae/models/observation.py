@@ -1,10 +1,12 @@
 """p(x | latents): a decoder network and a likelihood, the last factor of every model."""
 
+from typing import Any
+
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import LIKELIHOODS, NormalLikelihood, positive_scale
+from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
 from pyro_gmmvae.errors import unknown_name
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions
 
@@ -38,16 +40,15 @@ class Observation(nn.Module):
         super().__init__()
         if likelihood not in LIKELIHOODS:
             raise unknown_name("likelihood", likelihood, list(LIKELIHOODS))
-        self.family = LIKELIHOODS[likelihood]
+        self.family: Any = LIKELIHOODS[likelihood]
+        self.has_scale = "scale" in self.family.arg_constraints
         self.event_dim = len(x_shape)
         self.decoder = network_pair(network)[1](in_size, x_shape, options)
-        if self.family is NormalLikelihood:
+        if self.has_scale:
             self.raw_scale = nn.Parameter(torch.zeros(x_shape))
 
     def forward(self, *latents: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """The likelihood given latents, each (B, size); ``mask`` false where x is missing."""
         parameter = self.decoder(torch.cat(latents, -1))
-        if self.family is NormalLikelihood:
-            scale = positive_scale(self.raw_scale)
-            return NormalLikelihood(parameter, scale, mask=mask, event_dim=self.event_dim)
-        return self.family(parameter, mask=mask, event_dim=self.event_dim)
+        learnt = (positive_scale(self.raw_scale),) if self.has_scale else ()
+        return self.family(parameter, *learnt, mask=mask, event_dim=self.event_dim)

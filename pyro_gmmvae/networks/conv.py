@@ -47,7 +47,7 @@ class ConvEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(top, out_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.layers(x)
 
 
 class ConvDecoder(nn.Module):
@@ -74,4 +74,4 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.layers(latents)  # type: ignore[no-any-return]
+        return self.layers(latents)

@@ -33,7 +33,7 @@ class MLPEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.layers(x)
 
 
 class MLPDecoder(nn.Module):
@@ -47,4 +47,4 @@ class MLPDecoder(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.layers(latents)  # type: ignore[no-any-return]
+        return self.layers(latents)

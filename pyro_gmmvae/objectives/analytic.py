@@ -80,4 +80,4 @@ def _site_kl(name: str, q: Any, p: Any) -> Tensor:
                 f"site {name!r}: no closed-form KL between {type(guide_fn).__name__} (guide) and "
                 f"{type(model_fn).__name__} (model); use the objective 'trace'"
             ) from error
-    return scale_and_mask(kl, scale=q["scale"], mask=q["mask"])  # type: ignore[no-any-return]
+    return scale_and_mask(kl, scale=q["scale"], mask=q["mask"])

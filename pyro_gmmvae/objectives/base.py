@@ -48,7 +48,8 @@ class Terms:
 class Objective(nn.Module, ABC):
     """Minus a weighted ELBO plus alpha times a classification term, in nats per row::
 
-        loss = -mean_rows( log p(x|.) - sum_site w_site KL_site ) + alpha mean_labelled( -log q(y|x) )
+        loss = -mean_rows( log p(x|.) - sum_site w_site KL_site )
+               + alpha mean_labelled_rows( -log q(y|x) )
 
     The weights ``kl_<site>`` and ``alpha`` are 0-dimensional buffers (see ``knobs``), so that
     schedules fill them in place. With weights 1 and alpha 0 it is minus the ELBO.
@@ -134,10 +135,10 @@ def class_logits_of(guide_trace: Any, label_site: str | None) -> Tensor | None:
     """The class logits (B, K) of the guide's label site, None where there is no such site."""
     if label_site is None or label_site not in guide_trace.nodes:
         return None
-    return guide_trace.nodes[label_site]["fn"].logits  # type: ignore[no-any-return]
+    return guide_trace.nodes[label_site]["fn"].logits
 
 
 def observed_log_prob(model_trace: Any) -> Tensor:
     """log p of all observed sites per row, (B,)."""
     sites = [model_trace.nodes[name]["log_prob"] for name in model_trace.observation_nodes]
-    return sum(sites[1:], start=sites[0])  # type: ignore[no-any-return]
+    return sum(sites[1:], start=sites[0])

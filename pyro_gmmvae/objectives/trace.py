@@ -42,11 +42,11 @@ class _TraceELBO(Trace_ELBO):
         """
         sites = [s for s in guide_trace.nodes.values() if s["type"] == "sample"]
         if all(getattr(site["fn"], "has_rsample", False) for site in sites):
-            return guide_trace.log_prob_sum() - model_trace.log_prob_sum()  # type: ignore[no-any-return]
+            return guide_trace.log_prob_sum() - model_trace.log_prob_sum()
         loss, surrogate = self._differentiable_loss_particle(model_trace, guide_trace)
-        return surrogate + (loss - surrogate.detach())  # type: ignore[no-any-return]
+        return surrogate + (loss - surrogate.detach())
 
 
 def _unweighted(site: Any) -> Tensor:
     """A site's log-density per row before its weight (its mask still holds)."""
-    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"])  # type: ignore[no-any-return]
+    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"])

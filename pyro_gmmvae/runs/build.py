@@ -105,7 +105,8 @@ class Rows:
 
     def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """x and true y of some rows, on a device."""
-        x = torch.from_numpy(self.schema.transform(self.dataset.x[rows])).to(device)
+        x = torch.from_numpy(self.schema.transform(self.dataset.x[rows]))
+        x = x.to(device, torch.get_default_dtype())
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
     def training(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -237,7 +238,9 @@ def build_objective(config: Config, model: Any) -> Objective:
     return objective.to(next(model.parameters()).device)
 
 
-def build_schedules(config: Config, model: Any, objective: Objective) -> list[tuple[Tensor, Schedule]]:
+def build_schedules(
+    config: Config, model: Any, objective: Objective
+) -> list[tuple[Tensor, Schedule]]:
     """The buffers that move while training, each with its schedule."""
     buffers = objective.knobs | model.knobs
     return [(buffers[k], Schedule.parse(getattr(config, k))) for k in KNOBS if k in buffers]

@@ -104,7 +104,7 @@ class Run:
         if not hasattr(self.model, "classify"):
             return None
         parts = [self.model.classify(rows) for rows in x.split(4096)]
-        return torch.cat(parts).cpu().numpy()  # type: ignore[no-any-return]
+        return torch.cat(parts).cpu().numpy()
 
     def evaluate(self, *, samples: int = 100, nll_rows: int = 1000) -> dict[str, Any]:
         """Numbers on the test rows, also written to ``metrics.json`` under "test".
@@ -153,7 +153,8 @@ class Run:
         dataset = load_array(
             Path(file), label_column=self.config.label_column, drop_nonfinite=drop_nonfinite
         )
-        x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file))).to(self.device)
+        x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file)))
+        x = x.to(self.device, torch.get_default_dtype())
         elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)

@@ -74,12 +74,14 @@ def train(
         raise GMMVAEError("give the fit an end: epochs or minutes")
     config = _absolute_paths(config)
     rows = load_rows(config)
-    resolve_device(config.device)
-    build_model(config, rows.schema)  # refuses what doesn't fit before anything is written
-    _make_folder(out, force)
-    _write_config(out, config, rows.schema)
-    write_json(out / "environment.json", environment(config, command))
-    return _fit(config, rows, out, callbacks, None)
+    device = resolve_device(config.device)
+    with seeded(config.seed, device):
+        # assembled first: whatever doesn't fit is refused before anything is written
+        fit = _assemble(config, rows, device, callbacks)
+        _make_folder(out, force)
+        _write_config(out, config, rows.schema)
+        write_json(out / "environment.json", environment(config, command))
+        return _run(fit, config, rows, out)
 
 
 def resume(
@@ -101,46 +103,44 @@ def resume(
         GMMVAEError: no run folder, data that changed, or a run that is complete.
     """
     config, schema = read_config(out)
+    longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
+    if longer:
+        config = config.replace(**{"epochs": None, "minutes": None} | longer)
     if device is not None:
         config = config.replace(device=device)
     rows = load_rows(config, schema)
-    state = None
-    if (out / "training.pt").exists():
-        state = load_training(out / "training.pt", resolve_device(config.device))
-    longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
-    if longer:
-        config = config.replace(epochs=None, minutes=None).replace(**longer)
+    where = resolve_device(config.device)
+    with seeded(config.seed, where):
+        fit = _assemble(config, rows, where, callbacks)
+        if (out / "training.pt").exists():
+            _restore(fit, load_training(out / "training.pt", where), out)
+        remove_leftovers(out)
         _write_config(out, config, schema)
-    remove_leftovers(out)
-    return _fit(config, rows, out, callbacks, state)
+        return _run(fit, config, rows, out)
 
 
-def _fit(
-    config: Config,
-    rows: Rows,
-    out: Path,
-    callbacks: Sequence[Callback],
-    state: dict[str, Any] | None,
-) -> Run:
-    device = resolve_device(config.device)
-    with seeded(config.seed, device):
-        model = build_model(config, rows.schema).to(device)
-        objective = build_objective(config, model)
-        fit = Fit(
-            objective,
-            model,
-            Batches(
-                *rows.training(device), config.batch_size, config.labelled_per_batch, config.seed
-            ),
-            FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
-            schedules=build_schedules(config, model, objective),
-            validate=Watch(model, objective, rows, device),
-            callbacks=callbacks,
-            save=lambda fit: _save(fit, out),
-        )
-        if state is not None:
-            _restore(fit, state, out)
-        outcome = fit.run()
+def _assemble(
+    config: Config, rows: Rows, device: torch.device, callbacks: Sequence[Callback]
+) -> Fit:
+    """Model, objective, batches and schedules of a config, ready to run."""
+    model = build_model(config, rows.schema).to(device)
+    objective = build_objective(config, model)
+    x, y = rows.training(device)
+    return Fit(
+        objective,
+        model,
+        Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed),
+        FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
+        schedules=build_schedules(config, model, objective),
+        validate=Watch(model, objective, rows, device),
+        callbacks=callbacks,
+    )
+
+
+def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
+    """Run a fit into its folder and read the result back as any user would."""
+    fit.save = lambda state: _save(state, out)
+    outcome = fit.run()
     run = Run.load(out, device=config.device)
     metrics = {
         "outcome": outcome,

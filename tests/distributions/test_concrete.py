@@ -53,7 +53,7 @@ def test_log_prob_in_float32_against_60_digits(temperature: float, gap: float) -
             assert abs(found[i].item() - exact) <= 1e-4 * max(abs(exact), 1.0)
 
 
-def test_a_foreign_point_is_scored_by_its_logarithm(dtype: torch.dtype) -> None:
+def test_a_foreign_point_is_scored_by_its_logarithm() -> None:
     point = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float32)
     logits = [0.3, -1.0, 2.0]
     found = Concrete(0.7, logits=torch.tensor(logits, dtype=torch.float32)).log_prob(point)
@@ -111,7 +111,7 @@ def test_largest_entry_is_the_categorical_of_the_logits() -> None:
 
 
 def test_marginal_of_two_classes_is_a_logistic() -> None:
-    """K = 2: log(s_1/s_2) = (logits_1 - logits_2 + Logistic(0,1)) / t; a Kolmogorov-Smirnov test."""
+    """K = 2: log(s_1 / s_2) = (logits_1 - logits_2 + Logistic(0, 1)) / t."""
     t, gap = 0.5, 1.5
     s = Concrete(t, logits=torch.tensor([gap, 0.0])).sample((20_000,))
     ratio = (s._concrete_log_sample[:, 0] - s._concrete_log_sample[:, 1]).double().cpu().numpy()

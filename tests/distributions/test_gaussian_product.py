@@ -91,7 +91,9 @@ def test_kl_is_torchs() -> None:
 
 def test_kl_to_anything_else_is_refused() -> None:
     with pytest.raises(NotImplementedError):
-        kl_divergence(random_product(2), Independent(torch.distributions.Laplace(torch.zeros(2, 3), 1.0), 1))
+        kl_divergence(
+            random_product(2), Independent(torch.distributions.Laplace(torch.zeros(2, 3), 1.0), 1)
+        )
     with pytest.raises(NotImplementedError):
         kl_divergence(random_product(2), Normal(torch.zeros(3), 1.0))
 

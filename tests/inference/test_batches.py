@@ -34,9 +34,7 @@ def test_labelled_rows_are_balanced_in_each_batch() -> None:
 def test_orders_differ_between_epochs_and_seeds() -> None:
     x, y = labelled_rows()
     one, other = (Batches(x, y, 20, 0, seed=s) for s in (0, 1))
-    first, second, third = (
-        torch.cat([r for r, _ in b.epoch()]) for b in (one, one, other)
-    )
+    first, second, third = (torch.cat([r for r, _ in b.epoch()]) for b in (one, one, other))
     assert not torch.equal(first, second)
     assert not torch.equal(first, third)
 

@@ -190,7 +190,7 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
 
 
 def test_generating_an_unknown_class_is_refused() -> None:
-    with pytest.raises(GMMVAEError, match="out of range 0..3"):
+    with pytest.raises(GMMVAEError, match=r"out of range 0\.\.3"):
         gmmvae("product")().generate(4, 1)
 
 

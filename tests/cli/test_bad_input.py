@@ -1,0 +1,217 @@
+"""Bad input: one clear line, exit status 2, nothing lost."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from .conftest import SMALL, Gmmvae
+
+
+def refused(result: object, *words: str) -> None:
+    assert result.code == 2, result  # type: ignore[attr-defined]
+    lines = result.err.strip().split("\n")  # type: ignore[attr-defined]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("gmmvae: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "gmvae"), ["unknown model", "did you mean 'gmmvae'"]),
+        (("--guide", "prodct"), ["unknown guide", "product"]),
+        (("--objective", "elbo"), ["unknown objective"]),
+        (("--network", "cnv"), ["unknown network", "conv"]),
+        (("--data", "minst"), ["unknown data set", "did you mean 'mnist'"]),
+        (("--data", "absent.csv"), ["does not exist"]),
+        (("--set", "latent_dims=4"), ["unknown key", "did you mean 'latent_dim'"]),
+        (("--set", "latent_dim"), ["key=value"]),
+        (("--set", "latent_dim=x"), ["latent_dim", "integer"]),
+        (("--set", "alpha=1:2"), ["schedule"]),
+        (("--set", "activation=rleu"), ["unknown activation", "relu"]),
+        (("--set", "likelihood=gauss"), ["unknown likelihood"]),
+        (("--set", "labelled_per_batch=500"), ["labelled_per_batch"]),
+        (("--labels", "9"), ["9 labels for 10 classes"]),
+        (("--labels", "99999"), ["99999 labels asked for"]),
+        (("--labels", "-3"), ["labels"]),
+        (("--labels", "few"), ["neither a number nor 'all'"]),
+        (("--components", "4"), ["at least one per class"]),
+        (("--epochs", "0"), ["epochs"]),
+        (("--learning-rate", "-1"), ["learning_rate"]),
+        (("--device", "tpu"), ["unknown device"]),
+        (("--model", "vae", "--guide", "product"), ["guide means nothing to the model 'vae'"]),
+        (("--model", "vae", "--set", "kl_s=0.5"), ["kl_s means nothing"]),
+        (("--config", "absent.toml"), ["absent.toml"]),
+        (("--frobnicate",), ["No such option"]),
+    ],
+)
+def test_train(
+    gmmvae: Gmmvae, tmp_path: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    refused(gmmvae("train", *arguments, "--out", tmp_path / "r"), *words)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_without_one(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    refused(gmmvae("train", "--device", "cuda", "--out", tmp_path / "r"), "0 CUDA devices")
+
+
+def test_a_toml_file_with_a_typo_or_of_another_kind(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    toml = tmp_path / "run.toml"
+    toml.write_text("epoch = 3\n")
+    refused(gmmvae("train", "--config", toml), "did you mean 'epochs'")
+    toml.write_text("not toml at all")
+    refused(gmmvae("train", "--config", toml), "is not TOML")
+
+
+def test_non_finite_rows(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[*"abc"])
+    frame.loc[5, "b"] = np.inf
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    arguments = ("--data", tmp_path / "f.csv", *SMALL, "--epochs", 1, "--out", tmp_path / "r")
+    refused(gmmvae("train", *arguments), "1 of 60 rows", "--drop-nonfinite")
+    assert gmmvae("train", *arguments, "--drop-nonfinite").code == 0
+
+
+def test_labels_asked_of_a_file_without_any(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.zeros((50, 3)))
+    refused(gmmvae("train", "--data", tmp_path / "f.npy", "--labels", 10), "has no labels", "label")
+
+
+def test_an_existing_run_is_kept(gmmvae: Gmmvae, trained: Path) -> None:
+    before = (trained / "weights.safetensors").read_bytes()
+    refused(gmmvae("train", *SMALL, "--out", trained), "exists and is kept", "--force")
+    assert (trained / "weights.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_never_replaced(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    refused(gmmvae("train", *SMALL, "--out", tmp_path, "--force"), "is no run folder")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_force_replaces_a_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(trained, run)
+    assert gmmvae("train", *SMALL, "--epochs", 1, "--out", run, "--force").code == 0
+    assert len(pd.read_csv(run / "history.csv")) == 1
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    run = tmp_path / "copied"
+    shutil.copytree(trained, run)
+    return run
+
+
+def test_a_missing_run(gmmvae: Gmmvae, tmp_path: Path, rows_file: Path) -> None:
+    for command in (("evaluate",), ("resume",), ("predict", rows_file)):
+        result = gmmvae(command[0], tmp_path / "no", *command[1:])
+        refused(result, "is not a run folder")
+    refused(gmmvae("evaluate", tmp_path), "config.json is missing")
+
+
+def test_a_half_written_run_is_said_to_be_one_and_resumes(gmmvae: Gmmvae, copied: Path) -> None:
+    for name in ("weights.safetensors", "best.safetensors", "training.pt", "metrics.json"):
+        (copied / name).unlink()
+    refused(gmmvae("evaluate", copied), "before its first checkpoint", "gmmvae resume")
+    assert gmmvae("resume", copied).code == 0
+    assert gmmvae("evaluate", copied, "--samples", 2).code == 0
+
+
+def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"format": 99}))
+    refused(gmmvae("evaluate", copied), "run format 99")
+    (copied / "config.json").write_text("{ half")
+    refused(gmmvae("evaluate", copied), "can't be read as JSON")
+    (copied / "config.json").write_text(json.dumps({"format": 1, "config": {"no_key": 1}}))
+    refused(gmmvae("evaluate", copied), "no_key")
+
+
+def test_tampered_and_pickled_weights(gmmvae: Gmmvae, copied: Path, rows_file: Path) -> None:
+    file = copied / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 255
+    file.write_bytes(content)
+    refused(gmmvae("predict", copied, rows_file), "was altered")
+    file.write_bytes(pickle.dumps({"a": 1}))
+    refused(gmmvae("predict", copied, rows_file), "not a safetensors file")
+    (copied / "training.pt").write_bytes(pickle.dumps({"a": 1}))
+    refused(gmmvae("resume", copied, "--epochs", 19), "training")
+
+
+def test_weights_of_another_model(gmmvae: Gmmvae, copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config["config"]["latent_dim"] = 5
+    (copied / "config.json").write_text(json.dumps(config))
+    refused(gmmvae("evaluate", copied), "does not fit the model")
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros((3, 63)), ["(63,)", "(1, 8, 8)"]),
+        (np.zeros((3, 28, 28), np.uint8), ["(1, 28, 28)", "(1, 8, 8)"]),
+        (np.full((3, 64), np.nan), ["3 of 3 rows"]),
+    ],
+)
+def test_rows_of_another_size_at_predict(
+    gmmvae: Gmmvae, trained: Path, tmp_path: Path, x: np.ndarray, words: list[str]
+) -> None:
+    np.save(tmp_path / "x.npy", x)
+    refused(gmmvae("predict", trained, tmp_path / "x.npy"), *words)
+
+
+def test_outputs_that_exist_are_kept(
+    gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    for name, command in (
+        ("p.csv", ("predict", trained, rows_file)),
+        ("g.png", ("generate", trained)),
+    ):
+        out = tmp_path / name
+        out.write_text("mine")
+        refused(gmmvae(*command, "--out", out), "exists and is kept", "--force")
+        assert out.read_text() == "mine"
+        assert gmmvae(*command, "--out", out, "--force").code == 0
+        assert out.read_bytes() != b"mine"
+
+
+def test_outputs_of_unknown_kind_or_place(
+    gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    refused(gmmvae("predict", trained, rows_file, "--out", tmp_path / "p.xlsx"), ".csv or .parquet")
+    refused(gmmvae("generate", trained, "--out", tmp_path / "no" / "g.png"), "make it first")
+    refused(
+        gmmvae("generate", trained, "--out", tmp_path / "g.png", "--class", "x"), "unknown class"
+    )
+
+
+def test_data_that_changed(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    file, run = tmp_path / "f.csv", tmp_path / "r"
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[*"abc"])
+    frame.to_csv(file, index=False)
+    gmmvae("train", "--data", file, *SMALL, "--epochs", 1, "--out", run)
+    (frame + 1).to_csv(file, index=False)
+    refused(gmmvae("evaluate", run), "has changed")
+
+
+def test_a_loss_that_blows_up_keeps_the_last_checkpoint(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--epochs", 1, "--out", run)
+    before = (run / "weights.safetensors").read_bytes()
+    config = json.loads((run / "config.json").read_text())
+    config["config"] |= {"learning_rate": 1e30, "clip_norm": 0.0}
+    (run / "config.json").write_text(json.dumps(config))
+    refused(gmmvae("resume", run, "--epochs", 3), "non-finite at step", "checkpoint is kept")
+    assert (run / "weights.safetensors").read_bytes() == before
+    assert gmmvae("evaluate", run, "--samples", 2).code == 0

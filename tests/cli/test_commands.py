@@ -1,0 +1,249 @@
+"""Every command as a user types it."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from pyro_gmmvae.cli import cli
+from pyro_gmmvae.data import DATA
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.objectives import OBJECTIVES
+
+from .conftest import SMALL, Gmmvae
+
+FILES = {
+    "best.safetensors",
+    "config.json",
+    "environment.json",
+    "history.csv",
+    "metrics.json",
+    "training.pt",
+    "weights.safetensors",
+}
+
+
+def test_help_names_every_command(gmmvae: Gmmvae) -> None:
+    text = gmmvae("--help").out
+    for command in cli.commands:
+        assert command in text
+        assert gmmvae(command, "--help").code == 0
+
+
+def test_list_names_every_table(gmmvae: Gmmvae) -> None:
+    found = json.loads(gmmvae("list", "--json").out)
+    assert found["models"] == list(MODELS)
+    assert found["guides"] == list(GUIDES)
+    assert found["objectives"] == list(OBJECTIVES)
+    assert found["data"] == list(DATA)
+    assert "learning_rate" in gmmvae("list", "keys").out
+    assert gmmvae("list", "guides").out.split() == ["guides", *", ".join(GUIDES).split()]
+
+
+def test_a_run_folder_holds_what_it_should(trained: Path) -> None:
+    assert {p.name for p in trained.iterdir()} == FILES
+    config = json.loads((trained / "config.json").read_text())
+    assert config["format"] == 1
+    assert config["config"]["hidden"] == [64]
+    history = pd.read_csv(trained / "history.csv")
+    assert list(history["epoch"]) == list(range(1, 13))
+    assert {"loss", "elbo", "val_elbo", "val_accuracy", "kl_s", "kl_z"} <= set(history)
+    assert {"torch", "pyro-ppl"} <= set(
+        json.loads((trained / "environment.json").read_text())["packages"]
+    )
+
+
+def test_train_says_what_came_out(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    result = gmmvae("train", *SMALL, "--epochs", 2, "--out", tmp_path / "r")
+    assert result.code == 0
+    assert "complete after 2 epochs" in result.out
+    assert "epoch 1 " in result.err
+    assert "accuracy" in result.err
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_model_and_objective_trains(
+    gmmvae: Gmmvae, tmp_path: Path, model: str, objective: str, rows_file: Path
+) -> None:
+    run = tmp_path / "r"
+    arguments = ("--model", model, "--objective", objective, "--epochs", 1, "--json")
+    trained = gmmvae("train", *SMALL, *arguments, "--out", run)
+    assert json.loads(trained.out)["outcome"] == "complete"
+    numbers = json.loads(gmmvae("evaluate", run, "--json", "--samples", 5).out)
+    assert numbers["nll"] < -numbers["elbo"]
+    assert gmmvae("predict", run, rows_file, "--out", tmp_path / "p.csv").code == 0
+    assert gmmvae("generate", run, "--out", tmp_path / "g.png").code == 0
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_is_one_word(gmmvae: Gmmvae, tmp_path: Path, guide: str) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--guide", guide, "--epochs", 1, "--out", run)
+    assert json.loads(gmmvae("evaluate", run, "--json").out)["guide"] == guide
+
+
+def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
+    numbers = json.loads(gmmvae("evaluate", trained, "--json").out)
+    assert {"accuracy", "elbo", "nll", "labels", "seed"} <= set(numbers)
+    assert numbers["labels"] == 100
+    assert 0.5 < numbers["accuracy"] <= 1
+    assert json.loads(gmmvae("evaluate", trained, "--json").out) == numbers
+    assert json.loads((trained / "metrics.json").read_text())["test"] == numbers
+    assert f"{numbers['accuracy']:.4f}" in gmmvae("evaluate", trained).out
+
+
+def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    assert gmmvae("predict", trained, rows_file, "--out", out).code == 0
+    table = pd.read_csv(out)
+    probabilities = table[[f"p_{k}" for k in range(10)]]
+    assert list(table.columns) == ["row", "label", *probabilities.columns, "elbo", "unusual"]
+    assert list(table["row"]) == list(range(30))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+    assert (probabilities.to_numpy().argmax(1) == table["label"]).all()
+    assert table["unusual"].between(0, 1).all()
+    printed = gmmvae("predict", trained, rows_file).out
+    assert pd.read_csv(io.StringIO(printed)).equals(table)
+    as_json = json.loads(gmmvae("predict", trained, rows_file, "--json").out)
+    assert len(as_json) == 30
+
+
+def test_noise_is_more_unusual_than_digits(
+    gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 17, (30, 64)).astype(float)
+    np.save(tmp_path / "noise.npy", noise)
+    digits = pd.read_csv(io.StringIO(gmmvae("predict", trained, rows_file).out))
+    strange = pd.read_csv(io.StringIO(gmmvae("predict", trained, tmp_path / "noise.npy").out))
+    assert strange["unusual"].min() > 0.9
+    assert digits["unusual"].mean() < 0.7
+
+
+def test_predict_keeps_row_numbers_of_what_it_drops(
+    gmmvae: Gmmvae, trained: Path, tmp_path: Path
+) -> None:
+    x = np.zeros((4, 64))
+    x[1, 3] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    result = gmmvae("predict", trained, tmp_path / "x.npy", "--drop-nonfinite")
+    assert list(pd.read_csv(io.StringIO(result.out))["row"]) == [0, 2, 3]
+
+
+def test_generate(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
+    picture, numbers = tmp_path / "g.png", tmp_path / "g.npz"
+    assert gmmvae("generate", trained, "--out", picture, "--per-class", 4).code == 0
+    pixels = matplotlib.image.imread(picture)
+    assert pixels.shape[0] > pixels.shape[1] > 100
+    assert pixels.std() > 0.05
+    gmmvae("generate", trained, "--out", numbers, "--per-class", 4, "--class", "7")
+    with np.load(numbers) as content:
+        assert content["x"].shape == (4, 1, 8, 8)
+        assert set(content["y"]) == {"7"}
+        assert content["x"].min() >= 0
+        assert 1 < content["x"].max() <= 16  # in the file's units
+
+
+def test_a_toml_file_the_options_and_set_come_in_that_order(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    toml = tmp_path / "run.toml"
+    toml.write_text('epochs = 9\nlatent_dim = 5\nhidden = [16]\nkl_s = "0:1:50"\nseed = 4\n')
+    run = tmp_path / "r"
+    arguments = ("--config", toml, "--epochs", 8, "--seed", 5, "--set", "epochs=1")
+    assert gmmvae("train", *arguments, "--out", run).code == 0
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert [config[k] for k in ("epochs", "seed", "latent_dim", "kl_s")] == [1, 5, 5, "0:1:50"]
+
+
+def test_a_table_goes_all_the_way(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    """Text labels, missing ones, columns in another order, a class beyond those labelled."""
+    generator = np.random.default_rng(0)
+    who = generator.integers(0, 3, 200)
+    frame = pd.DataFrame(
+        generator.normal(size=(200, 4)) * 0.3 + who[:, None] * 2, columns=[*"abcd"]
+    )
+    frame["person"] = np.array(["ann", "bob", "cy"])[who]
+    truth = frame["person"].copy()
+    frame.loc[::2, "person"] = None
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    run = tmp_path / "r"
+    arguments = ("--data", tmp_path / "rows.csv", "--label-column", "person", "--epochs", 150)
+    trained = gmmvae("train", *SMALL, *arguments, "--out", run)
+    assert trained.code == 0, trained.err
+    frame[[*"dcba", "person"]].to_csv(tmp_path / "again.csv", index=False)
+    table = pd.read_csv(io.StringIO(gmmvae("predict", run, tmp_path / "again.csv").out))
+    assert (table["label"] == truth).mean() > 0.95
+    assert list(table.columns[2:5]) == ["p_ann", "p_bob", "p_cy"]
+    assert gmmvae("generate", run, "--out", tmp_path / "g.png").code == 0
+
+
+def test_a_longer_budget_goes_on(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--epochs", 2, "--out", run)
+    assert "is complete" in gmmvae("resume", run).err
+    assert gmmvae("resume", run, "--epochs", 4).code == 0
+    assert list(pd.read_csv(run / "history.csv")["epoch"]) == [1, 2, 3, 4]
+
+
+def history(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "history.csv").drop(columns="seconds")
+
+
+LONG = (*SMALL, "--epochs", "12", "--set", "checkpoint_seconds=0")
+
+
+def start(run: Path) -> subprocess.Popen[bytes]:
+    """A training process that has made at least two checkpoints."""
+    command = [sys.executable, "-m", "pyro_gmmvae", "train", *LONG, "--out", str(run)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "history.csv").exists() and len(history(run)) >= 2:
+            return process
+        time.sleep(0.01)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_or_killed_and_resumed_is_never_stopped(
+    gmmvae: Gmmvae, tmp_path: Path, number: signal.Signals
+) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "r"
+    process = start(run)
+    os.kill(process.pid, number)
+    _, err = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130, err
+        assert b"go on with: gmmvae resume" in err
+        assert b"Traceback" not in err
+    assert len(history(run)) < 12
+    assert gmmvae("resume", run).code == 0
+    assert gmmvae("train", *LONG, "--out", whole).code == 0
+    pd.testing.assert_frame_equal(history(run), history(whole), check_exact=True)
+    assert (run / "weights.safetensors").read_bytes() == (
+        whole / "weights.safetensors"
+    ).read_bytes()
+    assert {p.name for p in run.iterdir()} == FILES
+
+
+def test_completion_offers_names() -> None:
+    environment = {
+        "_GMMVAE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "gmmvae train --guide ",
+        "COMP_CWORD": "3",
+    }
+    result = CliRunner(env=environment).invoke(
+        cli, prog_name="gmmvae", complete_var="_GMMVAE_COMPLETE"
+    )
+    offered = [line.split(",")[1] for line in result.output.split()]
+    assert offered == list(GUIDES)

@@ -1,0 +1,117 @@
+"""Files of rows: what is read, what is inferred, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyro_gmmvae.data import load_array, load_data
+from pyro_gmmvae.errors import GMMVAEError
+
+
+def table(**columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [5, 6, 7, 8], **columns})
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_with_text_labels_and_missing_ones(tmp_path: Path, kind: str) -> None:
+    frame, file = table(person=["bo", None, "al", "bo"]), tmp_path / f"f.{kind}"
+    frame.to_csv(file, index=False) if kind == "csv" else frame.to_parquet(file)
+    data = load_array(file, label_column="person")
+    assert data.classes == ("al", "bo")
+    assert data.y.tolist() == [1, -1, 0, 1]
+    assert data.columns == ("a", "b")
+    assert data.x.tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]
+    assert data.likelihood == "normal"
+
+
+@pytest.mark.parametrize("labels", [[3, -1, 0, 3], [3.0, np.nan, 0.0, 3.0], ["3", "-1", "0", "3"]])
+def test_labels_of_any_kind_become_class_numbers(tmp_path: Path, labels: list[object]) -> None:
+    file = tmp_path / "f.csv"
+    table(label=labels).to_csv(file, index=False)
+    data = load_array(file)
+    assert data.classes == ("0", "3")
+    assert data.y.tolist() == [1, -1, 0, 1]
+
+
+def test_numpy_files(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    np.savez(tmp_path / "f.npz", x=x, y=np.array([0, 1, -1, 0, 1, -1]))
+    np.save(tmp_path / "f.npy", x)
+    with_labels, without = load_array(tmp_path / "f.npz"), load_array(tmp_path / "f.npy")
+    assert with_labels.y.tolist() == [0, 1, -1, 0, 1, -1]
+    assert without.classes == ()
+    assert (without.y == -1).all()
+    assert np.array_equal(without.x, x)
+
+
+def test_unsigned_bytes_are_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", x=np.full((3, 8, 6), 255, np.uint8))
+    data = load_array(tmp_path / "f.npz")
+    assert data.x_shape == (1, 8, 6)
+    assert data.likelihood == "bernoulli"
+    assert (data.fit_transform_on(np.arange(3))(data.x) == 1).all()
+
+
+def test_standardizing_uses_the_given_rows_and_survives_constants(tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.array([[1.0, 5], [3, 5], [100, 5]]))
+    data = load_array(tmp_path / "f.npy")
+    transform = data.fit_transform_on(np.array([0, 1]))
+    assert transform(data.x).tolist() == [[-1, 0], [1, 0], [98, 0]]
+    np.testing.assert_allclose(transform.invert(transform(data.x)), data.x)
+
+
+def test_non_finite_rows_are_counted_refused_or_left_out(tmp_path: Path) -> None:
+    x = np.zeros((5, 2))
+    x[1, 0], x[3, 1], x[4, 1] = np.nan, np.inf, 1e300
+    np.savez(tmp_path / "f.npz", x=x, y=np.arange(5))
+    with pytest.raises(GMMVAEError, match=r"3 of 5 rows .* row 1\).*--drop-nonfinite"):
+        load_array(tmp_path / "f.npz")
+    data = load_array(tmp_path / "f.npz", drop_nonfinite=True)
+    assert data.row_numbers.tolist() == [0, 2]
+    assert data.y.tolist() == [0, 2]
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "flat.npy", np.zeros(5))
+    np.save(tmp_path / "none.npy", np.zeros((0, 5)))
+    np.savez(tmp_path / "other.npz", images=np.zeros((2, 2)))
+    np.savez(tmp_path / "labels.npz", x=np.zeros((2, 2)), y=np.zeros(3))
+    np.savez(tmp_path / "half.npz", x=np.zeros((2, 2)), y=np.array([0.5, 1]))
+    np.savez(tmp_path / "range.npz", x=np.zeros((2, 2)), y=np.array([0, -7]))
+    table(name=["x", "y", "z", "w"]).to_csv(tmp_path / "text.csv", index=False)
+    good = (tmp_path / "labels.npz").read_bytes()
+    cases = [
+        (tmp_path / "absent.csv", "does not exist"),
+        (tmp_path, "a folder"),
+        (write(tmp_path / "empty.csv", b""), "is empty"),
+        (write(tmp_path / "cut.npz", good[: len(good) // 2]), "can't be read as npz"),
+        (write(tmp_path / "foreign.npy", b"\x89PNG...."), "can't be read as npy"),
+        (write(tmp_path / "foreign.parquet", b"PAR1 no"), "can't be read as parquet"),
+        (write(tmp_path / "binary.csv", bytes(range(256))), "can't be read as csv"),
+        (write(tmp_path / "notes.txt", b"hello"), "unknown kind of file"),
+        (tmp_path / "objects.npy", "can't be read as npy"),
+        (tmp_path / "flat.npy", "rows must be numbers"),
+        (tmp_path / "none.npy", "no rows"),
+        (tmp_path / "other.npz", "must be named x"),
+        (tmp_path / "labels.npz", "2 rows and labels of shape"),
+        (tmp_path / "half.npz", "whole numbers or text"),
+        (tmp_path / "range.npz", "label -7 is out of range"),
+        (tmp_path / "text.csv", "columns name are not numeric"),
+    ]
+    for file, message in cases:
+        with pytest.raises(GMMVAEError, match=message) as caught:
+            load_array(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_set_has_a_nearest_match() -> None:
+    with pytest.raises(GMMVAEError, match="did you mean 'digits'"):
+        load_data("digit")

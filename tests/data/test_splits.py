@@ -1,0 +1,87 @@
+"""Splits: disjoint, stratified, repeatable; label draws balanced and recorded by their seed."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyro_gmmvae.data import load_data, split_rows
+from pyro_gmmvae.errors import GMMVAEError
+
+Y = load_data("digits").y
+
+
+def split(**changes: Any) -> Any:
+    values = {"classes": 10, "labels": 100, "test": 0.2, "validation": 200, "split_seed": 0}
+    return split_rows(Y, **({"label_seed": 0} | values | changes))
+
+
+def test_parts_are_disjoint_and_cover_all() -> None:
+    s = split()
+    together = np.concatenate([s.train, s.validation, s.test])
+    assert np.array_equal(np.sort(together), np.arange(len(Y)))
+    assert len(s.test) == round(0.2 * len(Y))
+    assert len(s.validation) == 200
+    assert np.isin(s.labelled, s.train).all()
+
+
+def test_parts_are_stratified() -> None:
+    share = np.bincount(Y) / len(Y)
+    s = split()
+    for part in (s.train, s.validation, s.test):
+        assert np.abs(np.bincount(Y[part]) / len(part) - share).max() < 0.01
+
+
+@pytest.mark.parametrize("labels", [10, 57, 100])
+def test_label_draws_are_balanced(labels: int) -> None:
+    counts = np.bincount(Y[split(labels=labels).labelled], minlength=10)
+    assert counts.sum() == labels
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_small_class_leaves_its_share_to_the_others() -> None:
+    y = np.array([0] * 3 + [1] * 50 + [2] * 50)
+    s = split_rows(y, classes=3, labels=30, test=0, validation=0, split_seed=0, label_seed=0)
+    assert sorted(np.bincount(y[s.labelled])) == [3, 13, 14]
+
+
+def test_seeds_move_what_they_name_and_nothing_else() -> None:
+    a, b, c = split(), split(label_seed=1), split(split_seed=1)
+    assert np.array_equal(a.test, b.test)
+    assert np.array_equal(a.validation, b.validation)
+    assert not np.array_equal(a.labelled, b.labelled)
+    assert not np.array_equal(a.test, c.test)
+    assert np.array_equal(a.labelled, split().labelled)
+
+
+def test_a_published_test_set_is_kept() -> None:
+    test = np.arange(1000, 1797)
+    s = split(test=test)
+    assert np.array_equal(s.test, test)
+    assert max(s.train.max(), s.validation.max()) < 1000
+
+
+def test_all_labels_or_none() -> None:
+    assert np.array_equal(split(labels=None).labelled, split().train)
+    assert len(split(labels=0).labelled) == 0
+
+
+def test_rare_classes_and_unknown_labels_do_not_stop_a_split() -> None:
+    y = np.array([0] * 40 + [1] + [-1] * 40 + [2] * 2)
+    s = split_rows(y, classes=3, labels=None, test=0.25, validation=0.1, split_seed=0, label_seed=0)
+    assert len(np.concatenate([s.train, s.validation, s.test])) == len(y)
+    assert (y[s.labelled] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": 9}, "9 labels for 10 classes"),
+        ({"labels": 5000}, "5000 labels asked for; the training rows hold 1238"),
+        ({"test": 1797}, "1797 rows are there"),
+        ({"validation": 9000}, "validation 9000"),
+    ],
+)
+def test_more_than_there_is_is_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(GMMVAEError, match=message):
+        split(**changes)
