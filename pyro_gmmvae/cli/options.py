@@ -29,6 +29,19 @@ class TableName(click.ParamType):
         return [CompletionItem(n) for n in names()[self.kind] if n.startswith(incomplete)]
 
 
+class KeyOption(click.Option):
+    """An option that sets the configuration key of its name; its help shows the key's default."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from pyro_gmmvae.config import Config
+
+        record = super().get_help_record(ctx)
+        default = Config.model_fields[str(self.name)].default
+        if record is None or default in (None, False):
+            return record
+        return record[0], f"{record[1]}  [default: {default}]"
+
+
 class Count(click.ParamType):
     """A number of labels, or "all"."""
 

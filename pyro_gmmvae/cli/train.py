@@ -9,6 +9,7 @@ import click
 
 from pyro_gmmvae.cli.options import (
     Count,
+    KeyOption,
     TableName,
     device_option,
     drop_nonfinite_option,
@@ -19,24 +20,67 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Train a model into a run folder.")
 @click.option(
-    "--data", metavar="NAME|FILE", help="digits, mnist, or a file (npz, npy, csv, parquet)."
+    "--data",
+    cls=KeyOption,
+    metavar="NAME|FILE",
+    help="digits, mnist, or a file (npz, npy, csv, parquet).",
 )
-@click.option("--data-dir", metavar="DIR", help="Folder with the data set's files (mnist).")
-@click.option("--label-column", metavar="NAME", help="Column or array with the labels.")
-@click.option("--labels", type=Count(), help="Labels the fit may see, balanced over the classes.")
-@click.option("--model", type=TableName("models"), help="Model to train ('gmmvae list').")
-@click.option("--guide", type=TableName("guides"), help="Posterior of the model.")
-@click.option("--objective", type=TableName("objectives"), help="What is optimised.")
-@click.option("--network", type=TableName("networks"), help="Encoder and decoder.")
-@click.option("--components", type=int, metavar="K", help="Mixture components.")
-@click.option("--latent-dim", type=int, metavar="D", help="Size of z.")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training rows.")
-@click.option("--minutes", type=float, metavar="M", help="Wall-clock budget, instead of epochs.")
-@click.option("--batch-size", type=int, metavar="B", help="Rows per step.")
-@click.option("--learning-rate", type=float, metavar="R", help="Adam's rate at the start.")
-@click.option("--patience", type=int, metavar="N", help="Stop after N epochs without improvement.")
-@click.option("--seed", type=int, metavar="S", help="Seed of weights, batches and label draw.")
-@click.option("--deterministic", is_flag=True, default=None, help="Demand deterministic kernels.")
+@click.option(
+    "--data-dir", cls=KeyOption, metavar="DIR", help="Folder with the data set's files (mnist)."
+)
+@click.option(
+    "--label-column", cls=KeyOption, metavar="NAME", help="Column or array with the labels."
+)
+@click.option(
+    "--labels",
+    cls=KeyOption,
+    type=Count(),
+    metavar="N|all",
+    help="Labels the fit may see, balanced over the classes; digits and mnist: 100, files: all.",
+)
+@click.option(
+    "--model", cls=KeyOption, type=TableName("models"), help="Model to train ('gmmvae list')."
+)
+@click.option("--guide", cls=KeyOption, type=TableName("guides"), help="Posterior of the model.")
+@click.option("--objective", cls=KeyOption, type=TableName("objectives"), help="What is optimised.")
+@click.option("--network", cls=KeyOption, type=TableName("networks"), help="Encoder and decoder.")
+@click.option("--components", cls=KeyOption, type=int, metavar="K", help="Mixture components.")
+@click.option("--latent-dim", cls=KeyOption, type=int, metavar="D", help="Size of z.")
+@click.option(
+    "--epochs",
+    cls=KeyOption,
+    type=int,
+    metavar="N",
+    help="Passes over the training rows (100 where the data set has no recipe).",
+)
+@click.option(
+    "--minutes",
+    cls=KeyOption,
+    type=float,
+    metavar="M",
+    help="Wall-clock budget, instead of epochs.",
+)
+@click.option("--batch-size", cls=KeyOption, type=int, metavar="B", help="Rows per step.")
+@click.option(
+    "--learning-rate", cls=KeyOption, type=float, metavar="R", help="Adam's rate at the start."
+)
+@click.option(
+    "--patience",
+    cls=KeyOption,
+    type=int,
+    metavar="N",
+    help="Stop after N epochs without improvement.",
+)
+@click.option(
+    "--seed", cls=KeyOption, type=int, metavar="S", help="Seed of weights, batches and label draw."
+)
+@click.option(
+    "--deterministic",
+    cls=KeyOption,
+    is_flag=True,
+    default=None,
+    help="Demand deterministic kernels.",
+)
 @drop_nonfinite_option
 @device_option
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys.")

@@ -59,6 +59,10 @@ def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool 
 def _from_table(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
     table = _read_table(path)
     labels = table.pop(label_column).to_numpy() if label_column in table.columns else None
+    if any(str(c).startswith("Unnamed:") for c in table.columns):
+        raise GMMVAEError(
+            f"{path} has a column without a name (a saved row index?); write it without one"
+        )
     text = [str(c) for c in table.columns if table[c].dtype.kind not in "iufb"]
     if text:
         raise GMMVAEError(

@@ -58,6 +58,8 @@ class Batches:
         balanced = self._balanced_rows()
         for step in range(start, len(self)):
             rows = order[step * self.shuffled : (step + 1) * self.shuffled]
+            if len(rows) + self.labelled == 1 < len(order):
+                rows = order[-2:]  # batch norm can't train on a single row
             if self.labelled:
                 rows = torch.cat([balanced[step], rows])
             yield self.x[rows], self.y[rows]

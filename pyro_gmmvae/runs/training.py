@@ -173,8 +173,9 @@ def _save(fit: Fit, out: Path) -> None:
     save_weights(out / "weights.safetensors", fit.module.state_dict())
     if fit.best:
         save_weights(out / "best.safetensors", fit.best)
-    history = pd.DataFrame(fit.progress.history)
-    atomic_write(out / "history.csv", history.to_csv(index=False).encode())
+    if fit.progress.history:
+        history = pd.DataFrame(fit.progress.history)
+        atomic_write(out / "history.csv", history.to_csv(index=False).encode())
 
 
 def _make_folder(out: Path, force: bool) -> None:

@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +205,28 @@ def test_data_that_changed(gmmvae: Gmmvae, tmp_path: Path) -> None:
     gmmvae("train", "--data", file, *SMALL, "--epochs", 1, "--out", run)
     (frame + 1).to_csv(file, index=False)
     refused(gmmvae("evaluate", run), "has changed")
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(copied: Path) -> None:
+    """A file-size limit below a checkpoint's size, in a process that goes on with the run."""
+    before = {p.name: p.read_bytes() for p in copied.iterdir()}
+    code = """
+import resource, signal, sys
+from pyro_gmmvae.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv = ["gmmvae", "resume", sys.argv[1], "--epochs", "14"]
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(copied)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    last = ended.stderr.strip().split("\n")[-1]
+    assert last.startswith("gmmvae: can't write")
+    assert "is kept" in last
+    for name in ("training.pt", "weights.safetensors", "best.safetensors", "history.csv"):
+        assert (copied / name).read_bytes() == before[name]
 
 
 def test_a_loss_that_blows_up_keeps_the_last_checkpoint(gmmvae: Gmmvae, tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "range.npz", x=np.zeros((2, 2)), y=np.array([0, -7]))
     table(name=["x", "y", "z", "w"]).to_csv(tmp_path / "text.csv", index=False)
     good = (tmp_path / "labels.npz").read_bytes()
+    table().to_csv(tmp_path / "index.csv")
     cases = [
+        (tmp_path / "index.csv", "column without a name"),
         (tmp_path / "absent.csv", "does not exist"),
         (tmp_path, "a folder"),
         (write(tmp_path / "empty.csv", b""), "is empty"),

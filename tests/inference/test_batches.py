@@ -23,6 +23,12 @@ def test_an_epoch_shows_every_row_once() -> None:
     assert len(batches) == 6
 
 
+def test_no_batch_is_a_single_row() -> None:
+    x, y = labelled_rows(41)
+    sizes = [len(rows) for rows, _ in Batches(x, y, 20, 0, seed=0).epoch()]
+    assert sizes == [20, 20, 2]
+
+
 def test_labelled_rows_are_balanced_in_each_batch() -> None:
     x, y = labelled_rows()
     batches = Batches(x, y, batch_size=20, labelled=9, seed=0)
