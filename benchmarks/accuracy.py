@@ -10,6 +10,7 @@ The references (scikit-learn, labelled rows only) see the same label draw and th
 A cell whose row is in DIR/results.csv is skipped, so an interrupted benchmark goes on.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from typing import Any
 import click
 import pandas as pd
 
-KEY = ["data", "model", "labels", "seed", "settings"]
+KEY = ["data", "model", "labels", "seed", "settings", "config"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -55,13 +56,24 @@ def main(
             where = ["--data", data, *(["--data-dir", data_dir] if data_dir else [])]
             draw = ["--labels", str(count), "--seed", str(seed)]
             for model in models.split(","):
-                cell = dict(zip(KEY, (data, model, count, seed, " ".join(sets)), strict=True))
+                config = fingerprint(data, model, count, sets)
+                values = (data, model, count, seed, " ".join(sets), config)
+                cell = dict(zip(KEY, values, strict=True))
                 if not is_done(results, cell):
                     options = [*draw, "--model", model, *(f"--set={text}" for text in sets)]
                     append(results, cell | train_and_evaluate(where, options))
             if references:
                 supervised(results, data, data_dir, count, seed)
             write_table(out)
+
+
+def fingerprint(data: str, model: str, labels: int, sets: tuple[str, ...]) -> str:
+    """Short hash of all settings a cell is trained with, so that a changed recipe is run anew."""
+    from pyro_gmmvae.runs import default_config
+
+    changes = dict(text.split("=", 1) for text in sets)
+    config = default_config(data, {"model": model, "labels": labels}, changes)
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
 
 
 def train_and_evaluate(where: list[str], options: list[str]) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def supervised(results: Path, data: str, data_dir: str | None, labels: int, seed
     }
     rows = None
     for name, classifier in classifiers.items():
-        cell = dict(zip(KEY, (data, name, labels, seed, ""), strict=True))
+        cell = dict(zip(KEY, (data, name, labels, seed, "", ""), strict=True))
         if is_done(results, cell):
             continue
         rows = rows or load_rows(config)
@@ -158,7 +170,7 @@ def append(results: Path, row: dict[str, Any]) -> None:
 def write_table(out: Path) -> None:
     """Mean and standard deviation over label draws, best first."""
     table = pd.read_csv(out / "results.csv")
-    groups = table.fillna({"settings": ""}).groupby(["data", "labels", "model", "settings"])
+    groups = table.fillna({"settings": "", "config": ""}).groupby(KEY[:3] + KEY[4:])
     lines = [
         "| data | labels | model | settings | accuracy | draws | seconds (largest) |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,5 @@
 """The configuration of a run: one flat set of keys, the same in Python, TOML and on the CLI."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 
 def _split_list(value: Any) -> Any:
@@ -17,10 +16,16 @@ def _split_list(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    return f"{value:g}" if isinstance(value, int | float) else value
+    return repr(value) if isinstance(value, int | float) else value
+
+
+def _all_is_none(value: Any) -> Any:
+    return None if value == "all" else value
 
 
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_list)]
+Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 ScheduleText = Annotated[str, BeforeValidator(_as_text)]
 
 
@@ -34,16 +39,16 @@ class Config(BaseModel):
     guide: str | None = Field(None, description="posterior of the gmmvae; none: its default")
     objective: str = "analytic"
     particles: int = Field(1, ge=1, description="samples per row and step")
-    seed: int = Field(0, ge=0, description="of weights, batches and, by default, the label draw")
+    seed: Seed = Field(0, description="of weights, batches and, by default, the label draw")
     device: str = "auto"
 
     # data
     data: str = "digits"
     data_dir: str | None = None
     label_column: str = "label"
-    labels: int | None = Field(None, ge=0, description="labels the fit sees; none: all there are")
-    label_seed: int | None = Field(None, ge=0, description="of the label draw; none: seed")
-    split_seed: int = Field(0, ge=0, description="of the test and validation rows")
+    labels: Labels = Field(None, description="labels the fit sees; none or all: all there are")
+    label_seed: Seed | None = Field(None, description="of the label draw; none: seed")
+    split_seed: Seed = Field(0, description="of the test and validation rows")
     test: int | float = Field(
         0.2, ge=0, description="rows or share, where no test set is published"
     )
@@ -61,8 +66,8 @@ class Config(BaseModel):
 
     # networks
     network: str = "mlp"
-    hidden: Widths = (256, 256)
-    channels: Widths = (32, 64)
+    hidden: Widths = Field((256, 256), min_length=1)
+    channels: Widths = Field((32, 64), min_length=1)
     activation: str = "relu"
     batch_norm: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -100,7 +105,7 @@ def configure(*layers: Mapping[str, Any]) -> Config:
     for layer in layers:
         for key, value in layer.items():
             if key not in Config.model_fields:
-                raise unknown_key(key)
+                raise unknown_name("key", key, list(Config.model_fields))
             merged[key] = value
     try:
         return Config(**merged)
@@ -108,13 +113,6 @@ def configure(*layers: Mapping[str, Any]) -> Config:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise GMMVAEError(f"{name}: {first['msg']}, not {merged[name]!r}") from error
-
-
-def unknown_key(key: str) -> GMMVAEError:
-    """The error for a key that no configuration has, with its nearest match."""
-    near = difflib.get_close_matches(key, list(Config.model_fields), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see 'gmmvae list keys'"
-    return GMMVAEError(f"unknown key {key!r}; {hint}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -14,14 +14,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dtype", default="float32", choices=["float32", "float64"])
 
 
-@pytest.fixture
-def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.config.getoption("--device"))
-
-
-@pytest.fixture
-def dtype(request: pytest.FixtureRequest) -> torch.dtype:
-    return getattr(torch, request.config.getoption("--dtype"))
+# where the objects under test are built by the test itself; the loop, the runs and the command
+# line choose their devices themselves, and a default device would hide what they forget
+ON_DEVICE = ("distributions", "networks", "models", "objectives", "evaluation")
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +25,10 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
     pyro.clear_param_store()
     torch.manual_seed(0)
     torch.set_default_dtype(getattr(torch, request.config.getoption("--dtype")))
-    torch.set_default_device(request.config.getoption("--device"))
+    if request.path.parent.name in ON_DEVICE:
+        torch.set_default_device(request.config.getoption("--device"))
     yield
-    torch.set_default_device("cpu")
+    torch.set_default_device(None)
     torch.set_default_dtype(torch.float32)
 
 

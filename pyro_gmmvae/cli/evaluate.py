@@ -5,7 +5,13 @@ from pathlib import Path
 
 import click
 
-from pyro_gmmvae.cli.options import device_option, json_option, run_argument, weights_option
+from pyro_gmmvae.cli.options import (
+    device_option,
+    json_option,
+    moved_data_option,
+    run_argument,
+    weights_option,
+)
 
 MEANING = {
     "accuracy": "accuracy on the test rows",
@@ -31,11 +37,18 @@ MEANING = {
     show_default=True,
     help="Test rows nll is measured on; 0: all.",
 )
+@moved_data_option
 @weights_option
 @device_option
 @json_option
 def evaluate(
-    run: Path, samples: int, nll_rows: int, weights: str | None, device: str | None, as_json: bool
+    run: Path,
+    samples: int,
+    nll_rows: int,
+    data: str | None,
+    weights: str | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Measure RUN on its test rows: accuracy, ELBO and an importance-weighted bound on -log p(x).
 
@@ -45,7 +58,7 @@ def evaluate(
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    result = loaded.evaluate(samples=samples, nll_rows=nll_rows)
+    result = loaded.evaluate(samples=samples, nll_rows=nll_rows, data=data)
     if as_json:
         click.echo(json.dumps(result))
         return

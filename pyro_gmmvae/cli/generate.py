@@ -30,7 +30,13 @@ from pyro_gmmvae.cli.options import (
     help="Draws per class.",
 )
 @click.option("--class", "label", metavar="NAME", help="Only this class.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
+)
 @weights_option
 @force_option
 @device_option

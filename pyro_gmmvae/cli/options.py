@@ -68,6 +68,15 @@ def device_option(command: Command) -> Command:
     )(command)
 
 
+def moved_data_option(command: Command) -> Command:
+    """--data, for a run whose data has moved."""
+    return click.option(
+        "--data",
+        metavar="FILE|DIR",
+        help="Where the run's data is now, if it has moved: the file, or the set's folder.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

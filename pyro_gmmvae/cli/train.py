@@ -117,7 +117,7 @@ def train(
 
     layers = [
         read_toml(config) if config else {},
-        {k: None if v == "all" else v for k, v in options.items() if v is not None},
+        {key: value for key, value in options.items() if value is not None},
         dict(_assignment(text) for text in sets),
     ]
     data = next((layer["data"] for layer in reversed(layers) if "data" in layer), "digits")

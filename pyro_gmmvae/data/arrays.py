@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".parquet")
 
 
-def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool = False) -> Dataset:
+DEFAULT_LABEL = "label"
+
+
+def load_array(
+    path: Path,
+    *,
+    label_column: str = DEFAULT_LABEL,
+    drop_nonfinite: bool = False,
+    read_labels: bool = True,
+) -> Dataset:
     """Rows and labels of a file.
 
     - csv, parquet: numeric feature columns and, where there is one, ``label_column``;
@@ -30,8 +39,9 @@ def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool 
 
     Args:
         path: the file.
-        label_column: name of the label column or array.
+        label_column: name of the label column or array; one that is not the default must exist.
         drop_nonfinite: leave out rows that hold NaN or infinities, which are refused otherwise.
+        read_labels: if false, labels are neither needed nor looked at.
 
     Raises:
         GMMVAEError: the file is missing, empty, of another kind, or holds what can't be used.
@@ -49,8 +59,10 @@ def load_array(path: Path, *, label_column: str = "label", drop_nonfinite: bool 
         x, raw_labels = read_idx(path, IMAGES), None
     else:
         raise GMMVAEError(f"{path}: unknown kind of file; use .npz, .npy, .csv, .parquet or IDX")
+    if read_labels and raw_labels is None and label_column != DEFAULT_LABEL:
+        raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
     x = _checked_rows(x, path)
-    y, classes = _encode_labels(raw_labels, len(x), path)
+    y, classes = _encode_labels(raw_labels if read_labels else None, len(x), path)
     kept = _finite_rows(x, path, drop_nonfinite)
     unit = 255.0 if x.dtype == np.uint8 else None
     return Dataset(x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept)
@@ -100,7 +112,8 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
         raise GMMVAEError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x"
         )
-    return arrays["x"], arrays.get(label_column, arrays.get("y"))
+    name = "y" if label_column == DEFAULT_LABEL and "y" in arrays else label_column
+    return arrays["x"], arrays.get(name)
 
 
 def _checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -143,7 +156,7 @@ def _encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, 
         labels = labels.astype(str)
     if labels.dtype.kind in "iuf":
         present = labels[labels.notna()]
-        if not np.isfinite(present).all() or (present != present.round()).any():
+        if (present.abs() > 2**53).any() or (present != present.round()).any():
             raise GMMVAEError(f"{path}: labels must be whole numbers or text, not {present.max()}")
         if (present < -1).any():
             raise GMMVAEError(f"{path}: label {int(present.min())} is out of range (-1: unknown)")

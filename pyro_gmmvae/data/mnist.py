@@ -46,6 +46,10 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
     train_x, train_y, test_x, test_y = (
         read_idx(path, IMAGES if "images" in path.name else LABELS) for path in paths
     )
+    if train_x.shape[1:] != test_x.shape[1:]:
+        raise GMMVAEError(
+            f"{paths[0]} holds images of {train_x.shape[1:]}, {paths[2]} of {test_x.shape[1:]}"
+        )
     for x, y, path in ((train_x, train_y, paths[1]), (test_x, test_y, paths[3])):
         if len(x) != len(y):
             raise GMMVAEError(f"{path} holds {len(y)} labels for {len(x)} images")
@@ -61,12 +65,12 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
     )
 
 
-def read_idx(path: Path, magic: int | None = None) -> NDArray[np.uint8]:
+def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes, gzipped or not.
 
     Args:
         path: the file.
-        magic: the number it must start with (0x803 images, 0x801 labels), or None for either.
+        magic: the number it must start with, ``IMAGES`` or ``LABELS``.
 
     Raises:
         GMMVAEError: the file is missing, empty, truncated or something else.
@@ -75,9 +79,8 @@ def read_idx(path: Path, magic: int | None = None) -> NDArray[np.uint8]:
     if len(content) < 4:
         raise GMMVAEError(f"{path} is empty or too short for an IDX file ({len(content)} bytes)")
     found = int.from_bytes(content[:4], "big")
-    if found not in (IMAGES, LABELS) or magic not in (None, found):
-        wanted = "0x803 or 0x801" if magic is None else f"{magic:#x}"
-        raise GMMVAEError(f"{path} starts with {found:#010x}, not with {wanted}: no such IDX file")
+    if found != magic:
+        raise GMMVAEError(f"{path} starts with {found:#x}, not with {magic:#x}: no such IDX file")
     start = 4 + 4 * (found & 0xFF)
     shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
     if len(content) < start or len(content) - start != int(np.prod(shape, dtype=np.int64)):

@@ -71,6 +71,9 @@ def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -
         )
     if labels > len(rows):
         raise GMMVAEError(f"{labels} labels asked for; the training rows hold {len(rows)}")
+    without = np.setdiff1d(np.arange(classes), y[rows])
+    if len(without):
+        raise GMMVAEError(f"class number {without[0]} (from 0) has no training row with a label")
     generator = np.random.default_rng(seed)
     shuffled = generator.permutation(rows)
     # each row's turn within its class: taking the earliest turns first balances the classes,
@@ -93,12 +96,17 @@ def _hold_out(
         return rows, rows[:0]
     if not 0 < count < len(rows):
         raise GMMVAEError(f"{name} {size}: {len(rows)} rows are there to take it from")
-    strata = y[rows].copy()
-    values, inverse, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    strata[counts[inverse] < 2] = -1  # too rare to be split
-    values, counts = np.unique(strata, return_counts=True)
-    possible = counts.min() >= 2 and len(values) <= min(count, len(rows) - count)
+    values, counts = np.unique(y[rows], return_counts=True)
+    lonely = np.isin(y[rows], values[counts < 2])  # can't be split: stays with the rest
+    others = rows[~lonely]
+    size_left = len(others) - count
+    possible = size_left > 0 and len(values[counts > 1]) <= min(count, size_left)
     kept, held = train_test_split(
-        rows, test_size=count, random_state=seed, stratify=strata if possible else None
+        others if possible else rows,
+        test_size=count,
+        random_state=seed,
+        stratify=y[others] if possible else None,
     )
+    if possible:
+        kept = np.concatenate([kept, rows[lonely]])
     return np.sort(kept), np.sort(held)

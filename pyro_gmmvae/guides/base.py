@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 from torch import nn
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.networks import NetworkOptions
 
 
 class MixtureModel(Protocol):
@@ -12,7 +13,8 @@ class MixtureModel(Protocol):
 
     components: int
     latent_dim: int
-    temperature: float
+    initial_temperature: float
+    options: NetworkOptions
 
     def build_encoder(self, out_size: int) -> nn.Module: ...
 
@@ -26,7 +28,7 @@ def require_mixture(model: Model, guide: str) -> Model:
     Raises:
         GMMVAEError: naming the guide and the model's class.
     """
-    wanted = ("components", "latent_dim", "temperature", "build_encoder")
+    wanted = ("components", "latent_dim", "initial_temperature", "build_encoder")
     if not all(hasattr(model, name) for name in wanted):
         raise GMMVAEError(
             f"the guide {guide!r} is a posterior of z and s, and {type(model).__name__} has no s; "

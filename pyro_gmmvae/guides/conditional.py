@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.guides.base import MixtureModel, require_mixture
+from pyro_gmmvae.networks import ACTIVATIONS
 from pyro_gmmvae.params import register
 
 
@@ -26,18 +27,19 @@ class ConditionalGuide(nn.Module):
     def __init__(self, model: MixtureModel, features: int = 128) -> None:
         super().__init__()
         model = require_mixture(model, "conditional")
-        self.register_buffer("temperature", torch.tensor(model.temperature))
+        self.register_buffer("temperature", torch.tensor(model.initial_temperature))
         self.encoder = model.build_encoder(features)
+        self.activation = ACTIVATIONS[model.options.activation]()
         self.to_logits = nn.Linear(features, model.components)
         self.to_z = nn.Sequential(
             nn.Linear(features + model.components, features),
-            nn.ReLU(),
+            self.activation,
             nn.Linear(features, 2 * model.latent_dim),
         )
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         register(encoder=self.encoder, to_logits=self.to_logits, to_z=self.to_z)
-        h = self.encoder(x).relu()
+        h = self.activation(self.encoder(x))
         with pyro.plate("rows", len(x)):
             s = pyro.sample("s", Concrete(self.temperature, logits=self.to_logits(h)))
             loc, scale = self.z_given(h, s)
@@ -50,9 +52,9 @@ class ConditionalGuide(nn.Module):
 
     def class_logits(self, x: Tensor) -> Tensor:
         """Unnormalized log q(y|x), (B, K)."""
-        return self.to_logits(self.encoder(x).relu())
+        return self.to_logits(self.activation(self.encoder(x)))
 
     def embed(self, x: Tensor) -> Tensor:
         """Mean of z, (B, d), at s = softmax(logits(x))."""
-        h = self.encoder(x).relu()
+        h = self.activation(self.encoder(x))
         return self.z_given(h, self.to_logits(h).softmax(-1))[0]

@@ -27,7 +27,7 @@ class ProductGuide(nn.Module):
         super().__init__()
         model = require_mixture(model, "product")
         self.components, self.latent_dim = model.components, model.latent_dim
-        self.register_buffer("temperature", torch.tensor(model.temperature))
+        self.register_buffer("temperature", torch.tensor(model.initial_temperature))
         self.encoder = model.build_encoder(self.components * (1 + 2 * self.latent_dim))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002

@@ -35,6 +35,7 @@ class Batches:
                 f"{batch_size}, not {labelled}"
             )
         self.x, self.y = x, y
+        y = y.cpu()  # the order is drawn on the CPU, so that every device sees the same batches
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
@@ -42,7 +43,7 @@ class Batches:
         self._counts = torch.bincount(y[rows]) if len(rows) else y.new_zeros(1)
         self._present = torch.nonzero(self._counts).squeeze(-1)
         self._starts = self._counts.cumsum(0) - self._counts
-        self.generator = torch.Generator(device=x.device).manual_seed(seed)
+        self.generator = torch.Generator("cpu").manual_seed(seed)
 
     def __len__(self) -> int:
         """Steps per epoch; the last batch may be smaller."""
@@ -54,8 +55,8 @@ class Batches:
         All randomness is drawn first, so an epoch that is entered again with the generator's
         state of its beginning gives the same batches.
         """
-        order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
-        balanced = self._balanced_rows()
+        order = torch.randperm(len(self.x), generator=self.generator, device="cpu")
+        order, balanced = order.to(self.x.device), self._balanced_rows().to(self.x.device)
         for step in range(start, len(self)):
             rows = order[step * self.shuffled : (step + 1) * self.shuffled]
             if len(rows) + self.labelled == 1 < len(order):
@@ -68,9 +69,9 @@ class Batches:
         """Row numbers (steps, labelled): classes in turn, a random labelled row of each."""
         shape = (len(self), self.labelled)
         if not self.labelled:
-            return torch.empty(shape, dtype=torch.int64)
-        turn = torch.arange(len(self) * self.labelled, device=self.x.device).view(shape)
+            return torch.empty(shape, dtype=torch.int64, device="cpu")
+        turn = torch.arange(len(self) * self.labelled, device="cpu").view(shape)
         label = self._present[turn % len(self._present)]
-        uniform = torch.rand(shape, generator=self.generator, device=self.x.device)
+        uniform = torch.rand(shape, generator=self.generator, device="cpu")
         within = (uniform * self._counts[label]).long().minimum(self._counts[label] - 1)
         return self._by_class[self._starts[label] + within]

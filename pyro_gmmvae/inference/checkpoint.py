@@ -36,9 +36,11 @@ def atomic_write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise GMMVAEError(
             f"can't write {path}: {error.strerror or error}; what was there before is kept"
         ) from error

@@ -1,10 +1,11 @@
 """Devices by name, and the process-wide switches that a fit sets and puts back."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -38,11 +39,38 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block on torch's global generators seeded with ``seed``, and restore them after."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    """Run a block on torch's global generators seeded with ``seed``, and restore them after.
+
+    ``torch.manual_seed`` seeds every device there is, so every device is restored.
+    """
+    used = torch.cuda.is_initialized() or device.type == "cuda"
+    mps = rng_state(torch.device("mps")) if torch.backends.mps.is_available() else None
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if mps is not None:
+                set_rng_state(torch.device("mps"), mps)
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """States of the generators a computation on ``device`` uses, by kind of device."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_rng_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
+    """Go on from :func:`rng_state`; a kind of device it does not hold keeps its own state."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 @contextmanager
@@ -52,7 +80,8 @@ def fit_switches(deterministic: bool) -> Iterator[None]:
     Adam's moments of weights that rarely see a gradient become subnormal within epochs, and
     a CPU computes with those many times slower.
     """
-    flushed = bool((torch.tensor([1e-40]) * 1).item() == 0)
+    subnormal = torch.tensor([1e-40], dtype=torch.float32, device="cpu")
+    flushed = (subnormal * 1).item() == 0
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")

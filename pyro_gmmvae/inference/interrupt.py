@@ -12,9 +12,19 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.saving = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """While saving, further signals are noted and wait."""
+        self.saving = True
+        try:
+            yield
+        finally:
+            self.saving = False
 
 
 @contextmanager
@@ -29,7 +39,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
         return
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if request and number == signal.SIGINT:
+        if request and number == signal.SIGINT and not request.saving:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 

@@ -22,11 +22,6 @@ class Schedule:
             return self.end
         return self.start + (self.end - self.start) * step / self.steps
 
-    def __str__(self) -> str:
-        if self.steps == 0:
-            return f"{self.end:g}"
-        return f"{self.start:g}:{self.end:g}:{self.steps}"
-
     @classmethod
     def parse(cls, text: str | float) -> "Schedule":
         """Read a number or "start:end:steps".

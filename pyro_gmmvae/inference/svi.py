@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.batches import Batches
-from pyro_gmmvae.inference.devices import fit_switches
+from pyro_gmmvae.inference.devices import fit_switches, rng_state, set_rng_state
 from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
 from pyro_gmmvae.inference.schedules import Schedule
 
@@ -140,25 +140,43 @@ class Fit:
             stop_on_signal() as stop,
         ):
             outcome = self._epochs(stop)
-        self.save(self)
+            self._checkpoint(stop)
         for callback in self.callbacks:
             callback.on_end(outcome)
         return outcome
 
     def _epochs(self, stop: StopRequest) -> str:
-        while self.fraction() < 1:
+        while (outcome := self.outcome()) is None:
             self.module.train()
             self._one_epoch(stop)
+            if self.progress.batch == len(self.batches) or self.fraction() >= 1:
+                self._close_epoch()
             if stop.signal is not None:
-                return stop.signal.name
-            self._close_epoch()
-            patience = self.settings.patience
-            if patience and self.progress.epoch - self.progress.best_epoch >= patience:
-                return "early-stopped"
+                return self.outcome() or stop.signal.name
             if time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds:
-                self.save(self)
-                self._saved_at = time.monotonic()
-        return "complete"
+                self._checkpoint(stop)
+        return outcome
+
+    def outcome(self) -> str | None:
+        """ "complete" or "early-stopped" where nothing is left to do, else None."""
+        progress, patience = self.progress, self.settings.patience
+        if progress.batch == 0 and self.fraction() >= 1:
+            return "complete"
+        if patience and progress.epoch - progress.best_epoch >= patience:
+            return "early-stopped"
+        return None
+
+    def _checkpoint(self, stop: StopRequest) -> None:
+        """Save, unless the weights are no longer numbers: the last good checkpoint then stays."""
+        for name, tensor in self.module.state_dict().items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise NonFiniteError(
+                    f"{name} became non-finite by step {self.progress.step}; the last checkpoint "
+                    "is kept; try a smaller learning_rate"
+                )
+        with stop.held_back():
+            self.save(self)
+        self._saved_at = time.monotonic()
 
     def _one_epoch(self, stop: StopRequest) -> None:
         for x, y in self.batches.epoch(self.progress.batch):
@@ -273,21 +291,21 @@ class Fit:
             "sums": self._sums,
             "optimizer": self.optimizer.state_dict(),
             "order": self._epoch_start,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "rng": rng_state(device),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; sets torch's global generators, as a fit uses them."""
+        """Go on from :meth:`state_dict`; sets torch's global generators, as a fit uses them.
+
+        On another kind of device the fit goes on, with other noise.
+        """
         self.progress = Progress(**state["progress"])
         self.module.load_state_dict(state["module"])
         self.best, self._sums = dict(state["best"]), dict(state["sums"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._epoch_start = state["order"].cpu()
         self.batches.generator.set_state(self._epoch_start)
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu())
+        set_rng_state(self.parameters[0].device, state["rng"])
 
 
 def describe_part(name: str) -> str:

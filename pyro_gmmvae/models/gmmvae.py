@@ -103,7 +103,7 @@ class GMMVAE(nn.Module):
         _check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         self.network, self.options = network, options or NetworkOptions()
-        self.temperature = temperature
+        self.initial_temperature = temperature
         self.mixture = Mixture(components, latent_dim, learn_prior)
         self.observation = Observation(
             latent_dim + components, self.x_shape, network, likelihood, self.options

@@ -47,8 +47,8 @@ class Observation(nn.Module):
         if self.has_scale:
             self.raw_scale = nn.Parameter(torch.zeros(x_shape))
 
-    def forward(self, *latents: Tensor, mask: Tensor | None = None) -> TorchDistribution:
-        """The likelihood given latents, each (B, size); ``mask`` false where x is missing."""
+    def forward(self, *latents: Tensor) -> TorchDistribution:
+        """The likelihood given latents, each (B, size)."""
         parameter = self.decoder(torch.cat(latents, -1))
         learnt = (positive_scale(self.raw_scale),) if self.has_scale else ()
-        return self.family(parameter, *learnt, mask=mask, event_dim=self.event_dim)
+        return self.family(parameter, *learnt, event_dim=self.event_dim)

@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.objectives.base import Estimate, Objective, class_logits_of, observed_log_prob
+from pyro_gmmvae.objectives.base import (
+    Estimate,
+    Objective,
+    check_latents,
+    class_logits_of,
+    observed_log_prob,
+)
 
 
 class AnalyticObjective(Objective):
@@ -25,7 +31,7 @@ class AnalyticObjective(Objective):
     Raises:
         GMMVAEError: where a latent site has no registered KL, is not reparameterised, or
             model and guide draw their latent sites in different orders (the closed form
-            would then condition on the wrong variables). All of them before the first step.
+            would then condition on the wrong variables).
     """
 
     def estimate(self, x: Tensor, y: Tensor | None) -> Estimate:
@@ -36,6 +42,7 @@ class AnalyticObjective(Objective):
             check_model_guide_match(model_trace, guide_trace)
         guide_trace = prune_subsample_sites(guide_trace)
         model_trace = prune_subsample_sites(model_trace)
+        check_latents(guide_trace, self.latents)
         _check_order(model_trace, guide_trace)
         kl = {
             site: _site_kl(site, guide_trace.nodes[site], model_trace.nodes[site])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.params import LocalParams
 
 Program = Callable[[Tensor, Tensor | None], Any]
@@ -36,9 +37,9 @@ class Terms:
 
     Attributes:
         loss: () the differentiable quantity to minimise, nats per row.
-        parts: detached scalars in nats per row: ``elbo`` (unweighted; over the rows without a
-            label, whose prior is the model's own), ``log_px``, ``kl_<site>`` and, where there
-            are labels, ``classification``.
+        parts: detached scalars in nats per row: ``elbo`` (unweighted: the true ELBO where no
+            label is given; labels enter as the priors they are), ``log_px``, ``kl_<site>`` and,
+            where labels are given, ``classification``.
     """
 
     loss: Tensor
@@ -110,7 +111,7 @@ class Objective(nn.Module, ABC):
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         elbo = log_px - sum(kl.values())
-        parts["elbo"] = elbo.mean() if y is None else _masked_mean(elbo, y < 0)
+        parts["elbo"] = elbo.mean()
         class_logits = estimates[0].class_logits
         if y is not None and class_logits is not None:
             cross_entropy = torch.nn.functional.cross_entropy(
@@ -136,6 +137,23 @@ def class_logits_of(guide_trace: Any, label_site: str | None) -> Tensor | None:
     if label_site is None or label_site not in guide_trace.nodes:
         return None
     return guide_trace.nodes[label_site]["fn"].logits
+
+
+def check_latents(guide_trace: Any, latents: Sequence[str]) -> None:
+    """Refuse a guide that draws other sites than the objective was told of.
+
+    A site left out would silently drop its term from the ELBO.
+    """
+    drawn = {
+        name
+        for name, site in guide_trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    if drawn != set(latents):
+        raise GMMVAEError(
+            f"the objective was built for the latent sites {sorted(latents)}; the guide draws "
+            f"{sorted(drawn)}"
+        )
 
 
 def observed_log_prob(model_trace: Any) -> Tensor:

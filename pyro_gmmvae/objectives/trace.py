@@ -6,7 +6,13 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from pyro_gmmvae.objectives.base import Estimate, Objective, class_logits_of, observed_log_prob
+from pyro_gmmvae.objectives.base import (
+    Estimate,
+    Objective,
+    check_latents,
+    class_logits_of,
+    observed_log_prob,
+)
 from pyro_gmmvae.objectives.handlers import SiteWeights
 
 
@@ -22,6 +28,7 @@ class TraceObjective(Objective):
         elbo = _TraceELBO()
         with SiteWeights(self.weights):
             model_trace, guide_trace = next(elbo._get_traces(model, guide, (x, y), {}))
+        check_latents(guide_trace, self.latents)
         kl = {
             site: _unweighted(guide_trace.nodes[site]) - _unweighted(model_trace.nodes[site])
             for site in self.latents

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,21 @@ class Schema:
                 f"{source} holds rows of shape {x.shape[1:]}; the model was trained on "
                 f"{self.x_shape}"
             )
-        return self.transform(x)
+        return self.in_range(self.transform(x), source)
+
+    def in_range(self, x: Floats, source: str) -> Floats:
+        """The rows, if the likelihood has a density there.
+
+        Raises:
+            GMMVAEError: for a Bernoulli likelihood of rows outside [0, 1].
+        """
+        low, high = float(x.min()), float(x.max())
+        if self.likelihood == "bernoulli" and not -1e-6 <= low <= high <= 1 + 1e-6:
+            raise GMMVAEError(
+                f"{source}: the bernoulli likelihood needs rows in [0, 1]; in the model's units "
+                f"these go from {low:.3g} to {high:.3g} (another unit, or likelihood=normal?)"
+            )
+        return x
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,11 @@ class Rows:
     dataset: Dataset
     split: Split
     schema: Schema
+
+    def watched(self, most: int) -> Labels:
+        """Up to ``most`` validation rows (training rows where there are none), always the same."""
+        rows = self.split.validation if len(self.split.validation) else self.split.train
+        return rows[some_of(len(rows), most)]
 
     def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """x and true y of some rows, on a device."""
@@ -159,7 +179,16 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
         )
     elif schema.fingerprint != fingerprint:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
-    return Rows(dataset, split, schema)
+    rows = Rows(dataset, split, schema)
+    schema.in_range(schema.transform(dataset.x[rows.watched(1000)]), config.data)
+    return rows
+
+
+def some_of(rows: int, most: int) -> Labels:
+    """Up to ``most`` row numbers below ``rows`` (0: all), the same ones each time."""
+    if most == 0 or rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def _fingerprint(dataset: Dataset) -> str:
@@ -185,13 +214,14 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     ):
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))
-    model_class = MODELS[config.model]
+    model_class: Any = MODELS[config.model]
     wanted = inspect.signature(model_class).parameters
     values = _constructor_values(config, schema)
     defaults = default_config(config.data)
+    taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
+    taken |= {"alpha"} if model_class.label_site else set()
     for key in MODEL_KEYS:
-        takes = key in wanted or key in ("alpha", *(f"kl_{s}" for s in model_class.latents))  # type: ignore[attr-defined]
-        if not takes and getattr(config, key) != getattr(defaults, key):
+        if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
     return model_class(**{key: values[key] for key in wanted if key in values})
 
@@ -241,6 +271,15 @@ def build_objective(config: Config, model: Any) -> Objective:
 def build_schedules(
     config: Config, model: Any, objective: Objective
 ) -> list[tuple[Tensor, Schedule]]:
-    """The buffers that move while training, each with its schedule."""
+    """The buffers that move while training, each with its schedule.
+
+    Raises:
+        GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
+    """
     buffers = objective.knobs | model.knobs
-    return [(buffers[k], Schedule.parse(getattr(config, k))) for k in KNOBS if k in buffers]
+    schedules = {key: Schedule.parse(getattr(config, key)) for key in KNOBS if key in buffers}
+    for key, schedule in schedules.items():
+        lowest = min(schedule.start, schedule.end)
+        if lowest < 0 or (lowest == 0 and "temperature" in key) or math.isnan(lowest):
+            raise GMMVAEError(f"{key} must stay positive, not go to {lowest:g}")
+    return [(buffers[key], schedule) for key, schedule in schedules.items()]

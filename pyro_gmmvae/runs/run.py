@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import load_array
+from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, accuracy, log_weights, pareto_k
 from pyro_gmmvae.inference import resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
+from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows, some_of
 
 FORMAT = 1
+FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 ELBO_SAMPLES = 10
 
 
@@ -39,7 +40,9 @@ def read_config(path: Path) -> tuple[Config, Schema]:
         )
     try:
         return configure(content["config"]), Schema.from_json(content["data"])
-    except (KeyError, TypeError) as error:
+    except GMMVAEError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GMMVAEError(f"{path / 'config.json'} is damaged: {error!r}") from error
 
 
@@ -53,6 +56,7 @@ class Run:
         schema: what its data looked like.
         model: in evaluation mode, on ``device``.
         device: where it computes.
+        weights: "last" or "best".
     """
 
     path: Path
@@ -60,6 +64,7 @@ class Run:
     schema: Schema
     model: Any
     device: torch.device
+    weights: str
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", weights: str | None = None) -> "Run":
@@ -77,8 +82,10 @@ class Run:
         """
         path = Path(path)
         config, schema = read_config(path)
-        weights = weights or ("best" if config.patience else "last")
-        file = path / ("best.safetensors" if weights == "best" else "weights.safetensors")
+        if weights is None:
+            has_best = config.patience and (path / FILE_OF["best"]).exists()
+            weights = "best" if has_best else "last"
+        file = path / FILE_OF[weights]
         if not file.exists():
             raise GMMVAEError(
                 f"{path} has no {file.name}: training was stopped before its first checkpoint; "
@@ -91,7 +98,7 @@ class Run:
             model.load_state_dict(load_weights(file))
         except RuntimeError as error:
             raise GMMVAEError(f"{file} does not fit the model in config.json: {error}") from error
-        return cls(path, config, schema, model.to(where).eval(), where)
+        return cls(path, config, schema, model.to(where).eval(), where, weights)
 
     def bounds(self, x: Tensor, samples: int, seed: int = 0) -> Bounds:
         """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each."""
@@ -106,24 +113,27 @@ class Run:
         parts = [self.model.classify(rows) for rows in x.split(4096)]
         return torch.cat(parts).cpu().numpy()
 
-    def evaluate(self, *, samples: int = 100, nll_rows: int = 1000) -> dict[str, Any]:
+    def evaluate(
+        self, *, samples: int = 100, nll_rows: int = 1000, data: str | None = None
+    ) -> dict[str, Any]:
         """Numbers on the test rows, also written to ``metrics.json`` under "test".
 
         Args:
+            data: where the data is now, if not where it was: the file, or the set's folder.
             samples: importance samples per row for ``nll`` (at least 2).
             nll_rows: how many test rows ``nll`` uses, drawn with a fixed seed; 0 uses all.
 
         Returns:
-            ``accuracy`` (None without labels), ``elbo`` (mean over all test rows, nats),
-            ``nll`` (minus the importance-weighted bound, nats), ``pareto_k_bad`` (share of
-            those rows whose k-hat exceeds 0.7), and what the run was.
+            ``accuracy`` (None where fit or test rows had no labels), ``elbo`` (mean over all
+            test rows, nats), ``nll`` (minus the importance-weighted bound, nats),
+            ``pareto_k_bad`` (share of those rows whose k-hat exceeds 0.7), and what the run was.
         """
-        rows = load_rows(self.config, self.schema)
+        rows = load_rows(moved(self.config, data), self.schema)
         if not len(rows.split.test):
             raise GMMVAEError(f"{self.path} was trained without test rows (test = 0)")
         x, y = rows.part(rows.split.test, self.device)
-        log_probs = self.log_probs(x)
-        chosen = _subset(len(x), nll_rows)
+        log_probs = self.log_probs(x) if len(rows.split.labelled) else None
+        chosen = some_of(len(x), nll_rows)
         bounds = self.bounds(x[chosen], samples)
         result = {
             "accuracy": None if log_probs is None else accuracy(log_probs, y.cpu().numpy()),
@@ -136,8 +146,7 @@ class Run:
             "labels": len(rows.split.labelled),
             **self.config.model_dump(include={"seed", "model", "guide", "objective", "data"}),
         }
-        metrics = read_json(self.path / "metrics.json") if self._has("metrics.json") else {}
-        write_json(self.path / "metrics.json", metrics | {"test": result})
+        write_json(self.path / "metrics.json", self._metrics() | {"test": result})
         return result
 
     def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
@@ -151,7 +160,10 @@ class Run:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
         dataset = load_array(
-            Path(file), label_column=self.config.label_column, drop_nonfinite=drop_nonfinite
+            Path(file),
+            label_column=self.config.label_column,
+            drop_nonfinite=drop_nonfinite,
+            read_labels=False,
         )
         x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file)))
         x = x.to(self.device, torch.get_default_dtype())
@@ -206,25 +218,26 @@ class Run:
 
     def reference(self) -> np.ndarray[Any, Any]:
         """Sorted quantiles of the validation rows' ELBO, the scale of ``unusual``."""
-        if self._has("metrics.json"):
-            quantiles = read_json(self.path / "metrics.json").get("elbo_quantiles")
-            if quantiles:
-                return np.asarray(quantiles)
+        metrics = self._metrics()
+        if metrics.get("elbo_quantiles") and metrics.get("weights") == self.weights:
+            return np.asarray(metrics["elbo_quantiles"])
         return self.measure_reference(load_rows(self.config, self.schema))
 
     def measure_reference(self, rows: Rows) -> np.ndarray[Any, Any]:
         """Compute :meth:`reference` from the rows (training rows where none are held out)."""
-        held_out = rows.split.validation if len(rows.split.validation) else rows.split.train
-        x, _ = rows.part(held_out[_subset(len(held_out), 1000)], self.device)
+        x, _ = rows.part(rows.watched(1000), self.device)
         elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
         return np.quantile(elbo, np.linspace(0, 1, 201))
 
-    def _has(self, name: str) -> bool:
-        return (self.path / name).exists()
+    def _metrics(self) -> dict[str, Any]:
+        """What is in ``metrics.json``; nothing where a killed fit left none."""
+        file = self.path / "metrics.json"
+        content = read_json(file) if file.exists() else {}
+        return content if isinstance(content, dict) else {}
 
 
-def _subset(rows: int, most: int) -> np.ndarray[Any, Any]:
-    """Up to ``most`` row numbers (0: all), the same ones each time."""
-    if most == 0 or rows <= most:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+def moved(config: Config, data: str | None) -> Config:
+    """The configuration with its data at another place: a file, or the set's folder."""
+    if data is None:
+        return config
+    return config.replace(**{"data" if is_file_name(config.data) else "data_dir": data})

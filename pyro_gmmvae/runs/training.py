@@ -18,6 +18,7 @@ from pyro_gmmvae.inference import Batches, Callback, Fit, FitSettings, resolve_d
 from pyro_gmmvae.inference.checkpoint import (
     atomic_write,
     load_training,
+    read_json,
     remove_leftovers,
     save_training,
     save_weights,
@@ -32,7 +33,7 @@ from pyro_gmmvae.runs.build import (
     build_schedules,
     load_rows,
 )
-from pyro_gmmvae.runs.run import FORMAT, Run, read_config
+from pyro_gmmvae.runs.run import FORMAT, Run, moved, read_config
 from pyro_gmmvae.runs.watch import Watch
 
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
@@ -89,20 +90,29 @@ def resume(
     *,
     epochs: int | None = None,
     minutes: float | None = None,
+    data: str | None = None,
     device: str | None = None,
     callbacks: Sequence[Callback] = (),
+    command: str | None = None,
 ) -> Run:
-    """Go on with a run from its last checkpoint, bit for bit as if it had not been stopped.
+    """Go on with a run from its last checkpoint.
+
+    A fit bounded by epochs goes on bit for bit, on the same machine, as if it had not been
+    stopped; one bounded by minutes has a rate that follows the clock.
 
     Args:
         out: the run folder.
         epochs, minutes: a longer budget than the run began with; its rate then decays anew.
+        data: where the data is now, if not where it was: the file, or the set's folder.
         device: where to go on, if not where it was.
+        callbacks: told of each step and epoch.
+        command: the command line to record in ``environment.json``.
 
     Raises:
         GMMVAEError: no run folder, data that changed, or a run that is complete.
     """
     config, schema = read_config(out)
+    config = moved(config, data)
     longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
     if longer:
         config = config.replace(**{"epochs": None, "minutes": None} | longer)
@@ -112,10 +122,13 @@ def resume(
     where = resolve_device(config.device)
     with seeded(config.seed, where):
         fit = _assemble(config, rows, where, callbacks)
-        if (out / "training.pt").exists():
+        if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
             _restore(fit, load_training(out / "training.pt", where), out)
         remove_leftovers(out)
         _write_config(out, config, schema)
+        first = read_json(out / "environment.json")
+        again = [*first.get("resumed", []), environment(config, command)]
+        write_json(out / "environment.json", first | {"resumed": again})
         return _run(fit, config, rows, out)
 
 
@@ -123,9 +136,11 @@ def _assemble(
     config: Config, rows: Rows, device: torch.device, callbacks: Sequence[Callback]
 ) -> Fit:
     """Model, objective, batches and schedules of a config, ready to run."""
-    model = build_model(config, rows.schema).to(device)
+    model = build_model(config, rows.schema).to(device).eval()
     objective = build_objective(config, model)
     x, y = rows.training(device)
+    with seeded(0, device), torch.no_grad():
+        objective(x[:2], y[:2])  # an objective or guide that doesn't fit says so here
     return Fit(
         objective,
         model,
@@ -148,6 +163,7 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
         "steps": fit.progress.step,
         "seconds": fit.progress.seconds,
         "best_epoch": fit.progress.best_epoch,
+        "weights": run.weights,
         "training": fit.progress.history[-1] if fit.progress.history else {},
         "elbo_quantiles": run.measure_reference(rows).tolist(),
     }
@@ -160,11 +176,25 @@ def _restore(fit: Fit, state: dict[str, Any], out: Path) -> None:
         fit.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise GMMVAEError(f"{out / 'training.pt'} is of another run or version: {error}") from error
-    if fit.fraction() >= 1:
-        raise GMMVAEError(
-            f"{out} is complete ({fit.progress.epoch} epochs); give --epochs or --minutes beyond "
-            "what it had to go on"
-        )
+    outcome = fit.outcome()
+    if outcome is not None and _is_closed(out, fit):
+        advice = {
+            "complete": "to go on give --epochs or --minutes beyond what it had",
+            "early-stopped": "to go further train anew with more --patience",
+        }
+        epochs = fit.progress.epoch
+        raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
+
+
+def _is_closed(out: Path, fit: Fit) -> bool:
+    """Whether a finished fit's other files were written after its last checkpoint too.
+
+    A process killed in between left them older, or out; running the finished fit again
+    writes them and does nothing else.
+    """
+    file = out / "metrics.json"
+    metrics = read_json(file) if file.exists() else {}
+    return isinstance(metrics, dict) and metrics.get("steps") == fit.progress.step
 
 
 def _save(fit: Fit, out: Path) -> None:
@@ -176,26 +206,50 @@ def _save(fit: Fit, out: Path) -> None:
     if fit.progress.history:
         history = pd.DataFrame(fit.progress.history)
         atomic_write(out / "history.csv", history.to_csv(index=False).encode())
+    _remove_replaced(out)
 
 
 def _make_folder(out: Path, force: bool) -> None:
+    """Make room for a run. One that is there is moved aside until the new one has a checkpoint."""
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
-    if out.exists() and any(out.iterdir()):
-        if not (out / "config.json").exists():
-            raise GMMVAEError(f"{out} exists and is no run folder; name another one")
-        if not force:
-            raise GMMVAEError(
-                f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
-                "--force, or name another --out"
-            )
     try:
+        if out.exists() and any(out.iterdir()):
+            _move_aside(out, force)
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
-    remove_leftovers(out)
-    for name in OURS:
-        (out / name).unlink(missing_ok=True)
+
+
+def _move_aside(out: Path, force: bool) -> None:
+    if not (out / "config.json").exists():
+        raise GMMVAEError(f"{out} exists and is no run folder; name another one")
+    if not force:
+        raise GMMVAEError(
+            f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
+            "--force, or name another --out"
+        )
+    aside = _aside(out)
+    if aside.exists():
+        raise GMMVAEError(
+            f"{aside} holds a run whose replacement never reached a checkpoint; move it away first"
+        )
+    out.rename(aside)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(out.name + ".replaced")
+
+
+def _remove_replaced(out: Path) -> None:
+    """Delete our files of the run this one replaced; a folder that holds others stays."""
+    aside = _aside(out)
+    if aside.is_dir():
+        remove_leftovers(aside)
+        for name in OURS:
+            (aside / name).unlink(missing_ok=True)
+        if not any(aside.iterdir()):
+            aside.rmdir()
 
 
 def _write_config(out: Path, config: Config, schema: Schema) -> None:

@@ -16,15 +16,15 @@ class Watch:
     """Held-out numbers of a model on up to 5,000 validation rows, on fixed noise.
 
     The ELBO is the true one: unweighted, and without labels. Where there are no validation
-    rows, training rows stand in for the ELBO, and there is no accuracy.
+    rows, training rows stand in for the ELBO, and there is no accuracy; nor is there one
+    where the fit sees no label, as components then have no names.
     """
 
     def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
-        held_out = rows.split.validation
         self.model, self.objective, self.device = model, objective, device
-        chosen = held_out if len(held_out) else rows.split.train
-        self.x, y = rows.part(chosen[:MOST_ROWS], device)
-        self.y = y.cpu().numpy() if len(held_out) and hasattr(model, "classify") else None
+        self.x, y = rows.part(rows.watched(MOST_ROWS), device)
+        named = hasattr(model, "classify") and len(rows.split.labelled) > 0
+        self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:

@@ -37,6 +37,12 @@ def refused(result: object, *words: str) -> None:
         (("--set", "latent_dim"), ["key=value"]),
         (("--set", "latent_dim=x"), ["latent_dim", "integer"]),
         (("--set", "alpha=1:2"), ["schedule"]),
+        (("--set", "temperature=0.5:-1:3"), ["temperature must stay positive"]),
+        (("--set", "hidden="), ["hidden", "at least 1"]),
+        (("--network", "conv", "--set", "channels="), ["channels", "at least 1"]),
+        (("--seed", str(2**64)), ["seed"]),
+        (("--model", "vae", "--set", "alpha=5"), ["alpha means nothing"]),
+        (("--label-column", "x", "--data", "absent.csv"), ["does not exist"]),
         (("--set", "activation=rleu"), ["unknown activation", "relu"]),
         (("--set", "likelihood=gauss"), ["unknown likelihood"]),
         (("--set", "labelled_per_batch=500"), ["labelled_per_batch"]),
@@ -83,6 +89,12 @@ def test_non_finite_rows(gmmvae: Gmmvae, tmp_path: Path) -> None:
     assert gmmvae("train", *arguments, "--drop-nonfinite").code == 0
 
 
+def test_bernoulli_of_rows_outside_its_range(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    arguments = ("--data", tmp_path / "f.npy", "--set", "likelihood=bernoulli")
+    refused(gmmvae("train", *arguments, "--out", tmp_path / "r"), "needs rows in [0, 1]")
+
+
 def test_labels_asked_of_a_file_without_any(gmmvae: Gmmvae, tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.zeros((50, 3)))
     refused(gmmvae("train", "--data", tmp_path / "f.npy", "--labels", 10), "has no labels", "label")
@@ -100,11 +112,26 @@ def test_a_folder_of_something_else_is_never_replaced(gmmvae: Gmmvae, tmp_path: 
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_replacement_that_fails_early_loses_nothing(
+    gmmvae: Gmmvae, trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(trained, run)
+    before = (run / "weights.safetensors").read_bytes()
+    blown = ("--learning-rate", "1e38", "--set", "clip_norm=0", "--set", "decay=constant")
+    refused(gmmvae("train", *SMALL, *blown, "--out", run, "--force"), "non-finite")
+    kept = tmp_path / "r.replaced" / "weights.safetensors"
+    assert kept.read_bytes() == before
+    refused(gmmvae("train", *SMALL, "--out", run, "--force"), "move it away first")
+    assert kept.read_bytes() == before
+
+
 def test_force_replaces_a_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "r"
     shutil.copytree(trained, run)
     assert gmmvae("train", *SMALL, "--epochs", 1, "--out", run, "--force").code == 0
     assert len(pd.read_csv(run / "history.csv")) == 1
+    assert not (tmp_path / "r.replaced").exists()
 
 
 @pytest.fixture
@@ -137,6 +164,9 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
     refused(gmmvae("evaluate", copied), "can't be read as JSON")
     (copied / "config.json").write_text(json.dumps({"format": 1, "config": {"no_key": 1}}))
     refused(gmmvae("evaluate", copied), "no_key")
+    config["data"]["transform"] = "tampered"
+    (copied / "config.json").write_text(json.dumps(config))
+    refused(gmmvae("evaluate", copied), "is damaged")
 
 
 def test_tampered_and_pickled_weights(gmmvae: Gmmvae, copied: Path, rows_file: Path) -> None:
@@ -164,6 +194,7 @@ def test_weights_of_another_model(gmmvae: Gmmvae, copied: Path) -> None:
         (np.zeros((3, 63)), ["(63,)", "(1, 8, 8)"]),
         (np.zeros((3, 28, 28), np.uint8), ["(1, 28, 28)", "(1, 8, 8)"]),
         (np.full((3, 64), np.nan), ["3 of 3 rows"]),
+        (np.full((3, 64), 255.0), ["needs rows in [0, 1]", "15.9"]),
     ],
 )
 def test_rows_of_another_size_at_predict(

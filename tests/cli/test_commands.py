@@ -17,9 +17,12 @@ from click.testing import CliRunner
 
 from pyro_gmmvae.cli import cli
 from pyro_gmmvae.data import DATA
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.inference import checkpoint
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.runs import training
 
 from .conftest import SMALL, Gmmvae
 
@@ -191,8 +194,66 @@ def test_a_longer_budget_goes_on(gmmvae: Gmmvae, tmp_path: Path) -> None:
     run = tmp_path / "r"
     gmmvae("train", *SMALL, "--epochs", 2, "--out", run)
     assert "is complete" in gmmvae("resume", run).err
+    assert (run / "metrics.json").exists()
     assert gmmvae("resume", run, "--epochs", 4).code == 0
     assert list(pd.read_csv(run / "history.csv")["epoch"]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "lost", ["weights.safetensors", "best.safetensors", "history.csv", "metrics.json"]
+)
+def test_killed_between_the_files_of_the_last_save_is_mended_by_resume(
+    gmmvae: Gmmvae, tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write of one file fails after training.pt was written; the fit is not lost."""
+    run, write = tmp_path / "r", checkpoint.atomic_write
+
+    def failing(path: Path, content: bytes) -> None:
+        if path.name == lost and (run / "training.pt").exists():
+            raise GMMVAEError(f"can't write {path}")
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "atomic_write", failing)
+        patched.setattr(training, "atomic_write", failing)
+        assert gmmvae("train", *SMALL, "--epochs", 2, "--out", run).code == 2
+    assert not (run / lost).exists()
+    mended = gmmvae("resume", run)
+    assert mended.code == 0, mended.err
+    assert "complete after 2 epochs" in mended.out
+    assert {p.name for p in run.iterdir()} == FILES
+    assert "is complete" in gmmvae("resume", run).err
+
+
+def test_a_run_that_stopped_early_stays_as_it_is(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    arguments = ("--patience", 1, "--learning-rate", 1e-9, "--epochs", 50)
+    assert "early-stopped" in gmmvae("train", *SMALL, *arguments, "--out", run).out
+    epochs = len(history(run))
+    assert epochs < 50
+    assert "is early-stopped" in gmmvae("resume", run).err
+    assert len(history(run)) == epochs
+
+
+def test_data_that_has_moved_is_found_again(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    file, run = tmp_path / "f.csv", tmp_path / "r"
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[*"abc"])
+    frame.to_csv(file, index=False)
+    gmmvae("train", "--data", file, *SMALL, "--epochs", 1, "--out", run)
+    file.rename(tmp_path / "g.csv")
+    assert gmmvae("evaluate", run, "--samples", 2).code == 2
+    assert gmmvae("evaluate", run, "--samples", 2, "--data", tmp_path / "g.csv").code == 0
+    assert gmmvae("resume", run, "--epochs", 2, "--data", tmp_path / "g.csv").code == 0
+    assert gmmvae("evaluate", run, "--samples", 2).code == 0
+    resumed = json.loads((run / "environment.json").read_text())["resumed"]
+    assert "--epochs 2" in resumed[0]["command"]
+
+
+def test_without_labels_there_is_no_accuracy(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--labels", 0, "--epochs", 1, "--out", run)
+    assert json.loads(gmmvae("evaluate", run, "--json").out)["accuracy"] is None
+    assert "val_accuracy" not in history(run)
 
 
 def history(run: Path) -> pd.DataFrame:

@@ -62,6 +62,18 @@ def test_standardizing_uses_the_given_rows_and_survives_constants(tmp_path: Path
     np.testing.assert_allclose(transform.invert(transform(data.x)), data.x)
 
 
+def test_large_numbers_close_to_each_other_stay_apart(tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", 1.7e9 + np.arange(100.0)[:, None])
+    data = load_array(tmp_path / "f.npy")
+    assert len(np.unique(data.fit_transform_on(np.arange(100))(data.x))) == 100
+
+
+def test_a_column_that_is_constant_up_to_rounding_keeps_its_scale(tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.full((1000, 1), 0.1))
+    transform = load_array(tmp_path / "f.npy").fit_transform_on(np.arange(1000))
+    assert transform(np.array([[0.2]])).item() == pytest.approx(0.1)
+
+
 def test_non_finite_rows_are_counted_refused_or_left_out(tmp_path: Path) -> None:
     x = np.zeros((5, 2))
     x[1, 0], x[3, 1], x[4, 1] = np.nan, np.inf, 1e300
@@ -84,6 +96,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "none.npy", np.zeros((0, 5)))
     np.savez(tmp_path / "other.npz", images=np.zeros((2, 2)))
     np.savez(tmp_path / "labels.npz", x=np.zeros((2, 2)), y=np.zeros(3))
+    np.savez(tmp_path / "huge.npz", x=np.zeros((2, 2)), y=np.array([1e300, 1]))
     np.savez(tmp_path / "half.npz", x=np.zeros((2, 2)), y=np.array([0.5, 1]))
     np.savez(tmp_path / "range.npz", x=np.zeros((2, 2)), y=np.array([0, -7]))
     table(name=["x", "y", "z", "w"]).to_csv(tmp_path / "text.csv", index=False)
@@ -105,6 +118,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "other.npz", "must be named x"),
         (tmp_path / "labels.npz", "2 rows and labels of shape"),
         (tmp_path / "half.npz", "whole numbers or text"),
+        (tmp_path / "huge.npz", "whole numbers or text"),
         (tmp_path / "range.npz", "label -7 is out of range"),
         (tmp_path / "text.csv", "columns name are not numeric"),
     ]
@@ -112,6 +126,20 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(GMMVAEError, match=message) as caught:
             load_array(file)
         assert "\n" not in str(caught.value)
+
+
+def test_a_label_column_that_was_named_must_exist(tmp_path: Path) -> None:
+    table(person=[0, 1, 0, 1]).to_csv(tmp_path / "f.csv", index=False)
+    with pytest.raises(GMMVAEError, match="'persn' to take labels from"):
+        load_array(tmp_path / "f.csv", label_column="persn")
+    np.savez(tmp_path / "f.npz", x=np.zeros((2, 2)), y=np.zeros(2))
+    with pytest.raises(GMMVAEError, match="'persn'"):
+        load_array(tmp_path / "f.npz", label_column="persn")
+
+
+def test_labels_that_are_not_asked_for_are_not_looked_at(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", x=np.zeros((2, 2)), y=np.array([0.5, 1]))
+    assert load_array(tmp_path / "f.npz", read_labels=False).classes == ()
 
 
 def test_an_unknown_set_has_a_nearest_match() -> None:

@@ -66,6 +66,7 @@ GOOD = gzip.compress(idx(IMAGES, np.zeros((30, 5, 4))))
         (gzip.compress(idx(LABELS, np.zeros(30))), "not with 0x803"),
         (gzip.compress(b"\x89PNG rest of a picture"), "no such IDX"),
         (gzip.compress(idx(IMAGES, np.zeros((29, 5, 4)))), "30 labels for 29 images"),
+        (gzip.compress(idx(IMAGES, np.zeros((30, 6, 4)))), r"images of \(6, 4\)"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -98,4 +99,4 @@ def test_the_real_files(mnist_dir: Path) -> None:
     assert np.bincount(data.y[:60_000]).tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip
-    assert read_idx(next(mnist_dir.glob("t10k-labels*")))[:4].tolist() == [7, 2, 1, 0]
+    assert read_idx(next(mnist_dir.glob("t10k-labels*")), LABELS)[:4].tolist() == [7, 2, 1, 0]

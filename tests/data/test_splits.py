@@ -73,6 +73,19 @@ def test_rare_classes_and_unknown_labels_do_not_stop_a_split() -> None:
     assert (y[s.labelled] >= 0).all()
 
 
+def test_a_lonely_row_does_not_unbalance_the_rest() -> None:
+    y = np.array([0] * 90 + [1] * 10 + [2])
+    s = split_rows(y, classes=3, labels=None, test=0.2, validation=0, split_seed=0, label_seed=0)
+    assert np.bincount(y[s.test]).tolist() == [18, 2]
+    assert 100 in s.train
+
+
+def test_a_class_without_a_label_is_named() -> None:
+    y = np.array([0] * 20 + [1] * 20)
+    with pytest.raises(GMMVAEError, match="class number 2"):
+        split_rows(y, classes=3, labels=9, test=0, validation=0, split_seed=0, label_seed=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

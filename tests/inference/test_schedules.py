@@ -14,11 +14,6 @@ def test_a_number_is_constant(text: str | float) -> None:
     assert {Schedule.parse(text)(s) for s in (0, 1, 10_000)} == {0.5}
 
 
-@pytest.mark.parametrize("text", ["0.5", "0:1:500"])
-def test_text_survives_a_round_trip(text: str) -> None:
-    assert str(Schedule.parse(text)) == text
-
-
 @pytest.mark.parametrize("text", ["", "a", "0:1", "0:1:2:3", "0:1:x", "0:1:-5"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(GMMVAEError, match="schedule"):

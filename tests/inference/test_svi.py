@@ -77,10 +77,10 @@ def test_it_fits() -> None:
     assert [r["epoch"] for r in fit.progress.history] == list(range(1, 61))
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7, 8])
+@pytest.mark.parametrize("steps", [1, 4, 7, 8, 23])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: int) -> None:
-    """After 1, 4 (an epoch's end), 7 and 8 of its 24 steps, through what a checkpoint holds."""
+    """After some of its 24 steps (4 an epoch), through what a checkpoint holds."""
     whole = build()
     whole.run()
     saved: list[dict[str, Any]] = []
@@ -94,6 +94,51 @@ def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: in
     assert history(second) == history(whole)
     for a, b in zip(whole.module.parameters(), second.module.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_signal_at_the_last_step_loses_no_epoch() -> None:
+    whole = build()
+    whole.run()
+    stopped = build(callbacks=[StopAfter(24)])
+    assert stopped.run() == "complete"
+    assert history(stopped) == history(whole)
+
+
+def test_a_second_signal_while_saving_waits() -> None:
+    saved: list[int] = []
+
+    def save(fit: Fit) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        saved.append(fit.progress.step)
+
+    fit = build(callbacks=[StopAfter(3)], save=save)
+    assert fit.run() == "SIGINT"
+    assert saved == [3]
+
+
+def test_weights_that_are_no_numbers_are_never_saved() -> None:
+    saves: list[int] = []
+    fit = build(save=lambda f: saves.append(f.progress.step))
+
+    class Break(StopAfter):
+        def on_epoch(self, record: dict[str, float]) -> None:  # noqa: ARG002
+            fit.module.linear.weight.data.fill_(math.nan)
+
+    fit.settings, fit.callbacks = replace(SETTINGS, epochs=1), [Break(0)]
+    with pytest.raises(NonFiniteError, match=r"linear\.weight became non-finite"):
+        fit.run()
+    assert saves == []
+
+
+def test_a_finished_fit_run_again_only_saves() -> None:
+    saves: list[int] = []
+    fit = build(replace(SETTINGS, epochs=1))
+    fit.run()
+    fit.save = lambda f: saves.append(f.progress.step)
+    before = history(fit)
+    assert fit.run() == "complete"
+    assert history(fit) == before
+    assert saves == [4]
 
 
 def test_a_later_signal_handler_is_put_back() -> None:
