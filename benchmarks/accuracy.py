@@ -145,7 +145,7 @@ def supervised(results: Path, data: str, data_dir: str | None, labels: int, seed
             classifier.fit(x.flatten(1).numpy(), y.numpy())
             seconds = time.monotonic() - started
             accuracy = classifier.score(test_x.flatten(1).numpy(), test_y.numpy())
-        machine = {"device": "cpu", "threads": 1, "processor": platform.processor()}
+        machine = {"device": "cpu", "threads": 1, "processor": platform.machine()}
         measured = {"accuracy": accuracy, "seconds": round(seconds, 1), "test_rows": len(test_y)}
         append(results, cell | measured | machine)
 
@@ -169,7 +169,7 @@ def append(results: Path, row: dict[str, Any]) -> None:
 
 def write_table(out: Path) -> None:
     """Mean and standard deviation over label draws, best first."""
-    table = pd.read_csv(out / "results.csv")
+    table = pd.read_csv(out / "results.csv", dtype={"settings": str, "config": str})
     groups = table.fillna({"settings": "", "config": ""}).groupby(KEY[:3] + KEY[4:])
     lines = [
         "| data | labels | model | settings | accuracy | draws | seconds (largest) |",

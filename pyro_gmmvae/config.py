@@ -78,6 +78,12 @@ class Config(BaseModel):
     kl_s: ScheduleText = Field("1", description="weight of the KL term of s")
     kl_z: ScheduleText = Field("1", description="weight of the KL term of z")
 
+    # pseudo-labels
+    pseudo_threshold: float | None = Field(
+        None, gt=0, le=1, description="label rows an averaged copy is this sure of; none: off"
+    )
+    pseudo_from: int = Field(200, ge=0, description="first step with pseudo-labels")
+
     # fit
     epochs: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)

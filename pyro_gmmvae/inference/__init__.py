@@ -4,6 +4,7 @@ from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.devices import resolve_device
 from pyro_gmmvae.inference.schedules import Schedule
 from pyro_gmmvae.inference.svi import Callback, Fit, FitSettings, NonFiniteError
+from pyro_gmmvae.inference.teacher import Teacher
 
 __all__ = [
     "Batches",
@@ -12,5 +13,6 @@ __all__ = [
     "FitSettings",
     "NonFiniteError",
     "Schedule",
+    "Teacher",
     "resolve_device",
 ]

@@ -15,6 +15,7 @@ from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.devices import fit_switches, rng_state, set_rng_state
 from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
 from pyro_gmmvae.inference.schedules import Schedule
+from pyro_gmmvae.inference.teacher import Teacher
 
 Record = dict[str, float]
 StateDict = dict[str, Tensor]
@@ -93,6 +94,7 @@ class Fit:
         schedules: for each scalar that moves, the 0-dimensional tensor to fill and its schedule.
         validate: gives held-out numbers after each epoch; ``val_accuracy``, or else
             ``val_elbo``, decides which weights are the best.
+        teacher: fills in confident labels of unlabelled rows, or None.
         callbacks: told of each step and epoch.
         save: called with this fit when a checkpoint is due.
     """
@@ -106,12 +108,13 @@ class Fit:
         *,
         schedules: Sequence[tuple[Tensor, Schedule]] = (),
         validate: Callable[[], Record] = dict,
+        teacher: Teacher | None = None,
         callbacks: Sequence[Callback] = (),
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
     ) -> None:
         self.objective, self.module, self.batches = objective, module, batches
         self.settings, self.schedules, self.validate = settings, schedules, validate
-        self.callbacks, self.save = callbacks, save
+        self.teacher, self.callbacks, self.save = teacher, callbacks, save
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -192,6 +195,8 @@ class Fit:
             buffer.fill_(schedule(progress.step))
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
+        if self.teacher is not None:
+            y = self.teacher.relabel(x, y, progress.step)
         terms = self.objective(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()
@@ -201,6 +206,8 @@ class Fit:
         if self.settings.clip_norm > 0:
             nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
         self.optimizer.step()
+        if self.teacher is not None:
+            self.teacher.update(self.module)
         self._add({"loss": terms.loss.detach()} | terms.parts)
         progress.batch += 1
         progress.step += 1
@@ -289,6 +296,7 @@ class Fit:
             "module": self.module.state_dict(),
             "best": self.best,
             "sums": self._sums,
+            "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "order": self._epoch_start,
             "rng": rng_state(device),
@@ -303,6 +311,8 @@ class Fit:
         self.module.load_state_dict(state["module"])
         self.best, self._sums = dict(state["best"]), dict(state["sums"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
         self._epoch_start = state["order"].cpu()
         self.batches.generator.set_state(self._epoch_start)
         set_rng_state(self.parameters[0].device, state["rng"])

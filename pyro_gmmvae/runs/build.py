@@ -23,7 +23,8 @@ from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 
 KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z")
-MODEL_KEYS = ("guide", "components", "learn_prior", "label_eps", *KNOBS)
+MODEL_KEYS = ("guide", "components", "learn_prior", "label_eps", "pseudo_threshold", *KNOBS)
+LABEL_KEYS = {"alpha", "pseudo_threshold"}
 
 
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
@@ -219,7 +220,7 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     values = _constructor_values(config, schema)
     defaults = default_config(config.data)
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
-    taken |= {"alpha"} if model_class.label_site else set()
+    taken |= LABEL_KEYS if model_class.label_site else set()
     for key in MODEL_KEYS:
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")

@@ -9,12 +9,20 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Batches, Callback, Fit, FitSettings, resolve_device
+from pyro_gmmvae.inference import (
+    Batches,
+    Callback,
+    Fit,
+    FitSettings,
+    Teacher,
+    resolve_device,
+)
 from pyro_gmmvae.inference.checkpoint import (
     atomic_write,
     load_training,
@@ -148,8 +156,16 @@ def _assemble(
         FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
         schedules=build_schedules(config, model, objective),
         validate=Watch(model, objective, rows, device),
+        teacher=_teacher(config, model, rows),
         callbacks=callbacks,
     )
+
+
+def _teacher(config: Config, model: nn.Module, rows: Rows) -> Teacher | None:
+    """The averaged copy that gives pseudo-labels, where the config asks for one."""
+    if config.pseudo_threshold is None or not len(rows.split.labelled):
+        return None
+    return Teacher(model, config.pseudo_threshold, config.pseudo_from)
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Batches, Fit, FitSettings, NonFiniteError, Schedule
+from pyro_gmmvae.inference import (
+    Batches,
+    Fit,
+    FitSettings,
+    NonFiniteError,
+    Schedule,
+    Teacher,
+)
 from pyro_gmmvae.inference.devices import resolve_device
 
 
@@ -258,3 +265,70 @@ def test_what_a_fit_switches_it_puts_back() -> None:
 def test_unknown_and_absent_devices_are_refused(name: str) -> None:
     with pytest.raises(GMMVAEError, match="device"):
         resolve_device(name)
+
+
+class Classifier(nn.Module):
+    """Two classes on a line; the objective is a cross-entropy of the labels it is handed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 2)
+        self.handed: list[Tensor] = []
+
+    def classify(self, x: Tensor) -> Tensor:
+        return self.linear(x).log_softmax(-1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        self.handed.append(y)
+        x = x + 0.1 * torch.randn_like(x)
+        known = (y >= 0).to(x)
+        losses = -self.classify(x).gather(1, y.clamp_min(0)[:, None]).squeeze(-1)
+        return Terms((losses * known).sum() / known.sum().clamp_min(1), {})
+
+
+def build_classifier(settings: FitSettings, **options: Any) -> Fit:
+    torch.manual_seed(0)
+    module, x = Classifier(), torch.cat([torch.linspace(-3, -1, 20), torch.linspace(1, 3, 20)])
+    y = torch.full((40,), -1)
+    y[[0, 39]] = torch.tensor([0, 1])
+    batches = Batches(x[:, None], y, batch_size=12, labelled=2, seed=0)
+    teacher = Teacher(module, threshold=0.9, from_step=20, decay=0.9)
+    torch.manual_seed(1)
+    return Fit(module, module, batches, settings, teacher=teacher, **options)
+
+
+PSEUDO = FitSettings(epochs=30, learning_rate=0.05, decay="constant")
+
+
+def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
+    fit = build_classifier(PSEUDO)
+    fit.run()
+    assert all((y >= 0).sum() <= 4 for y in fit.module.handed[:20])
+    late = torch.cat(fit.module.handed[-4:])
+    assert (late >= 0).float().mean() > 0.9
+    x = fit.batches.x
+    assert (fit.teacher.average.module.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
+    wrong = torch.ones(40, dtype=torch.int64) - (x[:, 0] > 0).long()
+    assert torch.equal(fit.teacher.relabel(x, wrong, 100), wrong)
+
+
+def test_the_average_lags_behind_the_model() -> None:
+    fit = build_classifier(PSEUDO)
+    fit.run()
+    averaged = fit.teacher.average.module.linear.weight
+    assert averaged.norm() < fit.module.linear.weight.norm()
+
+
+@pytest.mark.parametrize("steps", [10, 33])
+def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
+    whole = build_classifier(PSEUDO)
+    whole.run()
+    saved: list[dict[str, Any]] = []
+    stopped = build_classifier(
+        PSEUDO, callbacks=[StopAfter(steps)], save=lambda f: saved.append(f.state_dict())
+    )
+    assert stopped.run() == "SIGINT"
+    resumed = build_classifier(PSEUDO)
+    resumed.load_state_dict(saved[-1])
+    resumed.run()
+    assert history(resumed) == history(whole)

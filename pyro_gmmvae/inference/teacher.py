@@ -1,0 +1,44 @@
+"""Pseudo-labels: an averaged copy of a model labels the rows it is sure of."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class Teacher(nn.Module):
+    """An exponential moving average of a classifier that fills in confident labels.
+
+    Where a row has no label and the average gives one class at least ``threshold``, the row gets
+    that label for this step, through the same door as a true one (the prior of s). The
+    average sees the row without dropout or noise, the model in training with them
+    (Tarvainen, Valpola 2017, arXiv:1703.01780; Sohn et al. 2020, arXiv:2001.07685).
+
+    Args:
+        module: a model with ``classify(x)`` -> log q(y|x), (B, K).
+        threshold: probability from which a class is believed, in (0, 1].
+        from_step: the first optimiser step that uses such labels.
+        decay: of the average, per step.
+    """
+
+    def __init__(
+        self, module: nn.Module, threshold: float, from_step: int, decay: float = 0.99
+    ) -> None:
+        super().__init__()
+        self.threshold, self.from_step = threshold, from_step
+        average = get_ema_multi_avg_fn(decay)
+        self.average: Any = AveragedModel(module, multi_avg_fn=average, use_buffers=True).eval()
+
+    @torch.no_grad()
+    def relabel(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """y (B,) with -1 replaced where the average is sure."""
+        if step < self.from_step:
+            return y
+        log_prob, label = self.average.module.classify(x).max(-1)
+        sure = (y < 0) & (log_prob.exp() >= self.threshold)
+        return torch.where(sure, label, y)
+
+    def update(self, module: nn.Module) -> None:
+        """Move the average one step towards the module."""
+        self.average.update_parameters(module)
