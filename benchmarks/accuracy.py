@@ -73,7 +73,8 @@ def fingerprint(data: str, model: str, labels: int, sets: tuple[str, ...]) -> st
 
     changes = dict(text.split("=", 1) for text in sets)
     config = default_config(data, {"model": model, "labels": labels}, changes)
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+    changed = config.model_dump_json(exclude_defaults=True)  # a new key leaves old cells alone
+    return hashlib.sha256(changed.encode()).hexdigest()[:8]
 
 
 def train_and_evaluate(where: list[str], options: list[str]) -> dict[str, Any]:
