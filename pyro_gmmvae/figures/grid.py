@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 CELL_INCHES = 0.55
-LABEL_INCHES = 0.9
+INCHES_PER_LETTER = 0.09
 
 
 def sample_grid(draws: NDArray[Any], names: Sequence[str]) -> Figure:
@@ -24,8 +24,9 @@ def sample_grid(draws: NDArray[Any], names: Sequence[str]) -> Figure:
     classes, n = draws.shape[:2]
     is_image = draws.ndim == 5 and draws.shape[2] in (1, 3, 4)
     cell = CELL_INCHES if is_image else 2 * CELL_INCHES
-    figure = Figure(figsize=(LABEL_INCHES + n * cell, classes * cell + 0.1))
-    left = LABEL_INCHES / figure.get_figwidth()
+    margin = 0.15 + INCHES_PER_LETTER * max(len(name) for name in names)
+    figure = Figure(figsize=(margin + n * cell, classes * cell + 0.1))
+    left = margin / figure.get_figwidth()
     low, high = float(draws.min()), float(draws.max())
     axes = figure.subplots(classes, n, squeeze=False)
     figure.subplots_adjust(left=left, right=0.995, bottom=0.01, top=0.99, wspace=0.06, hspace=0.06)

@@ -227,6 +227,14 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     return model_class(**{key: values[key] for key in wanted if key in values})
 
 
+def with_default_guide(config: Config) -> Config:
+    """The configuration with the model's own guide named, where it has a choice of guides."""
+    choice = inspect.signature(MODELS[config.model]).parameters.get("guide")
+    if config.guide is not None or choice is None:
+        return config
+    return config.replace(guide=next(k for k, v in GUIDES.items() if v is choice.default))
+
+
 def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
     """Every value a model's constructor may ask for, by the constructor's own names."""
     classes = len(schema.classes)

@@ -40,6 +40,7 @@ from pyro_gmmvae.runs.build import (
     build_objective,
     build_schedules,
     load_rows,
+    with_default_guide,
 )
 from pyro_gmmvae.runs.run import FORMAT, Run, moved, read_config
 from pyro_gmmvae.runs.watch import Watch
@@ -87,6 +88,7 @@ def train(
     with seeded(config.seed, device):
         # assembled first: whatever doesn't fit is refused before anything is written
         fit = _assemble(config, rows, device, callbacks)
+        config = with_default_guide(config)
         _make_folder(out, force)
         _write_config(out, config, rows.schema)
         write_json(out / "environment.json", environment(config, command))
