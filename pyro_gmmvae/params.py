@@ -24,8 +24,11 @@ def register(**modules: nn.Module) -> None:
 
     Pyro's parameter store is global and keyed by name: two models that both registered a
     "decoder" would silently train one set of parameters. The number belongs to the object,
-    so copies get another one and no number is used twice.
+    so copies get another one and no number is used twice. Under :class:`LocalParams` there is
+    no store to fill, and nothing is done.
     """
+    if _local.depth:
+        return
     for name, module in modules.items():
         serial = _serials.get(module)
         if serial is None:

@@ -307,7 +307,7 @@ def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
     late = torch.cat(fit.module.handed[-4:])
     assert (late >= 0).float().mean() > 0.9
     x = fit.batches.x
-    assert (fit.teacher.average.module.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
+    assert (fit.teacher.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
     wrong = torch.ones(40, dtype=torch.int64) - (x[:, 0] > 0).long()
     assert torch.equal(fit.teacher.relabel(x, wrong, 100), wrong)
 
@@ -315,7 +315,7 @@ def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
 def test_the_average_lags_behind_the_model() -> None:
     fit = build_classifier(PSEUDO)
     fit.run()
-    averaged = fit.teacher.average.module.linear.weight
+    averaged = fit.teacher.average.linear.weight
     assert averaged.norm() < fit.module.linear.weight.norm()
 
 
