@@ -32,7 +32,7 @@ ScheduleText = Annotated[str, BeforeValidator(_as_text)]
 class Config(BaseModel):
     """Everything that decides what a run does. Schedules are a number or "start:end:steps"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # what to train
     model: str = "gmmvae"

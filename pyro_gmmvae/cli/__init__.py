@@ -56,6 +56,14 @@ def main() -> None:
         # the reader of our output went away: nothing is left to say, not even at shutdown
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:  # a full disk behind a redirected output
+        code = _complain(f"can't write the output: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        code = _complain(
+            "not enough memory for these sizes; make hidden, latent_dim or batch_size smaller"
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -12,6 +12,8 @@ from pyro_gmmvae.cli.options import (
     weights_option,
 )
 
+MOST_CELLS = 1000
+
 
 @click.command(short_help="Draw new rows from a run.")
 @run_argument
@@ -65,11 +67,16 @@ def generate(
 
     check_output(out, force, (".png", ".npz"))
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    draws = loaded.generate(per_class, label=label, seed=seed)
     names = loaded.block_names(label)
+    if out.suffix == ".png" and per_class * len(names) > MOST_CELLS:
+        raise click.UsageError(
+            f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
+            f"{MOST_CELLS} with --per-class or --class, or write an .npz"
+        )
+    draws = loaded.generate(per_class, label=label, seed=seed)
     buffer = io.BytesIO()
     if out.suffix == ".png":
-        sample_grid(draws, names).savefig(buffer, format="png", dpi=150)
+        sample_grid(draws, names, loaded.schema.columns).savefig(buffer, format="png", dpi=150)
     else:
         rows = draws.reshape(-1, *draws.shape[2:])
         np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))

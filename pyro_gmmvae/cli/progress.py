@@ -21,6 +21,9 @@ class Bar:
         self.progress = progress
         self.task = progress.add_task("", total=1.0, numbers="first epoch")
 
+    def on_start(self, about: str) -> None:
+        self.progress.console.print(about, highlight=False)
+
     def on_step(self, progress: float) -> None:
         self.progress.update(self.task, completed=progress)
 
@@ -38,6 +41,9 @@ class Lines:
     def __init__(self) -> None:
         self.printed_at = -SECONDS_BETWEEN_LINES
         self.unprinted: dict[str, float] | None = None
+
+    def on_start(self, about: str) -> None:
+        click.echo(about, err=True)
 
     def on_step(self, progress: float) -> None:
         """Lines are for epochs."""

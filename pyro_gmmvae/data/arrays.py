@@ -18,6 +18,7 @@ TABLES = (".csv", ".parquet")
 
 
 DEFAULT_LABEL = "label"
+CHANNELS = (1, 3, 4)
 
 
 def load_array(
@@ -71,6 +72,10 @@ def load_array(
 def _from_table(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
     table = _read_table(path)
     labels = table.pop(label_column).to_numpy() if label_column in table.columns else None
+    if table.empty:
+        raise GMMVAEError(f"{path} holds no rows or no columns: {table.shape}")
+    if all(_is_number(str(c)) for c in table.columns):
+        raise GMMVAEError(f"{path} has no header: its first line must name the columns")
     if any(str(c).startswith("Unnamed:") for c in table.columns):
         raise GMMVAEError(
             f"{path} has a column without a name (a saved row index?); write it without one"
@@ -88,7 +93,12 @@ def _read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        _refuse_repeated_names(path)
+        return pd.read_csv(path)
+    except GMMVAEError:
+        raise
     except ImportError as error:
         raise GMMVAEError(
             "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
@@ -96,6 +106,24 @@ def _read_table(path: Path) -> "pd.DataFrame":
     except Exception as error:  # pandas and pyarrow raise many types for a bad file
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_repeated_names(path: Path) -> None:
+    """pandas would rename the second "a" to "a.1", and a second label would become a feature."""
+    import pandas as pd
+
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+    repeated = names[names.duplicated()]
+    if len(repeated):
+        raise GMMVAEError(f"{path} names the column {repeated.iloc[0]!r} twice")
 
 
 def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
@@ -106,8 +134,9 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
                 return content, None
             arrays = {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+        raise GMMVAEError(
+            f"{path} can't be read as {path.suffix[1:]}: damaged, another kind, or pickled objects"
+        ) from error
     if "x" not in arrays:
         raise GMMVAEError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x"
@@ -121,6 +150,8 @@ def _checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
         raise GMMVAEError(f"{path}: rows must be numbers (N, ...), not {x.dtype} {x.shape}")
     if x.size == 0:
         raise GMMVAEError(f"{path} holds no rows or no columns: {x.shape}")
+    if x.ndim == 4 and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
+        return np.moveaxis(x, -1, 1)  # channels last, as pictures are often stored
     # images without a channel axis get one
     return x[:, None] if x.ndim == 3 else x
 
@@ -167,4 +198,8 @@ def _encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, 
         unknown = labels.isna() | labels.isin(["", "-1"])
     labels = labels.mask(unknown)
     codes, values = pd.factorize(labels, sort=True)
+    if len(values) == 1 and str(values[0]) == "1" and unknown.any():
+        raise GMMVAEError(
+            f"{path}: the only label besides -1 (unknown) is 1; write two classes -1/+1 as 0/1"
+        )
     return codes.astype(np.int64), tuple(str(value) for value in values)

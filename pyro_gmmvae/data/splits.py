@@ -91,7 +91,9 @@ def _hold_out(
     """Take ``size`` rows (a number or a share) out of ``rows``, stratified where possible."""
     from sklearn.model_selection import train_test_split
 
-    count = round(size * len(rows)) if isinstance(size, float) and size < 1 else int(size)
+    count = round(size * len(rows)) if size < 1 else int(size)
+    if (size >= 1 and count != size) or (size > 0 and count == 0):
+        raise GMMVAEError(f"{name} {size}: give a number of rows, or a share of {len(rows)} rows")
     if count == 0:
         return rows, rows[:0]
     if not 0 < count < len(rows):

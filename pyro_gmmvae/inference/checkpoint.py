@@ -117,8 +117,9 @@ def load_training(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a bad file
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise GMMVAEError(f"{path} can't be read as a training state: {reason}") from error
+        raise GMMVAEError(
+            f"{path} can't be read as a training state: damaged, or no file of ours"
+        ) from error
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

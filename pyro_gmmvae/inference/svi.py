@@ -31,6 +31,9 @@ class LossTerms(Protocol):
 class Callback(Protocol):
     """Hears of a fit's progress; exceptions it raises end the fit."""
 
+    def on_start(self, about: str) -> None:
+        """Once, with a line on the data."""
+
     def on_step(self, progress: float) -> None:
         """After each step; progress goes from 0 to 1 over the whole fit."""
 
@@ -96,6 +99,7 @@ class Fit:
             ``val_elbo``, decides which weights are the best.
         teacher: fills in confident labels of unlabelled rows, or None.
         callbacks: told of each step and epoch.
+        about: a line on the data for them.
         save: called with this fit when a checkpoint is due.
     """
 
@@ -110,11 +114,13 @@ class Fit:
         validate: Callable[[], Record] = dict,
         teacher: Teacher | None = None,
         callbacks: Sequence[Callback] = (),
+        about: str = "",
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
     ) -> None:
         self.objective, self.module, self.batches = objective, module, batches
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
+        self.about = about
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -142,6 +148,8 @@ class Fit:
             pyro.validation_enabled(False),
             stop_on_signal() as stop,
         ):
+            for callback in self.callbacks:
+                callback.on_start(self.about)
             outcome = self._epochs(stop)
             self._checkpoint(stop)
         for callback in self.callbacks:

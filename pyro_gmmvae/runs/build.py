@@ -63,13 +63,20 @@ class Schema:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Schema":
-        columns = content["columns"]
+        columns, shape = content["columns"], content["x_shape"]
+        transform = Transform.from_json(content["transform"])
+        if not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(f"x_shape {shape!r}")
+        for values in (transform.shift, transform.scale):
+            np.broadcast_to(values, shape)
+        if not (np.isfinite(transform.shift).all() and (transform.scale > 0).all()):
+            raise ValueError("transform out of range")
         return cls(
             x_shape=tuple(content["x_shape"]),
             classes=tuple(content["classes"]),
             columns=None if columns is None else tuple(columns),
             likelihood=content["likelihood"],
-            transform=Transform.from_json(content["transform"]),
+            transform=transform,
             fingerprint=content["fingerprint"],
         )
 
@@ -118,6 +125,16 @@ class Rows:
     dataset: Dataset
     split: Split
     schema: Schema
+
+    def describe(self) -> str:
+        """One line on what was read, so that a label mistaken for a feature is seen."""
+        split, shape = self.split, "x".join(str(n) for n in self.schema.x_shape)
+        classes = len(self.schema.classes)
+        return (
+            f"{len(self.dataset.x)} rows of {shape}, {classes or 'no'} classes; "
+            f"{len(split.train)} train ({len(split.labelled)} labelled), "
+            f"{len(split.validation)} validation, {len(split.test)} test"
+        )
 
     def watched(self, most: int) -> Labels:
         """Up to ``most`` validation rows (training rows where there are none), always the same."""

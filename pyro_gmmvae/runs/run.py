@@ -21,6 +21,7 @@ from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows, some_of
 FORMAT = 1
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 ELBO_SAMPLES = 10
+SAMPLES_FOR_A_TAIL = 25
 
 
 def read_config(path: Path) -> tuple[Config, Schema]:
@@ -97,7 +98,9 @@ class Run:
         try:
             model.load_state_dict(load_weights(file))
         except RuntimeError as error:
-            raise GMMVAEError(f"{file} does not fit the model in config.json: {error}") from error
+            raise GMMVAEError(
+                f"{file} does not fit the model in config.json: one of the two is of another run"
+            ) from error
         return cls(path, config, schema, model.to(where).eval(), where, weights)
 
     def bounds(self, x: Tensor, samples: int, seed: int = 0) -> Bounds:
@@ -126,7 +129,8 @@ class Run:
         Returns:
             ``accuracy`` (None where fit or test rows had no labels), ``elbo`` (mean over all
             test rows, nats), ``nll`` (minus the importance-weighted bound, nats),
-            ``pareto_k_bad`` (share of those rows whose k-hat exceeds 0.7), and what the run was.
+            ``pareto_k_bad`` (share of those rows whose k-hat exceeds 0.7; None below 25
+            samples), and what the run was.
         """
         rows = load_rows(moved(self.config, data), self.schema)
         if not len(rows.split.test):
@@ -141,7 +145,7 @@ class Run:
             "nll": -bounds.iwae.mean().item(),
             "nll_samples": samples,
             "nll_rows": len(chosen),
-            "pareto_k_bad": float((pareto_k(bounds.log_w) > 0.7).mean()),
+            "pareto_k_bad": _share_of_bad_k(bounds, samples),
             "test_rows": len(x),
             "labels": len(rows.split.labelled),
             **self.config.model_dump(include={"seed", "model", "guide", "objective", "data"}),
@@ -176,7 +180,9 @@ class Run:
             table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
         table["elbo"] = elbo
         reference = self.reference()
-        table["unusual"] = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
+        unusual = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
+        # a row so far out that its density underflows is the most unusual of all
+        table["unusual"] = np.where(np.isfinite(elbo), unusual, 1.0)
         return pd.DataFrame(table)
 
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -219,8 +225,11 @@ class Run:
     def reference(self) -> np.ndarray[Any, Any]:
         """Sorted quantiles of the validation rows' ELBO, the scale of ``unusual``."""
         metrics = self._metrics()
-        if metrics.get("elbo_quantiles") and metrics.get("weights") == self.weights:
-            return np.asarray(metrics["elbo_quantiles"])
+        known = metrics.get("elbo_quantiles")
+        if metrics.get("weights") == self.weights and isinstance(known, list) and known:
+            if not all(isinstance(value, float) for value in known):
+                raise GMMVAEError(f"{self.path / 'metrics.json'} is damaged: elbo_quantiles")
+            return np.asarray(known)
         return self.measure_reference(load_rows(self.config, self.schema))
 
     def measure_reference(self, rows: Rows) -> np.ndarray[Any, Any]:
@@ -234,6 +243,13 @@ class Run:
         file = self.path / "metrics.json"
         content = read_json(file) if file.exists() else {}
         return content if isinstance(content, dict) else {}
+
+
+def _share_of_bad_k(bounds: Bounds, samples: int) -> float | None:
+    """Share of rows with k-hat above 0.7; None where too few samples make a tail to fit."""
+    if samples < SAMPLES_FOR_A_TAIL:
+        return None
+    return float((pareto_k(bounds.log_w) > 0.7).mean())
 
 
 def moved(config: Config, data: str | None) -> Config:

@@ -1,6 +1,7 @@
 """Train a config into a run folder, and go on with one that was stopped."""
 
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -92,7 +93,11 @@ def train(
         _make_folder(out, force)
         _write_config(out, config, rows.schema)
         write_json(out / "environment.json", environment(config, command))
-        return _run(fit, config, rows, out)
+        try:
+            return _run(fit, config, rows, out)
+        except GMMVAEError:
+            _put_back_replaced(out)
+            raise
 
 
 def resume(
@@ -136,9 +141,7 @@ def resume(
             _restore(fit, load_training(out / "training.pt", where), out)
         remove_leftovers(out)
         _write_config(out, config, schema)
-        first = read_json(out / "environment.json")
-        again = [*first.get("resumed", []), environment(config, command)]
-        write_json(out / "environment.json", first | {"resumed": again})
+        _note_resumption(out / "environment.json", environment(config, command))
         return _run(fit, config, rows, out)
 
 
@@ -160,6 +163,7 @@ def _assemble(
         validate=Watch(model, objective, rows, device),
         teacher=_teacher(config, model, rows),
         callbacks=callbacks,
+        about=rows.describe(),
     )
 
 
@@ -193,7 +197,9 @@ def _restore(fit: Fit, state: dict[str, Any], out: Path) -> None:
     try:
         fit.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        raise GMMVAEError(f"{out / 'training.pt'} is of another run or version: {error}") from error
+        raise GMMVAEError(
+            f"{out / 'training.pt'} does not fit config.json: it is of another run or version"
+        ) from error
     outcome = fit.outcome()
     if outcome is not None and _is_closed(out, fit):
         advice = {
@@ -268,6 +274,23 @@ def _remove_replaced(out: Path) -> None:
             (aside / name).unlink(missing_ok=True)
         if not any(aside.iterdir()):
             aside.rmdir()
+
+
+def _put_back_replaced(out: Path) -> None:
+    """Undo a replacement that failed before its first checkpoint."""
+    if _aside(out).is_dir() and not (out / "training.pt").exists():
+        shutil.rmtree(out)
+        _aside(out).rename(out)
+
+
+def _note_resumption(file: Path, now: dict[str, Any]) -> None:
+    """Add where and how a run went on; a record that is lost or damaged begins anew."""
+    try:
+        first = read_json(file)
+    except GMMVAEError:
+        first = {}
+    first = first if isinstance(first, dict) else {}
+    write_json(file, first | {"resumed": [*first.get("resumed", []), now]})
 
 
 def _write_config(out: Path, config: Config, schema: Schema) -> None:

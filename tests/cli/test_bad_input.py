@@ -58,6 +58,9 @@ def refused(result: object, *words: str) -> None:
         (("--model", "vae", "--set", "kl_s=0.5"), ["kl_s means nothing"]),
         (("--config", "absent.toml"), ["absent.toml"]),
         (("--frobnicate",), ["No such option"]),
+        (("--minutes", "inf"), ["minutes", "finite"]),
+        (("--set", "test=inf"), ["test", "finite"]),
+        (("--latent-dim", "100000000000"), ["not enough memory"]),
     ],
 )
 def test_train(
@@ -120,10 +123,12 @@ def test_a_replacement_that_fails_early_loses_nothing(
     before = (run / "weights.safetensors").read_bytes()
     blown = ("--learning-rate", "1e38", "--set", "clip_norm=0", "--set", "decay=constant")
     refused(gmmvae("train", *SMALL, *blown, "--out", run, "--force"), "non-finite")
-    kept = tmp_path / "r.replaced" / "weights.safetensors"
-    assert kept.read_bytes() == before
+    assert (run / "weights.safetensors").read_bytes() == before
+    assert not (tmp_path / "r.replaced").exists()
+    # a kill -9 in the same place leaves the old run under its other name
+    run.rename(tmp_path / "r.replaced")
+    shutil.copytree(trained, run)
     refused(gmmvae("train", *SMALL, "--out", run, "--force"), "move it away first")
-    assert kept.read_bytes() == before
 
 
 def test_force_replaces_a_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
@@ -167,6 +172,11 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
     config["data"]["transform"] = "tampered"
     (copied / "config.json").write_text(json.dumps(config))
     refused(gmmvae("evaluate", copied), "is damaged")
+    for broken in ({"x_shape": "ab"}, {"x_shape": [-4]}, {"transform": {"shift": 0, "scale": 0}}):
+        content = json.loads((trained_config := copied / "config.json").read_text())
+        content["data"] |= broken
+        trained_config.write_text(json.dumps(content))
+        refused(gmmvae("evaluate", copied), "is damaged")
 
 
 def test_tampered_and_pickled_weights(gmmvae: Gmmvae, copied: Path, rows_file: Path) -> None:

@@ -71,6 +71,7 @@ def test_train_says_what_came_out(gmmvae: Gmmvae, tmp_path: Path) -> None:
     result = gmmvae("train", *SMALL, "--epochs", 2, "--out", tmp_path / "r")
     assert result.code == 0
     assert "complete after 2 epochs" in result.out
+    assert "1797 rows of 1x8x8, 10 classes; 1147 train (100 labelled)" in result.err
     assert "epoch 1 " in result.err
     assert "accuracy" in result.err
 
@@ -133,6 +134,17 @@ def test_noise_is_more_unusual_than_digits(
     strange = pd.read_csv(io.StringIO(gmmvae("predict", trained, tmp_path / "noise.npy").out))
     assert strange["unusual"].min() > 0.9
     assert digits["unusual"].mean() < 0.7
+
+
+def test_a_row_whose_density_underflows_is_the_most_unusual(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    x, run = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "r"
+    np.save(tmp_path / "x.npy", x)
+    gmmvae("train", "--data", tmp_path / "x.npy", *SMALL, "--epochs", 1, "--out", run)
+    x[0, 0] = 1e30
+    np.save(tmp_path / "x.npy", x)
+    result = gmmvae("predict", run, tmp_path / "x.npy")
+    assert pd.read_csv(io.StringIO(result.out))["unusual"][0] == 1
+    assert "Warning" not in result.err
 
 
 def test_predict_keeps_row_numbers_of_what_it_drops(

@@ -54,6 +54,12 @@ def test_unsigned_bytes_are_images(tmp_path: Path) -> None:
     assert (data.fit_transform_on(np.arange(3))(data.x) == 1).all()
 
 
+def test_images_with_channels_last_are_turned(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3)).astype(np.uint8)
+    np.savez(tmp_path / "f.npz", x=x)
+    assert np.array_equal(load_array(tmp_path / "f.npz").x, x.transpose(0, 3, 1, 2))
+
+
 def test_standardizing_uses_the_given_rows_and_survives_constants(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.array([[1.0, 5], [3, 5], [100, 5]]))
     data = load_array(tmp_path / "f.npy")
@@ -104,6 +110,10 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "index.csv")
     cases = [
         (tmp_path / "index.csv", "column without a name"),
+        (write(tmp_path / "header.csv", b"1,2\n3,4\n"), "has no header"),
+        (write(tmp_path / "twice.csv", b"a,label,label\n1,0,0\n"), "column 'label' twice"),
+        (write(tmp_path / "names.csv", b"a,b\n"), "no rows"),
+        (write(tmp_path / "signs.csv", b"a,label\n1,-1\n2,1\n"), "-1/\\+1 as 0/1"),
         (tmp_path / "absent.csv", "does not exist"),
         (tmp_path, "a folder"),
         (write(tmp_path / "empty.csv", b""), "is empty"),

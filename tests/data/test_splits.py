@@ -93,8 +93,10 @@ def test_a_class_without_a_label_is_named() -> None:
         ({"labels": 5000}, "5000 labels asked for; the training rows hold 1238"),
         ({"test": 1797}, "1797 rows are there"),
         ({"validation": 9000}, "validation 9000"),
+        ({"test": 1.5}, "test 1.5: give a number"),
+        ({"test": 1e-6}, "a share of 1797 rows"),
     ],
 )
-def test_more_than_there_is_is_refused(changes: dict[str, int], message: str) -> None:
+def test_more_than_there_is_is_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
         split(**changes)

@@ -65,6 +65,8 @@ class StopAfter:
     def __init__(self, steps: int, number: int = signal.SIGINT) -> None:
         self.steps, self.number = steps, number
 
+    def on_start(self, about: str) -> None: ...
+
     def on_step(self, progress: float) -> None:  # noqa: ARG002
         self.steps -= 1
         if self.steps == 0:
