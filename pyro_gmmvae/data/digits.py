@@ -16,7 +16,7 @@ RECIPE: dict[str, Any] = {
     "input_noise": 0.3,
     "alpha": 100,
     "kl_s": "0:1:200",
-    "pseudo_threshold": 0.95,
+    "pseudo_threshold": 0.9,
     "pseudo_from": 100,
     "learning_rate": 3e-3,
     "epochs": 28,
