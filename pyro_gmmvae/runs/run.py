@@ -17,8 +17,8 @@ from pyro_gmmvae.inference import resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows, some_of
+from pyro_gmmvae.runs.folder import FORMAT
 
-FORMAT = 1
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 ELBO_SAMPLES = 10
 SAMPLES_FOR_A_TAIL = 25

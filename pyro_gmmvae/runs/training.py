@@ -1,10 +1,6 @@
 """Train a config into a run folder, and go on with one that was stopped."""
 
-import platform
-import shutil
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +8,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
@@ -36,26 +31,22 @@ from pyro_gmmvae.inference.checkpoint import (
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import (
     Rows,
-    Schema,
     build_model,
     build_objective,
     build_schedules,
     load_rows,
     with_default_guide,
 )
-from pyro_gmmvae.runs.run import FORMAT, Run, moved, read_config
-from pyro_gmmvae.runs.watch import Watch
-
-PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
-OURS = (
-    "config.json",
-    "environment.json",
-    "history.csv",
-    "metrics.json",
-    "training.pt",
-    "weights.safetensors",
-    "best.safetensors",
+from pyro_gmmvae.runs.folder import (
+    environment,
+    make_folder,
+    note_resumption,
+    put_back_replaced,
+    remove_replaced,
+    write_config,
 )
+from pyro_gmmvae.runs.run import Run, moved, read_config
+from pyro_gmmvae.runs.watch import Watch
 
 
 def train(
@@ -90,13 +81,13 @@ def train(
         # assembled first: whatever doesn't fit is refused before anything is written
         fit = _assemble(config, rows, device, callbacks)
         config = with_default_guide(config)
-        _make_folder(out, force)
-        _write_config(out, config, rows.schema)
+        make_folder(out, force)
+        write_config(out, config, rows.schema)
         write_json(out / "environment.json", environment(config, command))
         try:
             return _run(fit, config, rows, out)
         except GMMVAEError:
-            _put_back_replaced(out)
+            put_back_replaced(out)
             raise
 
 
@@ -140,8 +131,8 @@ def resume(
         if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
             _restore(fit, load_training(out / "training.pt", where), out)
         remove_leftovers(out)
-        _write_config(out, config, schema)
-        _note_resumption(out / "environment.json", environment(config, command))
+        write_config(out, config, schema)
+        note_resumption(out / "environment.json", environment(config, command))
         return _run(fit, config, rows, out)
 
 
@@ -230,77 +221,7 @@ def _save(fit: Fit, out: Path) -> None:
     if fit.progress.history:
         history = pd.DataFrame(fit.progress.history)
         atomic_write(out / "history.csv", history.to_csv(index=False).encode())
-    _remove_replaced(out)
-
-
-def _make_folder(out: Path, force: bool) -> None:
-    """Make room for a run. One that is there is moved aside until the new one has a checkpoint."""
-    if out.exists() and not out.is_dir():
-        raise GMMVAEError(f"{out} is a file; name a folder")
-    try:
-        if out.exists() and any(out.iterdir()):
-            _move_aside(out, force)
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
-
-
-def _move_aside(out: Path, force: bool) -> None:
-    if not (out / "config.json").exists():
-        raise GMMVAEError(f"{out} exists and is no run folder; name another one")
-    if not force:
-        raise GMMVAEError(
-            f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
-            "--force, or name another --out"
-        )
-    aside = _aside(out)
-    if aside.exists():
-        raise GMMVAEError(
-            f"{aside} holds a run whose replacement never reached a checkpoint; move it away first"
-        )
-    out.rename(aside)
-
-
-def _aside(out: Path) -> Path:
-    return out.with_name(out.name + ".replaced")
-
-
-def _remove_replaced(out: Path) -> None:
-    """Delete our files of the run this one replaced; a folder that holds others stays."""
-    aside = _aside(out)
-    if aside.is_dir():
-        remove_leftovers(aside)
-        for name in OURS:
-            (aside / name).unlink(missing_ok=True)
-        if not any(aside.iterdir()):
-            aside.rmdir()
-
-
-def _put_back_replaced(out: Path) -> None:
-    """Undo a replacement that failed before its first checkpoint."""
-    if _aside(out).is_dir() and not (out / "training.pt").exists():
-        shutil.rmtree(out)
-        _aside(out).rename(out)
-
-
-def _note_resumption(file: Path, now: dict[str, Any]) -> None:
-    """Add where and how a run went on; a record that is lost or damaged begins anew."""
-    try:
-        first = read_json(file)
-    except GMMVAEError:
-        first = {}
-    first = first if isinstance(first, dict) else {}
-    write_json(file, first | {"resumed": [*first.get("resumed", []), now]})
-
-
-def _write_config(out: Path, config: Config, schema: Schema) -> None:
-    content = {
-        "format": FORMAT,
-        "package": pyro_gmmvae.__version__,
-        "config": config.model_dump(),
-        "data": schema.to_json(),
-    }
-    write_json(out / "config.json", content)
+    remove_replaced(out)
 
 
 def _absolute_paths(config: Config) -> Config:
@@ -311,27 +232,3 @@ def _absolute_paths(config: Config) -> Config:
     if config.data_dir is not None:
         changes["data_dir"] = str(Path(config.data_dir).resolve())
     return config.replace(**changes) if changes else config
-
-
-def environment(config: Config, command: str | None) -> dict[str, Any]:
-    """What a number needs beside it to be believed: versions, machine, device, threads."""
-    device = resolve_device(config.device)
-    return {
-        "command": command or " ".join(sys.argv),
-        "pyro_gmmvae": pyro_gmmvae.__version__,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

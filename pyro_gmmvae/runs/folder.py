@@ -1,0 +1,123 @@
+"""The run folder: made, moved aside, and described; each file whole or not there."""
+
+import platform
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pyro_gmmvae
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference import resolve_device
+from pyro_gmmvae.inference.checkpoint import read_json, remove_leftovers, write_json
+from pyro_gmmvae.runs.build import Schema
+
+FORMAT = 1
+PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
+OURS = (
+    "config.json",
+    "environment.json",
+    "history.csv",
+    "metrics.json",
+    "training.pt",
+    "weights.safetensors",
+    "best.safetensors",
+)
+
+
+def make_folder(out: Path, force: bool) -> None:
+    """Make room for a run. One that is there is moved aside until the new one has a checkpoint."""
+    if out.exists() and not out.is_dir():
+        raise GMMVAEError(f"{out} is a file; name a folder")
+    try:
+        if out.exists() and any(out.iterdir()):
+            _move_aside(out, force)
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
+
+
+def _move_aside(out: Path, force: bool) -> None:
+    if not (out / "config.json").exists():
+        raise GMMVAEError(f"{out} exists and is no run folder; name another one")
+    if not force:
+        raise GMMVAEError(
+            f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
+            "--force, or name another --out"
+        )
+    aside = _aside(out)
+    if aside.exists():
+        raise GMMVAEError(
+            f"{aside} holds a run whose replacement never reached a checkpoint; move it away first"
+        )
+    out.rename(aside)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(out.name + ".replaced")
+
+
+def remove_replaced(out: Path) -> None:
+    """Delete our files of the run this one replaced; a folder that holds others stays."""
+    aside = _aside(out)
+    if aside.is_dir():
+        remove_leftovers(aside)
+        for name in OURS:
+            (aside / name).unlink(missing_ok=True)
+        if not any(aside.iterdir()):
+            aside.rmdir()
+
+
+def put_back_replaced(out: Path) -> None:
+    """Undo a replacement that failed before its first checkpoint."""
+    if _aside(out).is_dir() and not (out / "training.pt").exists():
+        shutil.rmtree(out)
+        _aside(out).rename(out)
+
+
+def write_config(out: Path, config: Config, schema: Schema) -> None:
+    content = {
+        "format": FORMAT,
+        "package": pyro_gmmvae.__version__,
+        "config": config.model_dump(),
+        "data": schema.to_json(),
+    }
+    write_json(out / "config.json", content)
+
+
+def note_resumption(file: Path, now: dict[str, Any]) -> None:
+    """Add where and how a run went on; a record that is lost or damaged begins anew."""
+    try:
+        first = read_json(file)
+    except GMMVAEError:
+        first = {}
+    first = first if isinstance(first, dict) else {}
+    write_json(file, first | {"resumed": [*first.get("resumed", []), now]})
+
+
+def environment(config: Config, command: str | None) -> dict[str, Any]:
+    """What a number needs beside it to be believed: versions, machine, device, threads."""
+    device = resolve_device(config.device)
+    return {
+        "command": command or " ".join(sys.argv),
+        "pyro_gmmvae": pyro_gmmvae.__version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
