@@ -82,6 +82,7 @@ class Config(BaseModel):
     pseudo_threshold: float | None = Field(
         None, gt=0, le=1, description="label rows an averaged copy is this sure of; none: off"
     )
+    pseudo_balance: bool = Field(False, description="assume equal classes when pseudo-labelling")
     pseudo_from: int = Field(200, ge=0, description="first step with pseudo-labels")
 
     # fit

@@ -17,6 +17,7 @@ RECIPE: dict[str, Any] = {
     "alpha": 100,
     "kl_s": "0:1:200",
     "pseudo_threshold": 0.9,
+    "pseudo_balance": True,
     "pseudo_from": 100,
     "learning_rate": 3e-3,
     "epochs": 28,

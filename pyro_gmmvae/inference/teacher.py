@@ -20,14 +20,27 @@ class Teacher(nn.Module):
         module: a model with ``classify(x)`` -> log q(y|x), (B, K).
         threshold: probability from which a class is believed, in (0, 1].
         from_step: the first optimiser step that uses such labels.
+        balanced_over: assume that this many classes are equally frequent, and correct the
+            average's probabilities by the shares it has lately given them (Berthelot et al.
+            2020, arXiv:1911.09785); None assumes nothing.
         decay: of the average, per step.
     """
 
+    shares: Any
+
     def __init__(
-        self, module: nn.Module, threshold: float, from_step: int, decay: float = 0.99
+        self,
+        module: nn.Module,
+        threshold: float,
+        from_step: int,
+        *,
+        balanced_over: int | None = None,
+        decay: float = 0.99,
     ) -> None:
         super().__init__()
         self.threshold, self.from_step = threshold, from_step
+        shares = None if balanced_over is None else torch.full((balanced_over,), 1 / balanced_over)
+        self.register_buffer("shares", shares)
         self.average: Any = copy.deepcopy(module).eval().requires_grad_(False)
         self._move = get_ema_multi_avg_fn(decay)
 
@@ -36,9 +49,19 @@ class Teacher(nn.Module):
         """y (B,) with -1 replaced where the average is sure."""
         if step < self.from_step:
             return y
-        log_prob, label = self.average.classify(x).max(-1)
-        sure = (y < 0) & (log_prob.exp() >= self.threshold)
-        return torch.where(sure, label, y)
+        probs = self.average.classify(x).exp()
+        if self.shares is not None:
+            probs = self._balance(probs, y < 0)
+        prob, label = probs.max(-1)
+        return torch.where((y < 0) & (prob >= self.threshold), label, y)
+
+    def _balance(self, probs: Tensor, unlabelled: Tensor) -> Tensor:
+        """Weigh classes down that the average has given more than their equal share of rows."""
+        weight = unlabelled.to(probs).unsqueeze(-1)
+        mean = (weight * probs).sum(0) / weight.sum().clamp_min(1)
+        self.shares.lerp_(mean, 0.05)
+        balanced = probs / self.shares.clamp_min(1e-3)
+        return balanced / balanced.sum(-1, keepdim=True)
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

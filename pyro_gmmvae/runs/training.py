@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
@@ -158,11 +157,13 @@ def _assemble(
     )
 
 
-def _teacher(config: Config, model: nn.Module, rows: Rows) -> Teacher | None:
+def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
     """The averaged copy that gives pseudo-labels, where the config asks for one."""
     if config.pseudo_threshold is None or not len(rows.split.labelled):
         return None
-    return Teacher(model, config.pseudo_threshold, config.pseudo_from)
+    components = model.components if config.pseudo_balance else None
+    teacher = Teacher(model, config.pseudo_threshold, config.pseudo_from, balanced_over=components)
+    return teacher.to(next(model.parameters()).device)
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:

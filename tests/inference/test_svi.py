@@ -334,3 +334,21 @@ def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
     resumed.load_state_dict(saved[-1])
     resumed.run()
     assert history(resumed) == history(whole)
+
+
+def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
+    """An average that favors class 0 by two nats everywhere is weighed towards class 1."""
+    module = Classifier()
+    with torch.no_grad():
+        module.linear.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        module.linear.bias.copy_(torch.tensor([1.0, -1.0]))
+    x = torch.linspace(-2, 2, 101)[:, None]
+    unknown = torch.full((101,), -1)
+    plain = Teacher(module, threshold=0.5, from_step=0)
+    balanced = Teacher(module, threshold=0.5, from_step=0, balanced_over=2)
+    for _ in range(200):
+        labels = balanced.relabel(x, unknown, 0)
+    before = (plain.relabel(x, unknown, 0) == 1).float().mean()
+    after = (labels == 1).float().mean()
+    assert before < 0.3
+    assert before + 0.08 < after < 0.55
