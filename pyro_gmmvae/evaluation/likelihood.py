@@ -68,12 +68,12 @@ def _one_weight(model: Program, guide: Program, x: Tensor) -> Tensor:
         guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, None))
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = prune_subsample_sites(poutine.trace(replayed).get_trace(x, None))
-    total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-    for trace, sign in ((model_trace, 1), (guide_trace, -1)):
-        trace.compute_log_prob()
-        for site in trace.nodes.values():
-            if site["type"] == "sample":
-                total = total + sign * site["log_prob"]
+        total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        for trace, sign in ((model_trace, 1), (guide_trace, -1)):
+            trace.compute_log_prob()
+            for site in trace.nodes.values():
+                if site["type"] == "sample":
+                    total = total + sign * site["log_prob"]
     return total
 
 

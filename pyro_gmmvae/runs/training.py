@@ -159,10 +159,11 @@ def _assemble(
 
 def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
     """The averaged copy that gives pseudo-labels, where the config asks for one."""
-    if config.pseudo_threshold is None or not len(rows.split.labelled):
+    threshold = config.pseudo_threshold
+    if threshold is None or model.label_site is None or not len(rows.split.labelled):
         return None
     components = model.components if config.pseudo_balance else None
-    teacher = Teacher(model, config.pseudo_threshold, config.pseudo_from, balanced_over=components)
+    teacher = Teacher(model, threshold, config.pseudo_from, balanced_over=components)
     return teacher.to(next(model.parameters()).device)
 
 
