@@ -23,8 +23,9 @@ from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 
 KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z")
-MODEL_KEYS = ("guide", "components", "learn_prior", "label_eps", "pseudo_threshold", *KNOBS)
-LABEL_KEYS = {"alpha", "pseudo_threshold"}
+# the keys that some model takes and another does not; only one with classes takes the first
+LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from"}
+MODEL_KEYS = {"guide", "components", "learn_prior", "label_eps", *KNOBS, *LABEL_KEYS}
 
 
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
@@ -238,7 +239,7 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     defaults = default_config(config.data)
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
     taken |= LABEL_KEYS if model_class.label_site else set()
-    for key in MODEL_KEYS:
+    for key in sorted(MODEL_KEYS):
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
     return model_class(**{key: values[key] for key in wanted if key in values})

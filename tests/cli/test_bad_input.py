@@ -45,6 +45,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--network", "conv", "--set", "channels="), ["channels", "at least 1"]),
         (("--seed", str(2**64)), ["seed"]),
         (("--model", "vae", "--set", "alpha=5"), ["alpha means nothing"]),
+        (("--model", "vae", "--set", "pseudo_from=7"), ["pseudo_from means nothing"]),
         (("--label-column", "x", "--data", "absent.csv"), ["does not exist"]),
         (("--set", "activation=rleu"), ["unknown activation", "relu"]),
         (("--set", "likelihood=gauss"), ["unknown likelihood"]),
