@@ -34,6 +34,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    preset: str | None = Field(None, description="named settings that suit the data set")
+
     # what to train
     model: str = "gmmvae"
     guide: str | None = Field(None, description="posterior of the gmmvae; none: its default")
@@ -78,12 +80,14 @@ class Config(BaseModel):
     kl_s: ScheduleText = Field("1", description="weight of the KL term of s")
     kl_z: ScheduleText = Field("1", description="weight of the KL term of z")
 
-    # pseudo-labels
+    # augmentation and pseudo-labels
+    augment: str | None = Field(None, description="affine: turn, scale, shear and shift images")
     pseudo_threshold: float | None = Field(
         None, gt=0, le=1, description="label rows an averaged copy is this sure of; none: off"
     )
     pseudo_balance: bool = Field(False, description="assume equal classes when pseudo-labelling")
     pseudo_from: int = Field(200, ge=0, description="first step with pseudo-labels")
+    pseudo_decay: float = Field(0.99, ge=0, lt=1, description="of the averaged copy, per step")
 
     # fit
     epochs: int | None = Field(None, ge=1)

@@ -39,6 +39,12 @@ from pyro_gmmvae.cli.options import (
     help="Labels the fit may see, balanced over the classes; digits and mnist: 100, files: all.",
 )
 @click.option(
+    "--preset",
+    cls=KeyOption,
+    metavar="NAME",
+    help="Settings to start from: paper, permutation-invariant, best.",
+)
+@click.option(
     "--model", cls=KeyOption, type=TableName("models"), help="Model to train ('gmmvae list')."
 )
 @click.option("--guide", cls=KeyOption, type=TableName("guides"), help="Posterior of the model.")
@@ -51,7 +57,7 @@ from pyro_gmmvae.cli.options import (
     cls=KeyOption,
     type=int,
     metavar="N",
-    help="Passes over the training rows (100 where the data set has no recipe).",
+    help="Passes over the training rows (100 where the data set has no preset).",
 )
 @click.option(
     "--minutes",

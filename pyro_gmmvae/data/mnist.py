@@ -3,6 +3,7 @@
 import gzip
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,37 @@ from numpy.typing import NDArray
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.errors import GMMVAEError
 
-# chosen on validation rows: noise on the encoder's input and a wide z are what helped
-RECIPE: dict[str, Any] = {
-    "labels": 100,
-    "validation": 5000,
-    "hidden": (500, 500),
-    "latent_dim": 50,
-    "input_noise": 0.3,
-    "epochs": 10,
+ROWS = {"labels": 100, "validation": 5000}
+PRESETS: dict[str, Mapping[str, Any]] = {
+    "paper": {
+        **ROWS,
+        "hidden": (500, 500),
+        "latent_dim": 50,
+        "alpha": 0,
+        "labelled_per_batch": 0,
+        "epochs": 10,
+    },
+    # chosen on validation rows: noise on the encoder's input and a wide z are what helped
+    "permutation-invariant": {
+        **ROWS,
+        "hidden": (500, 500),
+        "latent_dim": 50,
+        "input_noise": 0.3,
+        "epochs": 10,
+    },
+    "best": {
+        **ROWS,
+        "network": "conv",
+        "batch_norm": True,
+        "batch_size": 178,
+        "augment": "affine",
+        "kl_s": "0:1:500",
+        "pseudo_threshold": 0.95,
+        "pseudo_balance": True,
+        "pseudo_from": 300,
+        "pseudo_decay": 0.999,
+        "epochs": 30,
+    },
 }
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"

@@ -1,5 +1,6 @@
 """Inference: a loop that knows no model, its batches, schedules and checkpoints."""
 
+from pyro_gmmvae.inference.augment import AUGMENTATIONS
 from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.devices import resolve_device
 from pyro_gmmvae.inference.schedules import Schedule
@@ -7,6 +8,7 @@ from pyro_gmmvae.inference.svi import Callback, Fit, FitSettings, NonFiniteError
 from pyro_gmmvae.inference.teacher import Teacher
 
 __all__ = [
+    "AUGMENTATIONS",
     "Batches",
     "Callback",
     "Fit",

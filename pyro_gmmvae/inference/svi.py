@@ -98,6 +98,7 @@ class Fit:
         validate: gives held-out numbers after each epoch; ``val_accuracy``, or else
             ``val_elbo``, decides which weights are the best.
         teacher: fills in confident labels of unlabelled rows, or None.
+        augment: changes a batch's rows before the step; the teacher sees them unchanged.
         callbacks: told of each step and epoch.
         about: a line on the data for them.
         save: called with this fit when a checkpoint is due.
@@ -113,6 +114,7 @@ class Fit:
         schedules: Sequence[tuple[Tensor, Schedule]] = (),
         validate: Callable[[], Record] = dict,
         teacher: Teacher | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         callbacks: Sequence[Callback] = (),
         about: str = "",
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
@@ -120,7 +122,7 @@ class Fit:
         self.objective, self.module, self.batches = objective, module, batches
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
-        self.about = about
+        self.augment, self.about = augment, about
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -205,6 +207,8 @@ class Fit:
             group["lr"] = self.learning_rate()
         if self.teacher is not None:
             y = self.teacher.relabel(x, y, progress.step)
+        if self.augment is not None:
+            x = self.augment(x)
         terms = self.objective(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()

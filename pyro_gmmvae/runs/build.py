@@ -13,26 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import DATA, Dataset, Split, Transform, load_data, split_rows
+from pyro_gmmvae.data import Dataset, Split, Transform, load_data, presets_of, split_rows
 from pyro_gmmvae.data.dataset import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import Schedule
+from pyro_gmmvae.inference import AUGMENTATIONS, Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 
 KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z")
 # the keys that some model takes and another does not; only one with classes takes the first
-LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from"}
+LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from", "pseudo_decay"}
 MODEL_KEYS = {"guide", "components", "learn_prior", "label_eps", *KNOBS, *LABEL_KEYS}
 
 
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
-    """The defaults, then what suits the data set, then layers of keys over them."""
-    recipe = DATA[data].recipe if data in DATA else {}
+    """The defaults, then the data set's preset, then layers of keys over them.
+
+    Raises:
+        GMMVAEError: an unknown key or preset, or a value out of range.
+    """
+    presets, default = presets_of(data)
+    named = [layer["preset"] for layer in layers if layer.get("preset") is not None]
+    preset = str(named[-1]) if named else default
+    if preset not in presets:
+        raise unknown_name("preset", preset, list(presets))
     merged: dict[str, Any] = {"data": data}
-    for layer in ({"epochs": 100}, recipe, *layers):
+    for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
         if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
             merged |= {"epochs": None, "minutes": None}
         merged |= layer
@@ -230,13 +238,14 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
         ("objective", config.objective, OBJECTIVES),
         ("network", config.network, NETWORKS),
         ("activation", config.activation, ACTIVATIONS),
+        ("augmentation", config.augment, AUGMENTATIONS),
     ):
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))
     model_class: Any = MODELS[config.model]
     wanted = inspect.signature(model_class).parameters
     values = _constructor_values(config, schema)
-    defaults = default_config(config.data)
+    defaults = default_config(config.data, {"preset": config.preset})
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
     taken |= LABEL_KEYS if model_class.label_site else set()
     for key in sorted(MODEL_KEYS):

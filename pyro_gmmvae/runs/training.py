@@ -11,6 +11,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import (
+    AUGMENTATIONS,
     Batches,
     Callback,
     Fit,
@@ -141,9 +142,11 @@ def _assemble(
     """Model, objective, batches and schedules of a config, ready to run."""
     model = build_model(config, rows.schema).to(device).eval()
     objective = build_objective(config, model)
+    augment = AUGMENTATIONS[config.augment] if config.augment else None
     x, y = rows.training(device)
     with seeded(0, device), torch.no_grad():
-        objective(x[:2], y[:2])  # an objective or guide that doesn't fit says so here
+        # an objective, guide or augmentation that doesn't fit says so here
+        objective(augment(x[:2]) if augment else x[:2], y[:2])
     return Fit(
         objective,
         model,
@@ -152,6 +155,7 @@ def _assemble(
         schedules=build_schedules(config, model, objective),
         validate=Watch(model, objective, rows, device),
         teacher=_teacher(config, model, rows),
+        augment=augment,
         callbacks=callbacks,
         about=rows.describe(),
     )
@@ -163,7 +167,13 @@ def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
     if threshold is None or model.label_site is None or not len(rows.split.labelled):
         return None
     components = model.components if config.pseudo_balance else None
-    teacher = Teacher(model, threshold, config.pseudo_from, balanced_over=components)
+    teacher = Teacher(
+        model,
+        threshold,
+        config.pseudo_from,
+        balanced_over=components,
+        decay=config.pseudo_decay,
+    )
     return teacher.to(next(model.parameters()).device)
 
 

@@ -1,0 +1,50 @@
+"""Augmentation of rows on the device they live on, before a step."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.errors import GMMVAEError
+
+DEGREES, SCALE, SHEAR, PIXELS = 15.0, 0.15, 0.15, 2.0
+
+
+def affine(x: Tensor) -> Tensor:
+    """Each image turned, scaled, sheared and shifted by its own random amounts.
+
+    Uniform in +-15 degrees, +-15 % scale and shear, +-2 pixels; bilinear, zeros outside.
+    Prior knowledge about images: with it a model is no longer permutation-invariant.
+
+    Args:
+        x: (B, C, H, W).
+
+    Returns:
+        Of the same shape, in the same range.
+
+    Raises:
+        GMMVAEError: rows that are no images.
+    """
+    if x.dim() != 4:
+        raise GMMVAEError(
+            f"augment=affine turns images (channels, height, width), not rows of shape "
+            f"{tuple(x.shape[1:])}; leave augment out"
+        )
+    height, width = x.shape[-2:]
+    angle, scale_x, scale_y, shear, shift_x, shift_y = (
+        torch.rand(6, len(x), dtype=x.dtype, device=x.device).mul_(2).sub_(1)
+    )
+    angle = angle * math.radians(DEGREES)
+    cos, sin = angle.cos(), angle.sin()
+    scale_x, scale_y, shear = 1 + SCALE * scale_x, 1 + SCALE * scale_y, SHEAR * shear
+    # grid coordinates go from -1 to 1 over the image, so a pixel is 2 / size
+    rows = [
+        torch.stack([scale_x * cos, shear - sin, 2 * PIXELS / width * shift_x], -1),
+        torch.stack([shear + sin, scale_y * cos, 2 * PIXELS / height * shift_y], -1),
+    ]
+    grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, align_corners=False)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"affine": affine}
