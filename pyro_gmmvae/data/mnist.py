@@ -33,7 +33,8 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     },
     "best": {
         **ROWS,
-        "network": "conv",
+        "network": "conv-mlp",
+        "channels": (16, 32),
         "batch_norm": True,
         "batch_size": 178,
         "augment": "affine",

@@ -1,6 +1,6 @@
 """Distributions: the Concrete s, the Gaussian product z, and the likelihoods of x."""
 
-from pyro_gmmvae.distributions.concrete import Concrete
+from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
 from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
 from pyro_gmmvae.distributions.likelihoods import BernoulliLikelihood, NormalLikelihood
 from pyro_gmmvae.distributions.links import positive_scale
@@ -16,5 +16,6 @@ __all__ = [
     "Concrete",
     "GaussianProduct",
     "NormalLikelihood",
+    "StraightThroughConcrete",
     "positive_scale",
 ]

@@ -101,6 +101,32 @@ class Concrete(RelaxedOneHotCategorical):
             raise ValueError("points of the simplex must be non-negative and sum to 1")
 
 
+class StraightThroughConcrete(Concrete):
+    """A Concrete whose draws are rounded to the nearest vertex on their way out::
+
+        s = onehot(argmax u),  ds/du = 1,  u ~ Concrete(logits, temperature)
+
+    What follows sees an exact one-hot vector, gradients pass as if it were the relaxed u, and
+    the density is that of u, which travels with the draw.
+
+    References:
+        Jang, Gu, Poole 2017, arXiv:1611.01144 (straight-through Gumbel-softmax); Bengio et al.
+        2013, arXiv:1308.3432.
+    """
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "StraightThroughConcrete":
+        new = self._get_checked_instance(StraightThroughConcrete, _instance)
+        return super().expand(batch_shape, _instance=new)
+
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
+        """Vertices of the simplex, ``sample_shape + batch_shape + (K,)``."""
+        relaxed = super().rsample(sample_shape)
+        vertex = torch.zeros_like(relaxed).scatter_(-1, relaxed.argmax(-1, keepdim=True), 1.0)
+        rounded = vertex + (relaxed - relaxed.detach())
+        setattr(rounded, _LOG_SAMPLE, log_of_sample(relaxed))
+        return rounded
+
+
 def from_log_sample(log_s: Tensor) -> Tensor:
     """The point exp(log_s) of the simplex, with its logarithm travelling along."""
     s = log_s.exp()

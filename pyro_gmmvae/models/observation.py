@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
 from pyro_gmmvae.errors import unknown_name
-from pyro_gmmvae.networks import NETWORKS, NetworkOptions
+from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
 
 
 def network_pair(name: str) -> tuple[type, type]:
@@ -48,7 +48,7 @@ class Observation(nn.Module):
             self.raw_scale = nn.Parameter(torch.zeros(x_shape))
 
     def forward(self, *latents: Tensor) -> TorchDistribution:
-        """The likelihood given latents, each (B, size)."""
-        parameter = self.decoder(torch.cat(latents, -1))
+        """The likelihood given latents, each (..., size); leading axes broadcast."""
+        parameter = apply_to_rows(self.decoder, joined(*latents))
         learnt = (positive_scale(self.raw_scale),) if self.has_scale else ()
         return self.family(parameter, *learnt, event_dim=self.event_dim)

@@ -1,6 +1,7 @@
 """Encoders and decoders: plain modules that are told their sizes by the caller."""
 
 from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
+from pyro_gmmvae.networks.joint import JointMLP, apply_to_rows, joined
 from pyro_gmmvae.networks.mlp import MLPDecoder, MLPEncoder
 from pyro_gmmvae.networks.options import ACTIVATIONS, NetworkOptions
 
@@ -9,6 +10,8 @@ from pyro_gmmvae.networks.options import ACTIVATIONS, NetworkOptions
 NETWORKS: dict[str, tuple[type, type]] = {
     "mlp": (MLPEncoder, MLPDecoder),
     "conv": (ConvEncoder, ConvDecoder),
+    # on a CPU the deconvolutions are most of a conv step, and add little to what is learnt
+    "conv-mlp": (ConvEncoder, MLPDecoder),
 }
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "NETWORKS",
     "ConvDecoder",
     "ConvEncoder",
+    "JointMLP",
     "MLPDecoder",
     "MLPEncoder",
     "NetworkOptions",
+    "apply_to_rows",
+    "joined",
 ]

@@ -1,16 +1,19 @@
 """Fully connected encoder and decoder."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from pyro_gmmvae.networks.options import InputNoise, NetworkOptions
 
 
-def hidden_layers(in_size: int, options: NetworkOptions) -> tuple[list[nn.Module], int]:
-    """The hidden layers of an MLP and the width they end with."""
+def hidden_layers(
+    in_size: int, options: NetworkOptions, widths: Sequence[int]
+) -> tuple[list[nn.Module], int]:
+    """Hidden layers of these widths, and the width they end with."""
     layers: list[nn.Module] = []
-    for width in options.hidden:
+    for width in widths:
         layers += [nn.Linear(in_size, width), *options.activate(nn.BatchNorm1d(width))]
         in_size = width
     return layers, in_size
@@ -27,7 +30,7 @@ class MLPEncoder(nn.Module):
 
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
         super().__init__()
-        layers, width = hidden_layers(math.prod(x_shape), options)
+        layers, width = hidden_layers(math.prod(x_shape), options, options.hidden)
         self.layers = nn.Sequential(
             nn.Flatten(), InputNoise(options.input_noise), *layers, nn.Linear(width, out_size)
         )
@@ -41,7 +44,7 @@ class MLPDecoder(nn.Module):
 
     def __init__(self, in_size: int, x_shape: tuple[int, ...], options: NetworkOptions) -> None:
         super().__init__()
-        layers, width = hidden_layers(in_size, options)
+        layers, width = hidden_layers(in_size, options, options.hidden)
         self.layers = nn.Sequential(
             *layers, nn.Linear(width, math.prod(x_shape)), nn.Unflatten(1, x_shape)
         )

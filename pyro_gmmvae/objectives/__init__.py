@@ -2,11 +2,23 @@
 
 from pyro_gmmvae.objectives.analytic import AnalyticObjective
 from pyro_gmmvae.objectives.base import Objective, Terms
+from pyro_gmmvae.objectives.categorical import CategoricalObjective
+from pyro_gmmvae.objectives.iwae import IWAEObjective
 from pyro_gmmvae.objectives.trace import TraceObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "trace": TraceObjective,
     "analytic": AnalyticObjective,
+    "categorical": CategoricalObjective,
+    "iwae": IWAEObjective,
 }
 
-__all__ = ["OBJECTIVES", "AnalyticObjective", "Objective", "Terms", "TraceObjective"]
+__all__ = [
+    "OBJECTIVES",
+    "AnalyticObjective",
+    "CategoricalObjective",
+    "IWAEObjective",
+    "Objective",
+    "Terms",
+    "TraceObjective",
+]

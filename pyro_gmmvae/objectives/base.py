@@ -1,31 +1,28 @@
 """What every objective shares: weighted terms, the classification term, the true ELBO."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.objectives.draw import Draw, Program, draw
 from pyro_gmmvae.params import LocalParams
-
-Program = Callable[[Tensor, Tensor | None], Any]
 
 
 @dataclass
 class Estimate:
-    """One batch's estimate, each tensor of shape (B,) in nats unless said.
+    """One particle's estimate, each tensor of shape (B,) in nats unless said.
 
     Attributes:
-        surrogate: () sum over rows of minus the weighted ELBO, with the right gradient.
+        bound: the weighted ELBO per row, with the right gradient.
         log_px: log p of all observed sites.
         kl: per latent site, log q - log p or its closed form, unweighted.
-        class_logits: (B, K) unnormalized log q(y|x), where the guide has the label site.
+        class_logits: (..., B, K) unnormalized log q(y|x), where the guide has the label site.
     """
 
-    surrogate: Tensor
+    bound: Tensor
     log_px: Tensor
     kl: dict[str, Tensor]
     class_logits: Tensor | None
@@ -53,16 +50,18 @@ class Objective(nn.Module, ABC):
                + alpha mean_labelled_rows( -log q(y|x) )
 
     The weights ``kl_<site>`` and ``alpha`` are 0-dimensional buffers (see ``knobs``), so that
-    schedules fill them in place. With weights 1 and alpha 0 it is minus the ELBO.
+    schedules fill them in place. With weights 1 and alpha 0 it is minus the ELBO. A discrete
+    site that the guide marks for enumeration is summed out exactly.
 
     Args:
         model: Pyro program of (x, y); a callable, so any model's method will do.
         guide: Pyro program with the same signature.
         latents: names of the latent sites, in the order the guide draws them.
         label_site: the latent site whose distribution in the guide has class ``logits``.
-        particles: how many samples the estimate averages over.
+        particles: how many samples the estimate pools; None: the objective's own number.
     """
 
+    default_particles = 1
     alpha: Tensor
 
     def __init__(
@@ -72,12 +71,13 @@ class Objective(nn.Module, ABC):
         *,
         latents: Sequence[str],
         label_site: str | None = None,
-        particles: int = 1,
+        particles: int | None = None,
     ) -> None:
         super().__init__()
         # in a tuple, so that a guide that is a module does not become part of this one
         self._programs = (model, guide)
-        self.latents, self.label_site, self.particles = tuple(latents), label_site, particles
+        self.latents, self.label_site = tuple(latents), label_site
+        self.particles = particles or self.default_particles
         self.register_buffer("alpha", torch.tensor(0.0))
         for site in self.latents:
             self.register_buffer(f"kl_{site}", torch.tensor(1.0))
@@ -94,69 +94,54 @@ class Objective(nn.Module, ABC):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Terms:
         """Estimate the objective on rows x (B, *x_shape) with labels y (B,), -1: none."""
-        estimates = []
         with LocalParams():
-            for _ in range(self.particles):
-                estimates.append(self.estimate(x, y))
-        return self._combine(estimates, y)
-
-    @abstractmethod
-    def estimate(self, x: Tensor, y: Tensor | None) -> Estimate:
-        """One particle."""
-
-    def _combine(self, estimates: list[Estimate], y: Tensor | None) -> Terms:
-        rows = estimates[0].log_px.shape[0]
-        loss = _mean([e.surrogate for e in estimates]) / rows
+            estimates = [self.estimate(x, y) for _ in range(self.particles)]
+        loss = -self.pool([e.bound for e in estimates]).mean()
         log_px = _mean([e.log_px for e in estimates]).detach()
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
-        elbo = log_px - sum(kl.values())
-        parts["elbo"] = elbo.mean()
-        class_logits = estimates[0].class_logits
-        if y is not None and class_logits is not None:
-            cross_entropy = torch.nn.functional.cross_entropy(
-                class_logits, y.clamp_min(0), reduction="none"
-            )
-            classification = _masked_mean(cross_entropy, y >= 0)
+        parts["elbo"] = (log_px - sum(kl.values())).mean()
+        if y is not None and estimates[0].class_logits is not None:
+            terms = [_cross_entropy(e.class_logits, y) for e in estimates]
+            classification = _masked_mean(_mean(terms), y >= 0)
             loss = loss + self.alpha * classification
             parts["classification"] = classification.detach()
         return Terms(loss, parts)
+
+    def estimate(self, x: Tensor, y: Tensor | None) -> Estimate:
+        """One particle."""
+        return self.combine(draw(*self._programs, x, y, self.latents))
+
+    def combine(self, one: Draw) -> Estimate:
+        """The terms of one draw, and the bound they make."""
+        kl = {site: self.site_kl(site, one) for site in self.latents}
+        weighted = sum(self.weights[site] * kl[site] for site in self.latents)
+        return Estimate(
+            bound=one.mean(one.log_px - weighted),
+            log_px=one.mean(one.log_px),
+            kl={site: one.mean(value) for site, value in kl.items()},
+            class_logits=one.class_logits(self.label_site),
+        )
+
+    @abstractmethod
+    def site_kl(self, site: str, one: Draw) -> Tensor:
+        """The KL term of a site at one draw, (B,) or with the axes of enumerated sites."""
+
+    def pool(self, bounds: list[Tensor]) -> Tensor:
+        """One bound per row, (B,), from those of all particles."""
+        return _mean(bounds)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
 
 
+def _cross_entropy(logits: Tensor | None, y: Tensor) -> Tensor:
+    """-log q(y|x) per row, (B,); meaningless where y = -1."""
+    assert logits is not None
+    return torch.nn.functional.cross_entropy(logits, y.clamp_min(0), reduction="none")
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the rows of the mask; 0 where there is none."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
-
-
-def class_logits_of(guide_trace: Any, label_site: str | None) -> Tensor | None:
-    """The class logits (B, K) of the guide's label site, None where there is no such site."""
-    if label_site is None or label_site not in guide_trace.nodes:
-        return None
-    return guide_trace.nodes[label_site]["fn"].logits
-
-
-def check_latents(guide_trace: Any, latents: Sequence[str]) -> None:
-    """Refuse a guide that draws other sites than the objective was told of.
-
-    A site left out would silently drop its term from the ELBO.
-    """
-    drawn = {
-        name
-        for name, site in guide_trace.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"]
-    }
-    if drawn != set(latents):
-        raise GMMVAEError(
-            f"the objective was built for the latent sites {sorted(latents)}; the guide draws "
-            f"{sorted(drawn)}"
-        )
-
-
-def observed_log_prob(model_trace: Any) -> Tensor:
-    """log p of all observed sites per row, (B,)."""
-    sites = [model_trace.nodes[name]["log_prob"] for name in model_trace.observation_nodes]
-    return sum(sites[1:], start=sites[0])

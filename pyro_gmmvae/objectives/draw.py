@@ -1,0 +1,126 @@
+"""One draw of all latents from a guide, scored by both programs; discrete sites are summed out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine.util import prune_subsample_sites
+from pyro.util import check_model_guide_match
+from torch import Tensor
+
+from pyro_gmmvae.errors import GMMVAEError
+
+Program = Callable[[Tensor, Tensor | None], Any]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The sites of guide and model at one draw, with their log-densities.
+
+    A site of the guide marked ``infer={"enumerate": "parallel"}`` is not drawn: it takes all
+    its values, along an axis in front of the rows, as under Pyro's ``TraceEnum_ELBO``.
+
+    Attributes:
+        guide, model: the nodes of the two traces by site.
+        weights: probability of each value of the enumerated sites, (..., B), summing to 1
+            over all axes but the last; None where every site was drawn.
+    """
+
+    guide: dict[str, Any]
+    model: dict[str, Any]
+    weights: Tensor | None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(B,): values (..., B) averaged over the enumerated sites, exactly."""
+        if self.weights is None:
+            return values
+        rows = self.weights.shape[-1]
+        return (self.weights * values).reshape(-1, rows).sum(0)
+
+    def log_ratio(self, site: str) -> Tensor:
+        """log q - log p of a latent site at its value."""
+        ratio: Tensor = self.guide[site]["log_prob"] - self.model[site]["log_prob"]
+        return ratio
+
+    def is_enumerated(self, site: str) -> bool:
+        """Whether a site takes all its values, rather than one drawn at random."""
+        return _is_enumerated(self.guide[site])
+
+    @property
+    def log_px(self) -> Tensor:
+        """log p of all observed sites."""
+        observed = [s["log_prob"] for s in self.model.values() if s["is_observed"]]
+        return sum(observed[1:], start=observed[0])
+
+    @property
+    def score(self) -> Tensor | None:
+        """log q of the sites that can be neither reparameterised nor enumerated, or None."""
+        scores = [
+            site["log_prob"]
+            for site in self.guide.values()
+            if not site["fn"].has_rsample and not _is_enumerated(site)
+        ]
+        return sum(scores[1:], start=scores[0]) if scores else None
+
+    def class_logits(self, label_site: str | None) -> Tensor | None:
+        """(B, K) log q(y|x), unnormalized; None where the guide has no such site.
+
+        A guide whose site is told the label (so that its logits know it) leaves those of
+        unlabelled rows in ``infer["class_logits"]``.
+        """
+        site = self.guide.get(label_site) if label_site else None
+        if site is None:
+            return None
+        logits: Tensor = site["infer"].get("class_logits", site["fn"].logits)
+        return logits
+
+
+def draw(
+    model: Program, guide: Program, x: Tensor, y: Tensor | None, latents: Sequence[str]
+) -> Draw:
+    """Run the guide, replay the model against it, and score every site.
+
+    Raises:
+        GMMVAEError: a guide that draws other sites than ``latents``.
+    """
+    enumerating = poutine.enum(guide, first_available_dim=-2)  # -1 is the plate of the rows
+    guide_trace = poutine.trace(enumerating).get_trace(x, y)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, y)
+    if is_validation_enabled():
+        check_model_guide_match(model_trace, guide_trace)
+    guide_trace = prune_subsample_sites(guide_trace)
+    model_trace = prune_subsample_sites(model_trace)
+    model_trace.compute_log_prob()
+    guide_trace.compute_log_prob()
+    guide_sites, model_sites = _samples(guide_trace), _samples(model_trace)
+    _check_latents(guide_sites, latents)
+    log_weights = [s["log_prob"] for s in guide_sites.values() if _is_enumerated(s)]
+    weights = sum(log_weights[1:], start=log_weights[0]).exp() if log_weights else None
+    return Draw(guide_sites, model_sites, weights)
+
+
+def _samples(trace: Any) -> dict[str, Any]:
+    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+
+
+def _is_enumerated(site: Any) -> bool:
+    return site["infer"].get("_enumerate_dim") is not None
+
+
+def _check_latents(guide: dict[str, Any], latents: Sequence[str]) -> None:
+    """A site left out would silently drop its term from the ELBO."""
+    drawn = {name for name, site in guide.items() if not site["is_observed"]}
+    if drawn != set(latents):
+        raise GMMVAEError(
+            f"the objective was built for the latent sites {sorted(latents)}; the guide draws "
+            f"{sorted(drawn)}"
+        )
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log of the mean of exp over the first axis."""
+    return torch.logsumexp(values, 0) - math.log(len(values))
