@@ -38,9 +38,13 @@ class Config(BaseModel):
 
     # what to train
     model: str = "gmmvae"
-    guide: str | None = Field(None, description="posterior of the gmmvae; none: its default")
-    objective: str = "analytic"
-    particles: int = Field(1, ge=1, description="samples per row and step")
+    guide: str | None = Field(None, description="posterior of z and s; none: the model's own")
+    objective: str | None = Field(
+        None, description="none: analytic, or trace where guide or model has no closed form"
+    )
+    particles: int | None = Field(
+        None, ge=1, description="samples per row and step; none: 5 for iwae, else 1"
+    )
     seed: Seed = Field(0, description="of weights, batches and, by default, the label draw")
     device: str = "auto"
 
@@ -60,6 +64,7 @@ class Config(BaseModel):
     # model
     components: int | None = Field(None, ge=1, description="K; none: the number of classes")
     latent_dim: int = Field(16, ge=1, description="d, the size of z")
+    auxiliary_dim: int | None = Field(None, ge=1, description="size of a; none: latent_dim")
     likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
     learn_prior: bool = Field(False, description="learn pi")
     label_eps: float = Field(1e-3, gt=0, lt=1, description="prior mass a label leaves to others")
@@ -79,6 +84,8 @@ class Config(BaseModel):
     alpha: ScheduleText = Field("30", description="weight of the classification term")
     kl_s: ScheduleText = Field("1", description="weight of the KL term of s")
     kl_z: ScheduleText = Field("1", description="weight of the KL term of z")
+    kl_y: ScheduleText = Field("1", description="weight of the KL term of y")
+    kl_a: ScheduleText = Field("1", description="weight of the KL term of a")
 
     # augmentation and pseudo-labels
     augment: str | None = Field(None, description="affine: turn, scale, shear and shift images")

@@ -1,16 +1,36 @@
 """Guides: posteriors q(z,s|x) of the Gaussian-mixture VAE, swappable by name."""
 
-from collections.abc import Callable
-from typing import Any
-
-from torch import nn
-
+from pyro_gmmvae.guides.base import MixtureGuide
+from pyro_gmmvae.guides.bayes import BayesGuide
 from pyro_gmmvae.guides.conditional import ConditionalGuide
-from pyro_gmmvae.guides.product import ProductGuide
+from pyro_gmmvae.guides.flow import FlowGuide
+from pyro_gmmvae.guides.low_rank import LowRankGuide
+from pyro_gmmvae.guides.mean_field import MeanFieldGuide
+from pyro_gmmvae.guides.product import EnumeratedGuide, ProductGuide, StraightThroughGuide
 
-GUIDES: dict[str, Callable[[Any], nn.Module]] = {
-    "product": ProductGuide,
-    "conditional": ConditionalGuide,
+GUIDES: dict[str, type[MixtureGuide]] = {
+    guide.name: guide
+    for guide in (
+        ProductGuide,
+        ConditionalGuide,
+        MeanFieldGuide,
+        BayesGuide,
+        EnumeratedGuide,
+        StraightThroughGuide,
+        LowRankGuide,
+        FlowGuide,
+    )
 }
 
-__all__ = ["GUIDES", "ConditionalGuide", "ProductGuide"]
+__all__ = [
+    "GUIDES",
+    "BayesGuide",
+    "ConditionalGuide",
+    "EnumeratedGuide",
+    "FlowGuide",
+    "LowRankGuide",
+    "MeanFieldGuide",
+    "MixtureGuide",
+    "ProductGuide",
+    "StraightThroughGuide",
+]

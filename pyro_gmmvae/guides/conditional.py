@@ -1,17 +1,16 @@
 """A guide whose z is a network of x and s."""
 
 import pyro
-import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import Concrete, positive_scale
-from pyro_gmmvae.guides.base import MixtureModel, require_mixture
-from pyro_gmmvae.networks import ACTIVATIONS
+from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
+from pyro_gmmvae.networks import ACTIVATIONS, joined
 from pyro_gmmvae.params import register
 
 
-class ConditionalGuide(nn.Module):
+class ConditionalGuide(MixtureGuide):
     """q(z, s|x) = q(z|s,x) q(s|x), with one network of features of x and s::
 
         q(s|x)    Concrete(logits(x), temperature)               s (B, K)
@@ -22,12 +21,10 @@ class ConditionalGuide(nn.Module):
         features: how many features of x both parts share.
     """
 
-    temperature: Tensor
+    name = "conditional"
 
     def __init__(self, model: MixtureModel, features: int = 128) -> None:
-        super().__init__()
-        model = require_mixture(model, "conditional")
-        self.register_buffer("temperature", torch.tensor(model.initial_temperature))
+        super().__init__(model)
         self.encoder = model.build_encoder(features)
         self.activation = ACTIVATIONS[model.options.activation]()
         self.to_logits = nn.Linear(features, model.components)
@@ -41,13 +38,13 @@ class ConditionalGuide(nn.Module):
         register(encoder=self.encoder, to_logits=self.to_logits, to_z=self.to_z)
         h = self.activation(self.encoder(x))
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("s", Concrete(self.temperature, logits=self.to_logits(h)))
+            s = self.sample_s(self.to_logits(h))
             loc, scale = self.z_given(h, s)
             pyro.sample("z", Normal(loc, scale).to_event(1))
 
     def z_given(self, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """loc and scale of q(z|s,x), both (B, d), from features h and s (B, K)."""
-        loc, raw_scale = self.to_z(torch.cat([h, s], -1)).chunk(2, -1)
+        """loc and scale of q(z|s,x), both (..., d), from features h (B, F) and s (..., K)."""
+        loc, raw_scale = self.to_z(joined(h, s)).chunk(2, -1)
         return loc, positive_scale(raw_scale)
 
     def class_logits(self, x: Tensor) -> Tensor:

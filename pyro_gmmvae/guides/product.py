@@ -1,15 +1,15 @@
-"""The default guide: a Gaussian product of K heads."""
+"""The default guide: a Gaussian product of K heads, and the two guides that differ in s alone."""
 
 import pyro
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
-from pyro_gmmvae.guides.base import MixtureModel, require_mixture
+from pyro_gmmvae.distributions import GaussianProduct, StraightThroughConcrete, positive_scale
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.params import register
 
 
-class ProductGuide(nn.Module):
+class ProductGuide(MixtureGuide):
     """q(z, s|x) = q(z|s,x) q(s|x), with K heads that s multiplies::
 
         q(s|x)    Concrete(logits(x), temperature)                    s (B, K)
@@ -21,20 +21,17 @@ class ProductGuide(nn.Module):
         model: the Gaussian-mixture VAE this is a posterior of.
     """
 
-    temperature: Tensor
+    name = "product"
 
     def __init__(self, model: MixtureModel) -> None:
-        super().__init__()
-        model = require_mixture(model, "product")
-        self.components, self.latent_dim = model.components, model.latent_dim
-        self.register_buffer("temperature", torch.tensor(model.initial_temperature))
+        super().__init__(model)
         self.encoder = model.build_encoder(self.components * (1 + 2 * self.latent_dim))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         register(encoder=self.encoder)
         logits, loc, scale = self.heads(x)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("s", Concrete(self.temperature, logits=logits))
+            s = self.sample_s(logits)
             pyro.sample("z", GaussianProduct(s, loc, scale))
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,3 +48,43 @@ class ProductGuide(nn.Module):
         """Mean of z, (B, d), at s = softmax(logits(x))."""
         logits, loc, scale = self.heads(x)
         return GaussianProduct(logits.softmax(-1), loc, scale).mean
+
+
+class StraightThroughGuide(ProductGuide):
+    """The product guide with s rounded to a vertex, gradients passing as if it were not::
+
+        q(s|x)    onehot(argmax u), u ~ Concrete(logits(x), temperature)
+        q(z|s,x)  N(loc_i(x), scale_i(x)^2) at the vertex i
+
+    Model and decoder see one-hot s only, as they do when classes are generated; the density
+    of s stays that of u, in guide and model, so the ELBO is that of a model whose s is u
+    rounded. Jang, Gu, Poole 2017, arXiv:1611.01144.
+    """
+
+    name = "straight-through"
+    family = StraightThroughConcrete
+
+    def __init__(self, model: MixtureModel) -> None:
+        super().__init__(model)
+        if not self.relaxed:
+            raise GMMVAEError(
+                f"the guide 'straight-through' rounds a relaxed s, and that of "
+                f"{type(model).__name__} is discrete; use it with the model gmmvae"
+            )
+
+
+class EnumeratedGuide(ProductGuide):
+    """The product guide with a discrete s that is summed out instead of relaxed::
+
+        q(s|x)    Categorical(logits(x)), every value taken and weighed by its probability
+        q(z|s,x)  N(loc_i(x), scale_i(x)^2) for s = i
+
+    The model's p(s) is then the Categorical of the same weights. No noise comes from s, at the
+    price of K decodings per row.
+    """
+
+    name = "enumerated"
+
+    def __init__(self, model: MixtureModel) -> None:
+        super().__init__(model)
+        self.relaxed = False

@@ -1,37 +1,19 @@
 """The Gaussian-mixture variational autoencoder."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import pyro
-import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import ProductGuide
+from pyro_gmmvae.models.checks import check_range, check_sizes
+from pyro_gmmvae.models.labels import vertex
+from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
-
-
-class Mixture(nn.Module):
-    """p(z|s) and p(s): K Gaussians to multiply, and the weights to draw s from."""
-
-    def __init__(self, K: int, d: int, learn_prior: bool) -> None:
-        super().__init__()
-        self.loc = nn.Parameter(torch.randn(K, d))
-        self.raw_scale = nn.Parameter(torch.zeros(K, d))
-        flat = torch.full((K,), -math.log(K))
-        if learn_prior:
-            self.prior_logits = nn.Parameter(flat)
-        else:
-            self.register_buffer("prior_logits", flat)
-
-    def forward(self, s: Tensor) -> GaussianProduct:
-        """p(z|s) for s (B, K) on the simplex: event shape (d,)."""
-        return GaussianProduct(s, self.loc, positive_scale(self.raw_scale))
 
 
 class GMMVAE(nn.Module):
@@ -46,7 +28,8 @@ class GMMVAE(nn.Module):
     A label enters as the prior of s: pi_y holds ``1 - label_eps`` on class y and shares the
     rest; a row with y = -1 (or no y at all) gets pi, flat or learnt. Labelled and unlabelled
     rows mix freely in one batch. The posterior q(z,s|x) is ``self.guide``; assign another one
-    (``model.guide = ConditionalGuide(model)``) to swap it.
+    (``model.guide = ConditionalGuide(model)``) to swap it. Under a guide whose s is discrete
+    (``EnumeratedGuide``) p(s) is the Categorical of the same weights.
 
     Args:
         x_shape: shape of one observation, (D,) or (channels, height, width).
@@ -76,9 +59,9 @@ class GMMVAE(nn.Module):
 
     latents = ("s", "z")
     label_site = "s"
+    relaxed = True
+    class_conditional = True
     guide: Any
-    prior_temperature: Tensor
-    label_logits: Tensor
 
     def __init__(
         self,
@@ -96,20 +79,23 @@ class GMMVAE(nn.Module):
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
-        _check_range("components", components, components >= 1, "at least 1")
-        _check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
-        _check_range("temperature", temperature, temperature > 0, "positive")
-        _check_range("prior_temperature", prior_temperature, prior_temperature > 0, "positive")
-        _check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
+        check_sizes(components=components, latent_dim=latent_dim)
+        check_range("temperature", temperature, temperature > 0, "positive")
+        check_range("prior_temperature", prior_temperature, prior_temperature > 0, "positive")
+        check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         self.network, self.options = network, options or NetworkOptions()
         self.initial_temperature = temperature
-        self.mixture = Mixture(components, latent_dim, learn_prior)
+        self.mixture = Mixture(
+            components,
+            latent_dim,
+            learn_prior=learn_prior,
+            label_eps=label_eps,
+            prior_temperature=prior_temperature,
+        )
         self.observation = Observation(
             latent_dim + components, self.x_shape, network, likelihood, self.options
         )
-        self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
-        self.register_buffer("label_logits", _label_logits(components, label_eps))
         self.guide = guide(self)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -120,13 +106,9 @@ class GMMVAE(nn.Module):
             z = pyro.sample("z", self.mixture(s))
             pyro.sample("x", self.observation(z, s), obs=x)
 
-    def prior(self, rows: int, y: Tensor | None = None) -> Concrete:
+    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
         """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
-        logits = self.mixture.prior_logits.expand(rows, self.components)
-        if y is not None:
-            given = self.label_logits[y.clamp_min(0)]
-            logits = torch.where((y >= 0).unsqueeze(-1), given, logits)
-        return Concrete(self.prior_temperature, logits=logits)
+        return self.mixture.prior(rows, y, relaxed=getattr(self.guide, "relaxed", True))
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y|x), (B, K), in nats: exact, since argmax s ~ Categorical(logits) under q."""
@@ -146,10 +128,7 @@ class GMMVAE(nn.Module):
         Raises:
             GMMVAEError: if ``label`` is not a component.
         """
-        if not 0 <= label < self.components:
-            raise GMMVAEError(f"class {label} is out of range 0..{self.components - 1}")
-        s = torch.zeros(n, self.components).to(self.mixture.loc)
-        s[:, label] = 1
+        s = vertex(label, n, self.components, self.mixture.loc)
         return self.decode(self.mixture(s).rsample(), s)
 
     def build_encoder(self, out_size: int) -> nn.Module:
@@ -162,18 +141,5 @@ class GMMVAE(nn.Module):
         """The scalars a schedule may move while training, as 0-dimensional buffers."""
         return {
             "temperature": self.guide.temperature,
-            "prior_temperature": self.prior_temperature,
+            "prior_temperature": self.mixture.prior_temperature,
         }
-
-
-def _label_logits(K: int, eps: float) -> Tensor:
-    """(K, K): row y is log pi_y, with 1 - eps on y and eps shared by the others."""
-    if K == 1:
-        return torch.zeros(1, 1)
-    others = torch.full((K, K), math.log(eps / (K - 1)))
-    return others.fill_diagonal_(math.log1p(-eps))
-
-
-def _check_range(name: str, value: float, ok: bool, wanted: str) -> None:
-    if not ok:
-        raise GMMVAEError(f"{name} must be {wanted}, not {value}")

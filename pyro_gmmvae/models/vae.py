@@ -6,6 +6,8 @@ from pyro.distributions import Normal
 from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.models.checks import check_sizes
+from pyro_gmmvae.models.labels import standard_normal
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
@@ -34,6 +36,7 @@ class VAE(nn.Module):
 
     latents = ("z",)
     label_site = None
+    class_conditional = False
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class VAE(nn.Module):
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(latent_dim=latent_dim)
         self.x_shape, self.latent_dim = tuple(x_shape), latent_dim
         options = options or NetworkOptions()
         self.encoder = network_pair(network)[0](self.x_shape, 2 * latent_dim, options)
@@ -53,9 +57,8 @@ class VAE(nn.Module):
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
-        zeros = torch.zeros(len(x), self.latent_dim, dtype=x.dtype, device=x.device)
         with pyro.plate("rows", len(x)):
-            z = pyro.sample("z", Normal(zeros, torch.ones_like(zeros)).to_event(1))
+            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
             pyro.sample("x", self.observation(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002

@@ -21,8 +21,9 @@ Program = Callable[[Tensor, Tensor | None], Any]
 class Draw:
     """The sites of guide and model at one draw, with their log-densities.
 
-    A site of the guide marked ``infer={"enumerate": "parallel"}`` is not drawn: it takes all
-    its values, along an axis in front of the rows, as under Pyro's ``TraceEnum_ELBO``.
+    A site of the guide marked ``infer={"sum_out": True}`` is not drawn: it takes all its
+    values, along an axis in front of the rows, as under Pyro's ``TraceEnum_ELBO``. (Pyro's own
+    mark, "enumerate", would make its ``Trace_ELBO`` warn of programs it can train.)
 
     Attributes:
         guide, model: the nodes of the two traces by site.
@@ -75,8 +76,8 @@ class Draw:
         site = self.guide.get(label_site) if label_site else None
         if site is None:
             return None
-        logits: Tensor = site["infer"].get("class_logits", site["fn"].logits)
-        return logits
+        given: Tensor | None = site["infer"].get("class_logits")
+        return site["fn"].logits if given is None else given
 
 
 def draw(
@@ -85,22 +86,28 @@ def draw(
     """Run the guide, replay the model against it, and score every site.
 
     Raises:
-        GMMVAEError: a guide that draws other sites than ``latents``.
+        GMMVAEError: a guide or a model that draws other sites than ``latents``.
     """
-    enumerating = poutine.enum(guide, first_available_dim=-2)  # -1 is the plate of the rows
+    marked = poutine.infer_config(guide, _enumerate_if_marked)
+    enumerating = poutine.enum(marked, first_available_dim=-2)  # -1 is the plate of the rows
     guide_trace = poutine.trace(enumerating).get_trace(x, y)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, y)
-    if is_validation_enabled():
+    summing = any(_is_enumerated(s) for s in guide_trace.nodes.values() if s["type"] == "sample")
+    if is_validation_enabled() and not summing:  # its shapes know of no axes in front
         check_model_guide_match(model_trace, guide_trace)
     guide_trace = prune_subsample_sites(guide_trace)
     model_trace = prune_subsample_sites(model_trace)
     model_trace.compute_log_prob()
     guide_trace.compute_log_prob()
     guide_sites, model_sites = _samples(guide_trace), _samples(model_trace)
-    _check_latents(guide_sites, latents)
+    _check_latents(guide_sites, model_sites, latents)
     log_weights = [s["log_prob"] for s in guide_sites.values() if _is_enumerated(s)]
     weights = sum(log_weights[1:], start=log_weights[0]).exp() if log_weights else None
     return Draw(guide_sites, model_sites, weights)
+
+
+def _enumerate_if_marked(site: Any) -> dict[str, str]:
+    return {"enumerate": "parallel"} if site["infer"].get("sum_out") else {}
 
 
 def _samples(trace: Any) -> dict[str, Any]:
@@ -111,14 +118,15 @@ def _is_enumerated(site: Any) -> bool:
     return site["infer"].get("_enumerate_dim") is not None
 
 
-def _check_latents(guide: dict[str, Any], latents: Sequence[str]) -> None:
+def _check_latents(guide: dict[str, Any], model: dict[str, Any], latents: Sequence[str]) -> None:
     """A site left out would silently drop its term from the ELBO."""
-    drawn = {name for name, site in guide.items() if not site["is_observed"]}
-    if drawn != set(latents):
-        raise GMMVAEError(
-            f"the objective was built for the latent sites {sorted(latents)}; the guide draws "
-            f"{sorted(drawn)}"
-        )
+    for owner, sites in (("guide", guide), ("model", model)):
+        drawn = {name for name, site in sites.items() if not site["is_observed"]}
+        if drawn != set(latents):
+            raise GMMVAEError(
+                f"the objective was built for the latent sites {sorted(latents)}; the {owner} "
+                f"draws {sorted(drawn)}"
+            )
 
 
 def log_mean_exp(values: Tensor) -> Tensor:

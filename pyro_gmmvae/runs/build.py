@@ -22,10 +22,18 @@ from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 
-KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z")
+KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z", "kl_y", "kl_a")
 # the keys that some model takes and another does not; only one with classes takes the first
 LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from", "pseudo_decay"}
-MODEL_KEYS = {"guide", "components", "learn_prior", "label_eps", *KNOBS, *LABEL_KEYS}
+MODEL_KEYS = {
+    "guide",
+    "components",
+    "auxiliary_dim",
+    "learn_prior",
+    "label_eps",
+    *KNOBS,
+    *LABEL_KEYS,
+}
 
 
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
@@ -254,12 +262,20 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     return model_class(**{key: values[key] for key in wanted if key in values})
 
 
-def with_default_guide(config: Config) -> Config:
-    """The configuration with the model's own guide named, where it has a choice of guides."""
-    choice = inspect.signature(MODELS[config.model]).parameters.get("guide")
-    if config.guide is not None or choice is None:
-        return config
-    return config.replace(guide=next(k for k, v in GUIDES.items() if v is choice.default))
+def with_defaults_named(config: Config) -> Config:
+    """The configuration with guide and objective named, where the model's own are taken."""
+    model: Any = MODELS.get(config.model)
+    if model is None:
+        raise unknown_name("model", config.model, list(MODELS))
+    choice = inspect.signature(model).parameters.get("guide")
+    changes: dict[str, Any] = {}
+    if config.guide is None and choice is not None:
+        changes["guide"] = next(k for k, v in GUIDES.items() if v is choice.default)
+    guide = changes.get("guide", config.guide)
+    if config.objective is None:
+        owner = GUIDES.get(str(guide), model) if choice is not None else model
+        changes["objective"] = getattr(owner, "default_objective", "analytic")
+    return config.replace(**changes) if changes else config
 
 
 def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
@@ -272,6 +288,7 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
         "x_shape": schema.x_shape,
         "components": components,
         "latent_dim": config.latent_dim,
+        "auxiliary_dim": config.auxiliary_dim,
         "network": config.network,
         "likelihood": schema.likelihood,
         "learn_prior": config.learn_prior,
@@ -294,7 +311,8 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
 
 def build_objective(config: Config, model: Any) -> Objective:
     """The objective of a config for a model, on the model's device."""
-    objective = OBJECTIVES[config.objective](
+    name = with_defaults_named(config).objective
+    objective = OBJECTIVES[str(name)](
         model.model,
         model.guide,
         latents=model.latents,

@@ -35,7 +35,7 @@ from pyro_gmmvae.runs.build import (
     build_objective,
     build_schedules,
     load_rows,
-    with_default_guide,
+    with_defaults_named,
 )
 from pyro_gmmvae.runs.folder import (
     environment,
@@ -74,13 +74,12 @@ def train(
     """
     if config.epochs is None and config.minutes is None:
         raise GMMVAEError("give the fit an end: epochs or minutes")
-    config = _absolute_paths(config)
+    config = with_defaults_named(_absolute_paths(config))
     rows = load_rows(config)
     device = resolve_device(config.device)
     with seeded(config.seed, device):
         # assembled first: whatever doesn't fit is refused before anything is written
         fit = _assemble(config, rows, device, callbacks)
-        config = with_default_guide(config)
         make_folder(out, force)
         write_config(out, config, rows.schema)
         write_json(out / "environment.json", environment(config, command))

@@ -1,0 +1,94 @@
+"""A guide whose z is a normalizing flow."""
+
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Normal, TransformedDistribution
+from pyro.distributions.transforms import ConditionalAffineAutoregressive
+from pyro.nn import ConditionalAutoRegressiveNN
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
+from pyro_gmmvae.networks import ACTIVATIONS, joined
+from pyro_gmmvae.params import register
+
+
+class FlowGuide(MixtureGuide):
+    """q(z, s|x) = q(z|s,x) q(s|x), with inverse-autoregressive flows on z::
+
+        q(s|x)    Concrete(logits(x), temperature)                          s (B, K)
+        e         N(loc(x), scale(x)^2)                                     e (B, d)
+        z         flows of e, each each e_j -> m_j(e_<j; x, s) + c_j(e_<j; x, s) e_j
+
+    The flows are Pyro's ``ConditionalAffineAutoregressive``; drawing and scoring a draw take
+    one pass each. No closed-form KL exists, so its objective is ``trace`` (or ``iwae``).
+
+    Args:
+        model: the Gaussian-mixture VAE this is a posterior of; d at least 2.
+        flows: how many, the order of z turned round between them.
+        features: size of what the flows see of x.
+
+    Raises:
+        GMMVAEError: for d = 1, where nothing is autoregressive.
+
+    Reference:
+        Kingma et al. 2016, arXiv:1606.04934.
+    """
+
+    name = "flow"
+    default_objective = "trace"
+
+    def __init__(self, model: MixtureModel, flows: int = 2, features: int = 32) -> None:
+        super().__init__(model)
+        K, d = self.components, self.latent_dim
+        if d < 2:
+            raise GMMVAEError("the guide 'flow' needs latent_dim of at least 2")
+        self.encoder = model.build_encoder(K + 2 * d + features)
+        self.activation = ACTIVATIONS[model.options.activation]()
+        self.features = features
+        width, order = [max(2 * d, 32)], torch.arange(d)
+        self.flows = nn.ModuleList(
+            ConditionalAffineAutoregressive(
+                # an order of its own for each, and not Pyro's random one
+                ConditionalAutoRegressiveNN(
+                    d, features + K, width, permutation=order if i % 2 == 0 else order.flip(0)
+                )
+            )
+            for i in range(flows)
+        )
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+        register(encoder=self.encoder, flows=self.flows)
+        logits, loc, scale, h = self.heads(x)
+        with pyro.plate("rows", len(x)):
+            s = self.sample_s(logits)
+            context = joined(h, s)
+            base = Normal(loc, scale).expand([*context.shape[:-1], self.latent_dim]).to_event(1)
+            pyro.sample("z", TransformedDistribution(base, self.given(context)))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """logits (B, K), loc (B, d), scale (B, d) and features for the flows (B, F)."""
+        d = self.latent_dim
+        sizes = [self.components, d, d, self.features]
+        logits, loc, raw_scale, h = self.encoder(x).split(sizes, -1)
+        return logits, loc, positive_scale(raw_scale), self.activation(h)
+
+    def given(self, context: Tensor) -> list[Any]:
+        """The flows for one context of x and s, (..., F + K)."""
+        flows: Any = self.flows
+        return [flow.condition(context) for flow in flows]
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Unnormalized log q(y|x), (B, K)."""
+        return self.heads(x)[0]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The flow of e's mean, (B, d), at s = softmax(logits(x)): the mean has no formula."""
+        logits, z, _, h = self.heads(x)
+        context = joined(h, logits.softmax(-1))
+        for flow in self.given(context):
+            z = flow(z)
+        return z

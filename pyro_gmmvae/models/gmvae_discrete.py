@@ -1,0 +1,115 @@
+"""The Gaussian-mixture VAE with a discrete class that is summed out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_gmmvae.guides import MeanFieldGuide
+from pyro_gmmvae.models.checks import check_range, check_sizes
+from pyro_gmmvae.models.labels import vertex
+from pyro_gmmvae.models.mixture import Mixture
+from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.params import register
+
+
+class GMVAEDiscrete(nn.Module):
+    """VAE whose prior of z is a mixture of Gaussians::
+
+        p(x, z, s) = p(x|z) p(z|s) p(s)
+
+        p(s)    Categorical(pi_y)              s (B, K), one-hot
+        p(z|s)  N(z; loc_s, scale_s^2)         z (B, d)
+        p(x|z)  likelihood of decoder(z)       x (B, *x_shape)
+
+    The class acts on x through z alone. Every guide of ``guides.GUIDES`` but the
+    straight-through one fits; s is summed out. The default is q(z|x) q(s|x), ``bayes`` is
+    that of VaDE. Labels are the prior of s, as in :class:`GMMVAE`.
+
+    It departs from Dilokthanakul et al. in having no noise w below the mixture, and from VaDE
+    (whose model this is) in starting from random weights and in knowing labels.
+
+    Args:
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        guide: called with this model, gives the posterior.
+        label_eps, learn_prior: as for :class:`GMMVAE`.
+
+    References:
+        Jiang et al. 2017, arXiv:1611.05148; Dilokthanakul et al. 2016, arXiv:1611.02648.
+    """
+
+    latents = ("s", "z")
+    label_site = "s"
+    relaxed = False
+    class_conditional = True
+    guide: Any
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        guide: Callable[["GMVAEDiscrete"], nn.Module] = MeanFieldGuide,
+        label_eps: float = 1e-3,
+        learn_prior: bool = False,
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(components=components, latent_dim=latent_dim)
+        check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
+        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
+        self.network, self.options = network, options or NetworkOptions()
+        self.initial_temperature = 1.0
+        self.mixture = Mixture(
+            components,
+            latent_dim,
+            learn_prior=learn_prior,
+            label_eps=label_eps,
+            prior_temperature=1.0,
+        )
+        self.observation = Observation(latent_dim, self.x_shape, network, likelihood, self.options)
+        self.guide = guide(self)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(x, z, s) for rows x (B, *x_shape) and labels y (B,), -1 or None: unlabelled."""
+        register(mixture=self.mixture, observation=self.observation)
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("s", self.prior(len(x), y))
+            z = pyro.sample("z", self.mixture(s))
+            pyro.sample("x", self.observation(z), obs=x)
+
+    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
+        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
+        return self.mixture.prior(rows, y, relaxed=False)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(s|x), (B, K), in nats."""
+        return self.guide.class_logits(x).log_softmax(-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Posterior mean of z, (B, d)."""
+        return self.guide.embed(x)
+
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Mean of p(x|z), (B, *x_shape), for z (B, d); s has no part in it."""
+        return self.observation(z).mean
+
+    def generate(self, label: int, n: int) -> Tensor:
+        """n draws of E[x|z] with z ~ p(z|s = label)."""
+        s = vertex(label, n, self.components, self.mixture.loc)
+        return self.decode(self.mixture(s).rsample())
+
+    def build_encoder(self, out_size: int) -> nn.Module:
+        """An encoder of x with this model's kind of network, for guides to use."""
+        return network_pair(self.network)[0](self.x_shape, out_size, self.options)
+
+    @property
+    def knobs(self) -> dict[str, Tensor]:
+        """No scalar of this model moves while training."""
+        return {}

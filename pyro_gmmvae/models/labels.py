@@ -1,0 +1,57 @@
+"""Classes y as one-hot vectors, in programs where some rows know theirs."""
+
+import pyro
+import torch
+from pyro.distributions import OneHotCategorical
+from torch import Tensor
+
+from pyro_gmmvae.models.checks import check_class
+
+# a probability of exactly 0 whose logarithm stays finite: 0 * CERTAIN is 0, and not NaN
+CERTAIN = -1e3
+
+
+def flat_prior(rows: int, K: int, like: Tensor) -> OneHotCategorical:
+    """p(y) = 1 / K, batch shape (rows,)."""
+    return OneHotCategorical(logits=torch.zeros(rows, K, dtype=like.dtype, device=like.device))
+
+
+def sample_y(logits: Tensor, y: Tensor | None) -> Tensor:
+    """The guide's site y, one-hot: from q(y|.) on unlabelled rows, the label on the others.
+
+    It is marked to be summed out. A labelled row's q(y) is certain, so the row's bound is the
+    labelled one, E_q(z|x,y)[log p(x|y,z) + log p(y) + ...]; its q(y|.) before the label is
+    left in ``infer["class_logits"]`` for the classification term.
+
+    Args:
+        logits: (B, K) of q(y|.).
+        y: (B,) labels, -1 or None where unknown.
+    """
+    infer = {"sum_out": True, "class_logits": logits}
+    if y is not None:
+        certain = CERTAIN * (1 - vertices(y.clamp_min(0), logits))
+        logits = torch.where((y >= 0).unsqueeze(-1), certain, logits)
+    return pyro.sample("y", OneHotCategorical(logits=logits), infer=infer)
+
+
+def vertices(y: Tensor, like: Tensor) -> Tensor:
+    """One-hot rows (B, K) of y (B,), of the last axis, type and device of ``like``."""
+    return torch.nn.functional.one_hot(y, like.shape[-1]).to(like)
+
+
+def vertex(label: int, n: int, K: int, like: Tensor) -> Tensor:
+    """n rows of one class as one-hot vectors, (n, K).
+
+    Raises:
+        GMMVAEError: if there is no such class.
+    """
+    check_class(label, K)
+    s = torch.zeros(n, K, dtype=like.dtype, device=like.device)
+    s[:, label] = 1
+    return s
+
+
+def standard_normal(shape: tuple[int, ...], like: Tensor) -> pyro.distributions.Distribution:
+    """N(0, I) over the last axis."""
+    zeros = torch.zeros(shape, dtype=like.dtype, device=like.device)
+    return pyro.distributions.Normal(zeros, torch.ones_like(zeros)).to_event(1)

@@ -1,0 +1,154 @@
+"""M1+M2: M2 on the latent of M1, stacked."""
+
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Normal, TorchDistribution
+from torch import Size, Tensor, nn
+from torch.distributions import constraints
+
+from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.models.checks import check_sizes
+from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
+from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.networks import JointMLP, NetworkOptions
+from pyro_gmmvae.params import register
+
+
+class StackedNormal(TorchDistribution):
+    """N(loc, scale^2) to those above it, N(0, I) to those below.
+
+    Its log-density is that of N(loc, scale^2). The gradient that reaches the value is that of
+    the standard normal: whoever drew the value learns as if the layer above were not there,
+    which is what training the layers one after the other does.
+
+    Args:
+        loc, scale: ``(..., d)``; one event is the last axis.
+    """
+
+    arg_constraints = {"loc": constraints.real_vector}  # noqa: RUF012 - torch's own protocol
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "StackedNormal":
+        shape = Size(batch_shape) + self.event_shape
+        return StackedNormal(self.loc.expand(shape), self.scale.expand(shape))
+
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
+        return Normal(self.loc, self.scale).rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log N(value; loc, scale^2) in nats, ``batch_shape``."""
+        above = Normal(self.loc, self.scale).log_prob(value.detach()).sum(-1)
+        below = -0.5 * value.square().sum(-1)
+        return above + (below - below.detach())
+
+
+class M1M2(nn.Module):
+    """Stacked model::
+
+        p(x, z1, y, z2) = p(x|z1) p(z1|y,z2) p(z2) p(y)
+
+        p(y)        Categorical(1 / K)             y (B, K), one-hot
+        p(z2)       N(0, I)                        z2 (B, d)
+        p(z1|y,z2)  N(loc(y, z2), scale(y, z2)^2)  z1 (B, d)
+        p(x|z1)     likelihood of decoder(z1)      x (B, *x_shape)
+
+        q(z1|x)  N(loc(x), scale(x)^2)
+        q(y|z1)  Categorical(classifier(z1)); on a labelled row certain of the label
+        q(z2|z1,y)  N(loc(z1, y), scale(z1, y)^2)
+
+    The layers are stacked: M1 (x and z1) learns as a VAE of its own, and M2 (z1, y, z2) on
+    draws of z1 that it can't change; see :class:`StackedNormal`. The ELBO is that of the whole
+    model, with y summed out.
+
+    It departs from Kingma et al. in training both layers at once, M2 on the z1 that M1 has
+    by then, where they train M1 to the end first.
+
+    Args:
+        x_shape: shape of one observation, (D,) or (channels, height, width).
+        components: K, at least the number of classes.
+        latent_dim: d, the size of z1 and of z2.
+        network, likelihood, options: as for :class:`GMMVAE`.
+
+    Reference:
+        Kingma et al. 2014, arXiv:1406.5298.
+    """
+
+    latents = ("z1", "y", "z2")
+    label_site = "y"
+    class_conditional = True
+    default_objective = "trace"  # the model draws z1 last
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(components=components, latent_dim=latent_dim)
+        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
+        options, K, d = options or NetworkOptions(), components, latent_dim
+        self.encoder = network_pair(network)[0](self.x_shape, 2 * d, options)
+        self.observation = Observation(d, self.x_shape, network, likelihood, options)
+        self.classifier = JointMLP([d], [K], options)
+        self.to_z2 = JointMLP([d, K], [d, d], options)
+        self.to_z1 = JointMLP([K, d], [d, d], options)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+        """p(x, z1, y, z2) for rows x (B, *x_shape)."""
+        register(to_z1=self.to_z1, observation=self.observation)
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("y", flat_prior(len(x), self.components, x))
+            z2 = pyro.sample("z2", standard_normal((len(x), self.latent_dim), x))
+            loc, raw_scale = self.to_z1(s, z2)
+            z1 = pyro.sample("z1", StackedNormal(loc, positive_scale(raw_scale)))
+            pyro.sample("x", self.observation(z1), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(z1, y, z2|x), with labels y (B,), -1 or None: unlabelled."""
+        register(encoder=self.encoder, classifier=self.classifier, to_z2=self.to_z2)
+        loc, raw_scale = self.encoder(x).chunk(2, -1)
+        with pyro.plate("rows", len(x)):
+            z1 = pyro.sample("z1", Normal(loc, positive_scale(raw_scale)).to_event(1)).detach()
+            s = sample_y(self.classifier(z1)[0], y)
+            loc, raw_scale = self.to_z2(z1, s)
+            pyro.sample("z2", Normal(loc, positive_scale(raw_scale)).to_event(1))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(y|z1), (B, K), in nats, at z1's mean."""
+        return self.classifier(self._z1(x))[0].log_softmax(-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean of z2, (B, d), at z1's mean and y = the class probabilities of x."""
+        return self.to_z2(self._z1(x), self.classify(x).exp())[0]
+
+    def _z1(self, x: Tensor) -> Tensor:
+        return self.encoder(x).chunk(2, -1)[0]
+
+    def decode(self, z: Tensor, s: Tensor) -> Tensor:
+        """Mean of p(x|z1), (B, *x_shape), at z1's mean given z2 = z (B, d) and s (B, K)."""
+        return self.observation(self.to_z1(s, z)[0]).mean
+
+    def generate(self, label: int, n: int) -> Tensor:
+        """n draws of E[x|z1] with z1 ~ p(z1|y,z2), y the class ``label`` and z2 ~ N(0, I)."""
+        parameter = next(self.observation.parameters())
+        s = vertex(label, n, self.components, parameter)
+        z2 = torch.randn(n, self.latent_dim).to(parameter)
+        loc, raw_scale = self.to_z1(s, z2)
+        return self.observation(Normal(loc, positive_scale(raw_scale)).sample()).mean
+
+    @property
+    def knobs(self) -> dict[str, Tensor]:
+        """No scalar of this model moves while training."""
+        return {}

@@ -1,0 +1,76 @@
+"""p(z|s) and p(s): what the Gaussian-mixture models share."""
+
+import math
+
+import torch
+from pyro.distributions import OneHotCategorical, TorchDistribution
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
+
+
+class Mixture(nn.Module):
+    """K Gaussians to multiply, the weights pi to draw s from, and what a label makes of them.
+
+    Args:
+        K: components.
+        d: size of z.
+        learn_prior: learn pi instead of keeping it flat.
+        label_eps: probability a labelled row's prior leaves to the other classes.
+        prior_temperature: of p(s), where it is a Concrete.
+    """
+
+    prior_logits: Tensor
+    label_logits: Tensor
+    prior_temperature: Tensor
+
+    def __init__(
+        self, K: int, d: int, *, learn_prior: bool, label_eps: float, prior_temperature: float
+    ) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.randn(K, d))
+        self.raw_scale = nn.Parameter(torch.zeros(K, d))
+        flat = torch.full((K,), -math.log(K))
+        if learn_prior:
+            self.prior_logits = nn.Parameter(flat)
+        else:
+            self.register_buffer("prior_logits", flat)
+        self.register_buffer("label_logits", _label_logits(K, label_eps))
+        self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
+
+    def forward(self, s: Tensor) -> GaussianProduct:
+        """p(z|s) for s (..., K) on the simplex: event shape (d,)."""
+        return GaussianProduct(s, self.loc, positive_scale(self.raw_scale))
+
+    def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> TorchDistribution:
+        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0.
+
+        A Concrete, or the one-hot Categorical of the same weights, its limit.
+        """
+        logits = self.prior_logits.expand(rows, len(self.prior_logits))
+        if y is not None:
+            given = self.label_logits[y.clamp_min(0)]
+            logits = torch.where((y >= 0).unsqueeze(-1), given, logits)
+        if relaxed:
+            return Concrete(self.prior_temperature, logits=logits)
+        return OneHotCategorical(logits=logits)
+
+    def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """log pi_i + E[log N(z; loc_i, scale_i^2)] for z ~ N(loc, scale^2), (B, K), in nats."""
+        precision = positive_scale(self.raw_scale).square().reciprocal()
+        # sum_d P_i ((loc - loc_i)^2 + scale^2), with no (B, K, d) tensor
+        squares = (
+            (loc.square() + scale.square()) @ precision.T
+            - 2 * loc @ (precision * self.loc).T
+            + (precision * self.loc.square()).sum(-1)
+        )
+        log_scales = 0.5 * (precision.log() - math.log(2 * math.pi)).sum(-1)
+        return self.prior_logits + log_scales - 0.5 * squares
+
+
+def _label_logits(K: int, eps: float) -> Tensor:
+    """(K, K): row y is log pi_y, with 1 - eps on y and eps shared by the others."""
+    if K == 1:
+        return torch.zeros(1, 1)
+    others = torch.full((K, K), math.log(eps / (K - 1)))
+    return others.fill_diagonal_(math.log1p(-eps))
