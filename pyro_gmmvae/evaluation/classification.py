@@ -1,4 +1,4 @@
-"""Numbers from class probabilities."""
+"""Numbers from class probabilities and true classes."""
 
 from typing import Any
 
@@ -17,3 +17,42 @@ def accuracy(log_probs: NDArray[Any], y: NDArray[np.int64]) -> float | None:
     if not known.any():
         return None
     return float((log_probs[known].argmax(1) == y[known]).mean())
+
+
+def wilson_interval(share: float, rows: int) -> tuple[float, float]:
+    """95 % confidence interval of a share of ``rows`` (Wilson 1927), as SciPy computes it.
+
+    It holds for new rows from the same source, and not for another draw of labels.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(share * rows), rows).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
+
+
+def confusion(log_probs: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K, K) counts: row the true class, column the likeliest one; rows with y = -1 left out."""
+    from sklearn.metrics import confusion_matrix
+
+    known = y >= 0
+    classes = np.arange(log_probs.shape[1])
+    counts: NDArray[np.int64] = confusion_matrix(
+        y[known], log_probs[known].argmax(1), labels=classes
+    )
+    return counts
+
+
+def probe_accuracy(
+    z: NDArray[Any], y: NDArray[np.int64], test_z: NDArray[Any], test_y: NDArray[np.int64]
+) -> float:
+    """Test accuracy of scikit-learn's logistic regression on standardized z of labelled rows.
+
+    A linear probe: what the representation knows of the classes, whatever the model.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z, y)
+    known = test_y >= 0
+    return float(probe.score(test_z[known], test_y[known]))

@@ -23,9 +23,11 @@ class Bounds:
 
     Attributes:
         log_w: log p(x, latents) - log q(latents|x), in nats.
+        log_px: log p(x|latents), in nats.
     """
 
     log_w: Tensor
+    log_px: Tensor
 
     @property
     def elbo(self) -> Tensor:
@@ -40,17 +42,42 @@ class Bounds:
         """
         return self.log_w.logsumexp(0) - math.log(len(self.log_w))
 
+    @property
+    def distortion(self) -> Tensor:
+        """(N,) mean of -log p(x|latents)."""
+        return -self.log_px.mean(0)
+
+    @property
+    def rate(self) -> Tensor:
+        """(N,) mean of log q - log p of the latents: minus ELBO without the distortion.
+
+        Alemi et al. 2018, arXiv:1711.00464.
+        """
+        return (self.log_px - self.log_w).mean(0)
+
+    @property
+    def effective_samples(self) -> Tensor:
+        """(N,) 1 / sum of squared normalized weights: from 1 to the number of samples."""
+        return 1 / self.log_w.softmax(0).square().sum(0)
+
 
 @torch.no_grad()
 def log_weights(
-    model: Program, guide: Program, x: Tensor, samples: int, *, rows_at_once: int = 4096
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    samples: int,
+    *,
+    y: Tensor | None = None,
+    rows_at_once: int = 4096,
 ) -> Bounds:
-    """Importance weights of unlabelled rows x (N, *x_shape), all latents drawn from the guide.
+    """Importance weights of rows x (N, *x_shape), all latents drawn from the guide.
 
     Args:
         model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
         x: the rows.
         samples: draws per row.
+        y: (N,) labels that both programs are told; None: none.
         rows_at_once: how many copies of rows go through the programs together.
     """
     step = max(1, rows_at_once // samples)
@@ -58,23 +85,28 @@ def log_weights(
     for start in range(0, len(x), step):
         rows = x[start : start + step]
         copies = rows.repeat_interleave(samples, 0)
-        parts.append(_one_weight(model, guide, copies).view(len(rows), samples).T)
-    return Bounds(torch.cat(parts, 1))
+        labels = None if y is None else y[start : start + step].repeat_interleave(samples)
+        terms = _one_draw(model, guide, copies, labels)
+        parts.append(torch.stack(terms).view(2, len(rows), samples).transpose(1, 2))
+    return Bounds(*torch.cat(parts, 2))
 
 
-def _one_weight(model: Program, guide: Program, x: Tensor) -> Tensor:
-    """log p(x, latents) - log q(latents|x), (N,), at one draw per row."""
+def _one_draw(model: Program, guide: Program, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    """log p(x, latents) - log q(latents|x) and log p(x|latents), (N,), at one draw per row."""
     with LocalParams(), validation_enabled(False):
-        guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, None))
+        guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, y))
         replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = prune_subsample_sites(poutine.trace(replayed).get_trace(x, None))
+        model_trace = prune_subsample_sites(poutine.trace(replayed).get_trace(x, y))
         total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        log_px = torch.zeros_like(total)
         for trace, sign in ((model_trace, 1), (guide_trace, -1)):
             trace.compute_log_prob()
             for site in trace.nodes.values():
                 if site["type"] == "sample":
                     total = total + sign * site["log_prob"]
-    return total
+                if site["type"] == "sample" and site["is_observed"]:
+                    log_px = log_px + site["log_prob"]
+    return total, log_px
 
 
 def pareto_k(log_w: Tensor) -> np.ndarray[Any, Any]:

@@ -251,6 +251,8 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))
     model_class: Any = MODELS[config.model]
+    if not schema.classes and getattr(model_class, "needs_labels", False):
+        raise _needs_labels(config)
     wanted = inspect.signature(model_class).parameters
     values = _constructor_values(config, schema)
     defaults = default_config(config.data, {"preset": config.preset})
@@ -260,6 +262,32 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
     return model_class(**{key: values[key] for key in wanted if key in values})
+
+
+def _needs_labels(config: Config) -> GMMVAEError:
+    return GMMVAEError(
+        f"the model {config.model!r} needs labels and is given none; give --labels, or train "
+        "gmmvae or vae, which need none"
+    )
+
+
+def require_labels(config: Config, model: Any, rows: Rows) -> None:
+    """Refuse a fit without labels, or without one of the classes, where the model needs them.
+
+    Raises:
+        GMMVAEError: naming the model, or the class that has no labelled row.
+    """
+    if not getattr(model, "needs_labels", False):
+        return
+    if not len(rows.split.labelled):
+        raise _needs_labels(config)
+    seen = set(rows.dataset.y[rows.split.labelled].tolist())
+    missing = [name for k, name in enumerate(rows.schema.classes) if k not in seen]
+    if missing:
+        raise GMMVAEError(
+            f"the model {config.model!r} needs a labelled row of every class; the training rows "
+            f"have none of {', '.join(map(repr, missing[:5]))}"
+        )
 
 
 def with_defaults_named(config: Config) -> Config:

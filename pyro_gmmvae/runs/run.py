@@ -12,16 +12,15 @@ from torch import Tensor
 from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, accuracy, log_weights, pareto_k
+from pyro_gmmvae.evaluation import Bounds, log_weights
 from pyro_gmmvae.inference import resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows, some_of
+from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
 from pyro_gmmvae.runs.folder import FORMAT
+from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
 
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
-ELBO_SAMPLES = 10
-SAMPLES_FOR_A_TAIL = 25
 
 
 def read_config(path: Path) -> tuple[Config, Schema]:
@@ -103,10 +102,29 @@ class Run:
             ) from error
         return cls(path, config, schema, model.to(where).eval(), where, weights)
 
-    def bounds(self, x: Tensor, samples: int, seed: int = 0) -> Bounds:
-        """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each."""
+    def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None, seed: int = 0) -> Bounds:
+        """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each.
+
+        For a model that is given the class they bound log p(x|y), at y (N,) or, where that
+        is None or -1, at the likeliest class.
+        """
+        if getattr(self.model, "given_class", False):
+            likeliest = torch.cat([self.model.classify(rows).argmax(-1) for rows in x.split(4096)])
+            y = likeliest if y is None else torch.where(y >= 0, y, likeliest)
+        else:
+            y = None
         with seeded(seed, self.device):
-            return log_weights(self.model.model, self.model.guide, x, samples)
+            return log_weights(self.model.model, self.model.guide, x, samples, y=y)
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the model has latents to bound log p(x) with; an autoencoder has none."""
+        return bool(self.model.latents)
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """(N, d) posterior means of z of rows in the model's units."""
+        return torch.cat([self.model.embed(rows) for rows in x.split(4096)]).cpu().numpy()
 
     @torch.no_grad()
     def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None:
@@ -127,29 +145,13 @@ class Run:
             nll_rows: how many test rows ``nll`` uses, drawn with a fixed seed; 0 uses all.
 
         Returns:
-            ``accuracy`` (None where fit or test rows had no labels), ``elbo`` (mean over all
-            test rows, nats), ``nll`` (minus the importance-weighted bound, nats),
-            ``pareto_k_bad`` (share of those rows whose k-hat exceeds 0.7; None below 25
-            samples), and what the run was.
+            What :func:`pyro_gmmvae.runs.measure.measure` gives, and what the run was.
         """
         rows = load_rows(moved(self.config, data), self.schema)
         if not len(rows.split.test):
             raise GMMVAEError(f"{self.path} was trained without test rows (test = 0)")
-        x, y = rows.part(rows.split.test, self.device)
-        log_probs = self.log_probs(x) if len(rows.split.labelled) else None
-        chosen = some_of(len(x), nll_rows)
-        bounds = self.bounds(x[chosen], samples)
-        result = {
-            "accuracy": None if log_probs is None else accuracy(log_probs, y.cpu().numpy()),
-            "elbo": self.bounds(x, ELBO_SAMPLES).elbo.mean().item(),
-            "nll": -bounds.iwae.mean().item(),
-            "nll_samples": samples,
-            "nll_rows": len(chosen),
-            "pareto_k_bad": _share_of_bad_k(bounds, samples),
-            "test_rows": len(x),
-            "labels": len(rows.split.labelled),
-            **self.config.model_dump(include={"seed", "model", "guide", "objective", "data"}),
-        }
+        told = {"seed", "model", "guide", "objective", "preset", "data"}
+        result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=told)
         write_json(self.path / "metrics.json", self._metrics() | {"test": result})
         return result
 
@@ -178,7 +180,7 @@ class Run:
             names = self.class_names()
             table["label"] = np.asarray(names)[log_probs.argmax(1)]
             table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
-        table["elbo"] = elbo
+        table["elbo" if self.has_bound else "log_px"] = elbo
         reference = self.reference()
         unusual = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
         # a row so far out that its density underflows is the most unusual of all
@@ -194,10 +196,17 @@ class Run:
         Raises:
             GMMVAEError: if ``label`` is no class of this run.
         """
+        if not hasattr(self.model, "generate"):
+            raise GMMVAEError(
+                f"the model {self.config.model!r} has no prior to draw from; it only reconstructs"
+            )
         with torch.no_grad(), seeded(seed, self.device):
-            if not hasattr(self.model, "classify"):
+            if not self.model.class_conditional:
                 if label is not None:
-                    raise GMMVAEError(f"the model {self.config.model!r} has no classes")
+                    raise GMMVAEError(
+                        f"the model {self.config.model!r} draws from no single class; leave the "
+                        "class out"
+                    )
                 blocks = [self.model.generate(n)]
             else:
                 blocks = [self.model.generate(k, n) for k in self._labels(label)]
@@ -213,7 +222,7 @@ class Run:
 
     def block_names(self, label: str | None = None) -> list[str]:
         """The names that go with the blocks of :meth:`generate`."""
-        if not hasattr(self.model, "classify"):
+        if not self.model.class_conditional:
             return ["draws"]
         return [self.class_names()[k] for k in self._labels(label)]
 
@@ -243,13 +252,6 @@ class Run:
         file = self.path / "metrics.json"
         content = read_json(file) if file.exists() else {}
         return content if isinstance(content, dict) else {}
-
-
-def _share_of_bad_k(bounds: Bounds, samples: int) -> float | None:
-    """Share of rows with k-hat above 0.7; None where too few samples make a tail to fit."""
-    if samples < SAMPLES_FOR_A_TAIL:
-        return None
-    return float((pareto_k(bounds.log_w) > 0.7).mean())
 
 
 def moved(config: Config, data: str | None) -> Config:

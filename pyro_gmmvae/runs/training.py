@@ -35,6 +35,7 @@ from pyro_gmmvae.runs.build import (
     build_objective,
     build_schedules,
     load_rows,
+    require_labels,
     with_defaults_named,
 )
 from pyro_gmmvae.runs.folder import (
@@ -140,6 +141,7 @@ def _assemble(
 ) -> Fit:
     """Model, objective, batches and schedules of a config, ready to run."""
     model = build_model(config, rows.schema).to(device).eval()
+    require_labels(config, model, rows)
     objective = build_objective(config, model)
     augment = AUGMENTATIONS[config.augment] if config.augment else None
     x, y = rows.training(device)

@@ -23,13 +23,18 @@ class Watch:
     def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
         self.model, self.objective, self.device = model, objective, device
         self.x, y = rows.part(rows.watched(MOST_ROWS), device)
+        # a model that is given the class bounds log p(x|y), and says nothing without one
+        self.given = y if getattr(model, "given_class", False) else None
+        self.x_labelled, self.y_labelled = rows.part(rows.split.labelled, device)
         named = hasattr(model, "classify") and len(rows.split.labelled) > 0
         self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
+        if hasattr(self.model, "fit_classifier"):
+            self.model.fit_classifier(self.x_labelled, self.y_labelled)
         with seeded(0, self.device):
-            parts = self.objective(self.x, None).parts
+            parts = self.objective(self.x, self.given).parts
         record = {f"val_{name}": value.item() for name, value in parts.items()}
         if self.y is not None:
             right = accuracy(self.model.classify(self.x).cpu().numpy(), self.y)

@@ -1,0 +1,122 @@
+"""Every number of a run on its test rows."""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.evaluation import (
+    Bounds,
+    accuracy,
+    clustering_scores,
+    confusion,
+    expected_calibration_error,
+    pareto_k,
+    probe_accuracy,
+    reliability,
+    wilson_interval,
+)
+from pyro_gmmvae.runs.build import Rows, some_of
+
+ELBO_SAMPLES = 10
+SAMPLES_FOR_A_TAIL = 25
+Numbers = dict[str, Any]
+
+
+class Measured(Protocol):
+    """What is asked of a run."""
+
+    device: torch.device
+
+    @property
+    def has_bound(self) -> bool: ...
+
+    def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None: ...
+
+    def embed(self, x: Tensor) -> np.ndarray[Any, Any]: ...
+
+    def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None) -> Bounds: ...
+
+
+def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
+    """Numbers on the test rows; None where one has no meaning for the run.
+
+    Returns:
+        From class probabilities and true classes (None where fit or test rows had no labels):
+        ``accuracy`` with its 95 % Wilson interval ``accuracy_low`` and ``accuracy_high``,
+        ``ece``, ``reliability``, ``confusion``, ``probe_accuracy`` (a linear probe of z).
+        From components and classes: ``cluster_accuracy``, ``nmi``, ``ari``.
+        In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
+        ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
+        draws on ``nll_rows`` rows), ``bits_per_dim`` (nll in bits per entry of x, in the
+        model's units), ``ess`` (median effective sample size), ``pareto_k_bad`` (share of rows
+        with k-hat above 0.7; None below 25 samples).
+    """
+    x, y = rows.part(rows.split.test, run.device)
+    numbers = _of_classes(run, rows, x, y.cpu().numpy())
+    numbers |= _of_densities(run, x, y, samples, some_of(len(x), nll_rows))
+    return numbers | {"test_rows": len(x), "labels": len(rows.split.labelled)}
+
+
+def _of_classes(run: Measured, rows: Rows, x: Tensor, y: np.ndarray[Any, Any]) -> Numbers:
+    names = ("accuracy", "accuracy_low", "accuracy_high", "ece", "reliability", "confusion")
+    numbers: Numbers = dict.fromkeys((*names, "probe_accuracy"))
+    numbers |= dict.fromkeys(("cluster_accuracy", "nmi", "ari"))
+    known = int((y >= 0).sum())
+    if not known:
+        return numbers
+    log_probs = run.log_probs(x)
+    if log_probs is not None:
+        numbers |= clustering_scores(log_probs.argmax(1), y)
+    if not len(rows.split.labelled):
+        return numbers
+    labelled_x, labelled_y = rows.part(rows.split.labelled, run.device)
+    if len(labelled_y.unique()) > 1:
+        z = run.embed(labelled_x)
+        numbers["probe_accuracy"] = probe_accuracy(z, labelled_y.cpu().numpy(), run.embed(x), y)
+    if log_probs is not None:
+        share = accuracy(log_probs, y)
+        assert share is not None
+        table = reliability(log_probs, y)
+        low, high = wilson_interval(share, known)
+        values = (
+            share,
+            low,
+            high,
+            expected_calibration_error(table),
+            table.to_dict("records"),
+            confusion(log_probs, y).tolist(),
+        )
+        numbers |= dict(zip(names, values, strict=True))
+    return numbers
+
+
+def _of_densities(
+    run: Measured, x: Tensor, y: Tensor, samples: int, chosen: np.ndarray[Any, Any]
+) -> Numbers:
+    few = run.bounds(x, ELBO_SAMPLES, y=y)
+    names = ("elbo", "rate", "nll", "bits_per_dim", "ess", "pareto_k_bad")
+    numbers: Numbers = dict.fromkeys(names) | {"distortion": few.distortion.mean().item()}
+    if not run.has_bound:
+        return numbers
+    many = run.bounds(x[chosen], samples, y=y[chosen])
+    nll = -many.iwae.mean().item()
+    return numbers | {
+        "elbo": few.elbo.mean().item(),
+        "rate": few.rate.mean().item(),
+        "nll": nll,
+        "nll_samples": samples,
+        "nll_rows": len(chosen),
+        "bits_per_dim": nll / (x[0].numel() * math.log(2)),
+        "ess": many.effective_samples.median().item(),
+        "pareto_k_bad": _share_of_bad_k(many, samples),
+    }
+
+
+def _share_of_bad_k(bounds: Bounds, samples: int) -> float | None:
+    """Share of rows with k-hat above 0.7; None where too few samples make a tail to fit."""
+    if samples < SAMPLES_FOR_A_TAIL:
+        return None
+    return float((pareto_k(bounds.log_w) > 0.7).mean())
