@@ -10,6 +10,7 @@ import sys
 import click
 
 from pyro_gmmvae import __version__
+from pyro_gmmvae.cli.ablate import ablate
 from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.generate import generate
 from pyro_gmmvae.cli.list import list_names
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (train, resume, evaluate, predict, generate, list_names):
+for command in (train, resume, evaluate, predict, generate, ablate, list_names):
     cli.add_command(command)
 
 

@@ -14,10 +14,21 @@ from pyro_gmmvae.cli.options import (
 )
 
 MEANING = {
-    "accuracy": "accuracy on the test rows",
-    "elbo": "ELBO, nats per row",
-    "nll": "-log p(x) bound, nats per row",
-    "pareto_k_bad": "share of rows with Pareto k > 0.7",
+    "accuracy": "share of test rows classified right",
+    "accuracy_low": "95 % Wilson interval of it: from",
+    "accuracy_high": "to",
+    "ece": "expected calibration error",
+    "probe_accuracy": "logistic regression on z of the labelled rows",
+    "cluster_accuracy": "components matched to classes one to one",
+    "nmi": "normalized mutual information of both",
+    "ari": "adjusted Rand index of both",
+    "elbo": "nats per row",
+    "rate": "KL of all latents, nats per row",
+    "distortion": "-log p(x|latents), nats per row",
+    "nll": "importance-weighted bound on -log p(x), nats per row",
+    "bits_per_dim": "the same in bits per entry of x, in the model's units",
+    "ess": "median effective samples of that bound",
+    "pareto_k_bad": "share of its rows with Pareto k > 0.7",
 }
 
 
@@ -64,4 +75,16 @@ def evaluate(
         return
     for key, value in result.items():
         shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
-        click.echo(f"{key:<13}{shown:<12}{MEANING.get(key, '')}".rstrip())
+        if not isinstance(value, list):
+            click.echo(f"{key:<18}{shown:<24}{MEANING.get(key, '')}".rstrip())
+    if result["confusion"] is not None:
+        click.echo(_confusion(loaded.class_names(), result["confusion"]))
+
+
+def _confusion(names: list[str], counts: list[list[int]]) -> str:
+    """The confusion matrix with the classes' names, rows the true classes."""
+    import pandas as pd
+
+    table = pd.DataFrame(counts, names, names).rename_axis("true \\ said")
+    table = table[table.sum(axis=1) + table.sum() > 0]
+    return "\n" + table.to_string(max_rows=40, max_cols=40)

@@ -37,9 +37,10 @@ def list_names(kind: str | None, as_json: bool) -> None:
 
 def names() -> dict[str, list[str]]:
     """Every table of the package by kind."""
-    from pyro_gmmvae.data import DATA
+    from pyro_gmmvae.data import DATA, FILE_PRESETS
     from pyro_gmmvae.distributions import LIKELIHOODS
     from pyro_gmmvae.guides import GUIDES
+    from pyro_gmmvae.inference import AUGMENTATIONS
     from pyro_gmmvae.models import MODELS
     from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
     from pyro_gmmvae.objectives import OBJECTIVES
@@ -50,8 +51,10 @@ def names() -> dict[str, list[str]]:
         "objectives": list(OBJECTIVES),
         "data": list(DATA),
         "networks": list(NETWORKS),
+        "presets": sorted({*FILE_PRESETS, *(p for s in DATA.values() for p in s.presets)}),
         "likelihoods": list(LIKELIHOODS),
         "activations": list(ACTIVATIONS),
+        "augmentations": list(AUGMENTATIONS),
     }
 
 

@@ -26,7 +26,23 @@ class TableName(click.ParamType):
     ) -> list[CompletionItem]:
         from pyro_gmmvae.cli.list import names
 
-        return [CompletionItem(n) for n in names()[self.kind] if n.startswith(incomplete)]
+        known = names().get(self.kind, [])
+        return [CompletionItem(n) for n in known if n.startswith(incomplete)]
+
+
+class Names(TableName):
+    """Comma-separated keys of one of the package's tables, or words of no table."""
+
+    name = "names"
+
+    def __init__(self, kind: str | None) -> None:
+        super().__init__(kind or "")
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            self.fail("name at least one", param, ctx)
+        return tuple(dict.fromkeys(names))  # a name given twice is meant once
 
 
 class KeyOption(click.Option):

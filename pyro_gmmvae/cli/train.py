@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def train(
     layers = [
         read_toml(config) if config else {},
         {key: value for key, value in options.items() if value is not None},
-        dict(_assignment(text) for text in sets),
+        assignments(sets),
     ]
     data = next((layer["data"] for layer in reversed(layers) if "data" in layer), "digits")
     settings = default_config(str(data), *layers)
@@ -138,8 +139,12 @@ def train(
     )
 
 
-def _assignment(text: str) -> tuple[str, str | None]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"--set {text}: write key=value")
-    return key.strip(), None if value.strip().lower() == "none" else value.strip()
+def assignments(texts: Iterable[str]) -> dict[str, str | None]:
+    """Keys and values from "key=value"; "none" is no value."""
+    found = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise click.UsageError(f"{text}: write key=value")
+        found[key] = None if value.lower() == "none" else value
+    return found

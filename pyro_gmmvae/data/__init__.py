@@ -77,6 +77,7 @@ def load_data(
 
 __all__ = [
     "DATA",
+    "FILE_PRESETS",
     "Dataset",
     "Source",
     "Split",

@@ -290,18 +290,27 @@ def require_labels(config: Config, model: Any, rows: Rows) -> None:
         )
 
 
+def takes_guide(name: str) -> bool:
+    """Whether a model has a choice of guides.
+
+    Raises:
+        GMMVAEError: an unknown name.
+    """
+    if name not in MODELS:
+        raise unknown_name("model", name, list(MODELS))
+    return "guide" in inspect.signature(MODELS[name]).parameters
+
+
 def with_defaults_named(config: Config) -> Config:
     """The configuration with guide and objective named, where the model's own are taken."""
-    model: Any = MODELS.get(config.model)
-    if model is None:
-        raise unknown_name("model", config.model, list(MODELS))
-    choice = inspect.signature(model).parameters.get("guide")
+    has_choice, model = takes_guide(config.model), MODELS[config.model]
     changes: dict[str, Any] = {}
-    if config.guide is None and choice is not None:
+    if config.guide is None and has_choice:
+        choice = inspect.signature(model).parameters["guide"]
         changes["guide"] = next(k for k, v in GUIDES.items() if v is choice.default)
     guide = changes.get("guide", config.guide)
     if config.objective is None:
-        owner = GUIDES.get(str(guide), model) if choice is not None else model
+        owner: Any = GUIDES.get(str(guide), model) if has_choice else model
         changes["objective"] = getattr(owner, "default_objective", "analytic")
     return config.replace(**changes) if changes else config
 

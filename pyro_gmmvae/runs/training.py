@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
@@ -29,6 +30,7 @@ from pyro_gmmvae.inference.checkpoint import (
     write_json,
 )
 from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import (
     Rows,
     build_model,
@@ -140,14 +142,8 @@ def _assemble(
     config: Config, rows: Rows, device: torch.device, callbacks: Sequence[Callback]
 ) -> Fit:
     """Model, objective, batches and schedules of a config, ready to run."""
-    model = build_model(config, rows.schema).to(device).eval()
-    require_labels(config, model, rows)
-    objective = build_objective(config, model)
-    augment = AUGMENTATIONS[config.augment] if config.augment else None
+    model, objective = check_fit(config, rows, device)
     x, y = rows.training(device)
-    with seeded(0, device), torch.no_grad():
-        # an objective, guide or augmentation that doesn't fit says so here
-        objective(augment(x[:2]) if augment else x[:2], y[:2])
     return Fit(
         objective,
         model,
@@ -156,10 +152,27 @@ def _assemble(
         schedules=build_schedules(config, model, objective),
         validate=Watch(model, objective, rows, device),
         teacher=_teacher(config, model, rows),
-        augment=augment,
+        augment=AUGMENTATIONS[config.augment] if config.augment else None,
         callbacks=callbacks,
         about=rows.describe(),
     )
+
+
+def check_fit(
+    config: Config, rows: Rows, device: torch.device | str = "cpu"
+) -> tuple[nn.Module, Objective]:
+    """Model and objective of a config, after one evaluation on two rows.
+
+    Raises:
+        GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
+    """
+    model = build_model(config, rows.schema).to(device).eval()
+    require_labels(config, model, rows)
+    objective = build_objective(config, model)
+    x, y = rows.part(rows.split.train[:2], device)
+    with seeded(0, torch.device(device)), torch.no_grad():
+        objective(AUGMENTATIONS[config.augment](x) if config.augment else x, y)
+    return model, objective
 
 
 def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:

@@ -1,0 +1,113 @@
+"""Summaries of sweeps: means, spreads and paired differences, as CSV, Markdown and LaTeX."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pyro_gmmvae.inference.checkpoint import atomic_write
+
+COLUMNS = ["data", "labels", "model", "guide", "objective", "preset", "settings"]
+
+
+def summarize(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """One line per combination, seeds pooled.
+
+    Args:
+        table: rows of a sweep, in the order the combinations were named.
+        metric: the column that is compared.
+
+    Returns:
+        ``COLUMNS``, then ``mean``, ``std``, ``n`` of the metric; ``difference``, ``low`` and
+        ``high``: mean and 95 % t-interval of the paired differences, over the seeds both have,
+        to the first combination with the same data and labels (missing for that one, and the
+        interval below two seeds); mean ``elbo``, ``nll``, ``pareto_k_bad`` and ``seconds``.
+    """
+    lines = []
+    first: dict[tuple[str, str], pd.Series] = {}
+    for key, rows in table.groupby(COLUMNS, sort=False, dropna=False):
+        values = rows.set_index("seed")[metric].astype(float)
+        line = dict(zip(COLUMNS, key, strict=True))
+        line |= {"mean": values.mean(), "std": values.std(), "n": int(values.notna().sum())}
+        reference = first.setdefault((str(line["data"]), str(line["labels"])), values)
+        if reference is not values:
+            line |= _paired_difference(values, reference)
+        for name in ("elbo", "nll", "pareto_k_bad", "seconds"):
+            line[name] = rows[name].astype(float).mean()
+        lines.append(line)
+    wanted = [*COLUMNS, "mean", "std", "n", "difference", "low", "high", "elbo", "nll"]
+    return pd.DataFrame(lines).reindex(columns=[*wanted, "pareto_k_bad", "seconds"])
+
+
+def _paired_difference(values: pd.Series, reference: pd.Series) -> dict[str, float]:
+    from scipy.stats import ttest_rel
+
+    both = pd.concat([values, reference], axis=1, join="inner", keys=["a", "b"]).dropna()
+    differences = both["a"] - both["b"]
+    if not len(both):
+        return {}
+    found = {"difference": float(differences.mean())}
+    if len(both) > 1 and differences.std() > 0:
+        interval = ttest_rel(both["a"], both["b"]).confidence_interval(0.95)
+        found |= {"low": float(interval.low), "high": float(interval.high)}
+    elif len(both) > 1:  # equal on every seed: the interval has no width
+        found |= {"low": found["difference"], "high": found["difference"]}
+    return found
+
+
+def shown(summary: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """The summary as text cells; columns that say the same on every line are left out."""
+    same = [c for c in COLUMNS if summary[c].nunique(dropna=False) == 1]
+    text = summary[[c for c in COLUMNS if c not in same]].astype(str)
+    text[metric] = [
+        _with_spread(mean, std) for mean, std in zip(summary["mean"], summary["std"], strict=True)
+    ]
+    text["n"] = summary["n"].astype(str)
+    if summary["difference"].notna().any():
+        text["difference to the first (95 %)"] = [
+            "" if pd.isna(d) else f"{d:+.4f}" + ("" if pd.isna(a) else f" [{a:+.4f}, {b:+.4f}]")
+            for d, a, b in summary[["difference", "low", "high"]].itertuples(index=False)
+        ]
+    for name, digits in (("elbo", 2), ("nll", 2), ("pareto_k_bad", 2), ("seconds", 0)):
+        text[name] = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in summary[name]]
+    return text
+
+
+def _with_spread(mean: float, std: float) -> str:
+    if pd.isna(mean):
+        return "-"
+    return f"{mean:.4f}" + ("" if pd.isna(std) else f" ± {std:.4f}")
+
+
+def markdown(text: pd.DataFrame) -> str:
+    """A table of text cells in Markdown."""
+    rows = [list(text.columns), ["---"] * len(text.columns), *text.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
+
+
+def latex(text: pd.DataFrame) -> str:
+    """The same in LaTeX (booktabs)."""
+    columns = [str(c).replace("%", r"\%").replace("_", r"\_") for c in text.columns]
+    cells = text.map(lambda cell: str(cell).replace("_", r"\_").replace("±", r"$\pm$"))
+    cells.columns = columns
+    table: str = cells.to_latex(index=False)
+    return table
+
+
+def write_tables(text: pd.DataFrame, out: Path, notes: Sequence[str]) -> None:
+    """OUT/table.md (with notes below) and OUT/table.tex."""
+    below = "".join(f"\n{note}\n" for note in notes)
+    atomic_write(out / "table.md", (markdown(text) + below).encode())
+    atomic_write(out / "table.tex", latex(text).encode())
+
+
+def notes_of(table: pd.DataFrame, command: str) -> list[str]:
+    """What a reader needs below a table: machine, threads, versions, the command."""
+    machines = table[["device", "processor", "threads"]].drop_duplicates().dropna()
+    places = [f"{d} ({p}), {int(t)} thread(s)" for d, p, t in machines.itertuples(index=False)]
+    versions = table["versions"].dropna().unique()
+    return [
+        f"Mean and standard deviation over seeds (label draws). {'; '.join(places)}. "
+        f"pyro_gmmvae={table['version'].iloc[-1]} {versions[-1] if len(versions) else ''}.",
+        f"Made by `{command}`.",
+    ]
