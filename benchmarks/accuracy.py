@@ -1,196 +1,135 @@
-"""Test accuracy over label draws, beside supervised references on the same labels.
+"""Test accuracy of the whole family over label counts and draws, beside the published figures.
 
-    python benchmarks/accuracy.py --data digits --seeds 5 --out benchmarks/results/digits
+    python benchmarks/accuracy.py --data digits --labels 50,100,500 --seeds 5 --jobs 2 \\
+        --out benchmarks/results/digits
     python benchmarks/accuracy.py --data mnist --data-dir DIR --labels 100,1000 --seeds 3 \\
-        --set minutes=1.25 --out benchmarks/results/mnist
+        --minutes 2 --jobs 2 --out benchmarks/results/mnist
 
-Each cell is what a user types: ``gmmvae train`` and ``gmmvae evaluate`` in processes of their own,
-on one thread. ``seconds`` is the wall time of the whole train command, imports and saving included.
-The references (scikit-learn, labelled rows only) see the same label draw and the same test rows.
-A cell whose row is in DIR/results.csv is skipped, so an interrupted benchmark goes on.
+Every cell is a run as ``gmmvae train`` makes it (its row holds the command) on one thread, measured
+as ``gmmvae evaluate`` does. The references (scikit-learn, labelled rows only) see the same label
+draw and the same test rows. A cell whose row is in OUT/results.csv is skipped and one that was
+stopped half-way goes on, so an interrupted benchmark is simply started again. OUT gets
+results.csv, table.md, table.tex and errors.png.
 """
 
-import hashlib
-import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
+from references import REFERENCES, add_references
 
-KEY = ["data", "model", "labels", "seed", "settings", "config"]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+from pyro_gmmvae.cli.options import Names
+from pyro_gmmvae.cli.train import assignments
+from pyro_gmmvae.figures import error_curves
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.sweep import plan, read_results, sweep
+from pyro_gmmvae.runs.tables import notes_of, shown, summarize, write_tables
+
+PUBLISHED = Path(__file__).with_name("published.csv")
 
 
 @click.command()
 @click.option("--data", default="digits", show_default=True)
 @click.option("--data-dir", help="Folder of the data set's files.")
-@click.option("--models", default="gmmvae", show_default=True, help="Comma-separated.")
-@click.option("--labels", default="100", show_default=True, help="Comma-separated.")
+@click.option("--models", type=Names("models"), help="Comma-separated.  [default: all]")
+@click.option("--preset", help="Named settings.  [default: that of the data]")
+@click.option("--labels", type=Names(None), default="100", show_default=True)
 @click.option("--seeds", default=5, show_default=True, help="Label draws, seeds 0, 1, ...")
+@click.option("--epochs", type=int, help="Passes over the rows of each cell.")
+@click.option("--minutes", type=float, help="Wall-clock budget of each cell.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="As for gmmvae train.")
+@click.option("--variant", "variants", multiple=True, metavar="K=V,K=V", help="A line of its own.")
+@click.option("--device", help="Where to compute.  [default: auto]")
+@click.option("--jobs", default=1, show_default=True, help="Cells at once, a process each.")
 @click.option("--references/--no-references", default=True, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
     data: str,
     data_dir: str | None,
-    models: str,
-    labels: str,
+    models: tuple[str, ...] | None,
+    preset: str | None,
+    labels: tuple[str, ...],
     seeds: int,
+    epochs: int | None,
+    minutes: float | None,
     sets: tuple[str, ...],
+    variants: tuple[str, ...],
+    device: str | None,
+    jobs: int,
     references: bool,
     out: Path,
 ) -> None:
-    """Measure, append to OUT/results.csv, and write OUT/table.md."""
+    """Measure what is missing in OUT/results.csv, then write the tables and the plot."""
+    given = {"data_dir": data_dir, "epochs": epochs, "minutes": minutes, "device": device}
+    common = {"data": data} | {k: v for k, v in given.items() if v is not None}
+    cells = plan(
+        common | assignments(sets),
+        models=models or list(MODELS),
+        presets=[preset],
+        variants=[assignments(text.split(",") if text else ()) for text in variants] or [{}],
+        labels=labels,
+        seeds=range(seeds),
+        say=say,
+    )
     out.mkdir(parents=True, exist_ok=True)
-    results = out / "results.csv"
-    for count in (int(n) for n in labels.split(",")):
-        for seed in range(seeds):
-            where = ["--data", data, *(["--data-dir", data_dir] if data_dir else [])]
-            draw = ["--labels", str(count), "--seed", str(seed)]
-            for model in models.split(","):
-                config = fingerprint(data, model, count, sets)
-                values = (data, model, count, seed, " ".join(sets), config)
-                cell = dict(zip(KEY, values, strict=True))
-                if not is_done(results, cell):
-                    options = [*draw, "--model", model, *(f"--set={text}" for text in sets)]
-                    append(results, cell | train_and_evaluate(where, options))
-            if references:
-                supervised(results, data, data_dir, count, seed)
-            write_table(out)
+    if references:
+        for label in labels:
+            for seed in range(seeds):
+                layer = {"labels": label, "seed": seed, "data_dir": data_dir}
+                add_references(default_config(data, layer), out / "results.csv", say)
+    sweep(cells, out, jobs=jobs, say=say)
+    report(read_results(out / "results.csv", say), out)
 
 
-def fingerprint(data: str, model: str, labels: int, sets: tuple[str, ...]) -> str:
-    """Short hash of all settings a cell is trained with, so that a changed recipe is run anew."""
-    from pyro_gmmvae.runs import default_config
-
-    changes = dict(text.split("=", 1) for text in sets)
-    config = default_config(data, {"model": model, "labels": labels}, changes)
-    changed = config.model_dump_json(exclude_defaults=True)  # a new key leaves old cells alone
-    return hashlib.sha256(changed.encode()).hexdigest()[:8]
-
-
-def train_and_evaluate(where: list[str], options: list[str]) -> dict[str, Any]:
-    """One cell through the command line, on one thread."""
-    environment = os.environ | ONE_THREAD
-    program = [sys.executable, "-m", "pyro_gmmvae"]
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        started = time.monotonic()
-        arguments = [*program, "train", *where, *options, "--out", str(run)]
-        subprocess.run(arguments, env=environment, check=True, capture_output=True)
-        seconds = time.monotonic() - started
-        printed = subprocess.run(
-            [*program, "evaluate", str(run), "--json"],
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        numbers = json.loads(printed)
-        metrics = json.loads((run / "metrics.json").read_text())
-        about = json.loads((run / "environment.json").read_text())
-    click.echo(f"{shlex.join(options)}: accuracy {numbers['accuracy']}, {seconds:.1f} s")
-    taken = ("accuracy", "elbo", "nll", "test_rows", "guide", "objective")
-    return {name: numbers[name] for name in taken} | {
-        "val_accuracy": metrics["training"].get("val_accuracy"),
-        "seconds": round(seconds, 1),
-        "fit_seconds": round(metrics["seconds"], 1),
-        "epochs": metrics["epochs"],
-        "steps": metrics["steps"],
-        "device": about["device"],
-        "threads": about["threads"],
-        "processor": about["processor"],
-        "versions": " ".join(f"{k}={v}" for k, v in about["packages"].items()),
-        "command": shlex.join(["gmmvae", "train", "--data", where[1], *options]),
-    }
-
-
-def supervised(results: Path, data: str, data_dir: str | None, labels: int, seed: int) -> None:
-    """Rows of scikit-learn's classifiers on the labelled rows alone."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.svm import SVC
-    from threadpoolctl import threadpool_limits
-
-    from pyro_gmmvae.runs import default_config
-    from pyro_gmmvae.runs.build import load_rows
-
-    config = default_config(data, {"data_dir": data_dir, "labels": labels, "seed": seed})
-    classifiers = {
-        "logistic regression": LogisticRegression(max_iter=2000),
-        "1-nearest neighbor": KNeighborsClassifier(1),
-        "SVM (RBF)": SVC(C=10),
-        "MLP, labels only": MLPClassifier(config.hidden, max_iter=500, random_state=seed),
-    }
-    rows = None
-    for name, classifier in classifiers.items():
-        cell = dict(zip(KEY, (data, name, labels, seed, "", ""), strict=True))
-        if is_done(results, cell):
-            continue
-        rows = rows or load_rows(config)
-        x, y = (
-            part.flatten(1) if part.dim() > 1 else part for part in rows.part(rows.split.labelled)
-        )
-        test_x, test_y = rows.part(rows.split.test)
-        started = time.monotonic()
-        with threadpool_limits(1):
-            classifier.fit(x.flatten(1).numpy(), y.numpy())
-            seconds = time.monotonic() - started
-            accuracy = classifier.score(test_x.flatten(1).numpy(), test_y.numpy())
-        machine = {"device": "cpu", "threads": 1, "processor": platform.machine()}
-        measured = {"accuracy": accuracy, "seconds": round(seconds, 1), "test_rows": len(test_y)}
-        append(results, cell | measured | machine)
-
-
-def is_done(results: Path, cell: dict[str, Any]) -> bool:
-    """Whether the cell's row is there."""
-    if not results.exists():
-        return False
-    table = pd.read_csv(results, keep_default_na=False)
-    return bool((table[KEY].astype(str) == pd.Series(cell).astype(str)).all(axis=1).any())
-
-
-def append(results: Path, row: dict[str, Any]) -> None:
-    """Add one row; the file is replaced whole, so it is never half-written."""
-    before = [pd.read_csv(results, keep_default_na=False)] if results.exists() else []
-    table = pd.concat([*before, pd.DataFrame([row])], ignore_index=True)
-    temporary = results.with_suffix(".part")
-    table.to_csv(temporary, index=False)
-    temporary.replace(results)
-
-
-def write_table(out: Path) -> None:
-    """Mean and standard deviation over label draws, best first."""
-    table = pd.read_csv(out / "results.csv", dtype={"settings": str, "config": str})
-    groups = table.fillna({"settings": "", "config": ""}).groupby(KEY[:3] + KEY[4:])
-    lines = [
-        "| data | labels | model | settings | accuracy | draws | seconds (largest) |",
-        "|---|---|---|---|---|---|---|",
+def report(table: pd.DataFrame, out: Path) -> None:
+    """The tables and the plot of all rows, also of those that other commands added."""
+    table = table.assign(
+        probe=table["accuracy"].isna(),
+        score=table["accuracy"].fillna(table["probe_accuracy"]),
+    )
+    order = [*MODELS, *REFERENCES]
+    table = table.sort_values(
+        ["data", "labels", "preset", "settings", "model", "seed"],
+        key=lambda c: (
+            c.map(order.index) if c.name == "model" else c.astype(int) if c.name == "labels" else c
+        ),
+    )
+    summary = summarize(table, "score")
+    probes = set(table[table["probe"]]["model"])
+    text = shown(summary, "accuracy").drop(columns="difference to the first (95 %)")
+    text["model"] = [f"{m} *" if m in probes else m for m in summary["model"]]
+    text["published"] = [published(row.data, row.model, row.labels) for row in summary.itertuples()]
+    command = shlex.join(["python", "benchmarks/accuracy.py", *_public(sys.argv[1:])])
+    notes = [
+        "Supervised references see the labelled rows only. Seconds: training and evaluation. "
+        "Published: accuracy as 1 - test error, with its protocol.",
+        *(
+            ["\\* has no classifier: logistic regression on z of the labelled rows."]
+            if probes
+            else []
+        ),
+        *notes_of(table[table["guide"].notna() & (table["steps"].notna())], command),
     ]
-    summary = groups.agg(
-        mean=("accuracy", "mean"),
-        std=("accuracy", "std"),
-        n=("accuracy", "size"),
-        seconds=("seconds", "max"),
-    ).reset_index()
-    for row in summary.sort_values(["data", "labels", "mean"], ascending=[1, 1, 0]).itertuples():
-        lines.append(
-            f"| {row.data} | {row.labels} | {row.model} | {row.settings} "
-            f"| {row.mean:.4f} ± {row.std:.4f} | {row.n} | {row.seconds:.1f} |"
-        )
-    about = table[table["versions"].notna()].iloc[-1]
-    lines += ["", f"{about['processor']}, {int(about['threads'])} thread. {about['versions']}.", ""]
-    lines.append(f"Made by `python benchmarks/accuracy.py {shlex.join(_public(sys.argv[1:]))}`.")
-    (out / "table.md").write_text("\n".join(lines) + "\n")
+    write_tables(text, out, notes)
+    error_curves(summary).savefig(out / "errors.png", dpi=150)
+
+
+def published(data: str, model: str, labels: str) -> str:
+    """The published accuracy of a model, its protocol and source; empty where there is none."""
+    known = pd.read_csv(PUBLISHED, dtype={"labels": str})
+    found = known[(known.data == data) & (known.model == model) & (known.labels == labels)]
+    if not len(found):
+        return ""
+    row = found.iloc[0]
+    spread = "" if pd.isna(row["std"]) else f" ± {row['std'] / 100:.4f}"
+    return f"{1 - row['error'] / 100:.4f}{spread} ({row['protocol']}; {row['source']})"
+
+
+def say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _public(arguments: list[str]) -> list[str]:
