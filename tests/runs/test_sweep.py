@@ -1,0 +1,180 @@
+"""Sweeps: what is planned, what is skipped, what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import pyro_gmmvae
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.runs import sweep as sweeps
+from pyro_gmmvae.runs.sweep import append, plan, read_results
+
+SMALL = {"data": "digits", "hidden": "16", "latent_dim": 4, "epochs": 1}
+Row = dict[str, object]
+
+
+def row(seed: int = 0, version: str = pyro_gmmvae.__version__) -> Row:
+    text = dict.fromkeys(("data", "model", "guide", "objective", "preset", "settings"), "x")
+    return {
+        **text,
+        "labels": "100",
+        "seed": seed,
+        "config": "00c0ffee",
+        "accuracy": 0.5,
+        "version": version,
+        "command": "c",
+    }
+
+
+def test_every_guide_is_one_word() -> None:
+    cells = plan(SMALL, models=["gmmvae"], guides=list(GUIDES))
+    assert [cell.guide for cell in cells] == list(GUIDES)
+    objectives = {cell.guide: cell.objective for cell in cells}
+    assert objectives.pop("flow") == "trace"
+    assert set(objectives.values()) == {"analytic"}
+
+
+def test_models_without_guides_get_one_cell() -> None:
+    cells = plan(SMALL, models=["gmmvae", "m2"], guides=["product", "bayes"])
+    assert [(c.model, c.guide) for c in cells] == [
+        ("gmmvae", "product"),
+        ("gmmvae", "bayes"),
+        ("m2", ""),
+    ]
+
+
+def test_what_does_not_fit_is_named_and_left_out() -> None:
+    heard: list[str] = []
+    cells = plan(
+        SMALL,
+        models=["gmvae-discrete"],
+        guides=["straight-through", "bayes"],
+        say=heard.append,
+    )
+    assert [cell.guide for cell in cells] == ["bayes"]
+    assert len(heard) == 1
+    assert "use it with the model gmmvae" in heard[0]
+
+
+def test_nothing_that_fits_is_an_error() -> None:
+    with pytest.raises(GMMVAEError, match=r"no combination fits.*objective 'trace'"):
+        plan(SMALL, models=["adgm"], objectives=["analytic"], say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"models": ["m3"]}, "unknown model"),
+        ({"models": ["gmmvae"], "guides": ["prodct"]}, "unknown guide"),
+        ({"models": ["gmmvae"], "presets": ["bset"]}, "did you mean 'best'"),
+        ({"models": ["gmmvae"], "labels": ["ten"]}, "labels"),
+        ({"models": ["cvae"], "labels": [0]}, "needs labels and is given none"),
+        ({"models": ["m1"], "labels": [0]}, "needs labels and is given none"),
+    ],
+)
+def test_bad_names_are_refused(names: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(GMMVAEError, match=message):
+        plan(SMALL, **names, say=lambda _: None)  # type: ignore[arg-type]
+
+
+def test_a_changed_preset_is_another_cell() -> None:
+    one, two = (
+        next(iter(plan(SMALL, models=["gmmvae"], variants=[variant])))
+        for variant in ({"alpha": "1"}, {"alpha": "2"})
+    )
+    assert one.config != two.config
+    assert two.settings.endswith("alpha=2")
+
+
+def test_finished_cells_are_skipped(tmp_path: Path, run_here: Callable[..., list[Path]]) -> None:
+    started = run_here()
+    cells = plan(SMALL, models=["gmmvae"], seeds=range(3))
+    first = dict(list(cells.items())[:2])
+    sweeps.sweep(first, tmp_path, say=lambda _: None)
+    assert len(started) == 2
+    heard: list[str] = []
+    table = sweeps.sweep(cells, tmp_path, say=heard.append)
+    assert len(started) == 3
+    assert "2 of 3 cells are in" in heard[0]
+    assert table["seed"].tolist() == [0, 1, 2]
+    assert sweeps.sweep(cells, tmp_path, say=lambda _: None).equals(table)
+    assert len(started) == 3
+
+
+def test_a_cell_that_fails_costs_no_other(
+    tmp_path: Path, run_here: Callable[..., list[Path]]
+) -> None:
+    run_here(fail_at=1)
+    cells = plan(SMALL, models=["gmmvae"], seeds=range(3))
+    with pytest.raises(GMMVAEError, match="1 of 3 cells failed; the first: gmmvae"):
+        sweeps.sweep(cells, tmp_path, say=lambda _: None)
+    assert read_results(tmp_path / "results.csv")["seed"].tolist() == [0, 2]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
+    """Cells that end at once, in this process; gives the folders they were started in."""
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import contextmanager
+
+    def install(fail_at: int = -1) -> list[Path]:
+        started: list[Path] = []
+
+        def cell(config: object, folder: Path, keep: bool) -> Row:  # noqa: ARG001
+            started.append(folder)
+            if len(started) - 1 == fail_at:
+                raise GMMVAEError("the loss became non-finite")
+            return {"accuracy": 0.5, "probe_accuracy": None, "fit_seconds": 1.0} | {
+                "version": pyro_gmmvae.__version__,
+                "command": "c",
+            }
+
+        @contextmanager
+        def pool(jobs: int, threads: int):  # type: ignore[no-untyped-def]  # noqa: ARG001
+            with ThreadPoolExecutor(1) as executor:
+                yield executor
+
+        monkeypatch.setattr(sweeps, "_run_cell", cell)
+        monkeypatch.setattr(sweeps, "_pool", pool)
+        return started
+
+    return install
+
+
+# -- the table that is read again ----------------------------------------------------------------
+
+
+def test_rows_survive_being_written_and_read(tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    append(file, row(0))
+    table = append(file, row(1) | {"new_column": 3.5})
+    assert table["seed"].tolist() == [0, 1]
+    assert table["config"].tolist() == ["00c0ffee"] * 2
+    assert pd.isna(table["new_column"].iloc[0])
+
+
+def test_a_half_written_row_is_dropped_with_a_note(tmp_path: Path) -> None:
+    file, heard = tmp_path / "results.csv", []
+    append(file, row(0))
+    append(file, row(1))
+    file.write_text(file.read_text()[:-12])
+    assert read_results(file, heard.append)["seed"].tolist() == [0]
+    assert "1 half-written row(s) dropped" in heard[0]
+
+
+def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    pd.DataFrame([row(version="0.0.1")]).to_csv(file, index=False)
+    with pytest.raises(GMMVAEError, match=r"version 0\.0\.1.*name another --out"):
+        read_results(file)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\x00\x01\xff"])
+def test_a_foreign_table_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "results.csv"
+    file.write_bytes(content.encode("latin1"))
+    with pytest.raises(GMMVAEError, match=r"results\.csv"):
+        read_results(file)
