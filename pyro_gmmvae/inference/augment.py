@@ -8,13 +8,14 @@ from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
 
-DEGREES, SCALE, SHEAR, PIXELS = 15.0, 0.15, 0.15, 2.0
+DEGREES, SCALE, SHEAR, SHIFT = 15.0, 0.15, 0.15, 1 / 14
 
 
 def affine(x: Tensor) -> Tensor:
     """Each image turned, scaled, sheared and shifted by its own random amounts.
 
-    Uniform in +-15 degrees, +-15 % scale and shear, +-2 pixels; bilinear, zeros outside.
+    Uniform in +-15 degrees, +-15 % scale and shear, and shifts of +-1/14 of the image's size (2
+    pixels of MNIST's 28); bilinear, zeros outside.
     Prior knowledge about images: with it a model is no longer permutation-invariant.
 
     Args:
@@ -31,17 +32,16 @@ def affine(x: Tensor) -> Tensor:
             f"augment=affine turns images (channels, height, width), not rows of shape "
             f"{tuple(x.shape[1:])}; leave augment out"
         )
-    height, width = x.shape[-2:]
     angle, scale_x, scale_y, shear, shift_x, shift_y = (
         torch.rand(6, len(x), dtype=x.dtype, device=x.device).mul_(2).sub_(1)
     )
     angle = angle * math.radians(DEGREES)
     cos, sin = angle.cos(), angle.sin()
     scale_x, scale_y, shear = 1 + SCALE * scale_x, 1 + SCALE * scale_y, SHEAR * shear
-    # grid coordinates go from -1 to 1 over the image, so a pixel is 2 / size
+    # grid coordinates go from -1 to 1 over the image: its size is 2
     rows = [
-        torch.stack([scale_x * cos, shear - sin, 2 * PIXELS / width * shift_x], -1),
-        torch.stack([shear + sin, scale_y * cos, 2 * PIXELS / height * shift_y], -1),
+        torch.stack([scale_x * cos, shear - sin, 2 * SHIFT * shift_x], -1),
+        torch.stack([shear + sin, scale_y * cos, 2 * SHIFT * shift_y], -1),
     ]
     grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
     return torch.nn.functional.grid_sample(x, grid, align_corners=False)

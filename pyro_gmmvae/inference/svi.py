@@ -219,7 +219,7 @@ class Fit:
             nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
         self.optimizer.step()
         if self.teacher is not None:
-            self.teacher.update(self.module)
+            self.teacher.update(self.module, progress.step)
         self._add({"loss": terms.loss.detach()} | terms.parts)
         progress.batch += 1
         progress.step += 1

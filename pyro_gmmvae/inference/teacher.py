@@ -23,7 +23,8 @@ class Teacher(nn.Module):
         balanced_over: assume that this many classes are equally frequent, and correct the
             average's probabilities by the shares it has lately given them (Berthelot et al.
             2020, arXiv:1911.09785); None assumes nothing.
-        decay: of the average, per step.
+        decay: of the average, per step; smaller at first, (1 + step) / (10 + step), so that the
+            random weights of the beginning are soon forgotten.
     """
 
     shares: Any
@@ -42,7 +43,7 @@ class Teacher(nn.Module):
         shares = None if balanced_over is None else torch.full((balanced_over,), 1 / balanced_over)
         self.register_buffer("shares", shares)
         self.average: Any = copy.deepcopy(module).eval().requires_grad_(False)
-        self._move = get_ema_multi_avg_fn(decay)
+        self.decay = decay
 
     @torch.no_grad()
     def relabel(self, x: Tensor, y: Tensor, step: int) -> Tensor:
@@ -64,13 +65,14 @@ class Teacher(nn.Module):
         return balanced / balanced.sum(-1, keepdim=True)
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move the average one step towards the module: parameters and buffers."""
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards the module after its ``step``: parameters and buffers."""
         # listed here: torch's AveragedModel finds and groups them anew at each step, which
         # took a tenth of a small model's step
         pairs = list(zip(_tensors(self.average), _tensors(module), strict=True))
         moving = [(a, b) for a, b in pairs if a.is_floating_point()]
-        self._move([a for a, _ in moving], [b for _, b in moving], 1)
+        move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        move([a for a, _ in moving], [b for _, b in moving], 1)
         for mine, theirs in pairs:
             if not mine.is_floating_point():
                 mine.copy_(theirs)

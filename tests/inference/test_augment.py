@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import AUGMENTATIONS, Batches, Fit, FitSettings, augment
+from pyro_gmmvae.inference import AUGMENTATIONS, Batches, Fit, FitSettings
 
 affine = AUGMENTATIONS["affine"]
 
@@ -35,12 +35,12 @@ def test_without_amounts_it_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(affine(x), x)
 
 
-def test_a_shift_of_the_grid_is_in_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_shift_is_two_pixels_of_28(monkeypatch: pytest.MonkeyPatch) -> None:
     x = square()[:1]
     amounts = torch.full((6, 1), 0.5)
     amounts[4] = 1.0  # the largest shift along x
     monkeypatch.setattr(torch, "rand", lambda *_, **__: amounts.clone())
-    expected = torch.roll(x, -int(augment.PIXELS), -1)
+    expected = torch.roll(x, -2, -1)
     torch.testing.assert_close(affine(x), expected, atol=1e-4, rtol=0)
 
 
