@@ -36,7 +36,7 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "network": "conv-mlp",
         "channels": (16, 32),
         "batch_norm": True,
-        "batch_size": 178,
+        "labelled_per_batch": 20,
         "augment": "affine",
         "kl_s": "0:1:500",
         "pseudo_threshold": 0.95,

@@ -67,7 +67,7 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
             self.seen.append(x)
             return y
 
-        def update(self, module) -> None:  # type: ignore[no-untyped-def]
+        def update(self, module, step) -> None:  # type: ignore[no-untyped-def]
             pass
 
     objective, teacher = Objective(), Teacher()
