@@ -60,6 +60,18 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--device", "tpu"), ["unknown device"]),
         (("--model", "vae", "--guide", "product"), ["guide means nothing to the model 'vae'"]),
         (("--model", "vae", "--set", "kl_s=0.5"), ["kl_s means nothing"]),
+        (("--preset", "bset"), ["unknown preset", "did you mean 'best'"]),
+        (("--set", "augment=affin"), ["unknown augmentation", "affine"]),
+        (("--guide", "flow", "--objective", "analytic"), ["use the objective 'trace'"]),
+        (("--model", "adgm", "--objective", "analytic"), ["use the objective 'trace'"]),
+        (("--guide", "flow", "--latent-dim", "1"), ["at least 2"]),
+        (("--model", "gmvae-discrete", "--guide", "straight-through"), ["with the model gmmvae"]),
+        (("--model", "m2", "--guide", "bayes"), ["guide means nothing to the model 'm2'"]),
+        (("--model", "m1", "--labels", "0"), ["'m1' needs labels"]),
+        (("--model", "cvae", "--labels", "0"), ["'cvae' needs labels"]),
+        (("--model", "m2", "--components", "4"), ["at least one per class"]),
+        (("--set", "particles=0"), ["particles"]),
+        (("--model", "m2", "--set", "auxiliary_dim=3"), ["auxiliary_dim means nothing"]),
         (("--config", "absent.toml"), ["absent.toml"]),
         (("--frobnicate",), ["No such option"]),
         (("--minutes", "inf"), ["minutes", "finite"]),
@@ -291,3 +303,54 @@ def test_a_loss_that_blows_up_keeps_the_last_checkpoint(gmmvae: Gmmvae, tmp_path
     )
     assert (run / "weights.safetensors").read_bytes() == before
     assert gmmvae("evaluate", run, "--samples", 2).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--guides", "prodct"), ["unknown guide", "product"]),
+        (("--models", "m3"), ["unknown model"]),
+        (("--objectives", "elbo"), ["unknown objective"]),
+        (("--presets", "bset"), ["did you mean 'best'"]),
+        (("--labels", "9"), ["9 labels for 10 classes"]),
+        (("--labels", "ten"), ["labels"]),
+        (("--guides", ","), ["at least one"]),
+        (("--seeds", "0"), ["seeds"]),
+        (("--metric", "f1"), ["choose from accuracy"]),
+        (("--variant", "alpha"), ["key=value"]),
+        (("--variant", "alpah=1"), ["did you mean 'alpha'"]),
+        (("--set", "components=3"), ["at least one per class"]),
+        (("--data", "absent.csv"), ["does not exist"]),
+    ],
+)
+def test_ablate_refuses(
+    gmmvae: Gmmvae, tmp_path: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    result = gmmvae("ablate", *arguments, "--out", tmp_path / "a")
+    assert result.code == 2
+    last = result.err.strip().splitlines()[-1]
+    assert all(word in last for word in words), result.err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_class_without_a_labelled_row(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    """Its only rows are unlabelled or held out: a model that needs it says so."""
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(generator.normal(size=(60, 3)), columns=list("abc"))
+    table["label"] = ["x", "y"] * 29 + ["z", "z"]
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    common = ("--data", tmp_path / "rows.csv", "--set", "test=0", "--set", "validation=0")
+    few = ("--labels", 2, "--epochs", 1)
+    refused(
+        gmmvae("train", *common, *few, "--out", tmp_path / "r"), "each class needs at least one"
+    )
+    # "w" stands in the test part alone
+    given = ("--model", "m1", "--epochs", 1, "--set", "validation=0", "--out", tmp_path / "s")
+    y = np.array(["x", "y"] * 20 + ["w"])
+    np.savez(tmp_path / "rows.npz", x=generator.normal(size=(41, 3)), label=y)
+    for seed in range(20):
+        split = ("--set", "test=0.5", "--set", f"split_seed={seed}", "--force")
+        result = gmmvae("train", "--data", tmp_path / "rows.npz", *given, *split)
+        if result.code:
+            break
+    refused(result, "labelled row of every class", "'w'")

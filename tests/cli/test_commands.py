@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,18 +78,44 @@ def test_train_says_what_came_out(gmmvae: Gmmvae, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_model_and_objective_trains(
-    gmmvae: Gmmvae, tmp_path: Path, model: str, objective: str, rows_file: Path
+def test_every_model_is_one_word(
+    gmmvae: Gmmvae, tmp_path: Path, model: str, rows_file: Path
 ) -> None:
     run = tmp_path / "r"
-    arguments = ("--model", model, "--objective", objective, "--epochs", 1, "--json")
-    trained = gmmvae("train", *SMALL, *arguments, "--out", run)
+    trained = gmmvae("train", *SMALL, "--model", model, "--epochs", 1, "--json", "--out", run)
     assert json.loads(trained.out)["outcome"] == "complete"
     numbers = json.loads(gmmvae("evaluate", run, "--json", "--samples", 5).out)
-    assert numbers["nll"] < -numbers["elbo"]
+    has_bound, has_classes = model != "ae", model not in ("ae", "vae")
+    assert (numbers["elbo"] is not None) == has_bound
+    assert (numbers["accuracy"] is not None) == has_classes
+    assert 0 < numbers["probe_accuracy"] <= 1
+    if has_bound:
+        assert numbers["nll"] < -numbers["elbo"]
+        assert numbers["elbo"] == pytest.approx(-numbers["rate"] - numbers["distortion"], rel=1e-4)
     assert gmmvae("predict", run, rows_file, "--out", tmp_path / "p.csv").code == 0
-    assert gmmvae("generate", run, "--out", tmp_path / "g.png").code == 0
+    columns = pd.read_csv(tmp_path / "p.csv").columns
+    assert ("elbo" if has_bound else "log_px") in columns
+    assert ("label" in columns) == has_classes
+    drawn = gmmvae("generate", run, "--out", tmp_path / "g.png")
+    assert drawn.code == (0 if has_bound else 2)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_is_one_word(gmmvae: Gmmvae, tmp_path: Path, objective: str) -> None:
+    run = tmp_path / "r"
+    result = gmmvae("train", *SMALL, "--objective", objective, "--epochs", 1, "--out", run)
+    assert result.code == 0
+    assert json.loads((run / "config.json").read_text())["config"]["objective"] == objective
+
+
+@pytest.mark.parametrize("preset", ["paper", "permutation-invariant", "best"])
+def test_a_preset_is_one_word(gmmvae: Gmmvae, tmp_path: Path, preset: str) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--preset", preset, "--epochs", 1, "--out", run)
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["preset"] == preset
+    assert (config["alpha"] == "0") == (preset == "paper")
+    assert (config["pseudo_threshold"] is None) == (preset == "paper")
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -321,3 +348,39 @@ def test_completion_offers_names() -> None:
     )
     offered = [line.split(",")[1] for line in result.output.split()]
     assert offered == list(GUIDES)
+
+
+def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    out = tmp_path / "ablation"
+    arguments = ["ablate", "--data", "digits", "--labels", 100, "--seeds", 1, "--epochs", 1]
+    arguments += ["--set", "hidden=16", "--set", "latent_dim=4", "--out", out]
+    first = gmmvae(*arguments, "--guides", "product")
+    assert first.code == 0, first.err
+    before = pd.read_csv(out / "results.csv")
+    second = gmmvae(*arguments, "--guides", "product,mean-field", "--json")
+    assert "1 of 2 cells are in" in second.err
+    table = pd.read_csv(out / "results.csv")
+    assert table["guide"].tolist() == ["product", "mean-field"]
+    assert table["fit_seconds"].iloc[0] == before["fit_seconds"].iloc[0]
+    wanted = {"model", "guide", "objective", "preset", "labels", "seed", "accuracy", "elbo", "nll"}
+    wanted |= {"seconds", "device", "threads", "epochs", "versions", "command", "label_seed"}
+    assert wanted <= set(table.columns)
+    summary = json.loads(second.out)
+    assert [line["guide"] for line in summary] == ["product", "mean-field"]
+    assert summary[1]["difference"] == pytest.approx(
+        table["accuracy"].iloc[1] - table["accuracy"].iloc[0]
+    )
+    assert "| mean-field |" in (out / "table.md").read_text()
+    assert "mean-field" in (out / "table.tex").read_text()
+    assert not (out / "runs").exists()
+
+
+def test_a_cell_can_be_trained_again_by_its_command() -> None:
+    """What a row records is what was trained."""
+    from pyro_gmmvae.runs import default_config
+    from pyro_gmmvae.runs.sweep import _command
+
+    config = default_config("digits", {"seed": 3, "hidden": "32,16", "guide": "bayes"})
+    words = shlex.split(_command(config))
+    sets = dict(w.removeprefix("--set=").split("=", 1) for w in words if w.startswith("--set"))
+    assert default_config("digits", {"preset": config.preset}, sets) == config
