@@ -9,7 +9,7 @@ import numpy as np
 from pyro_gmmvae.data.dataset import Dataset
 
 ROWS = {"labels": 100, "test": 500, "validation": 150}
-# chosen on validation rows (means of five label draws); about 420 steps
+# chosen on validation rows (means of five label draws)
 INVARIANT: dict[str, Any] = {
     **ROWS,
     "batch_norm": True,
@@ -27,6 +27,8 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "pseudo_threshold": 0.9,
         "pseudo_balance": True,
         "pseudo_from": 100,
+        "augment": "affine",
+        "epochs": 50,
     },
 }
 
