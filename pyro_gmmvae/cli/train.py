@@ -50,6 +50,13 @@ from pyro_gmmvae.cli.options import (
 )
 @click.option("--guide", cls=KeyOption, type=TableName("guides"), help="Posterior of the model.")
 @click.option("--objective", cls=KeyOption, type=TableName("objectives"), help="What is optimised.")
+@click.option(
+    "--particles",
+    cls=KeyOption,
+    type=int,
+    metavar="P",
+    help="Samples per row and step; iwae: 5, else 1.",
+)
 @click.option("--network", cls=KeyOption, type=TableName("networks"), help="Encoder and decoder.")
 @click.option("--components", cls=KeyOption, type=int, metavar="K", help="Mixture components.")
 @click.option("--latent-dim", cls=KeyOption, type=int, metavar="D", help="Size of z.")

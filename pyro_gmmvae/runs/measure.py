@@ -97,7 +97,7 @@ def _of_densities(
     run: Measured, x: Tensor, y: Tensor, samples: int, chosen: np.ndarray[Any, Any]
 ) -> Numbers:
     few = run.bounds(x, ELBO_SAMPLES, y=y)
-    names = ("elbo", "rate", "nll", "bits_per_dim", "ess", "pareto_k_bad")
+    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k_bad")
     numbers: Numbers = dict.fromkeys(names) | {"distortion": few.distortion.mean().item()}
     if not run.has_bound:
         return numbers
