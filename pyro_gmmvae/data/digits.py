@@ -16,6 +16,7 @@ INVARIANT: dict[str, Any] = {
     "input_noise": 0.3,
     "alpha": 100,
     "kl_s": "0:1:200",
+    "kl_y": "0:1:200",
     "learning_rate": 3e-3,
     "epochs": 28,
 }

@@ -50,6 +50,7 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "labelled_per_batch": 20,
         "augment": "affine",
         "kl_s": "0:1:500",
+        "kl_y": "0:1:500",
         **PSEUDO,
         "epochs": 30,
     },

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
@@ -66,23 +66,17 @@ class ADGM(nn.Module):
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         self.auxiliary_dim, options = auxiliary_dim, options or NetworkOptions()
         K, d, d_a = components, latent_dim, auxiliary_dim
-        encoder, features = network_pair(network)[0], options.hidden[-1]
-        self.to_auxiliary = encoder(self.x_shape, 2 * d_a, options)
-        self.encoder = encoder(self.x_shape, features, options)
+        self.to_auxiliary = network_pair(network)[0](self.x_shape, 2 * d_a, options)
+        self.encoder, features = feature_encoder(network, self.x_shape, options)
         self.classifier = JointMLP([d_a, features], [K], options)
         self.to_z = JointMLP([d_a, features, K], [d, d], options)
         self.build_generative(network, likelihood, options)
 
     def build_generative(self, network: str, likelihood: str, options: NetworkOptions) -> None:
         """The networks of p(x|.) and p(a|.)."""
-        K, d, d_a, features = (
-            self.components,
-            self.latent_dim,
-            self.auxiliary_dim,
-            options.hidden[-1],
-        )
+        K, d, d_a = self.components, self.latent_dim, self.auxiliary_dim
         self.observation = Observation(d + K, self.x_shape, network, likelihood, options)
-        self.features_for_a = network_pair(network)[0](self.x_shape, features, options)
+        self.features_for_a, features = feature_encoder(network, self.x_shape, options)
         self.to_a = JointMLP([features, K, d], [d_a, d_a], options)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002

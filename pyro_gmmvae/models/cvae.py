@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import standard_normal, vertex, vertices
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.observation import Observation, feature_encoder
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
@@ -60,8 +60,7 @@ class CVAE(nn.Module):
         check_sizes(components=components, latent_dim=latent_dim)
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         options, d = options or NetworkOptions(), latent_dim
-        features = options.hidden[-1]
-        self.encoder = network_pair(network)[0](self.x_shape, features, options)
+        self.encoder, features = feature_encoder(network, self.x_shape, options)
         self.to_z = JointMLP([features, components], [d, d], options)
         self.observation = Observation(d + components, self.x_shape, network, likelihood, options)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.models.checks import check_range, check_sizes
 from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex, vertices
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
@@ -61,9 +61,8 @@ class M2(nn.Module):
         check_sizes(components=components, latent_dim=latent_dim)
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         options, K, d = options or NetworkOptions(), components, latent_dim
-        encoder, features = network_pair(network)[0], options.hidden[-1]
-        self.classifier = encoder(self.x_shape, K, options)
-        self.encoder = encoder(self.x_shape, features, options)
+        self.classifier = network_pair(network)[0](self.x_shape, K, options)
+        self.encoder, features = feature_encoder(network, self.x_shape, options)
         self.to_z = JointMLP([features, K], [d, d], options)
         self.observation = Observation(d + K, self.x_shape, network, likelihood, options)
 

@@ -18,6 +18,15 @@ def network_pair(name: str) -> tuple[type, type]:
     return NETWORKS[name]
 
 
+def feature_encoder(
+    network: str, x_shape: tuple[int, ...], options: NetworkOptions
+) -> tuple[nn.Module, int]:
+    """An encoder whose output is a hidden layer, for networks of x and other inputs; its width."""
+    features = options.hidden[-1]
+    encoder = network_pair(network)[0](x_shape, features, options)
+    return nn.Sequential(encoder, *options.activate(nn.BatchNorm1d(features))), features
+
+
 class Observation(nn.Module):
     """p(x | latents): Bernoulli logits, or Normal loc with a learnt scale per entry of x.
 
