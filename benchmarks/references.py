@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.runs.build import load_rows
-from pyro_gmmvae.runs.sweep import append, read_results
+from pyro_gmmvae.runs.results import append, read_results
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {
     "softmax regression": lambda config: LogisticRegression(max_iter=2000),  # noqa: ARG005
@@ -35,10 +35,11 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
     here = (table["data"] == config.data) & (table["labels"] == labels)
     done = set(table[here & (table["seed"] == config.seed)]["model"])
     todo = {name: make for name, make in REFERENCES.items() if name not in done}
-    if not todo:
+    if not todo or config.labels == 0:
         return
     rows = load_rows(config)
     (x, y), (test_x, test_y) = rows.part(rows.split.labelled), rows.part(rows.split.test)
+    test_x, test_y = test_x[test_y >= 0], test_y[test_y >= 0]
     for name, make in todo.items():
         started = time.monotonic()
         with threadpool_limits(1):
@@ -57,7 +58,7 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
             "config": "",
             "accuracy": accuracy,
             "test_rows": len(test_y),
-            "label_seed": config.seed,
+            "label_seed": config.seed if config.label_seed is None else config.label_seed,
             "seconds": seconds,
             "fit_seconds": seconds,
             "device": "cpu",

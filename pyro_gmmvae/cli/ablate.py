@@ -72,7 +72,9 @@ def ablate(
     gmmvae ablate --variant '' --variant alpha=0 --variant input_noise=0 --out parts
     """
     from pyro_gmmvae.cli.train import assignments
-    from pyro_gmmvae.runs.sweep import NUMBERS, plan, sweep
+    from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.runs.cells import plan
+    from pyro_gmmvae.runs.sweep import NUMBERS, sweep
     from pyro_gmmvae.runs.tables import markdown, notes_of, shown, summarize, write_tables
 
     def say(line: str) -> None:
@@ -93,9 +95,11 @@ def ablate(
         seeds=range(seeds),
         say=say,
     )
-    table = sweep(cells, out, jobs=jobs, threads=threads, keep_runs=keep_runs, say=say)
+    table, failures = sweep(cells, out, jobs=jobs, threads=threads, keep_runs=keep_runs, say=say)
     summary = summarize(table, metric)
     text = shown(summary, metric)
     command = shlex.join(["gmmvae", *sys.argv[1:]])
     write_tables(text, out, notes_of(table, command))
     click.echo(summary.to_json(orient="records") if as_json else markdown(text), nl=as_json)
+    if failures:
+        raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")

@@ -28,7 +28,9 @@ def error_curves(summary: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axis = figure.subplots()
     varying = [
-        c for c in ("preset", "settings") if lines.loc[lines["guide"] != "", c].nunique() > 1
+        c
+        for c in ("guide", "objective", "preset", "settings")
+        if lines.loc[lines["guide"] != "", c].nunique() > 1
     ]
     groups = lines.groupby(["model", *varying], sort=False, dropna=False)
     best_first = sorted(groups, key=lambda group: group[1]["error"].mean())

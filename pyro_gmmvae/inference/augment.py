@@ -38,10 +38,12 @@ def affine(x: Tensor) -> Tensor:
     angle = angle * math.radians(DEGREES)
     cos, sin = angle.cos(), angle.sin()
     scale_x, scale_y, shear = 1 + SCALE * scale_x, 1 + SCALE * scale_y, SHEAR * shear
-    # grid coordinates go from -1 to 1 over the image: its size is 2
+    height, width = x.shape[-2:]
+    # grid coordinates go from -1 to 1 over the image: its size is 2 along both axes, which
+    # what mixes the axes has to undo
     rows = [
-        torch.stack([scale_x * cos, shear - sin, 2 * SHIFT * shift_x], -1),
-        torch.stack([shear + sin, scale_y * cos, 2 * SHIFT * shift_y], -1),
+        torch.stack([scale_x * cos, (shear - sin) * height / width, 2 * SHIFT * shift_x], -1),
+        torch.stack([(shear + sin) * width / height, scale_y * cos, 2 * SHIFT * shift_y], -1),
     ]
     grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
     return torch.nn.functional.grid_sample(x, grid, align_corners=False)

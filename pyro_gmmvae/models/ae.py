@@ -16,8 +16,8 @@ class AE(nn.Module):
         p(x|z)  likelihood of decoder(z)   x (B, *x_shape)
 
     It maximises log p(x | z = encoder(x)), which is no bound on log p(x) (x stands on both
-    sides of the bar), so nothing that needs one is reported for it. It has no latent sites:
-    the guide is empty. With input noise it is the denoising autoencoder.
+    sides of the bar): ``evaluate`` reports none, and what a fit calls its ELBO is this number.
+    It has no latent sites: the guide is empty. With input noise it is the denoising autoencoder.
 
     Args:
         x_shape: shape of one observation, (D,) or (channels, height, width).

@@ -24,9 +24,9 @@ class CVAE(nn.Module):
 
         q(z|x,y)  N(loc(features(x), y), scale(features(x), y)^2)
 
-    y is given, never inferred: rows without a label carry no term (they are masked), and the
-    bound is one on log p(x|y). A row is classified by Bayes' rule with the ELBO in the place
-    of log p(x|y), z at its mean.
+    y is given, never inferred: rows without a label carry no term (they are masked, and count
+    as zeros in the means that training reports), and the bound is one on log p(x|y). A row is
+    classified by Bayes' rule with the ELBO, at z's mean, in the place of log p(x|y).
 
     It departs from Sohn et al. 2015 in a prior of z that does not see y, as in Doersch.
 
@@ -92,7 +92,7 @@ class CVAE(nn.Module):
         return loc, positive_scale(raw_scale)
 
     def classify(self, x: Tensor) -> Tensor:
-        """log p(y|x), (B, K), in nats: Bayes' rule with the bound on log p(x|y) at z's mean."""
+        """log p(y|x), (B, K), in nats: Bayes' rule, with the ELBO at z's mean for log p(x|y)."""
         each = torch.eye(self.components, dtype=x.dtype, device=x.device).unsqueeze(1)
         loc, scale = self.z_given(x, each)
         prior = standard_normal(tuple(loc.shape), x)

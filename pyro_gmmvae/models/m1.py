@@ -57,7 +57,9 @@ class M1(VAE):
         """Fit p(y|z) on labelled rows x (N, *x_shape) and y (N,); the VAE stays as it is."""
         from sklearn.linear_model import LogisticRegression
 
-        z = self.embed(x)
+        was_training = self.training
+        z = self.eval().embed(x)
+        self.train(was_training)
         loc, scale = z.mean(0), z.std(0).clamp_min(1e-6)
         fitted = LogisticRegression(max_iter=1000).fit(((z - loc) / scale).cpu(), y.cpu())
         coefficients, intercepts = (

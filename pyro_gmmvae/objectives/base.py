@@ -117,11 +117,15 @@ class Objective(nn.Module, ABC):
         kl = {site: self.site_kl(site, one) for site in self.latents}
         weighted = sum(self.weights[site] * kl[site] for site in self.latents)
         return Estimate(
-            bound=one.mean(one.log_px - weighted),
+            bound=self.row_bound(one, one.log_px - weighted),
             log_px=one.mean(one.log_px),
             kl={site: one.mean(value) for site, value in kl.items()},
             class_logits=one.class_logits(self.label_site),
         )
+
+    def row_bound(self, one: Draw, values: Tensor) -> Tensor:
+        """(B,) from the weighted terms (..., B) of one draw."""
+        return one.mean(values)
 
     @abstractmethod
     def site_kl(self, site: str, one: Draw) -> Tensor:

@@ -1,11 +1,9 @@
 """Every term of the ELBO sampled, as Pyro's ``Trace_ELBO`` and ``TraceEnum_ELBO`` do."""
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from pyro_gmmvae.objectives.base import Estimate, Objective
-from pyro_gmmvae.objectives.draw import Draw, draw
+from pyro_gmmvae.objectives.base import Objective
+from pyro_gmmvae.objectives.draw import Draw
 
 
 class TraceObjective(Objective):
@@ -17,14 +15,12 @@ class TraceObjective(Objective):
     row (Ranganath, Gerrish, Blei 2014, arXiv:1401.0118).
     """
 
-    def estimate(self, x: Tensor, y: Tensor | None) -> Estimate:
-        one = draw(*self._programs, x, y, self.latents)
-        estimate = self.combine(one)
+    def row_bound(self, one: Draw, values: Tensor) -> Tensor:
+        bound = one.mean(values)
         if one.score is None:
-            return estimate
-        reward = estimate.bound.detach()
-        learning = one.mean(one.score * reward)
-        return replace(estimate, bound=estimate.bound + learning - learning.detach())
+            return bound
+        # of value 0, and with the gradient of the score function times the reward
+        return bound + one.mean((one.score - one.score.detach()) * values.detach())
 
     def site_kl(self, site: str, one: Draw) -> Tensor:
         return one.log_ratio(site)

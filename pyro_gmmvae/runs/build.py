@@ -237,8 +237,22 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     """The model of a config, its weights drawn from torch's global generator.
 
     Raises:
-        GMMVAEError: an unknown name, a key that means nothing to the model, K below the
-            number of classes.
+        GMMVAEError: an unknown name, or K below the number of classes.
+    """
+    check_names(config)
+    model_class: Any = MODELS[config.model]
+    if not schema.classes and getattr(model_class, "needs_labels", False):
+        raise _needs_labels(config)
+    wanted = inspect.signature(model_class).parameters
+    values = _constructor_values(config, schema)
+    return model_class(**{key: values[key] for key in wanted if key in values})
+
+
+def check_names(config: Config) -> None:
+    """Every name of a config must be in its table.
+
+    Raises:
+        GMMVAEError: with the nearest match.
     """
     for kind, name, table in (
         ("model", config.model, MODELS),
@@ -250,18 +264,22 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     ):
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))
+
+
+def check_keys(config: Config) -> None:
+    """Refuse a key that was given and means nothing to the model.
+
+    Raises:
+        GMMVAEError: naming key and model.
+    """
     model_class: Any = MODELS[config.model]
-    if not schema.classes and getattr(model_class, "needs_labels", False):
-        raise _needs_labels(config)
     wanted = inspect.signature(model_class).parameters
-    values = _constructor_values(config, schema)
     defaults = default_config(config.data, {"preset": config.preset})
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
     taken |= LABEL_KEYS if model_class.label_site else set()
     for key in sorted(MODEL_KEYS):
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
-    return model_class(**{key: values[key] for key in wanted if key in values})
 
 
 def _needs_labels(config: Config) -> GMMVAEError:
@@ -281,6 +299,8 @@ def require_labels(config: Config, model: Any, rows: Rows) -> None:
         return
     if not len(rows.split.labelled):
         raise _needs_labels(config)
+    if len(rows.schema.classes) < 2:
+        raise GMMVAEError(f"the model {config.model!r} needs labels of at least two classes")
     seen = set(rows.dataset.y[rows.split.labelled].tolist())
     missing = [name for k, name in enumerate(rows.schema.classes) if k not in seen]
     if missing:

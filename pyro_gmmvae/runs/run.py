@@ -108,13 +108,17 @@ class Run:
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
         is None or -1, at the likeliest class.
         """
-        if getattr(self.model, "given_class", False):
-            likeliest = torch.cat([self.model.classify(rows).argmax(-1) for rows in x.split(4096)])
-            y = likeliest if y is None else torch.where(y >= 0, y, likeliest)
-        else:
-            y = None
+        y = self._given(x, y) if getattr(self.model, "given_class", False) else None
         with seeded(seed, self.device):
             return log_weights(self.model.model, self.model.guide, x, samples, y=y)
+
+    @torch.no_grad()
+    def _given(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Labels (N,), the likeliest classes where none is known."""
+        given = torch.full((len(x),), -1, device=x.device) if y is None else y.clone()
+        for rows in torch.nonzero(given < 0).squeeze(-1).split(1024):
+            given[rows] = self.model.classify(x[rows]).argmax(-1)
+        return given
 
     @property
     def has_bound(self) -> bool:

@@ -1,34 +1,34 @@
 """Many runs over models, guides, objectives, presets, labels and seeds: one row of a table each."""
 
 import contextlib
-import hashlib
 import itertools
-import json
 import os
-import shlex
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context, parent_process
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference.checkpoint import atomic_write, read_json
-from pyro_gmmvae.runs.build import Rows, default_config, load_rows, takes_guide
-from pyro_gmmvae.runs.build import with_defaults_named as named
+from pyro_gmmvae.inference import NonFiniteError
+from pyro_gmmvae.inference.checkpoint import read_json
+from pyro_gmmvae.runs.cells import Cell, Say, command_of
+from pyro_gmmvae.runs.results import append, keys_of, read_results
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.training import check_fit, resume, train
+from pyro_gmmvae.runs.training import resume, train
 
-Say = Callable[[str], None]
 NUMBERS = (
     "accuracy",
     "probe_accuracy",
@@ -46,102 +46,7 @@ NUMBERS = (
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run of a sweep; equal cells are the same row of the table.
-
-    Attributes:
-        data, model, guide, objective, preset, labels, seed: as in the configuration.
-        settings: keys that differ from the preset's, "key=value key=value".
-        config: short hash of all settings, so that a preset that changed is run anew.
-    """
-
-    data: str
-    model: str
-    guide: str
-    objective: str
-    preset: str
-    labels: str
-    seed: int
-    settings: str
-    config: str
-
-
-KEY = [field.name for field in fields(Cell)]
-
-
-def plan(
-    common: Mapping[str, Any],
-    *,
-    models: Sequence[str],
-    guides: Sequence[str | None] = (None,),
-    objectives: Sequence[str | None] = (None,),
-    presets: Sequence[str | None] = (None,),
-    variants: Sequence[Mapping[str, Any]] = ({},),
-    labels: Sequence[int | str | None] = (None,),
-    seeds: Sequence[int] = (0,),
-    say: Say = print,
-) -> dict[Cell, Config]:
-    """Every combination, first names first; those that do not fit are named and left out.
-
-    A model without a choice of guides gets one cell in the place of one per guide.
-
-    Args:
-        common: keys of every configuration; "data" among them.
-        models, guides, objectives, presets, labels, seeds: what varies; None: the default.
-        variants: further keys, one cell for each set of them.
-        say: hears of combinations that are left out.
-
-    Raises:
-        GMMVAEError: an unknown name or a value out of range, or nothing that fits.
-    """
-    cells: dict[Cell, Config] = {}
-    rows: dict[Any, Rows] = {}
-    misfits: dict[str, None] = {}
-    columns = itertools.product(models, guides, objectives, presets, variants)
-    for label, (model, guide, objective, preset, variant) in itertools.product(labels, columns):
-        if label not in rows:
-            layer = {} if label is None else {"labels": label}
-            rows[label] = load_rows(default_config(str(common["data"]), common, layer))
-        changes = {
-            "model": model,
-            "guide": guide if takes_guide(model) else None,
-            "objective": objective,
-            "preset": preset,
-            "labels": label,
-        }
-        given = {key: value for key, value in changes.items() if value is not None}
-        config = named(default_config(str(common["data"]), common, given, variant))
-        try:
-            check_fit(config, rows[label])
-        except GMMVAEError as error:
-            misfits[f"{model}, {config.guide}, {config.objective}: {error}"] = None
-            continue
-        for seed in seeds:
-            one = config.replace(seed=seed)
-            cells[_cell(one, common, variant)] = one
-    for misfit in misfits:
-        say(f"left out: {misfit}")
-    if not cells:
-        raise GMMVAEError(f"no combination fits: {next(iter(misfits), 'no names were given')}")
-    return cells
-
-
-def _cell(config: Config, common: Mapping[str, Any], variant: Mapping[str, Any]) -> Cell:
-    apart = {"seed", "data_dir", "device", *KEY}
-    changed = {k: v for k, v in ({**common, **variant}).items() if k not in apart}
-    content = config.model_dump_json(exclude_defaults=True, exclude={"seed", "data_dir", "device"})
-    return Cell(
-        data=config.data,
-        model=config.model,
-        guide=config.guide or "",
-        objective=config.objective or "",
-        preset=config.preset or "",
-        labels="all" if config.labels is None else str(config.labels),
-        seed=config.seed,
-        settings=" ".join(f"{key}={value}" for key, value in changed.items()),
-        config=hashlib.sha256(content.encode()).hexdigest()[:8],
-    )
+FINISHED = ("complete", "early-stopped")
 
 
 def sweep(
@@ -152,7 +57,7 @@ def sweep(
     threads: int = 1,
     keep_runs: bool = False,
     say: Say = print,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, list[str]]:
     """Train and evaluate every cell whose row is not in OUT/results.csv yet.
 
     Each cell is a run folder under OUT/runs until its row is written; one that was stopped
@@ -167,60 +72,118 @@ def sweep(
         say: hears of each cell's end.
 
     Returns:
-        The rows of these cells, in their order.
+        The rows of these cells, in their order, and a line for each cell that failed.
 
     Raises:
-        GMMVAEError: results of another version in OUT, or a cell that failed (the others'
-            rows are written).
+        GMMVAEError: results of another version in OUT, another sweep at work there, or a
+            process that was killed. Rows that were finished are written in each case.
+        KeyboardInterrupt: when told to stop; fits under way are saved first.
     """
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
-    table = read_results(results, say)
-    done = set(_keys(table))
-    todo = {cell: config for cell, config in cells.items() if _key(cell) not in done}
-    if len(todo) < len(cells):
-        say(f"{len(cells) - len(todo)} of {len(cells)} cells are in {results} already")
-    failures = []
+    with _alone(out):
+        done = set(keys_of(read_results(results, say)))
+        todo = {cell: config for cell, config in cells.items() if cell.key not in done}
+        if len(todo) < len(cells):
+            say(f"{len(cells) - len(todo)} of {len(cells)} cells are in {results} already")
+        failures: list[str] = []
+        for count, (cell, outcome) in enumerate(_outcomes(todo, out, jobs, threads), 1):
+            if isinstance(outcome, dict):
+                append(results, asdict(cell) | outcome)
+                line = f"{cell.title}: {_shown(outcome)}"
+                if not keep_runs:
+                    shutil.rmtree(out / "runs" / cell.folder, ignore_errors=True)
+            else:
+                line = f"{cell.title}: {outcome or type(outcome).__name__}"
+                failures.append(line)
+            say(f"{count}/{len(todo)} {line}")
+        with contextlib.suppress(OSError):
+            (out / "runs").rmdir()
+        table = read_results(results, say)
+    order = {cell.key: number for number, cell in enumerate(cells)}
+    mine = table[[key in order for key in keys_of(table)]]
+    mine = mine.iloc[sorted(range(len(mine)), key=lambda row: order[keys_of(mine)[row]])]
+    return mine, failures
+
+
+def _outcomes(
+    todo: Mapping[Cell, Config], out: Path, jobs: int, threads: int
+) -> Iterator[tuple[Cell, dict[str, Any] | Exception]]:
+    """Each cell's row or error as it ends; on an interruption those of cells that still ended.
+
+    A process is given its next cell when it is done with one, so that no cell waits in a
+    queue that an interruption can't empty.
+    """
+    waiting = iter(todo.items())
+    running: dict[Future[dict[str, Any]], Cell] = {}
     with _pool(jobs, threads) as pool:
-        tasks: dict[Future[dict[str, Any]], Cell] = {
-            pool.submit(_run_cell, config, out / "runs" / _name(cell), keep_runs): cell
-            for cell, config in todo.items()
-        }
-        for count, task in enumerate(as_completed(tasks), 1):
-            cell = tasks[task]
+        interrupted: BaseException | None = None
+        while True:
+            if interrupted is None:
+                for cell, config in itertools.islice(waiting, jobs - len(running)):
+                    running[pool.submit(_run_cell, config, out / "runs" / cell.folder)] = cell
+            if not running:
+                break
             try:
-                row = asdict(cell) | task.result()
-            except GMMVAEError as error:
-                failures.append(f"{_title(cell)}: {error}")
-                say(f"{count}/{len(tasks)} {failures[-1]}")
+                ended = wait(running, return_when=FIRST_COMPLETED).done
+            except KeyboardInterrupt as heard:
+                # the fits heard it too: they save and stop, and a last evaluation ends
+                interrupted = heard
                 continue
-            table = append(results, row)
-            say(f"{count}/{len(tasks)} {_title(cell)}: {_shown(row)}")
-    with contextlib.suppress(OSError):
-        (out / "runs").rmdir()
-    if failures:
-        raise GMMVAEError(f"{len(failures)} of {len(todo)} cells failed; the first: {failures[0]}")
-    order = {_key(cell): number for number, cell in enumerate(cells)}
-    mine = table[[key in order for key in _keys(table)]]
-    return mine.iloc[sorted(range(len(mine)), key=lambda row: order[_keys(mine)[row]])]
+            for task in ended:
+                cell, error = running.pop(task), task.exception()
+                if interrupted is not None and isinstance(error, GMMVAEError):
+                    continue  # stopped half-way: it goes on when the command is given again
+                if isinstance(error, BrokenProcessPool):
+                    raise GMMVAEError(
+                        f"the process of {cell.title} was killed, perhaps for its memory; the "
+                        "same command goes on (with fewer --jobs?)"
+                    ) from error
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield cell, task.result() if error is None else error
+        if interrupted is not None:
+            raise interrupted
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse a second sweep into one folder while the first is at work (POSIX)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise GMMVAEError(
+                f"another sweep is at work in {out}; wait for it, or name another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            (out / ".lock").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _pool(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes of some threads each; an interruption drops what has not begun."""
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, str(threads)))
+    """Fresh processes of some threads each, that a terminated parent stops as Ctrl-C does."""
+    variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_set_threads, initargs=(threads,)
+        jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(threads,)
     )
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, _terminated) if in_main else None
     try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    else:
-        pool.shutdown()
+        with pool:
+            yield pool
     finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -228,8 +191,14 @@ def _pool(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _set_threads(threads: int) -> None:
-    import torch
+def _terminated(*_: Any) -> None:
+    for child in active_children():  # a terminal tells them of Ctrl-C; nobody tells them of this
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
+    raise KeyboardInterrupt
+
+
+def _prepare(threads: int) -> None:
 
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -245,23 +214,26 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_cell(config: Config, folder: Path, keep: bool) -> dict[str, Any]:
+def _run_cell(config: Config, folder: Path) -> dict[str, Any]:
     """Train (or go on), evaluate, and say it in one row."""
-    started = time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fit saves and stops on it
     try:
         run = _trained(config, folder)
+    except KeyboardInterrupt as error:
+        raise GMMVAEError("interrupted; the same command goes on") from error
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     metrics = read_json(folder / "metrics.json")
-    if metrics["outcome"] not in ("complete", "early-stopped"):
+    if metrics["outcome"] not in FINISHED:
         raise GMMVAEError(f"interrupted ({metrics['outcome']}); the same command goes on")
+    started = time.monotonic()
     numbers = run.evaluate()
+    seconds = metrics["seconds"] + time.monotonic() - started
     about = read_json(folder / "environment.json")
-    row = {name: numbers.get(name) for name in NUMBERS} | {
+    return {name: numbers.get(name) for name in NUMBERS} | {
         "val_accuracy": metrics["training"].get("val_accuracy"),
         "label_seed": config.seed if config.label_seed is None else config.label_seed,
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(seconds, 1),
         "fit_seconds": round(metrics["seconds"], 1),
         "epochs": metrics["epochs"],
         "steps": metrics["steps"],
@@ -270,96 +242,25 @@ def _run_cell(config: Config, folder: Path, keep: bool) -> dict[str, Any]:
         "processor": about["processor"],
         "versions": " ".join(f"{k}={v}" for k, v in about["packages"].items()),
         "version": pyro_gmmvae.__version__,
-        "command": _command(config),
+        "command": command_of(config),
     }
-    if not keep:
-        shutil.rmtree(folder)
-    return row
 
 
 def _trained(config: Config, folder: Path) -> Run:
-    if (folder / "training.pt").exists():
-        try:
-            return resume(folder)
-        except GMMVAEError as error:
-            if "is complete" in str(error) or "is early-stopped" in str(error):
-                return Run.load(folder, device=config.device)
-            raise
-    return train(config, folder, force=True)
-
-
-def _command(config: Config) -> str:
-    """What a user types to train the cell; the data's folder is theirs."""
-    base = default_config(config.data, {"preset": config.preset})
-    options = ["gmmvae", "train", "--data", config.data, "--preset", str(config.preset)]
-    for key, value in config.model_dump().items():
-        if key in ("data", "data_dir", "preset", "device") or value == getattr(base, key):
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        options.append(f"--set={key}={text}")
-    return shlex.join(options)
-
-
-# -- the table ---------------------------------------------------------------------------------
-
-
-def read_results(file: Path, say: Say = print) -> pd.DataFrame:
-    """The rows of a results.csv; half-written ones are dropped, with a note.
-
-    Raises:
-        GMMVAEError: a file that is no results table, or rows of another version.
-    """
-    if not file.exists():
-        return pd.DataFrame(columns=[*KEY, "version"])
+    """The cell's run: as it is where it is finished, gone on with where it was stopped."""
+    metrics = folder / "metrics.json"
     try:
-        table = pd.read_csv(file, dtype={"labels": str, "config": str}, on_bad_lines="skip")
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise GMMVAEError(f"{file} can't be read as a table of results: {error}") from error
-    if not {*KEY, "version"} <= set(table.columns):
-        raise GMMVAEError(
-            f"{file} is no table of results of this program; name another --out or move it away"
-        )
-    text = ["data", "model", "guide", "objective", "preset", "labels", "settings", "config"]
-    table[text] = table[text].fillna("")
-    whole = table["version"].notna() & table["command"].notna() & table["seed"].notna()
-    lines = sum(1 for line in file.read_text().splitlines() if line.strip()) - 1
-    if lines != whole.sum():
-        say(f"{file}: {lines - whole.sum()} half-written row(s) dropped; they are run again")
-    table = table[whole].astype({"seed": int})
-    others = sorted(set(table["version"]) - {pyro_gmmvae.__version__})
-    if others:
-        raise GMMVAEError(
-            f"{file} holds results of version {others[0]}, and this is "
-            f"{pyro_gmmvae.__version__}: they do not mix; name another --out, or move the file away"
-        )
-    return table
-
-
-def append(file: Path, row: Mapping[str, Any]) -> pd.DataFrame:
-    """Add one row; the file is replaced whole, so it is never half-written by us."""
-    before = read_results(file, lambda _: None)
-    new = pd.DataFrame([row])
-    table = pd.concat([before, new], ignore_index=True) if len(before) else new
-    atomic_write(file, table.to_csv(index=False).encode())
-    return read_results(file, lambda _: None)
-
-
-def _key(cell: Cell) -> str:
-    return json.dumps([str(value) for value in asdict(cell).values()])
-
-
-def _keys(table: pd.DataFrame) -> list[str]:
-    return [json.dumps([str(v) for v in row]) for row in table[KEY].itertuples(index=False)]
-
-
-def _name(cell: Cell) -> str:
-    digest = hashlib.sha256(_key(cell).encode()).hexdigest()[:8]
-    return f"{cell.model}-{cell.labels}-{cell.seed}-{digest}"
-
-
-def _title(cell: Cell) -> str:
-    words = [cell.model, cell.guide, cell.objective, cell.preset, cell.settings]
-    return f"{' '.join(w for w in words if w)}, {cell.labels} labels, seed {cell.seed}"
+        if metrics.exists() and read_json(metrics)["outcome"] in FINISHED:
+            return Run.load(folder, device=config.device)
+        if (folder / "training.pt").exists():
+            where = config.data if is_file_name(config.data) else config.data_dir
+            return resume(folder, data=where, device=config.device)
+    except NonFiniteError:
+        raise
+    except GMMVAEError:  # of another version, or damaged when its process was killed
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    return train(config, folder)
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -87,11 +87,15 @@ def markdown(text: pd.DataFrame) -> str:
 
 def latex(text: pd.DataFrame) -> str:
     """The same in LaTeX (booktabs)."""
-    columns = [str(c).replace("%", r"\%").replace("_", r"\_") for c in text.columns]
-    cells = text.map(lambda cell: str(cell).replace("_", r"\_").replace("±", r"$\pm$"))
-    cells.columns = columns
+    columns = [_escape(column) for column in text.columns]
+    cells = text.map(_escape).set_axis(columns, axis=1)
     table: str = cells.to_latex(index=False)
     return table
+
+
+def _escape(cell: object) -> str:
+    escaped = "".join(f"\\{letter}" if letter in "_%&#$" else letter for letter in str(cell))
+    return escaped.replace("±", r"$\pm$")
 
 
 def write_tables(text: pd.DataFrame, out: Path, notes: Sequence[str]) -> None:
@@ -101,12 +105,20 @@ def write_tables(text: pd.DataFrame, out: Path, notes: Sequence[str]) -> None:
     atomic_write(out / "table.tex", latex(text).encode())
 
 
+def newest(table: pd.DataFrame) -> pd.DataFrame:
+    """Without rows of settings that were changed since: the last configuration of each line."""
+    return table[table["config"] == table.groupby(COLUMNS)["config"].transform("last")]
+
+
 def notes_of(table: pd.DataFrame, command: str) -> list[str]:
-    """What a reader needs below a table: machine, threads, versions, the command."""
+    """What a reader needs below a table: what all lines share, the machine, the command."""
+    shared = [f"{c} {table[c].iloc[0]}" for c in COLUMNS if table[c].nunique() == 1]
+    same = ", ".join(words for words in shared if not words.endswith(" "))
     machines = table[["device", "processor", "threads"]].drop_duplicates().dropna()
     places = [f"{d} ({p}), {int(t)} thread(s)" for d, p, t in machines.itertuples(index=False)]
     versions = table["versions"].dropna().unique()
     return [
+        *([f"All lines: {same}."] if same else []),
         f"Mean and standard deviation over seeds (label draws). {'; '.join(places)}. "
         f"pyro_gmmvae={table['version'].iloc[-1]} {versions[-1] if len(versions) else ''}.",
         f"Made by `{command}`.",

@@ -36,6 +36,8 @@ from pyro_gmmvae.runs.build import (
     build_model,
     build_objective,
     build_schedules,
+    check_keys,
+    check_names,
     load_rows,
     require_labels,
     with_defaults_named,
@@ -78,6 +80,8 @@ def train(
     if config.epochs is None and config.minutes is None:
         raise GMMVAEError("give the fit an end: epochs or minutes")
     config = with_defaults_named(_absolute_paths(config))
+    check_names(config)
+    check_keys(config)
     rows = load_rows(config)
     device = resolve_device(config.device)
     with seeded(config.seed, device):
@@ -169,7 +173,9 @@ def check_fit(
     model = build_model(config, rows.schema).to(device).eval()
     require_labels(config, model, rows)
     objective = build_objective(config, model)
+    build_schedules(config, model, objective)
     x, y = rows.part(rows.split.train[:2], device)
+    Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
     with seeded(0, torch.device(device)), torch.no_grad():
         objective(AUGMENTATIONS[config.augment](x) if config.augment else x, y)
     return model, objective
@@ -193,7 +199,14 @@ def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
     """Run a fit into its folder and read the result back as any user would."""
-    fit.save = lambda state: _save(state, out)
+    watch = fit.validate
+
+    def save(state: Fit) -> None:
+        if isinstance(watch, Watch):
+            watch.fit_classifier()
+        _save(state, out)
+
+    fit.save = save
     outcome = fit.run()
     run = Run.load(out, device=config.device)
     metrics = {

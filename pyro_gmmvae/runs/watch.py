@@ -29,10 +29,14 @@ class Watch:
         named = hasattr(model, "classify") and len(rows.split.labelled) > 0
         self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
 
-    @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
+    def fit_classifier(self) -> None:
+        """Bring a classifier that is fitted apart from the model up to date with it."""
         if hasattr(self.model, "fit_classifier"):
             self.model.fit_classifier(self.x_labelled, self.y_labelled)
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        self.fit_classifier()
         with seeded(0, self.device):
             parts = self.objective(self.x, self.given).parts
         record = {f"val_{name}": value.item() for name, value in parts.items()}

@@ -378,9 +378,9 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
 def test_a_cell_can_be_trained_again_by_its_command() -> None:
     """What a row records is what was trained."""
     from pyro_gmmvae.runs import default_config
-    from pyro_gmmvae.runs.sweep import _command
+    from pyro_gmmvae.runs.cells import command_of
 
     config = default_config("digits", {"seed": 3, "hidden": "32,16", "guide": "bayes"})
-    words = shlex.split(_command(config))
+    words = shlex.split(command_of(config))
     sets = dict(w.removeprefix("--set=").split("=", 1) for w in words if w.startswith("--set"))
     assert default_config("digits", {"preset": config.preset}, sets) == config

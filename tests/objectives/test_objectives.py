@@ -267,6 +267,38 @@ def test_analytic_refuses_another_order_of_sites() -> None:
         AnalyticObjective(model, guide, latents=["z", "a"])(torch.zeros(3, 2))
 
 
+def test_scores_below_a_summed_out_site_are_weighed_value_by_value() -> None:
+    """s is summed out, b is drawn given s: the gradient of both must be right on average."""
+    logits = {"s": torch.tensor([0.4, -0.2]), "b": torch.tensor([0.3, -1.1])}
+    for value in logits.values():
+        value.requires_grad_()
+
+    def model(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("s", dist.OneHotCategorical(logits=torch.zeros(len(x), 2)))
+            b = pyro.sample("b", dist.Bernoulli(torch.full((len(x),), 0.5)))
+            pyro.sample("x", dist.Normal(b + 3 * s[..., 1], 1.0), obs=x)
+
+    def guide(x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG001
+        q = dist.OneHotCategorical(logits=logits["s"].expand(len(x), 2))
+        with pyro.plate("rows", len(x)):
+            s = pyro.sample("s", q, infer={"sum_out": True})
+            pyro.sample("b", dist.Bernoulli(logits=(s * logits["b"]).sum(-1)))
+
+    x = torch.full((100_000,), 0.8)
+    TraceObjective(model, guide, latents=["s", "b"])(x).loss.backward()
+    sampled = {name: value.grad.clone() for name, value in logits.items()}
+    exact = torch.tensor(0.0)
+    q_s = logits["s"].softmax(-1)
+    for k in range(2):
+        for b in range(2):
+            q_b = dist.Bernoulli(logits=logits["b"][k]).log_prob(torch.tensor(float(b)))
+            log_p = dist.Normal(b + 3.0 * k, 1.0).log_prob(torch.tensor(0.8)) + 2 * math.log(0.5)
+            exact = exact - q_s[k] * q_b.exp() * (log_p - q_s[k].log() - q_b)
+    for name, found in zip(logits, torch.autograd.grad(exact, list(logits.values())), strict=True):
+        torch.testing.assert_close(sampled[name], found, atol=0.02, rtol=0)
+
+
 def test_trace_keeps_pyros_score_function_terms() -> None:
     """A discrete site, enumerable by hand: the gradient estimate must be right on average."""
     logit = torch.tensor(0.3, requires_grad=True)

@@ -1,16 +1,25 @@
 """Sweeps: what is planned, what is skipped, what is refused."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pyro_gmmvae
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.runs import sweep as sweeps
-from pyro_gmmvae.runs.sweep import append, plan, read_results
+from pyro_gmmvae.runs.cells import plan
+from pyro_gmmvae.runs.results import append, read_results
 
 SMALL = {"data": "digits", "hidden": "16", "latent_dim": 4, "epochs": 1}
 Row = dict[str, object]
@@ -59,6 +68,32 @@ def test_what_does_not_fit_is_named_and_left_out() -> None:
     assert "use it with the model gmmvae" in heard[0]
 
 
+def test_changed_rows_are_another_cell(tmp_path: Path) -> None:
+    keys = []
+    for shift in (0.0, 1.0):
+        x = np.random.default_rng(0).normal(size=(60, 3)) + shift
+        np.savez(tmp_path / "rows.npz", x=x, label=np.arange(60) % 2)
+        common = SMALL | {"data": str(tmp_path / "rows.npz")}
+        keys.append(next(iter(plan(common, models=["gmmvae"]))).key)
+    assert keys[0] != keys[1]
+
+
+def test_the_same_number_spelt_otherwise_is_the_same_cell() -> None:
+    cells = [next(iter(plan(SMALL | {"minutes": m}, models=["vae"]))) for m in ("2", 2.0)]
+    assert cells[0] == cells[1]
+
+
+def test_planning_leaves_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    plan(SMALL, models=["gmmvae"])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_seed_in_the_settings_is_refused() -> None:
+    with pytest.raises(GMMVAEError, match="--seeds"):
+        plan(SMALL | {"seed": 3}, models=["gmmvae"])
+
+
 def test_nothing_that_fits_is_an_error() -> None:
     with pytest.raises(GMMVAEError, match=r"no combination fits.*objective 'trace'"):
         plan(SMALL, models=["adgm"], objectives=["analytic"], say=lambda _: None)
@@ -96,11 +131,11 @@ def test_finished_cells_are_skipped(tmp_path: Path, run_here: Callable[..., list
     sweeps.sweep(first, tmp_path, say=lambda _: None)
     assert len(started) == 2
     heard: list[str] = []
-    table = sweeps.sweep(cells, tmp_path, say=heard.append)
+    table, _ = sweeps.sweep(cells, tmp_path, say=heard.append)
     assert len(started) == 3
     assert "2 of 3 cells are in" in heard[0]
     assert table["seed"].tolist() == [0, 1, 2]
-    assert sweeps.sweep(cells, tmp_path, say=lambda _: None).equals(table)
+    assert sweeps.sweep(cells, tmp_path, say=lambda _: None)[0].equals(table)
     assert len(started) == 3
 
 
@@ -109,8 +144,9 @@ def test_a_cell_that_fails_costs_no_other(
 ) -> None:
     run_here(fail_at=1)
     cells = plan(SMALL, models=["gmmvae"], seeds=range(3))
-    with pytest.raises(GMMVAEError, match="1 of 3 cells failed; the first: gmmvae"):
-        sweeps.sweep(cells, tmp_path, say=lambda _: None)
+    table, failures = sweeps.sweep(cells, tmp_path, say=lambda _: None)
+    assert table["seed"].tolist() == [0, 2]
+    assert "non-finite" in failures[0]
     assert read_results(tmp_path / "results.csv")["seed"].tolist() == [0, 2]
 
 
@@ -123,7 +159,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     def install(fail_at: int = -1) -> list[Path]:
         started: list[Path] = []
 
-        def cell(config: object, folder: Path, keep: bool) -> Row:  # noqa: ARG001
+        def cell(config: object, folder: Path) -> Row:  # noqa: ARG001
             started.append(folder)
             if len(started) - 1 == fail_at:
                 raise GMMVAEError("the loss became non-finite")
@@ -172,9 +208,60 @@ def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
         read_results(file)
 
 
+def test_a_row_cut_within_quotes_is_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    append(file, row(0) | {"command": "a,b"})
+    append(file, row(1) | {"command": "a,b"})
+    file.write_text(file.read_text()[:-2])
+    assert read_results(file, lambda _: None)["seed"].tolist() == [0]
+
+
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\x00\x01\xff"])
 def test_a_foreign_table_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "results.csv"
     file.write_bytes(content.encode("latin1"))
     with pytest.raises(GMMVAEError, match=r"results\.csv"):
         read_results(file)
+
+
+def test_a_second_sweep_into_one_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        sweeps._alone(tmp_path),
+        pytest.raises(GMMVAEError, match="another sweep is at work"),
+        sweeps._alone(tmp_path),
+    ):
+        pass
+    with sweeps._alone(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
+    """The command in a process group of its own, as a terminal runs it."""
+    out = tmp_path / "a"
+    words = ["ablate", "--models", "vae", "--seeds", "2", "--epochs", "60", "--keep-runs"]
+    sets = ["--set", "hidden=16", "--set", "checkpoint_seconds=0", "--out", str(out)]
+    command = [sys.executable, "-m", "pyro_gmmvae", *words, *sets]
+    first = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/training.pt")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if name == "SIGINT":  # a terminal tells the whole group
+        os.killpg(first.pid, signal.SIGINT)
+    else:
+        first.send_signal(signal.SIGTERM)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert said.decode().strip().splitlines()[-1] == "gmmvae: interrupted"
+    stopped = [json.loads(f.read_text())["steps"] for f in out.glob("runs/*/metrics.json")]
+    assert len(stopped) == 1
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Traceback" not in second.stderr
+    table = read_results(out / "results.csv")
+    assert table["seed"].tolist() == [0, 1]
+    environments = [json.loads(f.read_text()) for f in out.glob("runs/*/environment.json")]
+    assert sum("resumed" in about for about in environments) == 1
