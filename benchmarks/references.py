@@ -55,7 +55,7 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
             "objective": "",
             "preset": "",
             "settings": "",
-            "config": "",
+            "config": "reference",
             "accuracy": accuracy,
             "test_rows": len(test_y),
             "label_seed": config.seed if config.label_seed is None else config.label_seed,

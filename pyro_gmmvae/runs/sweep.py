@@ -79,6 +79,8 @@ def sweep(
             process that was killed. Rows that were finished are written in each case.
         KeyboardInterrupt: when told to stop; fits under way are saved first.
     """
+    if out.exists() and not out.is_dir():
+        raise GMMVAEError(f"{out} is a file; name a folder")
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
     with _alone(out):

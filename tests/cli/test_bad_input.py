@@ -333,6 +333,13 @@ def test_ablate_refuses(
     assert not (tmp_path / "a").exists()
 
 
+def test_ablate_into_a_file_is_refused(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("mine")
+    result = gmmvae("ablate", "--seeds", 1, "--out", tmp_path / "a")
+    refused(result, "is a file; name a folder")
+    assert (tmp_path / "a").read_text() == "mine"
+
+
 def test_a_class_without_a_labelled_row(gmmvae: Gmmvae, tmp_path: Path) -> None:
     """Its only rows are unlabelled or held out: a model that needs it says so."""
     generator = np.random.default_rng(0)

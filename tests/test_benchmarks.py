@@ -1,0 +1,78 @@
+"""The benchmark's report, on rows that were made up."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pyro_gmmvae.runs.tables import newest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def accuracy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", "--data-dir", "/somebody/home"])
+    return importlib.import_module("accuracy")
+
+
+def rows(model: str, labels: str, score: float, config: str = "c") -> pd.DataFrame:
+    has_classes = model not in ("ae", "vae")
+    return pd.DataFrame(
+        {
+            "data": "mnist",
+            "model": model,
+            "guide": "",
+            "objective": "analytic",
+            "preset": "best",
+            "labels": labels,
+            "seed": range(3),
+            "settings": "",
+            "config": config,
+            "accuracy": score if has_classes else None,
+            "probe_accuracy": score - 0.1,
+            "elbo": -1.0,
+            "nll": 1.0,
+            "pareto_k_bad": 0.1,
+            "seconds": 1.0,
+            "steps": 5,
+            "device": "cpu",
+            "processor": "p",
+            "threads": 1,
+            "version": "0",
+            "versions": "torch=0",
+            "command": "c",
+        }
+    )
+
+
+def test_the_report_stands_published_figures_beside_ours(accuracy: Any, tmp_path: Path) -> None:
+    table = [rows(m, n, 0.9) for m in ("m2", "vae") for n in ("all", "100")]
+    accuracy.report(pd.concat(table), tmp_path)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert "0.8803 ± 0.0171 (permutation-invariant; arXiv:1406.5298)" in lines[3]
+    order = [line.split(" | ")[:2] for line in lines[2:6]]
+    assert order == [["| 100", "vae *"], ["| 100", "m2"], ["| all", "vae *"], ["| all", "m2"]]
+    assert "/somebody/home" not in "\n".join(lines)
+    assert (tmp_path / "errors.png").stat().st_size > 10_000
+
+
+def test_one_line_is_a_table_too(accuracy: Any, tmp_path: Path) -> None:
+    accuracy.report(rows("m2", "100", 0.9), tmp_path)
+    assert "0.9000 ± 0.0000" in (tmp_path / "table.md").read_text()
+
+
+def test_rows_of_changed_settings_are_left_out() -> None:
+    table = pd.concat([rows("m2", "100", 0.5, "old"), rows("m2", "100", 0.9, "new")])
+    assert set(newest(table)["accuracy"]) == {0.9}
+
+
+def test_every_published_figure_is_of_a_model_of_ours(accuracy: Any) -> None:
+    known = pd.read_csv(accuracy.PUBLISHED)
+    assert set(known["model"]) <= set(accuracy.MODELS)
+    assert known["error"].between(0, 100).all()
+    assert not known.duplicated(["data", "model", "labels"]).any()
