@@ -27,13 +27,13 @@ def apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
 
 
 class JointMLP(nn.Module):
-    """Inputs (..., n_i), concatenated, through hidden layers to outputs (..., out_i).
+    """Inputs (..., n_i), concatenated, through one hidden layer to outputs (..., out_i).
 
     Args:
         in_sizes: sizes of the inputs.
         out_sizes: sizes of the outputs; as many tensors come out.
-        options: activation, batch norm, dropout.
-        hidden: widths of the hidden layers; default: the last of ``options.hidden``.
+        options: width of the hidden layer (the last of ``hidden``), activation, batch norm,
+            dropout.
     """
 
     def __init__(
@@ -41,11 +41,9 @@ class JointMLP(nn.Module):
         in_sizes: Sequence[int],
         out_sizes: Sequence[int],
         options: NetworkOptions,
-        hidden: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        widths = options.hidden[-1:] if hidden is None else hidden
-        layers, width = hidden_layers(sum(in_sizes), options, widths)
+        layers, width = hidden_layers(sum(in_sizes), options, options.hidden[-1:])
         self.out_sizes = list(out_sizes)
         self.layers = nn.Sequential(*layers, nn.Linear(width, sum(self.out_sizes)))
 
