@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, ConvEncoder, NetworkOptions
+from pyro_gmmvae.networks import (
+    ACTIVATIONS,
+    NETWORKS,
+    ConvEncoder,
+    JointMLP,
+    NetworkOptions,
+    joined,
+)
 from pyro_gmmvae.networks.options import InputNoise
 
 
@@ -42,3 +49,21 @@ def test_input_noise_is_for_training_only() -> None:
     noise, x = InputNoise(0.5), torch.zeros(10_000)
     assert noise(x).std().item() == pytest.approx(0.5, rel=0.05)
     assert torch.equal(noise.eval()(x), x)
+
+
+def test_inputs_of_a_summed_out_class_meet_those_of_rows() -> None:
+    """(K, 1, K) beside (B, d): every class with every row, in that order."""
+    y, z = torch.eye(3).unsqueeze(1), torch.arange(8.0).view(4, 2)
+    both = joined(z, y)
+    assert both.shape == (3, 4, 5)
+    assert torch.equal(both[1, 2], torch.tensor([4.0, 5.0, 0.0, 1.0, 0.0]))
+
+
+def test_leading_axes_are_only_rows_to_a_network() -> None:
+    network = JointMLP([2, 3], [4, 1], NetworkOptions(hidden=(6,), batch_norm=True)).eval()
+    y, z = torch.eye(3).unsqueeze(1), torch.randn(4, 2)
+    wide, narrow = network(z, y)
+    assert wide.shape == (3, 4, 4)
+    assert narrow.shape == (3, 4, 1)
+    one, _ = network(z[1:2], y[2])
+    torch.testing.assert_close(wide[2, 1], one[0])
