@@ -96,7 +96,11 @@ def ablate(
         say=say,
     )
     table, failures = sweep(cells, out, jobs=jobs, threads=threads, keep_runs=keep_runs, say=say)
+    if table.empty:
+        raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")
     summary = summarize(table, metric)
+    if summary["mean"].isna().all():
+        say(f"no line has a number for {metric}; --metric names another, as probe_accuracy")
     text = shown(summary, metric)
     command = shlex.join(["gmmvae", *sys.argv[1:]])
     write_tables(text, out, notes_of(table, command))

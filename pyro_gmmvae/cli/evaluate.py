@@ -78,13 +78,18 @@ def evaluate(
         if not isinstance(value, list):
             click.echo(f"{key:<18}{shown:<24}{MEANING.get(key, '')}".rstrip())
     if result["confusion"] is not None:
-        click.echo(_confusion(loaded.class_names(), result["confusion"]))
+        classes = len(loaded.schema.classes)
+        click.echo(_confusion(loaded.class_names(), classes, result["confusion"]))
 
 
-def _confusion(names: list[str], counts: list[list[int]]) -> str:
-    """The confusion matrix with the classes' names, rows the true classes."""
+def _confusion(names: list[str], classes: int, counts: list[list[int]]) -> str:
+    """The confusion matrix with the classes' names, rows the true classes.
+
+    Components beyond the classes stand in a column where a row was given to them.
+    """
     import pandas as pd
 
     table = pd.DataFrame(counts, names, names).rename_axis("true \\ said")
-    table = table[table.sum(axis=1) + table.sum() > 0]
+    table = table.iloc[:classes]
+    table = table.loc[:, [k < classes or table[name].sum() > 0 for k, name in enumerate(names)]]
     return "\n" + table.to_string(max_rows=40, max_cols=40)

@@ -65,6 +65,8 @@ class Cell:
         return f"{self.model}-{self.labels}-{self.seed}-{digest}"
 
 
+VARIED = ("guide", "labels", "model", "objective", "preset", "seed")
+OF_DATA = ("data", "data_dir", "label_column")
 KEY = [field.name for field in fields(Cell)]
 
 
@@ -99,8 +101,14 @@ def plan(
     Raises:
         GMMVAEError: an unknown name or a value out of range, or nothing that fits.
     """
-    if "seed" in common:
-        raise GMMVAEError("seed is what a sweep varies: say how many with --seeds, and no seed")
+    for keys, apart in ((common, VARIED), *((v, (*VARIED, *OF_DATA)) for v in variants)):
+        for key in sorted(set(apart) & set(keys)):
+            plural = "" if key in OF_DATA or key == "labels" else "s"
+            option = f"--{key.replace('_', '-')}{plural}"
+            raise GMMVAEError(f"{key} is no plain setting of a sweep: give it with {option}")
+    deaf = [model for model in models if not takes_guide(model)]
+    if deaf and any(guides):
+        say(f"without a choice of guides: {', '.join(deaf)}")
     cells: dict[Cell, Config] = {}
     rows: dict[Any, Rows] = {}
     misfits: dict[str, None] = {}
@@ -132,7 +140,7 @@ def plan(
         for seed in seeds:
             one = config.replace(seed=seed)
             cells[_cell(one, words, rows[label].schema.fingerprint)] = one
-    for misfit in misfits:
+    for misfit in misfits if cells else ():
         say(f"left out: {misfit}")
     if not cells:
         raise GMMVAEError(f"no combination fits: {next(iter(misfits), 'no names were given')}")

@@ -22,7 +22,7 @@ def read_results(file: Path, say: Say = print) -> pd.DataFrame:
     Raises:
         GMMVAEError: a file that is no results table, or rows of another version.
     """
-    if not file.exists():
+    if not file.exists() or (file.is_file() and not file.stat().st_size):
         return pd.DataFrame(columns=REQUIRED)
     try:
         text = file.read_text()
@@ -30,7 +30,10 @@ def read_results(file: Path, say: Say = print) -> pd.DataFrame:
         whole_lines = text[: text.rfind("\n") + 1]
         table = pd.read_csv(io.StringIO(whole_lines), dtype=str, on_bad_lines="skip")
     except (OSError, ValueError) as error:
-        raise GMMVAEError(f"{file} can't be read as a table of results: {error}") from error
+        raise GMMVAEError(
+            f"{file} can't be read as a table of results ({type(error).__name__}); name another "
+            "--out or move it away"
+        ) from error
     if not set(REQUIRED) <= set(table.columns):
         raise GMMVAEError(
             f"{file} is no table of results of this program; name another --out or move it away"
@@ -41,9 +44,10 @@ def read_results(file: Path, say: Say = print) -> pd.DataFrame:
     whole = table[["version", "command", "seed", "config"]].notna().all(axis=1)
     dropped = len(text.rstrip("\n").splitlines()) - 1 - int(whole.sum())
     if dropped > 0:
-        say(f"{file}: {dropped} half-written row(s) dropped; they are run again")
+        say(f"{file}: {dropped} half-written row(s) dropped")
     table = table[whole].astype({"seed": int})
     table[words] = table[words].fillna("")
+    table = table.drop_duplicates(KEY, keep="last")
     others = sorted(set(table["version"]) - {pyro_gmmvae.__version__})
     if others:
         raise GMMVAEError(

@@ -116,7 +116,8 @@ class Run:
     def _given(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Labels (N,), the likeliest classes where none is known."""
         given = torch.full((len(x),), -1, device=x.device) if y is None else y.clone()
-        for rows in torch.nonzero(given < 0).squeeze(-1).split(1024):
+        unknown = torch.nonzero(given < 0).squeeze(-1)
+        for rows in unknown.split(1024) if len(unknown) else ():
             given[rows] = self.model.classify(x[rows]).argmax(-1)
         return given
 

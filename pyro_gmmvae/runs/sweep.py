@@ -101,7 +101,7 @@ def sweep(
             say(f"{count}/{len(todo)} {line}")
         with contextlib.suppress(OSError):
             (out / "runs").rmdir()
-        table = read_results(results, say)
+        table = read_results(results, lambda _: None)
     order = {cell.key: number for number, cell in enumerate(cells)}
     mine = table[[key in order for key in keys_of(table)]]
     mine = mine.iloc[sorted(range(len(mine)), key=lambda row: order[keys_of(mine)[row]])]
@@ -123,7 +123,9 @@ def _outcomes(
         while True:
             if interrupted is None:
                 for cell, config in itertools.islice(waiting, jobs - len(running)):
-                    running[pool.submit(_run_cell, config, out / "runs" / cell.folder)] = cell
+                    with _inherited_deafness():
+                        task = pool.submit(_run_cell, config, out / "runs" / cell.folder)
+                    running[task] = cell
             if not running:
                 break
             try:
@@ -134,7 +136,7 @@ def _outcomes(
                 continue
             for task in ended:
                 cell, error = running.pop(task), task.exception()
-                if interrupted is not None and isinstance(error, GMMVAEError):
+                if interrupted is not None and isinstance(error, GMMVAEError | BrokenProcessPool):
                     continue  # stopped half-way: it goes on when the command is given again
                 if isinstance(error, BrokenProcessPool):
                     raise GMMVAEError(
@@ -200,12 +202,23 @@ def _terminated(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def _inherited_deafness() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C until their fit listens for it, also while importing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _prepare(threads: int) -> None:
 
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # between two cells there is no fit to hear Ctrl-C: the parent hears it, and ends the pool
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end_with_parent() -> None:
@@ -266,7 +279,8 @@ def _trained(config: Config, folder: Path) -> Run:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    accuracy = row["accuracy"] if row["accuracy"] is not None else row["probe_accuracy"]
-    shown = "-" if accuracy is None else f"{accuracy:.4f}"
-    kind = "" if row["accuracy"] is not None else " (probe of z)"
-    return f"accuracy {shown}{kind}, {row['fit_seconds']:.0f} s"
+    seconds = f"{row['fit_seconds']:.0f} s"
+    for name in ("accuracy", "probe_accuracy", "cluster_accuracy", "elbo"):
+        if row.get(name) is not None:
+            return f"{name} {row[name]:.4f}, {seconds}"
+    return seconds

@@ -69,6 +69,8 @@ def shown(summary: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
             for d, a, b in summary[["difference", "low", "high"]].itertuples(index=False)
         ]
     for name, digits in (("elbo", 2), ("nll", 2), ("pareto_k_bad", 2), ("seconds", 0)):
+        if name == metric:
+            continue
         text[name] = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in summary[name]]
     return text
 

@@ -384,3 +384,23 @@ def test_a_cell_can_be_trained_again_by_its_command() -> None:
     words = shlex.split(command_of(config))
     sets = dict(w.removeprefix("--set=").split("=", 1) for w in words if w.startswith("--set"))
     assert default_config("digits", {"preset": config.preset}, sets) == config
+
+
+def test_a_file_whose_rows_are_all_labelled(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(generator.normal(size=(90, 3)), columns=list("abc"))
+    table["label"] = np.array(["u", "v", "w"])[np.arange(90) % 3]
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    for model in ("cvae", "m1", "m2"):
+        given = ("--data", tmp_path / "rows.csv", "--model", model, "--epochs", 1)
+        assert gmmvae("train", *SMALL, *given, "--out", tmp_path / model).code == 0
+        result = gmmvae("evaluate", tmp_path / model)
+        assert result.code == 0, result.err
+        assert "true" in result.out
+
+
+def test_components_beyond_the_classes_are_no_true_classes(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    gmmvae("train", *SMALL, "--components", 15, "--epochs", 1, "--out", run)
+    lines = gmmvae("evaluate", run).out.split("true")[1].splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [str(digit) for digit in range(10)]

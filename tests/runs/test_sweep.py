@@ -89,9 +89,17 @@ def test_planning_leaves_the_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_seed_in_the_settings_is_refused() -> None:
-    with pytest.raises(GMMVAEError, match="--seeds"):
-        plan(SMALL | {"seed": 3}, models=["gmmvae"])
+@pytest.mark.parametrize("key", ["seed", "model", "guide", "objective", "preset"])
+def test_what_has_an_option_of_its_own_is_refused_elsewhere(key: str) -> None:
+    with pytest.raises(GMMVAEError, match=f"give it with --{key}s"):
+        plan(SMALL | {key: "1"}, models=["gmmvae"])
+    with pytest.raises(GMMVAEError, match=f"give it with --{key}s"):
+        plan(SMALL, models=["gmmvae"], variants=[{key: "1"}])
+
+
+def test_a_variant_can_not_change_the_rows() -> None:
+    with pytest.raises(GMMVAEError, match="give it with --data"):
+        plan(SMALL, models=["gmmvae"], variants=[{"data": "mnist"}])
 
 
 def test_nothing_that_fits_is_an_error() -> None:
@@ -216,7 +224,20 @@ def test_a_row_cut_within_quotes_is_dropped(tmp_path: Path) -> None:
     assert read_results(file, lambda _: None)["seed"].tolist() == [0]
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\x00\x01\xff"])
+def test_an_empty_table_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").touch()
+    assert read_results(tmp_path / "results.csv").empty
+
+
+def test_a_row_that_stands_twice_counts_once(tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    append(file, row(0))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert len(read_results(file)) == 1
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "\x00\x01\xff"])
 def test_a_foreign_table_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "results.csv"
     file.write_bytes(content.encode("latin1"))

@@ -78,3 +78,8 @@ def test_error_curves_draws_a_line_per_model() -> None:
     figure = error_curves(summarize(pd.concat(parts)))
     assert len(figure.axes[0].containers) == 2
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["50", "100"]
+
+
+def test_any_metric_keeps_its_spread() -> None:
+    table = rows("a", FIRST).assign(elbo=[-1.0, -2.0, -3.0])
+    assert shown(summarize(table, "elbo"), "elbo")["elbo"].tolist() == ["-2.0000 ± 1.0000"]
