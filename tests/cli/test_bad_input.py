@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -351,13 +352,18 @@ def test_a_class_without_a_labelled_row(gmmvae: Gmmvae, tmp_path: Path) -> None:
     refused(
         gmmvae("train", *common, *few, "--out", tmp_path / "r"), "each class needs at least one"
     )
-    # "w" stands in the test part alone
-    given = ("--model", "m1", "--epochs", 1, "--set", "validation=0", "--out", tmp_path / "s")
-    y = np.array(["x", "y"] * 20 + ["w"])
-    np.savez(tmp_path / "rows.npz", x=generator.normal(size=(41, 3)), label=y)
-    for seed in range(20):
-        split = ("--set", "test=0.5", "--set", f"split_seed={seed}", "--force")
-        result = gmmvae("train", "--data", tmp_path / "rows.npz", *given, *split)
-        if result.code:
-            break
-    refused(result, "labelled row of every class", "'w'")
+
+
+def test_a_class_the_fit_sees_no_label_of() -> None:
+    from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.models import M1
+    from pyro_gmmvae.runs import default_config
+    from pyro_gmmvae.runs.build import load_rows, require_labels
+
+    config = default_config("digits", {"model": "m1"})
+    rows = load_rows(config)
+    require_labels(config, M1, rows)
+    labelled = rows.split.labelled[rows.dataset.y[rows.split.labelled] != 7]
+    without = replace(rows, split=replace(rows.split, labelled=labelled))
+    with pytest.raises(GMMVAEError, match="labelled row of every class.*none of '7'"):
+        require_labels(config, M1, without)
