@@ -18,6 +18,9 @@ INVARIANT: dict[str, Any] = {
     "kl_s": "0:1:200",
     "kl_y": "0:1:200",
     "learning_rate": 3e-3,
+    "pseudo_threshold": 0.9,
+    "pseudo_balance": True,
+    "pseudo_from": 100,
     "epochs": 28,
 }
 PRESETS: dict[str, Mapping[str, Any]] = {
@@ -25,9 +28,6 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "permutation-invariant": INVARIANT,
     "best": {
         **INVARIANT,
-        "pseudo_threshold": 0.9,
-        "pseudo_balance": True,
-        "pseudo_from": 100,
         "augment": "affine",
         "epochs": 50,
     },

@@ -365,5 +365,5 @@ def test_a_class_the_fit_sees_no_label_of() -> None:
     require_labels(config, M1, rows)
     labelled = rows.split.labelled[rows.dataset.y[rows.split.labelled] != 7]
     without = replace(rows, split=replace(rows.split, labelled=labelled))
-    with pytest.raises(GMMVAEError, match="labelled row of every class.*none of '7'"):
+    with pytest.raises(GMMVAEError, match=r"labelled row of every class.*none of '7'"):
         require_labels(config, M1, without)
