@@ -1,19 +1,19 @@
 """Auxiliary deep generative models: ADGM, and SDGM with a skip connection."""
 
 import pyro
-import torch
 from pyro.distributions import Normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
-from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
+from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal
 from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
+from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
 
-class ADGM(nn.Module):
+class ADGM(OneHotClass):
     """M2 with an auxiliary latent a that makes its guide more flexible::
 
         p(x, y, z, a) = p(a|x,y,z) p(x|y,z) p(z) p(y)
@@ -46,7 +46,6 @@ class ADGM(nn.Module):
 
     latents = ("a", "y", "z")
     label_site = "y"
-    class_conditional = True
     default_objective = "trace"  # the model draws a last
 
     def __init__(
@@ -115,21 +114,6 @@ class ADGM(nn.Module):
         a, features = self.to_auxiliary(x).chunk(2, -1)[0], self.encoder(x)
         probs = self.classifier(a, features)[0].softmax(-1)
         return self.to_z(a, features, probs)[0]
-
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
-        """Mean of p(x|y,z), (B, *x_shape), for z (B, d) and classes s (B, K)."""
-        return self.observation(z, s).mean
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|y,z] with y the class ``label`` and z ~ N(0, I)."""
-        parameter = next(self.observation.parameters())
-        s = vertex(label, n, self.components, parameter)
-        return self.decode(torch.randn(n, self.latent_dim).to(parameter), s)
-
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """No scalar of this model moves while training."""
-        return {}
 
 
 class SDGM(ADGM):

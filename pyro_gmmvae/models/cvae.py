@@ -4,17 +4,18 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
-from pyro_gmmvae.models.labels import standard_normal, vertex, vertices
+from pyro_gmmvae.models.labels import standard_normal, vertices
 from pyro_gmmvae.models.observation import Observation, feature_encoder
+from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
 
-class CVAE(nn.Module):
+class CVAE(OneHotClass):
     """Conditional variational autoencoder::
 
         p(x, z|y) = p(x|z,y) p(z)
@@ -42,7 +43,6 @@ class CVAE(nn.Module):
 
     latents = ("z",)
     label_site = None
-    class_conditional = True
     needs_labels = True
     given_class = True
 
@@ -104,18 +104,3 @@ class CVAE(nn.Module):
         """Mean of q(z|x,y), (B, d), at the likeliest class."""
         likeliest = self.classify(x).argmax(-1)
         return self.z_given(x, vertices(likeliest, x.new_empty(0, self.components)))[0]
-
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
-        """Mean of p(x|z,y), (B, *x_shape), for z (B, d) and one-hot s (B, K)."""
-        return self.observation(z, s).mean
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|z,y] with z ~ N(0, I)."""
-        parameter = next(self.observation.parameters())
-        s = vertex(label, n, self.components, parameter)
-        return self.decode(torch.randn(n, self.latent_dim).to(parameter), s)
-
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """No scalar of this model moves while training."""
-        return {}

@@ -5,13 +5,14 @@ from typing import Any
 import pyro
 import torch
 from pyro.distributions import Normal, TorchDistribution
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import constraints
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
 from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
@@ -49,7 +50,7 @@ class StackedNormal(TorchDistribution):
         return above + (below - below.detach())
 
 
-class M1M2(nn.Module):
+class M1M2(OneHotClass):
     """Stacked model::
 
         p(x, z1, y, z2) = p(x|z1) p(z1|y,z2) p(z2) p(y)
@@ -82,7 +83,6 @@ class M1M2(nn.Module):
 
     latents = ("z1", "y", "z2")
     label_site = "y"
-    class_conditional = True
     default_objective = "trace"  # the model draws z1 last
 
     def __init__(
@@ -147,8 +147,3 @@ class M1M2(nn.Module):
         z2 = torch.randn(n, self.latent_dim).to(parameter)
         loc, raw_scale = self.to_z1(s, z2)
         return self.observation(Normal(loc, positive_scale(raw_scale)).sample()).mean
-
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """No scalar of this model moves while training."""
-        return {}

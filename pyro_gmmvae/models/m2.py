@@ -4,17 +4,18 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex, vertices
+from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertices
 from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
+from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
 
 
-class M2(nn.Module):
+class M2(OneHotClass):
     """Semi-supervised VAE with a class y and a z that knows nothing of it::
 
         p(x, y, z) = p(x|y,z) p(z) p(y)
@@ -45,7 +46,6 @@ class M2(nn.Module):
 
     latents = ("y", "z")
     label_site = "y"
-    class_conditional = True
 
     def __init__(
         self,
@@ -94,21 +94,6 @@ class M2(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Mean of z, (B, d), at y = the class probabilities of x."""
         return self.z_given(x, self.classifier(x).softmax(-1))[0]
-
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
-        """Mean of p(x|y,z), (B, *x_shape), for z (B, d) and classes s (B, K)."""
-        return self.observation(z, s).mean
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|y,z] with y the class ``label`` and z ~ N(0, I)."""
-        parameter = next(self.observation.parameters())
-        s = vertex(label, n, self.components, parameter)
-        return self.decode(torch.randn(n, self.latent_dim).to(parameter), s)
-
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """No scalar of this model moves while training."""
-        return {}
 
 
 class M2Gumbel(M2):

@@ -44,8 +44,6 @@ NUMBERS = (
     "pareto_k_bad",
     "test_rows",
 )
-
-
 FINISHED = ("complete", "early-stopped")
 
 
@@ -216,7 +214,6 @@ def _inherited_deafness() -> Iterator[None]:
 
 
 def _prepare(threads: int) -> None:
-
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -263,9 +260,10 @@ def _run_cell(config: Config, folder: Path) -> dict[str, Any]:
 
 def _trained(config: Config, folder: Path) -> Run:
     """The cell's run: as it is where it is finished, gone on with where it was stopped."""
-    metrics = folder / "metrics.json"
+    file = folder / "metrics.json"
     try:
-        if metrics.exists() and read_json(metrics)["outcome"] in FINISHED:
+        metrics = read_json(file) if file.exists() else {}
+        if isinstance(metrics, dict) and metrics.get("outcome") in FINISHED:
             return Run.load(folder, device=config.device)
         if (folder / "training.pt").exists():
             where = config.data if is_file_name(config.data) else config.data_dir
