@@ -26,7 +26,9 @@ class MixtureModel(Protocol):
     initial_temperature: float
     relaxed: bool
     options: NetworkOptions
-    mixture: MixturePrior
+
+    @property
+    def mixture(self) -> MixturePrior: ...
 
     def build_encoder(self, out_size: int) -> nn.Module: ...
 

@@ -1,22 +1,19 @@
 """The Gaussian-mixture variational autoencoder."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pyro
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_gmmvae.guides import ProductGuide
 from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.labels import vertex
-from pyro_gmmvae.models.mixture import Mixture
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.mixture import Mixture, MixtureVAE
+from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
 
 
-class GMMVAE(nn.Module):
+class GMMVAE(MixtureVAE):
     """Gaussian-mixture VAE with a relaxed one-hot s::
 
         p(x, z, s) = p(x|z,s) p(z|s) p(s)
@@ -57,11 +54,7 @@ class GMMVAE(nn.Module):
         >>> svi = pyro.infer.SVI(model.model, model.guide, optim, pyro.infer.Trace_ELBO())
     """
 
-    latents = ("s", "z")
-    label_site = "s"
     relaxed = True
-    class_conditional = True
-    guide: Any
 
     def __init__(
         self,
@@ -106,35 +99,9 @@ class GMMVAE(nn.Module):
             z = pyro.sample("z", self.mixture(s))
             pyro.sample("x", self.observation(z, s), obs=x)
 
-    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
-        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
-        return self.mixture.prior(rows, y, relaxed=getattr(self.guide, "relaxed", True))
-
-    def classify(self, x: Tensor) -> Tensor:
-        """log q(y|x), (B, K), in nats: exact, since argmax s ~ Categorical(logits) under q."""
-        return self.guide.class_logits(x).log_softmax(-1)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Posterior mean of z, (B, d), at s = the class probabilities of x."""
-        return self.guide.embed(x)
-
     def decode(self, z: Tensor, s: Tensor) -> Tensor:
         """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""
         return self.observation(z, s).mean
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
-
-        Raises:
-            GMMVAEError: if ``label`` is not a component.
-        """
-        s = vertex(label, n, self.components, self.mixture.loc)
-        return self.decode(self.mixture(s).rsample(), s)
-
-    def build_encoder(self, out_size: int) -> nn.Module:
-        """An encoder of x with this model's kind of network, for guides to use."""
-        encoder = network_pair(self.network)[0]
-        return encoder(self.x_shape, out_size, self.options)
 
     @property
     def knobs(self) -> dict[str, Tensor]:

@@ -1,22 +1,19 @@
 """The Gaussian-mixture VAE with a discrete class that is summed out."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pyro
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_gmmvae.guides import MeanFieldGuide
 from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.labels import vertex
-from pyro_gmmvae.models.mixture import Mixture
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.mixture import Mixture, MixtureVAE
+from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
 
 
-class GMVAEDiscrete(nn.Module):
+class GMVAEDiscrete(MixtureVAE):
     """VAE whose prior of z is a mixture of Gaussians::
 
         p(x, z, s) = p(x|z) p(z|s) p(s)
@@ -41,11 +38,7 @@ class GMVAEDiscrete(nn.Module):
         Jiang et al. 2017, arXiv:1611.05148; Dilokthanakul et al. 2016, arXiv:1611.02648.
     """
 
-    latents = ("s", "z")
-    label_site = "s"
     relaxed = False
-    class_conditional = True
-    guide: Any
 
     def __init__(
         self,
@@ -84,30 +77,9 @@ class GMVAEDiscrete(nn.Module):
             z = pyro.sample("z", self.mixture(s))
             pyro.sample("x", self.observation(z), obs=x)
 
-    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
-        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
-        return self.mixture.prior(rows, y, relaxed=False)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """log q(s|x), (B, K), in nats."""
-        return self.guide.class_logits(x).log_softmax(-1)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Posterior mean of z, (B, d)."""
-        return self.guide.embed(x)
-
     def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Mean of p(x|z), (B, *x_shape), for z (B, d); s has no part in it."""
         return self.observation(z).mean
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|z] with z ~ p(z|s = label)."""
-        s = vertex(label, n, self.components, self.mixture.loc)
-        return self.decode(self.mixture(s).rsample())
-
-    def build_encoder(self, out_size: int) -> nn.Module:
-        """An encoder of x with this model's kind of network, for guides to use."""
-        return network_pair(self.network)[0](self.x_shape, out_size, self.options)
 
     @property
     def knobs(self) -> dict[str, Tensor]:

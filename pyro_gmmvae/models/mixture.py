@@ -1,12 +1,16 @@
 """p(z|s) and p(s): what the Gaussian-mixture models share."""
 
 import math
+from typing import Any
 
 import torch
 from pyro.distributions import OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
+from pyro_gmmvae.models.labels import vertex
+from pyro_gmmvae.models.observation import network_pair
+from pyro_gmmvae.networks import NetworkOptions
 
 
 class Mixture(nn.Module):
@@ -66,6 +70,48 @@ class Mixture(nn.Module):
         )
         log_scales = 0.5 * (precision.log() - math.log(2 * math.pi)).sum(-1)
         return self.prior_logits + log_scales - 0.5 * squares
+
+
+class MixtureVAE(nn.Module):
+    """What the VAEs with a :class:`Mixture` below z share; their guide can be swapped."""
+
+    latents = ("s", "z")
+    label_site = "s"
+    class_conditional = True
+    relaxed: bool
+    x_shape: tuple[int, ...]
+    components: int
+    network: str
+    options: NetworkOptions
+    mixture: Mixture
+    guide: Any
+    decode: Any
+
+    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
+        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
+        relaxed = getattr(self.guide, "relaxed", self.relaxed)
+        return self.mixture.prior(rows, y, relaxed=relaxed)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(y|x), (B, K), in nats; of a Concrete s exact too: argmax s ~ Categorical."""
+        return self.guide.class_logits(x).log_softmax(-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Posterior mean of z, (B, d), at s = the class probabilities of x."""
+        return self.guide.embed(x)
+
+    def generate(self, label: int, n: int) -> Tensor:
+        """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
+
+        Raises:
+            GMMVAEError: if ``label`` is not a component.
+        """
+        s = vertex(label, n, self.components, self.mixture.loc)
+        return self.decode(self.mixture(s).rsample(), s)
+
+    def build_encoder(self, out_size: int) -> nn.Module:
+        """An encoder of x with this model's kind of network, for guides to use."""
+        return network_pair(self.network)[0](self.x_shape, out_size, self.options)
 
 
 def _label_logits(K: int, eps: float) -> Tensor:
