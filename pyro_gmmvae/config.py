@@ -107,6 +107,11 @@ class Config(BaseModel):
     patience: int = Field(0, ge=0, description="epochs without improvement to stop; 0: never")
     checkpoint_seconds: float = Field(30.0, ge=0)
     deterministic: bool = False
+    engine: Literal["auto", "svi", "captured", "compiled"] = "auto"
+    precision: Literal["f32", "bf16", "f64"] = Field(
+        "f32", description="bf16: of the operands of matrix products, while fitting"
+    )
+    verify: bool = Field(True, description="check a captured step against eager evaluation")
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with some keys changed, checked again."""

@@ -15,3 +15,7 @@ def unknown_name(kind: str, name: str, known: list[str]) -> GMMVAEError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(sorted(known))}"
     return GMMVAEError(f"unknown {kind} {name!r}; {hint}")
+
+
+class LostProcessError(GMMVAEError):
+    """A process of a job ended while the others were waiting for it."""

@@ -14,10 +14,11 @@ from pyro_gmmvae.cli.ablate import ablate
 from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.generate import generate
 from pyro_gmmvae.cli.list import list_names
+from pyro_gmmvae.cli.options import is_first_process
 from pyro_gmmvae.cli.predict import predict
 from pyro_gmmvae.cli.resume import resume
 from pyro_gmmvae.cli.train import train
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, LostProcessError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -48,6 +49,8 @@ def main() -> None:
         code = 0
     except click.ClickException as error:
         code = _complain(error.format_message())
+    except LostProcessError as error:
+        code = _complain(str(error), everywhere=True)
     except GMMVAEError as error:
         code = _complain(str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -68,6 +71,8 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> int:
-    click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
+def _complain(message: str, everywhere: bool = False) -> int:
+    """One line, of one process where several met the same error."""
+    if everywhere or is_first_process():
+        click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
     return 2

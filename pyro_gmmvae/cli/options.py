@@ -1,5 +1,6 @@
 """Options that several commands share, under the same names."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,11 @@ import click
 from click.shell_completion import CompletionItem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks: of those that torchrun starts, one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class TableName(click.ParamType):

@@ -11,6 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pyro_gmmvae.cli.options import is_first_process
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -76,15 +78,19 @@ def describe(record: dict[str, float]) -> str:
 def run_with_progress(fit: Callable[[Sequence[Any]], Any], as_json: bool) -> int:
     """Run a fit under a bar or lines, say what came out, and give the exit status."""
     console = Console(stderr=True)
+    speaks = is_first_process()
     with ExitStack() as stack:
         callback: Bar | Lines = Lines()
-        if console.is_terminal:
+        if console.is_terminal and speaks:
             columns = (BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[numbers]}"))
             bar = Progress(*columns, TimeRemainingColumn(), console=console)
             callback = Bar(stack.enter_context(bar))
-        run = fit([callback])
+        run = fit([callback] if speaks else [])
     metrics = json.loads((run.path / "metrics.json").read_text())
     outcome = metrics["outcome"]
+    status = 128 + int(Signals[outcome]) if outcome.startswith("SIG") else 0
+    if not speaks:
+        return status
     if as_json:
         shown = {k: v for k, v in metrics.items() if k != "elbo_quantiles"}
         click.echo(json.dumps({"run": str(run.path), **shown}))
@@ -92,9 +98,8 @@ def run_with_progress(fit: Callable[[Sequence[Any]], Any], as_json: bool) -> int
         click.echo(
             f"{outcome} after {metrics['epochs']} epochs, {metrics['seconds']:.0f} s -> {run.path}"
         )
-    if outcome.startswith("SIG"):
+    if status:
         click.echo(f"stopped by {outcome}; go on with: gmmvae resume {run.path}", err=True)
-        return 128 + int(Signals[outcome])
-    if not as_json:
+    elif not as_json:
         click.echo(f"next: gmmvae evaluate {run.path}")
-    return 0
+    return status

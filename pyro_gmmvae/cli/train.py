@@ -95,6 +95,24 @@ from pyro_gmmvae.cli.options import (
     default=None,
     help="Demand deterministic kernels.",
 )
+@click.option(
+    "--engine",
+    cls=KeyOption,
+    metavar="NAME",
+    help="How steps are computed: auto, svi, captured, compiled.",
+)
+@click.option(
+    "--precision",
+    cls=KeyOption,
+    metavar="P",
+    help="f32, f64, or bf16 (of matrix products, while fitting).",
+)
+@click.option(
+    "--verify/--no-verify",
+    cls=KeyOption,
+    default=None,
+    help="Check a captured step against eager evaluation before it is used.",
+)
 @drop_nonfinite_option
 @device_option
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys.")

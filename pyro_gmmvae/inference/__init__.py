@@ -2,19 +2,27 @@
 
 from pyro_gmmvae.inference.augment import AUGMENTATIONS
 from pyro_gmmvae.inference.batches import Batches
+from pyro_gmmvae.inference.captured import CaptureError
 from pyro_gmmvae.inference.devices import resolve_device
+from pyro_gmmvae.inference.engines import ENGINES
+from pyro_gmmvae.inference.precision import PRECISIONS, check_precision, dtype_of
 from pyro_gmmvae.inference.schedules import Schedule
 from pyro_gmmvae.inference.svi import Callback, Fit, FitSettings, NonFiniteError
 from pyro_gmmvae.inference.teacher import Teacher
 
 __all__ = [
     "AUGMENTATIONS",
+    "ENGINES",
+    "PRECISIONS",
     "Batches",
     "Callback",
+    "CaptureError",
     "Fit",
     "FitSettings",
     "NonFiniteError",
     "Schedule",
     "Teacher",
+    "check_precision",
+    "dtype_of",
     "resolve_device",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference.distributed import ALONE, World
 
 
 class Batches:
@@ -21,12 +22,21 @@ class Batches:
         batch_size: rows per batch, the balanced ones included.
         labelled: how many of them are balanced labelled rows; taken as 0 where no row has one.
         seed: of the order and the draws.
+        world: the processes that share each batch; all draw the same order.
 
     Raises:
         GMMVAEError: if the sizes disagree or leave no room for the shuffled rows.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int, labelled: int, seed: int) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        batch_size: int,
+        labelled: int,
+        seed: int,
+        world: World = ALONE,
+    ) -> None:
         if len(x) != len(y) or not len(x):
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
         if not 0 <= labelled < batch_size:
@@ -34,7 +44,7 @@ class Batches:
                 f"labelled_per_batch must be in 0..{batch_size - 1} for a batch size of "
                 f"{batch_size}, not {labelled}"
             )
-        self.x, self.y = x, y
+        self.x, self.y, self.world = x, y, world
         y = y.cpu()  # the order is drawn on the CPU, so that every device sees the same batches
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
@@ -59,11 +69,31 @@ class Batches:
         order, balanced = order.to(self.x.device), self._balanced_rows().to(self.x.device)
         for step in range(start, len(self)):
             rows = order[step * self.shuffled : (step + 1) * self.shuffled]
-            if len(rows) + self.labelled == 1 < len(order):
-                rows = order[-2:]  # batch norm can't train on a single row
-            if self.labelled:
-                rows = torch.cat([balanced[step], rows])
+            rows = order[-self._fewest(len(rows)) :] if step == len(self) - 1 else rows
+            rows = self._shared(balanced[step], rows)
             yield self.x[rows], self.y[rows]
+
+    def _fewest(self, rows: int) -> int:
+        """How many rows a last batch of ``rows`` takes.
+
+        Batch norm can't train on a single row, so each process gets two.
+        """
+        needed = 2 * self.world.size if rows + self.labelled < 2 * self.world.size else rows
+        return min(max(rows, needed), len(self.x))
+
+    def _shared(self, labelled: Tensor, rows: Tensor) -> Tensor:
+        """This process's rows of a batch."""
+        if not self.labelled:
+            return self.world.share(rows)
+        return torch.cat([self.world.share(labelled), self.world.share(rows)])
+
+    def examples(self) -> list[tuple[Tensor, Tensor]]:
+        """A batch of each shape an epoch has, the usual one first; draws nothing."""
+        last = self._fewest(len(self.x) - (len(self) - 1) * self.shuffled)
+        sizes = dict.fromkeys((self.shuffled, last) if len(self) > 1 else (last,))
+        labelled = self._by_class.repeat(self.labelled)[: self.labelled]
+        rows = [self._shared(labelled, torch.arange(n, device="cpu")) for n in sizes]
+        return [(self.x[r.to(self.x.device)], self.y[r.to(self.x.device)]) for r in rows]
 
     def _balanced_rows(self) -> Tensor:
         """Row numbers (steps, labelled): classes in turn, a random labelled row of each."""

@@ -1,6 +1,5 @@
-"""Devices by name, and the process-wide switches that a fit sets and puts back."""
+"""Devices by name, and the generators that belong to them."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -71,28 +70,3 @@ def set_rng_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
     if device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"].cpu())
-
-
-@contextmanager
-def fit_switches(deterministic: bool) -> Iterator[None]:
-    """Flush subnormals, and demand deterministic kernels where asked; both restored after.
-
-    Adam's moments of weights that rarely see a gradient become subnormal within epochs, and
-    a CPU computes with those many times slower.
-    """
-    subnormal = torch.tensor([1e-40], dtype=torch.float32, device="cpu")
-    flushed = (subnormal * 1).item() == 0
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    torch.set_flush_denormal(True)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(flushed)
-        torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
-        if workspace is None:
-            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any, Protocol
 
 import pyro
@@ -12,8 +14,17 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.batches import Batches
-from pyro_gmmvae.inference.devices import fit_switches, rng_state, set_rng_state
+from pyro_gmmvae.inference.captured import BF16_TOLERANCE
+from pyro_gmmvae.inference.devices import rng_state, set_rng_state
+from pyro_gmmvae.inference.distributed import ALONE, World
+from pyro_gmmvae.inference.engines import build_engine
 from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
+from pyro_gmmvae.inference.precision import (
+    Autocast,
+    bf16_products,
+    check_precision,
+    fit_switches,
+)
 from pyro_gmmvae.inference.schedules import Schedule
 from pyro_gmmvae.inference.teacher import Teacher
 
@@ -32,7 +43,7 @@ class Callback(Protocol):
     """Hears of a fit's progress; exceptions it raises end the fit."""
 
     def on_start(self, about: str) -> None:
-        """Once, with a line on the data."""
+        """Once, with a line on the data and one on the engine."""
 
     def on_step(self, progress: float) -> None:
         """After each step; progress goes from 0 to 1 over the whole fit."""
@@ -61,6 +72,10 @@ class FitSettings:
         patience: stop after this many epochs without a better validation; 0 never stops.
         checkpoint_seconds: least time between two checkpoints.
         deterministic: demand deterministic kernels.
+        engine: how loss and gradients are computed; see :mod:`pyro_gmmvae.inference.engines`.
+        precision: "f32", "bf16" (operands of matrix products are rounded) or "f64"; the
+            module's parameters and the rows must be of its type.
+        verify: compare a captured step with eager evaluation before it is used.
     """
 
     epochs: int | None = None
@@ -71,6 +86,9 @@ class FitSettings:
     patience: int = 0
     checkpoint_seconds: float = 30.0
     deterministic: bool = False
+    engine: str = "svi"
+    precision: str = "f32"
+    verify: bool = True
 
 
 @dataclass
@@ -101,7 +119,9 @@ class Fit:
         augment: changes a batch's rows before the step; the teacher sees them unchanged.
         callbacks: told of each step and epoch.
         about: a line on the data for them.
-        save: called with this fit when a checkpoint is due.
+        save: called with this fit when a checkpoint is due, in the first process.
+        world: the processes that fit together; every one of them makes the same fit, with
+            its share of the batches.
     """
 
     def __init__(
@@ -118,18 +138,25 @@ class Fit:
         callbacks: Sequence[Callback] = (),
         about: str = "",
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
+        world: World = ALONE,
     ) -> None:
-        self.objective, self.module, self.batches = objective, module, batches
+        self.module, self.batches = module, batches
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
-        self.augment, self.about = augment, about
+        self.augment, self.about, self.world = augment, about, world
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        fused = self.parameters[0].device.type in ("cpu", "cuda", "mps")
+        device = self.parameters[0].device
+        check_precision(settings.precision, device)
+        autocast = settings.precision == "bf16" and device.type == "cuda"
+        self.objective = Autocast(objective) if autocast else objective
+        fused = device.type in ("cpu", "cuda", "mps")
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
         self._epoch_start = batches.generator.get_state()
         self._sums: dict[str, Tensor] = {}
+        self._stopping: Signals | None = None
+        self._rng: list[dict[str, Tensor]] = []
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -143,30 +170,58 @@ class Fit:
         Raises:
             NonFiniteError: at the first NaN or infinity; no checkpoint is made of that state.
         """
-        self._clock = time.monotonic() - self.progress.seconds
-        self._saved_at = time.monotonic()
-        with (
-            fit_switches(self.settings.deterministic),
-            pyro.validation_enabled(False),
-            stop_on_signal() as stop,
-        ):
+        self._saved_at, self._stopping = self.progress.seconds, None
+        with self.switches(), stop_on_signal() as stop:
+            with self.world.together():
+                line = self.prepare()
             for callback in self.callbacks:
-                callback.on_start(self.about)
+                callback.on_start("\n".join(filter(None, (self.about, line))))
             outcome = self._epochs(stop)
             self._checkpoint(stop)
         for callback in self.callbacks:
             callback.on_end(outcome)
         return outcome
 
+    @contextmanager
+    def switches(self) -> Iterator[None]:
+        """What a fit changes of the process, put back after."""
+        bf16 = self.settings.precision == "bf16" and self.parameters[0].device.type == "cpu"
+        with (
+            fit_switches(self.settings.deterministic),
+            bf16_products(bf16),
+            pyro.validation_enabled(False),
+        ):
+            yield
+
+    def prepare(self) -> str:
+        """Make the engine ready (within :meth:`switches`), and say which one it is."""
+        settings, steps = self.settings, None
+        if settings.epochs is not None:
+            steps = settings.epochs * len(self.batches)
+        self.module.train()
+        self.engine, self.engine_name, line = build_engine(
+            settings.engine,
+            self.objective,
+            self.module,
+            self.batches.examples(),
+            steps=steps,
+            minutes=settings.minutes,
+            verify=settings.verify,
+            tolerance=BF16_TOLERANCE if settings.precision == "bf16" else None,
+        )
+        self._clock = time.monotonic() - self.progress.seconds
+        return line
+
     def _epochs(self, stop: StopRequest) -> str:
         while (outcome := self.outcome()) is None:
             self.module.train()
+            self.engine.refresh()
             self._one_epoch(stop)
             if self.progress.batch == len(self.batches) or self.fraction() >= 1:
                 self._close_epoch()
-            if stop.signal is not None:
-                return self.outcome() or stop.signal.name
-            if time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds:
+            if self._stopping is not None:
+                return self.outcome() or self._stopping.name
+            if self.progress.seconds - self._saved_at >= self.settings.checkpoint_seconds:
                 self._checkpoint(stop)
         return outcome
 
@@ -188,18 +243,34 @@ class Fit:
                     "is kept; try a smaller learning_rate"
                 )
         with stop.held_back():
-            self.save(self)
-        self._saved_at = time.monotonic()
+            self._share_buffers()
+            self._rng = self.world.everyones(rng_state(self.parameters[0].device))
+            if self.world.is_first:
+                self.save(self)
+        self._saved_at = self.progress.seconds
+
+    def _share_buffers(self) -> None:
+        """Running means that each process kept of its own rows become those of all rows."""
+        for module in filter(None, (self.module, self.teacher)):
+            self.world.average_buffers(module)
 
     def _one_epoch(self, stop: StopRequest) -> None:
         for x, y in self.batches.epoch(self.progress.batch):
-            self._step(x, y)
+            self.step(x, y, stop.signal)
             for callback in self.callbacks:
                 callback.on_step(self.fraction())
-            if stop or (self.settings.minutes is not None and self.fraction() >= 1):
+            if self.world.size == 1:
+                self._stopping = stop.signal
+            if self._stopping or (self.settings.minutes is not None and self.fraction() >= 1):
                 break
 
-    def _step(self, x: Tensor, y: Tensor) -> None:
+    def step(self, x: Tensor, y: Tensor, stopping: Signals | None = None) -> None:
+        """One optimiser step on a batch, after :meth:`prepare` and within :meth:`switches`.
+
+        Args:
+            x, y: this process's rows.
+            stopping: a signal that asks to stop; it reaches all processes with this step.
+        """
         progress = self.progress
         for buffer, schedule in self.schedules:
             buffer.fill_(schedule(progress.step))
@@ -209,28 +280,47 @@ class Fit:
             y = self.teacher.relabel(x, y, progress.step)
         if self.augment is not None:
             x = self.augment(x)
-        terms = self.objective(x, y)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()
+        terms = self.engine(x, y)
+        parts = {"loss": terms.loss.detach()} | terms.parts
+        progress.seconds = time.monotonic() - self._clock
+        if self.world.size > 1:
+            self._agree(parts, len(x), stopping)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not bool((terms.loss.detach() + norm).isfinite()):
-            raise self._non_finite(terms)
-        if self.settings.clip_norm > 0:
+        if not bool((parts["loss"] + norm).isfinite()):
+            raise self._non_finite(parts)
+        # on a CPU the norm can be looked at for nothing, and few gradients are that long
+        if self.settings.clip_norm > 0 and (norm.is_cuda or norm > self.settings.clip_norm):
             nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
         self.optimizer.step()
         if self.teacher is not None:
             self.teacher.update(self.module, progress.step)
-        self._add({"loss": terms.loss.detach()} | terms.parts)
+        self._add(parts)
         progress.batch += 1
         progress.step += 1
-        progress.seconds = time.monotonic() - self._clock
 
-    def _non_finite(self, terms: LossTerms) -> NonFiniteError:
+    def _agree(self, parts: dict[str, Tensor], rows: int, stopping: Signals | None) -> None:
+        """Make gradients and parts those of all processes' rows.
+
+        The processes also take the first one's clock, and a signal that any of them got.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        clock = self.progress.seconds if self.world.is_first else 0.0
+        asked = [stopping == SIGINT, stopping == SIGTERM]
+        told = gradients[0].new_tensor([rows, clock, *asked], dtype=torch.float64)
+        weighted = [*gradients, *parts.values()]
+        torch._foreach_mul_(weighted, rows)
+        self.world.sum_([told])
+        self.world.sum_(weighted)
+        total, self.progress.seconds, interrupted, terminated = told.tolist()
+        torch._foreach_div_(weighted, total)
+        self._stopping = SIGINT if interrupted else SIGTERM if terminated else None
+
+    def _non_finite(self, parts: Mapping[str, Tensor]) -> NonFiniteError:
         step = self.progress.step + 1
         # the guide's sites come first: what they break, log p(x|.) only inherits
-        for name in sorted(terms.parts, key=lambda part: part == "log_px"):
-            value = terms.parts[name].item()
-            if name != "elbo" and not math.isfinite(value):
+        for name in sorted(parts, key=lambda part: part == "log_px"):
+            value = parts[name].item()
+            if name not in ("elbo", "loss") and not math.isfinite(value):
                 return NonFiniteError(
                     f"the loss became non-finite at step {step} (epoch {self.progress.epoch + 1}):"
                     f" {describe_part(name)} is {value}; the last checkpoint is kept; try a "
@@ -281,8 +371,11 @@ class Fit:
         record: Record = {"epoch": progress.epoch + 1, "step": progress.step}
         record |= {name: total.item() / progress.batch for name, total in self._sums.items()}
         self.module.eval()
-        record |= self.validate()
-        progress.seconds = time.monotonic() - self._clock
+        self._share_buffers()
+        # one process validates, so that all decide by the same numbers
+        known = self.validate() if self.world.is_first else {}
+        known, progress.seconds = self.world.everyones((known, time.monotonic() - self._clock))[0]
+        record |= known
         record |= {"learning_rate": self.learning_rate(), "seconds": progress.seconds}
         progress.history.append(record)
         progress.epoch += 1
@@ -302,7 +395,6 @@ class Fit:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later fit needs to go on bit for bit: tensors and plain values."""
-        device = self.parameters[0].device
         return {
             "progress": asdict(self.progress),
             "module": self.module.state_dict(),
@@ -311,7 +403,8 @@ class Fit:
             "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "order": self._epoch_start,
-            "rng": rng_state(device),
+            "rng": rng_state(self.parameters[0].device),
+            "rng_of_others": self._rng[1:],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -327,7 +420,9 @@ class Fit:
             self.teacher.load_state_dict(state["teacher"])
         self._epoch_start = state["order"].cpu()
         self.batches.generator.set_state(self._epoch_start)
-        set_rng_state(self.parameters[0].device, state["rng"])
+        states = [state["rng"], *state.get("rng_of_others", ())]
+        if self.world.rank < len(states):
+            set_rng_state(self.parameters[0].device, states[self.world.rank])
 
 
 def describe_part(name: str) -> str:

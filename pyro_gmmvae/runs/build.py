@@ -17,7 +17,7 @@ from pyro_gmmvae.data import Dataset, Split, Transform, load_data, presets_of, s
 from pyro_gmmvae.data.dataset import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import AUGMENTATIONS, Schedule
+from pyro_gmmvae.inference import AUGMENTATIONS, Schedule, dtype_of
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
@@ -142,6 +142,7 @@ class Rows:
     dataset: Dataset
     split: Split
     schema: Schema
+    dtype: torch.dtype
 
     def describe(self) -> str:
         """One line on what was read, so that a label mistaken for a feature is seen."""
@@ -161,7 +162,7 @@ class Rows:
     def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """x and true y of some rows, on a device."""
         x = torch.from_numpy(self.schema.transform(self.dataset.x[rows]))
-        x = x.to(device, torch.get_default_dtype())
+        x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
     def training(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -214,7 +215,7 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
         )
     elif schema.fingerprint != fingerprint:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
-    rows = Rows(dataset, split, schema)
+    rows = Rows(dataset, split, schema, dtype_of(config.precision))
     schema.in_range(schema.transform(dataset.x[rows.watched(1000)]), config.data)
     return rows
 
@@ -245,7 +246,8 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
         raise _needs_labels(config)
     wanted = inspect.signature(model_class).parameters
     values = _constructor_values(config, schema)
-    return model_class(**{key: values[key] for key in wanted if key in values})
+    model = model_class(**{key: values[key] for key in wanted if key in values})
+    return model.to(dtype_of(config.precision))
 
 
 def check_names(config: Config) -> None:
@@ -367,7 +369,7 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
 
 
 def build_objective(config: Config, model: Any) -> Objective:
-    """The objective of a config for a model, on the model's device."""
+    """The objective of a config for a model, on the model's device and of its type."""
     name = with_defaults_named(config).objective
     objective = OBJECTIVES[str(name)](
         model.model,
@@ -376,7 +378,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         label_site=model.label_site,
         particles=config.particles,
     )
-    return objective.to(next(model.parameters()).device)
+    return objective.to(next(model.parameters()))
 
 
 def build_schedules(

@@ -101,9 +101,13 @@ def note_resumption(file: Path, now: dict[str, Any]) -> None:
 
 def environment(config: Config, command: str | None) -> dict[str, Any]:
     """What a number needs beside it to be believed: versions, machine, device, threads."""
-    device = resolve_device(config.device)
+    told = command or " ".join(sys.argv)
+    return {"command": told} | machine(resolve_device(config.device))
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What a time needs beside it: versions, processor, device, threads."""
     return {
-        "command": command or " ".join(sys.argv),
         "pyro_gmmvae": pyro_gmmvae.__version__,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},

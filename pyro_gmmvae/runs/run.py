@@ -13,7 +13,7 @@ from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_weights
-from pyro_gmmvae.inference import resolve_device
+from pyro_gmmvae.inference import dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
@@ -177,7 +177,7 @@ class Run:
             read_labels=False,
         )
         x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file)))
-        x = x.to(self.device, torch.get_default_dtype())
+        x = x.to(self.device, dtype_of(self.config.precision))
         elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)

@@ -18,7 +18,7 @@ from pyro_gmmvae.inference import (
     Fit,
     FitSettings,
     Teacher,
-    resolve_device,
+    check_precision,
 )
 from pyro_gmmvae.inference.checkpoint import (
     atomic_write,
@@ -30,6 +30,7 @@ from pyro_gmmvae.inference.checkpoint import (
     write_json,
 )
 from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.inference.distributed import World, joined
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import (
     Rows,
@@ -82,18 +83,24 @@ def train(
     config = with_defaults_named(_absolute_paths(config))
     check_names(config)
     check_keys(config)
-    rows = load_rows(config)
-    device = resolve_device(config.device)
-    with seeded(config.seed, device):
-        # assembled first: whatever doesn't fit is refused before anything is written
-        fit = _assemble(config, rows, device, callbacks)
-        make_folder(out, force)
-        write_config(out, config, rows.schema)
-        write_json(out / "environment.json", environment(config, command))
+    with joined(config.device) as (world, device), seeded(config.seed, device):
+        with world.together():
+            rows = load_rows(config)
+            # assembled first: whatever doesn't fit is refused before anything is written
+            fit = _assemble(config, rows, device, callbacks, world)
+        with world.together():
+            if world.is_first:
+                make_folder(out, force)
+                write_config(out, config, rows.schema)
+                about = environment(config, command) | {"processes": world.size}
+                write_json(out / "environment.json", about)
+        if not world.is_first:
+            torch.manual_seed(config.seed + (world.rank << 32))  # the same weights, other noise
         try:
             return _run(fit, config, rows, out)
         except GMMVAEError:
-            put_back_replaced(out)
+            if world.is_first:
+                put_back_replaced(out)
             raise
 
 
@@ -130,20 +137,29 @@ def resume(
         config = config.replace(**{"epochs": None, "minutes": None} | longer)
     if device is not None:
         config = config.replace(device=device)
-    rows = load_rows(config, schema)
-    where = resolve_device(config.device)
-    with seeded(config.seed, where):
-        fit = _assemble(config, rows, where, callbacks)
-        if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
-            _restore(fit, load_training(out / "training.pt", where), out)
-        remove_leftovers(out)
-        write_config(out, config, schema)
-        note_resumption(out / "environment.json", environment(config, command))
+    with joined(config.device) as (world, where), seeded(config.seed, where):
+        with world.together():
+            rows = load_rows(config, schema)
+            fit = _assemble(config, rows, where, callbacks, world)
+            if not world.is_first:
+                torch.manual_seed(config.seed + (world.rank << 32))
+            if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
+                _restore(fit, load_training(out / "training.pt", where), out)
+        with world.together():
+            if world.is_first:
+                remove_leftovers(out)
+                write_config(out, config, schema)
+                about = environment(config, command) | {"processes": world.size}
+                note_resumption(out / "environment.json", about)
         return _run(fit, config, rows, out)
 
 
 def _assemble(
-    config: Config, rows: Rows, device: torch.device, callbacks: Sequence[Callback]
+    config: Config,
+    rows: Rows,
+    device: torch.device,
+    callbacks: Sequence[Callback],
+    world: World,
 ) -> Fit:
     """Model, objective, batches and schedules of a config, ready to run."""
     model, objective = check_fit(config, rows, device)
@@ -151,7 +167,7 @@ def _assemble(
     return Fit(
         objective,
         model,
-        Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed),
+        Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
         FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
         schedules=build_schedules(config, model, objective),
         validate=Watch(model, objective, rows, device),
@@ -159,6 +175,7 @@ def _assemble(
         augment=AUGMENTATIONS[config.augment] if config.augment else None,
         callbacks=callbacks,
         about=rows.describe(),
+        world=world,
     )
 
 
@@ -170,6 +187,7 @@ def check_fit(
     Raises:
         GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
     """
+    check_precision(config.precision, torch.device(device))
     model = build_model(config, rows.schema).to(device).eval()
     require_labels(config, model, rows)
     objective = build_objective(config, model)
@@ -194,7 +212,7 @@ def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
         balanced_over=components,
         decay=config.pseudo_decay,
     )
-    return teacher.to(next(model.parameters()).device)
+    return teacher.to(next(model.parameters()))
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
@@ -208,18 +226,23 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
 
     fit.save = save
     outcome = fit.run()
+    if not fit.world.is_first:
+        fit.world.everyones(None)  # until the first one has written everything
+        return Run.load(out, device=config.device)
     run = Run.load(out, device=config.device)
     metrics = {
         "outcome": outcome,
         "epochs": fit.progress.epoch,
         "steps": fit.progress.step,
         "seconds": fit.progress.seconds,
+        "engine": fit.engine_name,
         "best_epoch": fit.progress.best_epoch,
         "weights": run.weights,
         "training": fit.progress.history[-1] if fit.progress.history else {},
         "elbo_quantiles": run.measure_reference(rows).tolist(),
     }
     write_json(out / "metrics.json", metrics)
+    fit.world.everyones(None)
     return run
 
 

@@ -1,0 +1,318 @@
+"""The captured step: loss and gradients of a Pyro program as one graph of tensor operations.
+
+Pyro's handlers and autograd's bookkeeping cost as much as the arithmetic of a small batch, and
+Dynamo can't trace the handlers. ``make_fx`` sees through them: it records the tensor operations
+of one evaluation, forward and backward. The graph is replayed in their place, by torch's eager
+kernels or compiled by Inductor, with the same random numbers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference.devices import rng_state, set_rng_state
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Largest difference from eager evaluation, relative to the largest entry of each tensor."""
+
+BF16_TOLERANCE = 0.1
+"""The same where matmuls round to bfloat16 (8 bits): its own rounding is that large."""
+
+
+GRADIENT = "the gradient of "
+
+
+class CaptureError(GMMVAEError):
+    """A program that can't be captured, or whose graph computes something else."""
+
+
+class CompileError(CaptureError):
+    """A captured program that this machine can't compile."""
+
+
+@dataclass
+class StepTerms:
+    """What one replay gives: see :class:`pyro_gmmvae.inference.svi.LossTerms`; all detached."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A recorded evaluation.
+
+    Attributes:
+        run: (*parameters, *constants, x, y) -> loss, the parts, the gradients that exist.
+        parts: names of the parts.
+        has_gradient: per parameter, whether the loss depends on it.
+    """
+
+    run: Callable[..., Any]
+    parts: tuple[str, ...]
+    has_gradient: tuple[bool, ...]
+
+
+class _Evaluation(nn.Module):
+    """Objective and module under one roof, so that all their tensors can be swapped by name."""
+
+    def __init__(self, objective: Callable[..., Any], module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.objective = objective
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        return self.objective(x, y)
+
+
+class CapturedStep:
+    """Evaluates an objective by replaying its graph, one graph for each shape of batch.
+
+    Parameters, buffers (temperatures, weights of terms, running means) and rows are inputs of
+    the graph, so that whatever changes them is seen. A shape met for the first time is
+    captured then, in well under a second.
+
+    Args:
+        objective: called with a batch (x, y), gives terms with ``loss`` and ``parts``.
+        module: owns the parameters.
+        compiled_shape: shape of x whose graph Inductor compiles; the others are replayed by
+            eager kernels (a last, smaller batch is met once an epoch and would not earn a
+            compilation back). None compiles none.
+        verify: compare one replay of each graph with eager evaluation on the same seed.
+        tolerance: of that comparison; None: by the type of the parameters.
+
+    Raises:
+        CaptureError: as soon as a graph can't be made, or is not what eager evaluation computes.
+    """
+
+    def __init__(
+        self,
+        objective: Callable[[Tensor, Tensor], Any],
+        module: nn.Module,
+        *,
+        compiled_shape: torch.Size | None = None,
+        verify: bool = True,
+        tolerance: float | None = None,
+    ) -> None:
+        self.evaluation = _Evaluation(objective, module)
+        self.compiled_shape, self.verify, self.tolerance = compiled_shape, verify, tolerance
+        self.graphs: dict[Any, StepGraph] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the tensors again, after something may have replaced a buffer."""
+        self._places = _places(self.evaluation)
+        own = {id(t): name for name, t in reversed(self._places.items())}  # tied ones once
+        tensors = {name: self._places[name] for name in reversed(own.values())}
+        self._parameters = {k: t for k, t in tensors.items() if t.requires_grad}
+        self._constants = {k: t for k, t in tensors.items() if not t.requires_grad}
+
+    def __call__(self, x: Tensor, y: Tensor) -> StepTerms:
+        """Loss and parts of a batch; leaves the gradients in each parameter's ``grad``."""
+        graph = self.graphs.get(self._key(x)) or self.prepare(x, y)
+        with torch.no_grad():
+            loss, *rest = graph.run(*self._inputs(x, y))
+        parts = dict(zip(graph.parts, rest, strict=False))
+        gradients = iter(rest[len(parts) :])
+        for parameter, known in zip(self._parameters.values(), graph.has_gradient, strict=True):
+            parameter.grad = next(gradients) if known else None
+        return StepTerms(loss, parts)
+
+    def prepare(self, x: Tensor, y: Tensor) -> StepGraph:
+        """Make and verify the graph for batches of this shape; leaves every state as it was."""
+        tensors = [*self._parameters.values(), *self._constants.values()]
+        graph = capture(self.evaluation, self._places, tensors, x, y)
+        if x.shape == self.compiled_shape:
+            graph = compiled(graph, self._inputs(x, y))
+        self.graphs[self._key(x)] = graph
+        if self.verify:
+            try:
+                self._verify(x, y)
+            except CaptureError:
+                del self.graphs[self._key(x)]
+                raise
+        return graph
+
+    def _key(self, x: Tensor) -> Any:
+        return x.shape, self.evaluation.module.training
+
+    def _inputs(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        tensors = (*self._parameters.values(), *self._constants.values())
+        return [*(t.data for t in tensors), x, y]
+
+    def _verify(self, x: Tensor, y: Tensor) -> None:
+        """Compare a replay with an eager evaluation from the same state."""
+        eager, drawn = self._observed(self._eager, x, y)
+        replayed, redrawn = self._observed(self, x, y)
+        for p in self._parameters.values():
+            p.grad = None
+        self._compare(eager, replayed)
+        if any(not torch.equal(state, redrawn[kind]) for kind, state in drawn.items()):
+            raise CaptureError(
+                "the captured step draws other random numbers than eager evaluation; fit with "
+                "--engine svi"
+            )
+
+    def _eager(self, x: Tensor, y: Tensor) -> Any:
+        for p in self._parameters.values():
+            p.grad = None
+        terms = self.evaluation(x, y)
+        terms.loss.backward()
+        return terms
+
+    def _observed(
+        self, evaluate: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every tensor an evaluation leaves behind, and the generators' states; all put back."""
+        start, before = rng_state(x.device), {k: t.clone() for k, t in self._constants.items()}
+        left = {"the loss": evaluate(x, y).loss.detach()}
+        for name, p in self._parameters.items():
+            if p.grad is not None:
+                left[GRADIENT + _own(name)] = p.grad
+        left |= {_own(k): t.clone() for k, t in self._constants.items()}
+        drawn = rng_state(x.device)
+        for name, tensor in self._constants.items():
+            tensor.copy_(before[name])
+        set_rng_state(x.device, start)
+        return left, drawn
+
+    def _compare(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+        if missing := sorted(expected.keys() ^ found.keys()):
+            raise CaptureError(f"the captured step disagrees on whether {missing[0]} exists")
+        gradients = [t for name, t in expected.items() if name.startswith(GRADIENT)]
+        largest = max(t.abs().max().item() for t in gradients)
+        for name, wanted in expected.items():
+            if torch.equal(found[name], wanted):
+                continue
+            limit = self.tolerance or TOLERANCES.get(wanted.dtype, 0.0)
+            size, error = wanted.abs().max().item(), (found[name] - wanted).abs().max().item()
+            # a bias below a batch norm has a gradient of 0, of which both see rounding alone
+            scale = size + 0.01 * largest if name.startswith(GRADIENT) else size
+            if not error <= limit * scale and wanted.isfinite().all():  # NaN is the fit's to report
+                raise CaptureError(
+                    f"the captured step computes something else than eager evaluation: {name} "
+                    f"differs by {error:.2g} where its size is {size:.2g}; fit with --engine svi "
+                    "(--no-verify goes on regardless)"
+                )
+
+
+def _places(root: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by each of its names; a module met twice counts once."""
+    found: dict[str, Tensor] = {}
+    for prefix, module in root.named_modules():
+        for named in (module.named_parameters, module.named_buffers):
+            found |= dict(named(prefix, recurse=False, remove_duplicate=False))
+    return found
+
+
+def _own(name: str) -> str:
+    """A tensor's name without the part that :class:`_Evaluation` adds."""
+    return name.split(".", 1)[1]
+
+
+class _Reparameterised(Messenger):
+    """Refuses a latent site whose draw carries no gradient: its score term needs the trace."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        drawn_here = not (msg["done"] or msg["is_observed"] or site_is_subsample(msg))
+        if drawn_here and not msg["fn"].has_rsample:
+            raise CaptureError(
+                f"site {msg['name']!r} is a {type(msg['fn']).__name__}, which is not "
+                "reparameterised; such models are fitted with --engine svi"
+            )
+
+
+def capture(
+    evaluation: nn.Module,
+    places: Mapping[str, Tensor],
+    tensors: Sequence[Tensor],
+    x: Tensor,
+    y: Tensor,
+) -> StepGraph:
+    """Record loss, parts and gradients of ``evaluation(x, y)`` for batches of this shape.
+
+    Nothing is computed (the tensors are fakes) and no random number is drawn.
+
+    Args:
+        evaluation: module of (x, y) that gives terms.
+        places: its parameters and buffers by name; tied ones have several.
+        tensors: the same, each once: in this order they are inputs of the graph, and those that
+            require a gradient get one.
+        x, y: a batch.
+
+    Raises:
+        CaptureError: a site that is not reparameterised, control flow that depends on data, or
+            an operation that can't be traced.
+    """
+    order = {id(tensor): i for i, tensor in enumerate(tensors)}
+    position = {name: order[id(tensor)] for name, tensor in places.items()}
+    parts: list[str] = []
+    has_gradient: list[bool] = []
+
+    def evaluate(*inputs: Tensor) -> list[Tensor]:
+        state = {name: inputs[i] for name, i in position.items()}
+        # Pyro's checks look at values, which a fake has none of
+        with _Reparameterised(), pyro.validation_enabled(False):
+            terms = torch.func.functional_call(evaluation, state, inputs[-2:], tie_weights=False)
+        wanted = [tensor for tensor in inputs[:-2] if tensor.requires_grad]
+        gradients = torch.autograd.grad(terms.loss, wanted, allow_unused=True)
+        parts.extend(terms.parts)
+        has_gradient.extend(g is not None for g in gradients)
+        values = [terms.loss.detach(), *(v.detach() for v in terms.parts.values())]
+        return [*values, *(g for g in gradients if g is not None)]
+
+    try:
+        graph = make_fx(evaluate, tracing_mode="fake")(*tensors, x, y)
+    except CaptureError:
+        raise
+    except Exception as error:
+        # whatever breaks the tracer means one thing to whoever asked for it
+        raise CaptureError(f"the step can't be captured: {_first_line(error)}") from error
+    return StepGraph(_simplified(graph), tuple(parts), tuple(has_gradient))
+
+
+def _simplified(graph: GraphModule) -> GraphModule:
+    """Without what autograd left behind: nothing here has a history to detach from."""
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
+    """The graph as native code. Inductor keeps it on disk and finds it again in later processes.
+
+    Random numbers stay those of eager kernels.
+
+    Raises:
+        CompileError: no compiler on this machine, or one that fails.
+    """
+    import torch._inductor as inductor
+
+    try:
+        with torch.no_grad():
+            run = inductor.compile(graph.run, inputs, options={"fallback_random": True})  # type: ignore[arg-type]
+    except Exception as error:
+        # compilers fail in many ways, and each has the same way out
+        raise CompileError(
+            f"the captured step can't be compiled on this machine: {_first_line(error)}; "
+            "--engine captured needs no compiler"
+        ) from error
+    return StepGraph(run, graph.parts, graph.has_gradient)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -1,0 +1,124 @@
+"""Fits of several processes, started by ``torchrun``: each takes a share of every batch."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pyro_gmmvae.errors import GMMVAEError, LostProcessError
+from pyro_gmmvae.inference.devices import resolve_device
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a job; one process is a world of its own.
+
+    Attributes:
+        rank: number of this process.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's part of row numbers: contiguous, sizes differing by at most one."""
+        return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Add each tensor up over the processes, in place and in one message."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([t.reshape(-1).to(tensors[0]) for t in tensors])
+        with _waiting():
+            dist.all_reduce(flat)
+        for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Running means (batch norm's) become those of all processes' rows."""
+        if self.size == 1:
+            return
+        buffers = [b for b in module.buffers() if b.is_floating_point()]
+        self.sum_(buffers)
+        for buffer in buffers:
+            buffer /= self.size
+
+    def everyones(self, value: Any) -> list[Any]:
+        """The picklable value that each process gives, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with _waiting():
+            dist.all_gather_object(values, value)
+        return values
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """An error of one process within the block is raised by all at its end."""
+        message = None
+        try:
+            yield
+        except GMMVAEError as error:
+            if self.size == 1:
+                raise
+            message = str(error)
+        messages = self.everyones(message)
+        for rank, found in enumerate(messages):
+            if found is not None:
+                raise GMMVAEError(found if rank == 0 else f"process {rank}: {found}")
+
+
+ALONE = World()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[World, torch.device]]:
+    """The world torchrun started this process in, and the device this process computes on.
+
+    Processes talk by gloo on CPUs and by nccl on CUDA, where each takes the GPU of its local
+    rank unless one is named.
+
+    Raises:
+        GMMVAEError: a device that this machine does not have, or a job that does not assemble.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or dist.is_initialized():
+        yield ALONE, resolve_device(device)
+        return
+    local = resolve_device(device)
+    if local.type == "cuda" and local.index is None:
+        local = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+        torch.cuda.set_device(local)
+    try:
+        dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise GMMVAEError(
+            f"the {size} processes of this job do not come together: {first}"
+        ) from error
+    try:
+        yield World(dist.get_rank(), dist.get_world_size()), local
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcessError(
+            "another process of this job ended; the last checkpoint is kept, and 'gmmvae resume' "
+            "goes on from it"
+        ) from error
