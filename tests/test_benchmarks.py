@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from pyro_gmmvae.runs.tables import newest
 
@@ -76,3 +77,29 @@ def test_every_published_figure_is_of_a_model_of_ours(accuracy: Any) -> None:
     assert set(known["model"]) <= set(accuracy.MODELS)
     assert known["error"].between(0, 100).all()
     assert not known.duplicated(["data", "model", "labels"]).any()
+
+
+def test_the_hand_written_elbo_is_that_of_pyro(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed benchmark compares equals; a step later too."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    speed = importlib.import_module("speed")
+    x = speed.main_rows(None, 300)
+    speed.check_hand_written("tiny_", x[:50])
+    old = speed.svi_fused("tiny_", x, 50)
+    old.run(3)
+    stock = speed.stock(speed.build_model("tiny_"), speed.Trace_ELBO(), x, 50)
+    stock.become(old)
+    for mine, theirs in zip(stock.moments(), old.moments(), strict=True):
+        assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
+
+
+def test_a_point_of_the_scaling_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    scaling = importlib.import_module("scaling")
+    point = scaling.Point("batch", pixels=16, width=8, latent=2, batch=10, rows=50)
+    measured = scaling.measure(point, steps=2)
+    assert measured["ms"] > 0
+    assert measured["peak_mib"] > 50
+    table = pd.DataFrame({"axis": "batch", "guide": "", "size": [1, 10, 100]})
+    fitted = scaling.exponents(table.assign(ms=[1.0, 10, 100], peak_mib=[5.0, 5, 5]))
+    assert fitted[["ms", "peak_mib"]].to_numpy().tolist() == [[1.0, 0.0]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.inference.subnormals import flushed_subnormals
 
 PRECISIONS = ("f32", "bf16", "f64")
 
@@ -77,24 +78,17 @@ def bf16_products(on: bool) -> Iterator[None]:
 
 @contextmanager
 def fit_switches(deterministic: bool) -> Iterator[None]:
-    """Flush subnormals, and demand deterministic kernels where asked; both restored after.
-
-    Adam's moments of weights that rarely see a gradient become subnormal within epochs, and
-    a CPU computes with those many times slower.
-    """
-    subnormal = torch.tensor([1e-40], dtype=torch.float32, device="cpu")
-    flushed = (subnormal * 1).item() == 0
+    """Flush subnormals, and demand deterministic kernels where asked; both restored after."""
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    torch.set_flush_denormal(True)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     try:
-        yield
+        with flushed_subnormals():
+            yield
     finally:
-        torch.set_flush_denormal(flushed)
         torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
         if workspace is None:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

@@ -22,6 +22,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
     lines = result.err.strip().split("\n")  # type: ignore[attr-defined]
     if after is not None:
         assert lines.pop(0).startswith(after)
+        assert lines.pop(0).startswith("engine: ")
     assert len(lines) == 1, lines
     assert lines[0].startswith("gmmvae: ")
     for word in words:
@@ -45,6 +46,8 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--set", "hidden="), ["hidden", "at least 1"]),
         (("--network", "conv", "--set", "channels="), ["channels", "at least 1"]),
         (("--seed", str(2**64)), ["seed"]),
+        (("--engine", "jit"), ["engine", "'compiled'"]),
+        (("--precision", "f16"), ["precision", "'bf16'"]),
         (("--model", "vae", "--set", "alpha=5"), ["alpha means nothing"]),
         (("--model", "vae", "--set", "pseudo_from=7"), ["pseudo_from means nothing"]),
         (("--label-column", "x", "--data", "absent.csv"), ["does not exist"]),
