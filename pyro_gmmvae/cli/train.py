@@ -24,7 +24,7 @@ from pyro_gmmvae.cli.options import (
     "--data",
     cls=KeyOption,
     metavar="NAME|FILE",
-    help="digits, mnist, or a file (npz, npy, csv, parquet).",
+    help="digits, mnist, a file (npz, npy, csv, parquet), or a folder of npy or parquet shards.",
 )
 @click.option(
     "--data-dir", cls=KeyOption, metavar="DIR", help="Folder with the data set's files (mnist)."

@@ -11,8 +11,9 @@ from pyro_gmmvae.data.digits import PRESETS as DIGITS_PRESETS
 from pyro_gmmvae.data.digits import load_digits
 from pyro_gmmvae.data.mnist import PRESETS as MNIST_PRESETS
 from pyro_gmmvae.data.mnist import load_mnist
+from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
 from pyro_gmmvae.data.splits import Split, split_rows
-from pyro_gmmvae.errors import unknown_name
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def presets_of(data: str) -> tuple[Mapping[str, Mapping[str, Any]], str]:
 
 
 def is_file_name(data: str) -> bool:
-    """Whether ``--data`` names a file rather than a set of the table."""
-    return data not in DATA and ("." in data or "/" in data)
+    """Whether ``--data`` names a file or folder rather than a set of the table."""
+    return data not in DATA and ("." in data or "/" in data or Path(data).is_dir())
 
 
 def load_data(
@@ -63,7 +64,7 @@ def load_data(
     label_column: str = "label",
     drop_nonfinite: bool = False,
 ) -> Dataset:
-    """Rows of a named set, or of an npz, npy, csv or parquet file.
+    """Rows of a named set, of an npz, npy, csv or parquet file, or of a folder of shards.
 
     Raises:
         GMMVAEError: unknown name, or a file that can't be used.
@@ -72,6 +73,10 @@ def load_data(
         return DATA[data].load(data_dir)
     if not is_file_name(data):
         raise unknown_name("data set", data, list(DATA))
+    if Path(data).is_dir():
+        if drop_nonfinite:
+            raise GMMVAEError("--drop-nonfinite searches files, not folders of shards")
+        return load_shards(Path(data), label_column)
     return load_array(Path(data), label_column=label_column, drop_nonfinite=drop_nonfinite)
 
 
@@ -79,8 +84,10 @@ __all__ = [
     "DATA",
     "FILE_PRESETS",
     "Dataset",
+    "Shards",
     "Source",
     "Split",
+    "StreamedRows",
     "Transform",
     "is_file_name",
     "load_array",

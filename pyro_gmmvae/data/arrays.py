@@ -53,7 +53,7 @@ def load_array(
         raise GMMVAEError(f"{path} is {'a folder' if path.is_dir() else 'empty'}")
     columns = None
     if path.suffix in TABLES:
-        x, raw_labels, columns = _from_table(path, label_column)
+        x, raw_labels, columns = read_table_rows(path, label_column)
     elif path.suffix in (".npz", ".npy"):
         x, raw_labels = _from_numpy(path, label_column)
     elif "idx3" in path.name:
@@ -62,14 +62,15 @@ def load_array(
         raise GMMVAEError(f"{path}: unknown kind of file; use .npz, .npy, .csv, .parquet or IDX")
     if read_labels and raw_labels is None and label_column != DEFAULT_LABEL:
         raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
-    x = _checked_rows(x, path)
-    y, classes = _encode_labels(raw_labels if read_labels else None, len(x), path)
+    x = checked_rows(x, path)
+    y, classes = encode_labels(raw_labels if read_labels else None, len(x), path)
     kept = _finite_rows(x, path, drop_nonfinite)
     unit = 255.0 if x.dtype == np.uint8 else None
     return Dataset(x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept)
 
 
-def _from_table(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
+def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
+    """x (N, D), the label column (or None) and the features' names of a csv or parquet file."""
     table = _read_table(path)
     labels = table.pop(label_column).to_numpy() if label_column in table.columns else None
     if table.empty:
@@ -145,7 +146,8 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
     return arrays["x"], arrays.get(name)
 
 
-def _checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
+def checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
+    """A view of the rows as the models take them: (N, D) or (N, channels, height, width)."""
     if x.dtype.kind not in "iufb" or x.ndim < 2:
         raise GMMVAEError(f"{path}: rows must be numbers (N, ...), not {x.dtype} {x.shape}")
     if x.size == 0:
@@ -174,7 +176,7 @@ def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
     return np.flatnonzero(finite)
 
 
-def _encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:
+def encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:
     """Class numbers with -1 for unknown, and the classes' names in order."""
     import pandas as pd
 

@@ -34,7 +34,11 @@ class Transform:
         Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17.
         """
         wide = rows.astype(np.float64)
-        mean, scale = wide.mean(0), wide.std(0)
+        return cls.of_moments(wide.mean(0), wide.std(0))
+
+    @classmethod
+    def of_moments(cls, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> "Transform":
+        """From the mean and standard deviation of each entry."""
         return cls(mean, np.where(scale <= 1e-12 * np.abs(mean), 1.0, scale))
 
     def __call__(self, rows: NDArray[Any]) -> Floats:
@@ -61,7 +65,7 @@ class Dataset:
     """Rows as they were found, before splits and transforms.
 
     Attributes:
-        x: (N, *x_shape), in the file's units.
+        x: (N, *x_shape), in the file's units; an array, or shards to be indexed like one.
         y: (N,) int64 in 0..len(classes)-1, -1 where no label is known.
         classes: the classes' names, in the order of y.
         columns: names of the features, for tables; None for images.
@@ -70,7 +74,7 @@ class Dataset:
         kept: where rows were left out, the numbers in the file of those that stay.
     """
 
-    x: NDArray[Any]
+    x: Any
     y: Labels
     classes: tuple[str, ...]
     columns: tuple[str, ...] | None = None
@@ -96,4 +100,6 @@ class Dataset:
         """The transform to the models' units, fitted on these rows only where it is fitted."""
         if self.unit is not None:
             return Transform.dividing_by(self.unit)
+        if not isinstance(self.x, np.ndarray):
+            return self.x.standardizing(rows)
         return Transform.standardizing(self.x[rows])

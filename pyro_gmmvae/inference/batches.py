@@ -1,12 +1,24 @@
 """Minibatches of in-memory tensors, with class-balanced labelled rows in each."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.distributed import ALONE, World
+
+
+class Rows(Protocol):
+    """Rows that are indexed by their numbers, and the device they come out on."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
 
 
 class Batches:
@@ -17,7 +29,7 @@ class Batches:
     among 50,000 rows they would otherwise be seen once in 500 rows and drown.
 
     Args:
-        x: rows (N, *x_shape).
+        x: rows (N, *x_shape): a tensor, or what is indexed like one.
         y: labels (N,), int64, -1 where unknown.
         batch_size: rows per batch, the balanced ones included.
         labelled: how many of them are balanced labelled rows; taken as 0 where no row has one.
@@ -30,7 +42,7 @@ class Batches:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Rows,
         y: Tensor,
         batch_size: int,
         labelled: int,

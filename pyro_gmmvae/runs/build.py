@@ -13,7 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import Dataset, Split, Transform, load_data, presets_of, split_rows
+from pyro_gmmvae.data import (
+    Dataset,
+    Shards,
+    Split,
+    StreamedRows,
+    Transform,
+    load_data,
+    presets_of,
+    split_rows,
+)
 from pyro_gmmvae.data.dataset import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
@@ -165,12 +174,17 @@ class Rows:
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
-    def training(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x and y of the training rows, y = -1 where the label is not shown."""
-        x, y = self.part(self.split.train, device)
-        hidden = np.isin(self.split.train, self.split.labelled, invert=True)
-        y[torch.from_numpy(hidden).to(device)] = -1
-        return x, y
+    def training(self, device: torch.device) -> tuple[Tensor | StreamedRows, Tensor]:
+        """x and y of the training rows, y = -1 where the label is not shown.
+
+        Shards stay on disk: their rows are read as batches ask for them.
+        """
+        numbers, x = self.split.train, self.dataset.x
+        hidden = np.isin(numbers, self.split.labelled, invert=True)
+        y = torch.from_numpy(np.where(hidden, -1, self.dataset.y[numbers])).to(device)
+        if isinstance(x, Shards):
+            return StreamedRows(x, numbers, self.schema.transform, device, self.dtype), y
+        return self.part(numbers, device)[0], y
 
 
 def load_rows(config: Config, schema: Schema | None = None) -> Rows:
@@ -228,8 +242,10 @@ def some_of(rows: int, most: int) -> Labels:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    digest = hashlib.sha256(f"{dataset.x.dtype}{dataset.x.shape}{dataset.classes}".encode())
-    digest.update(np.ascontiguousarray(dataset.x).tobytes())
+    x = dataset.x
+    digest = hashlib.sha256(f"{x.dtype}{x.shape}{dataset.classes}".encode())
+    # of shards some rows must do: reading all would take as long as an epoch
+    digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).tobytes())
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
     return digest.hexdigest()
 

@@ -1,0 +1,217 @@
+"""Rows that don't fit memory: a folder of npy or parquet shards, read as they are needed."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_gmmvae.data.arrays import (
+    DEFAULT_LABEL,
+    checked_rows,
+    encode_labels,
+    read_table_rows,
+)
+from pyro_gmmvae.data.dataset import Dataset, Labels, Transform
+from pyro_gmmvae.errors import GMMVAEError
+
+ROWS_AT_ONCE = 65_536
+SAMPLED = 1000
+
+
+class Shards:
+    """Several arrays (n_i, *x_shape) as one (N, *x_shape), indexed by row numbers.
+
+    The arrays are memory-mapped: what is indexed is read from disk, and nothing else.
+
+    Args:
+        arrays: of the same type and the same shape but for their lengths.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self.arrays = list(arrays)
+        self.ends = np.cumsum([len(a) for a in arrays])
+        self.dtype = arrays[0].dtype
+        self.shape = (int(self.ends[-1]), *arrays[0].shape[1:])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Labels) -> NDArray[Any]:
+        """The rows of these numbers, in this order."""
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        owner = np.searchsorted(self.ends, rows, "right")
+        for i in np.unique(owner):
+            mine = owner == i
+            first = self.ends[i] - len(self.arrays[i])
+            found[mine] = self.arrays[i][rows[mine] - first]
+        return found
+
+    def chunks(self, rows: Labels) -> Iterator[NDArray[Any]]:
+        """The rows of these numbers, some at a time."""
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            yield self[rows[start : start + ROWS_AT_ONCE]]
+
+    def sample(self) -> NDArray[Any]:
+        """Some rows, always the same ones, spread over all shards."""
+        return self[np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(np.int64))]
+
+    def standardizing(self, rows: Labels) -> Transform:
+        """As :meth:`Transform.standardizing`, of rows that are read twice, some at a time.
+
+        Raises:
+            GMMVAEError: if a row holds NaN or infinite values.
+        """
+        mean = sum(chunk.sum(0, dtype=np.float64) for chunk in self.chunks(rows)) / len(rows)
+        squares = (np.square(c.astype(np.float64) - mean).sum(0) for c in self.chunks(rows))
+        variance = sum(squares) / len(rows)
+        if not np.isfinite(variance).all():
+            raise GMMVAEError(
+                "the shards hold NaN or infinite values, or numbers too large to standardize; "
+                "clean them"
+            )
+        return Transform.of_moments(np.asarray(mean), np.sqrt(variance))
+
+
+class StreamedRows:
+    """Rows in the model's units, read and transformed when a batch asks for them.
+
+    Args:
+        x: the shards.
+        numbers: (N,) which of their rows these are.
+        transform: to the model's units.
+        device, dtype: of what comes out.
+    """
+
+    def __init__(
+        self,
+        x: Shards,
+        numbers: Labels,
+        transform: Transform,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.x, self.numbers, self.transform = x, numbers, transform
+        self.device, self.dtype = device, dtype
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        found = self.transform(self.x[self.numbers[rows.cpu().numpy()]])
+        return torch.from_numpy(found).to(self.device, self.dtype)
+
+
+def load_shards(folder: Path, label_column: str) -> Dataset:
+    """The rows of a folder, left on disk.
+
+    The folder holds ``x-0.npy``, ``x-1.npy``, ... (n_i, ...) and, where rows have labels,
+    ``y-0.npy``, ... (n_i,), -1 or NaN where unknown; or parquet files, whose rows are
+    unpacked once into the user's cache as such arrays. Digits may be padded with zeros.
+
+    Raises:
+        GMMVAEError: no shards, a missing or damaged one, or one of another width or type.
+    """
+    tables = sorted(folder.glob("*.parquet"))
+    files, labels, columns = _unpacked(tables, label_column) if tables else _numbered_pairs(folder)
+    arrays = [checked_rows(_mapped(file), file) for file in files]
+    _check_alike(arrays, files)
+    x = Shards(arrays)
+    raw = np.concatenate([np.load(file) for file in labels]) if labels else None
+    if raw is None and label_column != DEFAULT_LABEL:
+        raise GMMVAEError(f"{folder} has no column {label_column!r} to take labels from")
+    y, classes = encode_labels(raw, len(x), folder)
+    unit = 255.0 if x.dtype == np.uint8 else None
+    return Dataset(x=x, y=y, classes=classes, columns=columns, unit=unit)
+
+
+def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:
+    """Files of rows and, where there are any, of labels."""
+    rows, labels = _numbered(folder, "x"), _numbered(folder, "y")
+    if not rows:
+        raise GMMVAEError(
+            f"{folder} is a folder without shards: x-0.npy, x-1.npy, ... (and y-0.npy, ...), or "
+            "parquet files"
+        )
+    if labels and len(labels) != len(rows):
+        raise GMMVAEError(f"{folder} holds {len(rows)} x shards and {len(labels)} y shards")
+    for x, y in zip(rows, labels, strict=False):
+        if _mapped(y).shape != _mapped(x).shape[:1]:
+            raise GMMVAEError(f"{y} holds labels of shape {_mapped(y).shape} for {x.name}")
+    return rows, labels, None
+
+
+def _numbered(folder: Path, name: str) -> list[Path]:
+    """``name-0.npy``, ``name-1.npy``, ... in the order of their numbers."""
+    found = {}
+    for file in folder.glob(f"{name}-*.npy"):
+        number = re.fullmatch(rf"{name}-(\d+)", file.stem)
+        if number:
+            found[int(number[1])] = file
+    missing = sorted(set(range(max(found, default=-1) + 1)) - set(found))
+    if missing:
+        raise GMMVAEError(f"{folder}: shard {name}-{missing[0]}.npy is missing")
+    return [found[i] for i in sorted(found)]
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise GMMVAEError(f"{file} can't be read as npy: damaged, empty or pickled") from error
+    if not isinstance(array, np.ndarray):
+        raise GMMVAEError(f"{file} can't be read as npy: it holds several arrays")
+    return array
+
+
+def _check_alike(arrays: Sequence[NDArray[Any]], files: Sequence[Path]) -> None:
+    first = arrays[0]
+    for file, array in zip(files, arrays, strict=True):
+        if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+            raise GMMVAEError(
+                f"{file} holds rows of {array.dtype} {array.shape[1:]}, and {files[0].name} rows "
+                f"of {first.dtype} {first.shape[1:]}"
+            )
+
+
+def _unpacked(
+    tables: Sequence[Path], label_column: str
+) -> tuple[list[Path], list[Path], tuple[str, ...]]:
+    """Tables as files of rows and of labels, and their columns' names."""
+    folders, names = [], []
+    for file in tables:
+        folder = _cache_of(file, label_column)
+        if not (folder / "columns.txt").exists():
+            x, labels, columns = read_table_rows(file, label_column)
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / "x.npy", x)
+            if labels is not None:
+                kind = labels if labels.dtype.kind in "iufb" else pd.Series(labels).fillna("")
+                np.save(folder / "y.npy", np.asarray(kind, None if kind is labels else "U"))
+            # last: it says that the others are whole
+            (folder / "columns.txt").write_text("\n".join(columns))
+        folders.append(folder)
+        names.append(tuple((folder / "columns.txt").read_text().split("\n")))
+        if names[-1] != names[0]:
+            raise GMMVAEError(f"{file} has other columns than {tables[0].name}")
+    labels = [folder / "y.npy" for folder in folders if (folder / "y.npy").exists()]
+    if labels and len(labels) != len(folders):
+        raise GMMVAEError(f"not every table of {tables[0].parent} has a column {label_column!r}")
+    return [folder / "x.npy" for folder in folders], labels, names[0]
+
+
+def _cache_of(file: Path, label_column: str) -> Path:
+    """Where a table is unpacked; a table that changes is unpacked anew."""
+    import pooch
+
+    state = file.stat()
+    told = f"{file.resolve()} {state.st_size} {state.st_mtime_ns} {label_column}"
+    cache = Path(pooch.os_cache("pyro-gmmvae")) / "shards"
+    return cache / hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,0 +1,165 @@
+"""Folders of shards: the same rows as in memory, read when they are asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from pyro_gmmvae.data import Dataset, Shards, StreamedRows, Transform, load_array, load_data
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs import default_config, train
+
+Table = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def digits(n: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    x, y = load_digits(return_X_y=True)
+    y = y[:n].copy()
+    y[::3] = -1
+    return x[:n], y
+
+
+def write_npy(folder: Path, x: np.ndarray, y: np.ndarray | None, cuts: tuple[int, ...]) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, part in enumerate(np.split(x, cuts)):
+        np.save(folder / f"x-{i:02d}.npy", part)
+    for i, part in enumerate(np.split(y, cuts) if y is not None else ()):
+        np.save(folder / f"y-{i:02d}.npy", part)
+
+
+def write_parquet(folder: Path, x: np.ndarray, y: np.ndarray, cuts: tuple[int, ...]) -> None:
+    folder.mkdir(exist_ok=True)
+    table = pd.DataFrame(x, columns=[f"c{i}" for i in range(x.shape[1])]).assign(label=y)
+    for i, part in enumerate(np.split(np.arange(len(x)), cuts)):
+        table.iloc[part].to_parquet(folder / f"part-{i}.parquet")
+
+
+def assert_same(shards: Dataset, whole: Dataset) -> None:
+    assert isinstance(shards.x, Shards)
+    assert shards.x.shape == whole.x.shape
+    assert shards.classes == whole.classes
+    np.testing.assert_array_equal(shards.y, whole.y)
+    rows = np.random.default_rng(0).permutation(len(whole.y))
+    np.testing.assert_array_equal(shards.x[rows], whole.x[rows])
+    a, b = shards.fit_transform_on(rows[:90]), whole.fit_transform_on(rows[:90])
+    np.testing.assert_allclose(a.shift, b.shift, rtol=1e-12)
+    np.testing.assert_allclose(a.scale, b.scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet", "bytes", "images"])
+def test_shards_hold_what_one_file_holds(tmp_path: Path, kind: str) -> None:
+    x, y = digits()
+    if kind == "parquet":
+        write_parquet(tmp_path / "rows", x, y, (50, 51))
+        write_parquet(tmp_path, x, y, ())
+        whole = load_array(tmp_path / "part-0.parquet")
+        assert load_data(str(tmp_path / "rows")).columns == whole.columns
+    else:
+        x = x.astype(np.uint8) if kind == "bytes" else x
+        x = x.reshape(-1, 8, 8) if kind == "images" else x
+        write_npy(tmp_path / "rows", x, y, (50, 51))
+        np.savez(tmp_path / "rows.npz", x=x, y=y)
+        whole = load_array(tmp_path / "rows.npz")
+    assert_same(load_data(str(tmp_path / "rows")), whole)
+    assert_same(load_data(str(tmp_path / "rows")), whole)  # unpacked before
+
+
+def test_text_labels_of_tables_with_some_unknown(tmp_path: Path) -> None:
+    x, y = digits(30)
+    names = np.array(["", "anna", "berta"], object)[np.minimum(y, 1) + 1]
+    names[names == ""] = None
+    write_parquet(tmp_path / "rows", x, names, (10,))
+    write_parquet(tmp_path, x, names, ())
+    assert_same(load_data(str(tmp_path / "rows")), load_array(tmp_path / "part-0.parquet"))
+
+
+def test_a_fit_on_shards_is_the_fit_in_memory(tmp_path: Path) -> None:
+    x, y = digits(300)
+    write_npy(tmp_path / "rows", x, y, (100, 220))
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    keys = {"epochs": 3, "hidden": "16", "latent_dim": 4, "labels": 50}
+    runs = [
+        train(default_config(str(data), keys), tmp_path / f"run-{i}")
+        for i, data in enumerate((tmp_path / "rows", tmp_path / "rows.npz"))
+    ]
+    a, b = (pd.read_csv(r.path / "history.csv").drop(columns="seconds") for r in runs)
+    pd.testing.assert_frame_equal(a, b, rtol=1e-6)
+    first, second = (r.evaluate(samples=2) for r in runs)
+    assert first["elbo"] == pytest.approx(second["elbo"], rel=1e-6)
+
+
+def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    """A shard whose end is damaged still gives the rows of its beginning."""
+    x, _ = digits()
+    write_npy(tmp_path, x, None, (60,))
+    rows = load_data(f"{tmp_path}/").x
+    asked: list[int] = []
+
+    class Counting(np.ndarray):
+        def __getitem__(self, index: object) -> object:
+            asked.append(np.size(index))
+            return super().__getitem__(index)
+
+    rows.arrays[1] = rows.arrays[1].view(Counting)
+    streamed = StreamedRows(
+        rows, np.arange(120), Transform.dividing_by(16), torch.device("cpu"), torch.float64
+    )
+    got = streamed[torch.tensor([70, 3, 119])]
+    np.testing.assert_allclose(got.numpy(), x[[70, 3, 119]] / 16, rtol=1e-6)
+    assert sum(asked) == 2
+
+
+def bad(folder: Path, what: str) -> None:
+    x, y = digits(30)
+    write_npy(folder, x, y, (10, 20))
+    if what == "gap":
+        (folder / "x-01.npy").unlink()
+    elif what == "width":
+        np.save(folder / "x-01.npy", x[10:20, :5])
+    elif what == "type":
+        np.save(folder / "x-01.npy", x[10:20].astype(np.float32))
+    elif what == "cut":
+        file = folder / "x-02.npy"
+        file.write_bytes(file.read_bytes()[:300])
+    elif what == "labels":
+        np.save(folder / "y-01.npy", y[:3])
+    elif what == "fewer labels":
+        (folder / "y-02.npy").unlink()
+    elif what == "nan":
+        x[15] = np.nan
+        np.save(folder / "x-01.npy", x[10:20])
+    elif what == "pickled":
+        np.save(folder / "x-01.npy", np.array([{}], object), allow_pickle=True)
+    elif what == "nothing":
+        for file in folder.iterdir():
+            file.rename(file.with_suffix(".txt"))
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("gap", "shard x-1.npy is missing"),
+        ("width", r"x-01.npy holds rows of float64 \(5,\), and x-00.npy rows of float64 \(64,\)"),
+        ("type", "x-01.npy holds rows of float32"),
+        ("cut", "x-02.npy can't be read as npy"),
+        ("labels", r"y-01.npy holds labels of shape \(3,\)"),
+        ("fewer labels", "3 x shards and 2 y shards"),
+        ("nan", "NaN or infinite"),
+        ("pickled", "x-01.npy can't be read as npy"),
+        ("nothing", "a folder without shards"),
+    ],
+)
+def test_bad_shards_are_named(tmp_path: Path, what: str, words: str) -> None:
+    bad(tmp_path / "rows", what)
+    with pytest.raises(GMMVAEError, match=words):
+        train(default_config(str(tmp_path / "rows"), {"epochs": 1}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
