@@ -48,6 +48,7 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 @click.option("--variant", "variants", multiple=True, metavar="K=V,K=V", help="A line of its own.")
 @click.option("--device", help="Where to compute.  [default: auto]")
 @click.option("--jobs", default=1, show_default=True, help="Cells at once, a process each.")
+@click.option("--backend", default="local", show_default=True, help="local, or ray.")
 @click.option("--references/--no-references", default=True, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
@@ -63,6 +64,7 @@ def main(
     variants: tuple[str, ...],
     device: str | None,
     jobs: int,
+    backend: str,
     references: bool,
     out: Path,
 ) -> None:
@@ -84,7 +86,7 @@ def main(
         for label, seed in itertools.product(labels, range(seeds)):
             layers = (common, assignments(sets), chosen, {"labels": label, "seed": seed})
             add_references(default_config(data, *layers), out / "results.csv", say)
-    _, failures = sweep(cells, out, jobs=jobs, say=say)
+    _, failures = sweep(cells, out, jobs=jobs, backend=backend, say=say)
     report(newest(read_results(out / "results.csv", say)), out)
     if failures:
         raise click.ClickException(f"{len(failures)} cells failed; the first: {failures[0]}")

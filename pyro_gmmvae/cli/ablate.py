@@ -38,6 +38,7 @@ from pyro_gmmvae.cli.options import Names, device_option, json_option
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each."
 )
+@click.option("--backend", default="local", show_default=True, help="Where cells run: local, ray.")
 @click.option("--metric", default="accuracy", show_default=True, help="Column to compare.")
 @click.option("--keep-runs", is_flag=True, help="Keep each cell's run folder under DIR/runs.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
@@ -54,6 +55,7 @@ def ablate(
     sets: tuple[str, ...],
     jobs: int,
     threads: int,
+    backend: str,
     metric: str,
     keep_runs: bool,
     out: Path,
@@ -74,7 +76,8 @@ def ablate(
     from pyro_gmmvae.cli.train import assignments
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.runs.cells import plan
-    from pyro_gmmvae.runs.sweep import NUMBERS, sweep
+    from pyro_gmmvae.runs.run_cell import NUMBERS
+    from pyro_gmmvae.runs.sweep import sweep
     from pyro_gmmvae.runs.tables import markdown, notes_of, shown, summarize, write_tables
 
     def say(line: str) -> None:
@@ -95,7 +98,9 @@ def ablate(
         seeds=range(seeds),
         say=say,
     )
-    table, failures = sweep(cells, out, jobs=jobs, threads=threads, keep_runs=keep_runs, say=say)
+    table, failures = sweep(
+        cells, out, jobs=jobs, threads=threads, backend=backend, keep_runs=keep_runs, say=say
+    )
     if table.empty:
         raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")
     summary = summarize(table, metric)

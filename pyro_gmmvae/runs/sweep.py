@@ -2,49 +2,21 @@
 
 import contextlib
 import itertools
-import os
 import shutil
-import signal
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-import pyro_gmmvae
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import is_file_name
-from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import NonFiniteError
-from pyro_gmmvae.inference.checkpoint import read_json
-from pyro_gmmvae.runs.cells import Cell, Say, command_of
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.runs.backends import BACKENDS
+from pyro_gmmvae.runs.cells import Cell, Say
 from pyro_gmmvae.runs.results import append, keys_of, read_results
-from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.training import resume, train
-
-NUMBERS = (
-    "accuracy",
-    "probe_accuracy",
-    "ece",
-    "cluster_accuracy",
-    "nmi",
-    "ari",
-    "elbo",
-    "nll",
-    "rate",
-    "distortion",
-    "ess",
-    "pareto_k_bad",
-    "test_rows",
-)
-FINISHED = ("complete", "early-stopped")
 
 
 def sweep(
@@ -53,6 +25,7 @@ def sweep(
     *,
     jobs: int = 1,
     threads: int = 1,
+    backend: str = "local",
     keep_runs: bool = False,
     say: Say = print,
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -66,6 +39,7 @@ def sweep(
         out: the folder of the results.
         jobs: how many cells to train at once, each in a process of its own.
         threads: torch's threads in each.
+        backend: a key of ``BACKENDS``.
         keep_runs: keep the run folders of finished cells.
         say: hears of each cell's end.
 
@@ -77,6 +51,8 @@ def sweep(
             process that was killed. Rows that were finished are written in each case.
         KeyboardInterrupt: when told to stop; fits under way are saved first.
     """
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, list(BACKENDS))
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +63,7 @@ def sweep(
         if len(todo) < len(cells):
             say(f"{len(cells) - len(todo)} of {len(cells)} cells are in {results} already")
         failures: list[str] = []
-        for count, (cell, outcome) in enumerate(_outcomes(todo, out, jobs, threads), 1):
+        for count, (cell, outcome) in enumerate(_outcomes(todo, out, jobs, threads, backend), 1):
             if isinstance(outcome, dict):
                 append(results, asdict(cell) | outcome)
                 line = f"{cell.title}: {_shown(outcome)}"
@@ -107,7 +83,7 @@ def sweep(
 
 
 def _outcomes(
-    todo: Mapping[Cell, Config], out: Path, jobs: int, threads: int
+    todo: Mapping[Cell, Config], out: Path, jobs: int, threads: int, backend: str
 ) -> Iterator[tuple[Cell, dict[str, Any] | Exception]]:
     """Each cell's row or error as it ends; on an interruption those of cells that still ended.
 
@@ -116,25 +92,25 @@ def _outcomes(
     """
     waiting = iter(todo.items())
     running: dict[Future[dict[str, Any]], Cell] = {}
-    with _pool(jobs, threads) as pool:
+    with BACKENDS[backend](jobs, threads) as running_on:
         interrupted: BaseException | None = None
         while True:
             if interrupted is None:
-                for cell, config in itertools.islice(waiting, jobs - len(running)):
-                    with _inherited_deafness():
-                        task = pool.submit(_run_cell, config, out / "runs" / cell.folder)
-                    running[task] = cell
+                for cell, config in itertools.islice(waiting, running_on.jobs - len(running)):
+                    running[running_on.submit(config, out / "runs" / cell.folder)] = cell
             if not running:
                 break
             try:
                 ended = wait(running, return_when=FIRST_COMPLETED).done
             except KeyboardInterrupt as heard:
-                # the fits heard it too: they save and stop, and a last evaluation ends
+                # the fits save and stop, and a last evaluation ends
+                running_on.interrupt()
                 interrupted = heard
                 continue
             for task in ended:
                 cell, error = running.pop(task), task.exception()
-                if interrupted is not None and isinstance(error, GMMVAEError | BrokenProcessPool):
+                error = getattr(error, "cause", None) or error  # Ray wraps what a task raised
+                if interrupted is not None and isinstance(error, Exception):
                     continue  # stopped half-way: it goes on when the command is given again
                 if isinstance(error, BrokenProcessPool):
                     raise GMMVAEError(
@@ -167,113 +143,6 @@ def _alone(out: Path) -> Iterator[None]:
             yield
         finally:
             (out / ".lock").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _pool(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes of some threads each, that a terminated parent stops as Ctrl-C does."""
-    variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(threads,)
-    )
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGTERM, _terminated) if in_main else None
-    try:
-        with pool:
-            yield pool
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, handler)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _terminated(*_: Any) -> None:
-    for child in active_children():  # a terminal tells them of Ctrl-C; nobody tells them of this
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGINT)
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _inherited_deafness() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C until their fit listens for it, also while importing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _prepare(threads: int) -> None:
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed tells nobody: stop the fit, which saves, and leave."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _run_cell(config: Config, folder: Path) -> dict[str, Any]:
-    """Train (or go on), evaluate, and say it in one row."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fit saves and stops on it
-    try:
-        run = _trained(config, folder)
-    except KeyboardInterrupt as error:
-        raise GMMVAEError("interrupted; the same command goes on") from error
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    metrics = read_json(folder / "metrics.json")
-    if metrics["outcome"] not in FINISHED:
-        raise GMMVAEError(f"interrupted ({metrics['outcome']}); the same command goes on")
-    started = time.monotonic()
-    numbers = run.evaluate()
-    seconds = metrics["seconds"] + time.monotonic() - started
-    about = read_json(folder / "environment.json")
-    return {name: numbers.get(name) for name in NUMBERS} | {
-        "val_accuracy": metrics["training"].get("val_accuracy"),
-        "label_seed": config.seed if config.label_seed is None else config.label_seed,
-        "seconds": round(seconds, 1),
-        "fit_seconds": round(metrics["seconds"], 1),
-        "epochs": metrics["epochs"],
-        "steps": metrics["steps"],
-        "device": about["device"],
-        "threads": about["threads"],
-        "processor": about["processor"],
-        "versions": " ".join(f"{k}={v}" for k, v in about["packages"].items()),
-        "version": pyro_gmmvae.__version__,
-        "command": command_of(config),
-    }
-
-
-def _trained(config: Config, folder: Path) -> Run:
-    """The cell's run: as it is where it is finished, gone on with where it was stopped."""
-    file = folder / "metrics.json"
-    try:
-        metrics = read_json(file) if file.exists() else {}
-        if isinstance(metrics, dict) and metrics.get("outcome") in FINISHED:
-            return Run.load(folder, device=config.device)
-        if (folder / "training.pt").exists():
-            where = config.data if is_file_name(config.data) else config.data_dir
-            return resume(folder, data=where, device=config.device)
-    except NonFiniteError:
-        raise
-    except GMMVAEError:  # of another version, or damaged when its process was killed
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-    return train(config, folder)
 
 
 def _shown(row: Mapping[str, Any]) -> str:

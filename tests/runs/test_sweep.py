@@ -1,5 +1,6 @@
 """Sweeps: what is planned, what is skipped, what is refused."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pyro_gmmvae
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.runs import sweep as sweeps
+from pyro_gmmvae.runs.backends import BACKENDS
 from pyro_gmmvae.runs.cells import plan
 from pyro_gmmvae.runs.results import append, read_results
 
@@ -167,7 +169,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     def install(fail_at: int = -1) -> list[Path]:
         started: list[Path] = []
 
-        def cell(config: object, folder: Path) -> Row:  # noqa: ARG001
+        def cell(folder: Path) -> Row:
             started.append(folder)
             if len(started) - 1 == fail_at:
                 raise GMMVAEError("the loss became non-finite")
@@ -176,16 +178,51 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
                 "command": "c",
             }
 
-        @contextmanager
-        def pool(jobs: int, threads: int):  # type: ignore[no-untyped-def]  # noqa: ARG001
-            with ThreadPoolExecutor(1) as executor:
-                yield executor
+        class Threads:
+            jobs = 1
 
-        monkeypatch.setattr(sweeps, "_run_cell", cell)
-        monkeypatch.setattr(sweeps, "_pool", pool)
+            def __init__(self, pool: ThreadPoolExecutor) -> None:
+                self.pool = pool
+
+            def submit(self, config: object, folder: Path) -> object:  # noqa: ARG002
+                return self.pool.submit(cell, folder)
+
+            def interrupt(self) -> None: ...
+
+        @contextmanager
+        def threads(jobs: int, threads: int):  # type: ignore[no-untyped-def]  # noqa: ARG001
+            with ThreadPoolExecutor(1) as pool:
+                yield Threads(pool)
+
+        monkeypatch.setitem(BACKENDS, "local", threads)
         return started
 
     return install
+
+
+def test_backends_are_named(tmp_path: Path) -> None:
+    with pytest.raises(GMMVAEError, match="unknown backend 'slurm'; choose from: local, ray"):
+        sweeps.sweep({}, tmp_path, backend="slurm")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_ray_is_an_extra(tmp_path: Path) -> None:
+    with pytest.raises(GMMVAEError, match=r"needs Ray: pip install 'pyro-gmmvae\[ray\]'"):
+        sweeps.sweep({}, tmp_path, backend="ray")
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_sweep_on_ray_is_the_local_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    keys = {"data": "digits", "epochs": 2, "hidden": "8", "latent_dim": 2}
+    cells = plan(keys, models=["gmmvae", "vae"], seeds=range(2))
+    tables = [
+        sweeps.sweep(cells, tmp_path / backend, backend=backend)[0] for backend in ("ray", "local")
+    ]
+    assert len(tables[0]) == 4
+    columns = ["model", "seed", "accuracy", "elbo", "steps"]
+    pd.testing.assert_frame_equal(*(t[columns].reset_index(drop=True) for t in tables))
 
 
 # -- the table that is read again ----------------------------------------------------------------
