@@ -8,6 +8,7 @@ b of ms = a size^b fitted over the points, and a plot. ``components`` is measure
 with dense heads and for the one with factorised heads; ``processes`` share a batch of 1,000.
 """
 
+import itertools
 import json
 import os
 import resource
@@ -86,17 +87,16 @@ def measure(point: Point, steps: int) -> dict[str, float]:
         )
         x = torch.rand(point.rows, point.pixels)
         batches = Batches(x, torch.full((len(x),), -1), point.batch, 0, 0, world)
-        fit = Fit(objective, model, batches, FitSettings(epochs=1, engine="captured"), world=world)
+        settings = FitSettings(epochs=1, engine="captured", verify=False)
+        fit = Fit(objective, model, batches, settings, world=world)
         seconds: list[float] = []
         with fit.switches():
             fit.prepare()
-            while len(seconds) < steps + 3:
-                for rows in batches.epoch():
-                    start = time.perf_counter()
-                    fit.step(*rows)
-                    seconds.append(time.perf_counter() - start)
-                    if len(seconds) == steps + 3:
-                        break
+            rows = itertools.chain.from_iterable(batches.epoch() for _ in itertools.count())
+            for _ in range(steps + 3):
+                start = time.perf_counter()
+                fit.step(*next(rows))
+                seconds.append(time.perf_counter() - start)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"ms": 1e3 * statistics.median(seconds[3:]), "peak_mib": peak}
 
@@ -105,7 +105,13 @@ def in_own_process(point: Point, steps: int) -> dict[str, Any]:
     """A row of the table: the point, and what its process measured."""
     launcher = [sys.executable]
     if point.processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--nproc-per-node", str(point.processes)]
+        launcher += [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(point.processes),
+        ]
     done = subprocess.run(
         [*launcher, __file__, "--point", json.dumps(asdict(point)), "--steps", str(steps)],
         check=True,

@@ -18,7 +18,7 @@ from pyro_gmmvae.cli.options import is_first_process
 from pyro_gmmvae.cli.predict import predict
 from pyro_gmmvae.cli.resume import resume
 from pyro_gmmvae.cli.train import train
-from pyro_gmmvae.errors import GMMVAEError, LostProcessError
+from pyro_gmmvae.errors import GMMVAEError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -49,10 +49,8 @@ def main() -> None:
         code = 0
     except click.ClickException as error:
         code = _complain(error.format_message())
-    except LostProcessError as error:
-        code = _complain(str(error), everywhere=True)
     except GMMVAEError as error:
-        code = _complain(str(error))
+        code = _complain(str(error), error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("gmmvae: interrupted", err=True)
         code = 130
@@ -66,13 +64,14 @@ def main() -> None:
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise
         code = _complain(
-            "not enough memory for these sizes; make hidden, latent_dim or batch_size smaller"
+            "not enough memory for these sizes; make hidden, latent_dim or batch_size smaller",
+            error,
         )
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str, everywhere: bool = False) -> int:
-    """One line, of one process where several met the same error."""
-    if everywhere or is_first_process():
+def _complain(message: str, error: BaseException | None = None) -> int:
+    """One line, of one process where several met an error (see ``inference.distributed``)."""
+    if not getattr(error, "was_told", not is_first_process()):
         click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
     return 2

@@ -1,7 +1,9 @@
 """Rows that don't fit memory: a folder of npy or parquet shards, read as they are needed."""
 
+import contextlib
 import hashlib
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,14 +191,7 @@ def _unpacked(
     for file in tables:
         folder = _cache_of(file, label_column)
         if not (folder / "columns.txt").exists():
-            x, labels, columns = read_table_rows(file, label_column)
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / "x.npy", x)
-            if labels is not None:
-                kind = labels if labels.dtype.kind in "iufb" else pd.Series(labels).fillna("")
-                np.save(folder / "y.npy", np.asarray(kind, None if kind is labels else "U"))
-            # last: it says that the others are whole
-            (folder / "columns.txt").write_text("\n".join(columns))
+            _unpack(file, label_column, folder)
         folders.append(folder)
         names.append(tuple((folder / "columns.txt").read_text().split("\n")))
         if names[-1] != names[0]:
@@ -205,6 +200,22 @@ def _unpacked(
     if labels and len(labels) != len(folders):
         raise GMMVAEError(f"not every table of {tables[0].parent} has a column {label_column!r}")
     return [folder / "x.npy" for folder in folders], labels, names[0]
+
+
+def _unpack(file: Path, label_column: str, folder: Path) -> None:
+    """Write a table as arrays into a folder that is there at once, or not at all."""
+    x, labels, columns = read_table_rows(file, label_column)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        np.save(made / "x.npy", x)
+        if labels is not None:
+            kind = labels if labels.dtype.kind in "iufb" else pd.Series(labels).fillna("")
+            np.save(made / "y.npy", np.asarray(kind, None if kind is labels else "U"))
+        (made / "columns.txt").write_text("\n".join(columns))
+        with contextlib.suppress(OSError):  # another process was faster
+            made.rename(folder)
 
 
 def _cache_of(file: Path, label_column: str) -> Path:

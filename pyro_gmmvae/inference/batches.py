@@ -1,4 +1,4 @@
-"""Minibatches of in-memory tensors, with class-balanced labelled rows in each."""
+"""Minibatches with class-balanced labelled rows in each."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -22,7 +22,7 @@ class Rows(Protocol):
 
 
 class Batches:
-    """Shuffled minibatches of (x, y) that live on one device; no workers, no copies to the host.
+    """Shuffled minibatches of (x, y) on one device, indexed by the process that fits.
 
     An epoch is one pass over all rows in a random order. Each batch also holds ``labelled``
     rows drawn class-balanced, with replacement, from those that have a label: with 100 labels
@@ -61,6 +61,11 @@ class Batches:
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
+        if world.size > 1 and self.labelled // world.size + self.shuffled // world.size < 2:
+            raise GMMVAEError(
+                f"batch_size {batch_size} leaves less than two rows to each of the {world.size} "
+                "processes"
+            )
         self._by_class = rows[y[rows].argsort(stable=True)]
         self._counts = torch.bincount(y[rows]) if len(rows) else y.new_zeros(1)
         self._present = torch.nonzero(self._counts).squeeze(-1)
@@ -90,8 +95,10 @@ class Batches:
 
         Batch norm can't train on a single row, so each process gets two.
         """
-        needed = 2 * self.world.size if rows + self.labelled < 2 * self.world.size else rows
-        return min(max(rows, needed), len(self.x))
+        size = self.world.size
+        while self.labelled // size + rows // size < 2 and rows < len(self.x):
+            rows += 1
+        return rows
 
     def _shared(self, labelled: Tensor, rows: Tensor) -> Tensor:
         """This process's rows of a batch."""
@@ -103,7 +110,7 @@ class Batches:
         """A batch of each shape an epoch has, the usual one first; draws nothing."""
         last = self._fewest(len(self.x) - (len(self) - 1) * self.shuffled)
         sizes = dict.fromkeys((self.shuffled, last) if len(self) > 1 else (last,))
-        labelled = self._by_class.repeat(self.labelled)[: self.labelled]
+        labelled = self._by_class[torch.arange(self.labelled) % max(1, len(self._by_class))]
         rows = [self._shared(labelled, torch.arange(n, device="cpu")) for n in sizes]
         return [(self.x[r.to(self.x.device)], self.y[r.to(self.x.device)]) for r in rows]
 

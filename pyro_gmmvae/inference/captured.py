@@ -17,6 +17,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
@@ -88,10 +89,12 @@ class CapturedStep:
             eager kernels (a last, smaller batch is met once an epoch and would not earn a
             compilation back). None compiles none.
         verify: compare one replay of each graph with eager evaluation on the same seed.
-        tolerance: of that comparison; None: by the type of the parameters.
+        compiled_tolerance: of that comparison, for a compiled graph; None: by the type of the
+            parameters, as for the others.
 
     Raises:
         CaptureError: as soon as a graph can't be made, or is not what eager evaluation computes.
+        CompileError: where the compiled one is at fault.
     """
 
     def __init__(
@@ -101,16 +104,25 @@ class CapturedStep:
         *,
         compiled_shape: torch.Size | None = None,
         verify: bool = True,
-        tolerance: float | None = None,
+        compiled_tolerance: float | None = None,
     ) -> None:
         self.evaluation = _Evaluation(objective, module)
-        self.compiled_shape, self.verify, self.tolerance = compiled_shape, verify, tolerance
+        self.compiled_shape, self.verify = compiled_shape, verify
+        self.compiled_tolerance = compiled_tolerance
         self.graphs: dict[Any, StepGraph] = {}
+        self._kinds: list[Any] = []
         self.refresh()
 
     def refresh(self) -> None:
-        """List the tensors again, after something may have replaced a buffer."""
+        """List the tensors again, after something may have replaced or frozen one.
+
+        Graphs are dropped where they would no longer fit.
+        """
         self._places = _places(self.evaluation)
+        kinds = [(k, t.shape, t.dtype, t.requires_grad) for k, t in self._places.items()]
+        if kinds != self._kinds:
+            self.graphs.clear()
+            self._kinds = kinds
         own = {id(t): name for name, t in reversed(self._places.items())}  # tied ones once
         tensors = {name: self._places[name] for name in reversed(own.values())}
         self._parameters = {k: t for k, t in tensors.items() if t.requires_grad}
@@ -131,15 +143,20 @@ class CapturedStep:
         """Make and verify the graph for batches of this shape; leaves every state as it was."""
         tensors = [*self._parameters.values(), *self._constants.values()]
         graph = capture(self.evaluation, self._places, tensors, x, y)
-        if x.shape == self.compiled_shape:
+        compiling = x.shape == self.compiled_shape
+        if compiling:
             graph = compiled(graph, self._inputs(x, y))
         self.graphs[self._key(x)] = graph
-        if self.verify:
-            try:
-                self._verify(x, y)
-            except CaptureError:
-                del self.graphs[self._key(x)]
-                raise
+        try:
+            if self.verify:
+                self._verify(x, y, self.compiled_tolerance if compiling else None)
+        except Exception as error:
+            del self.graphs[self._key(x)]
+            if compiling:  # also where the native code fails when it is first run
+                raise CompileError(
+                    f"the compiled step is at fault: {_first_line(error)}"
+                ) from error
+            raise
         return graph
 
     def _key(self, x: Tensor) -> Any:
@@ -149,13 +166,13 @@ class CapturedStep:
         tensors = (*self._parameters.values(), *self._constants.values())
         return [*(t.data for t in tensors), x, y]
 
-    def _verify(self, x: Tensor, y: Tensor) -> None:
+    def _verify(self, x: Tensor, y: Tensor, tolerance: float | None) -> None:
         """Compare a replay with an eager evaluation from the same state."""
         eager, drawn = self._observed(self._eager, x, y)
         replayed, redrawn = self._observed(self, x, y)
         for p in self._parameters.values():
             p.grad = None
-        self._compare(eager, replayed)
+        _compare(eager, replayed, tolerance)
         if any(not torch.equal(state, redrawn[kind]) for kind, state in drawn.items()):
             raise CaptureError(
                 "the captured step draws other random numbers than eager evaluation; fit with "
@@ -174,35 +191,50 @@ class CapturedStep:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every tensor an evaluation leaves behind, and the generators' states; all put back."""
         start, before = rng_state(x.device), {k: t.clone() for k, t in self._constants.items()}
-        left = {"the loss": evaluate(x, y).loss.detach()}
-        for name, p in self._parameters.items():
-            if p.grad is not None:
-                left[GRADIENT + _own(name)] = p.grad
-        left |= {_own(k): t.clone() for k, t in self._constants.items()}
-        drawn = rng_state(x.device)
-        for name, tensor in self._constants.items():
-            tensor.copy_(before[name])
-        set_rng_state(x.device, start)
-        return left, drawn
+        try:
+            terms = evaluate(x, y)
+            left = {"the loss": terms.loss.detach()} | terms.parts
+            for name, p in self._parameters.items():
+                if p.grad is not None:
+                    left[GRADIENT + name] = p.grad
+            left |= {k: t.clone() for k, t in self._constants.items()}
+            return left, rng_state(x.device)
+        finally:
+            for name, tensor in self._constants.items():
+                tensor.copy_(before[name])
+            set_rng_state(x.device, start)
 
-    def _compare(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-        if missing := sorted(expected.keys() ^ found.keys()):
-            raise CaptureError(f"the captured step disagrees on whether {missing[0]} exists")
-        gradients = [t for name, t in expected.items() if name.startswith(GRADIENT)]
-        largest = max(t.abs().max().item() for t in gradients)
-        for name, wanted in expected.items():
-            if torch.equal(found[name], wanted):
-                continue
-            limit = self.tolerance or TOLERANCES.get(wanted.dtype, 0.0)
-            size, error = wanted.abs().max().item(), (found[name] - wanted).abs().max().item()
-            # a bias below a batch norm has a gradient of 0, of which both see rounding alone
-            scale = size + 0.01 * largest if name.startswith(GRADIENT) else size
-            if not error <= limit * scale and wanted.isfinite().all():  # NaN is the fit's to report
-                raise CaptureError(
-                    f"the captured step computes something else than eager evaluation: {name} "
-                    f"differs by {error:.2g} where its size is {size:.2g}; fit with --engine svi "
-                    "(--no-verify goes on regardless)"
-                )
+
+def _compare(
+    expected: dict[str, Tensor], found: dict[str, Tensor], tolerance: float | None
+) -> None:
+    """Refuse what an evaluation left if it is not what another one left.
+
+    A number that is not finite is the fit's to report.
+    """
+    if missing := sorted(expected.keys() ^ found.keys()):
+        raise CaptureError(f"the captured step disagrees on whether {missing[0]} exists")
+    sizes = {name: _largest(tensor) for name, tensor in expected.items()}
+    steepest = max((v for k, v in sizes.items() if k.startswith(GRADIENT)), default=0.0)
+    for name, wanted in expected.items():
+        if torch.equal(found[name], wanted) or not bool(wanted.isfinite().all()):
+            continue
+        limit = tolerance or TOLERANCES.get(wanted.dtype, 0.0)
+        error = (found[name] - wanted).abs().max().item()
+        # a bias below a batch norm has a gradient of 0, of which both see rounding alone
+        scale = sizes[name] + (0.01 * steepest if name.startswith(GRADIENT) else 0.0)
+        if not error <= limit * scale:
+            raise CaptureError(
+                f"the captured step computes something else than eager evaluation: {_own(name)} "
+                f"differs by {error:.2g} where its size is {sizes[name]:.2g}; fit with --engine "
+                "svi (--no-verify goes on regardless)"
+            )
+
+
+def _largest(tensor: Tensor) -> float:
+    """The largest finite magnitude."""
+    finite = tensor[tensor.isfinite()]
+    return finite.abs().max().item() if finite.numel() else 0.0
 
 
 def _places(root: nn.Module) -> dict[str, Tensor]:
@@ -215,8 +247,8 @@ def _places(root: nn.Module) -> dict[str, Tensor]:
 
 
 def _own(name: str) -> str:
-    """A tensor's name without the part that :class:`_Evaluation` adds."""
-    return name.split(".", 1)[1]
+    """A tensor's name without what :class:`_Evaluation` adds to it."""
+    return name.replace("module.", "", 1).replace("objective.", "", 1)
 
 
 class _Reparameterised(Messenger):
@@ -263,12 +295,18 @@ def capture(
         # Pyro's checks look at values, which a fake has none of
         with _Reparameterised(), pyro.validation_enabled(False):
             terms = torch.func.functional_call(evaluation, state, inputs[-2:], tie_weights=False)
+        replaced = [name for name, i in position.items() if state[name] is not inputs[i]]
+        if replaced:
+            raise CaptureError(
+                f"{_own(replaced[0])} is replaced in each step instead of changed in place; such "
+                "models are fitted with --engine svi"
+            )
         wanted = [tensor for tensor in inputs[:-2] if tensor.requires_grad]
         gradients = torch.autograd.grad(terms.loss, wanted, allow_unused=True)
         parts.extend(terms.parts)
         has_gradient.extend(g is not None for g in gradients)
         values = [terms.loss.detach(), *(v.detach() for v in terms.parts.values())]
-        return [*values, *(g for g in gradients if g is not None)]
+        return [*values, *_as_accumulated(gradients, wanted, inputs)]
 
     try:
         graph = make_fx(evaluate, tracing_mode="fake")(*tensors, x, y)
@@ -278,6 +316,26 @@ def capture(
         # whatever breaks the tracer means one thing to whoever asked for it
         raise CaptureError(f"the step can't be captured: {_first_line(error)}") from error
     return StepGraph(_simplified(graph), tuple(parts), tuple(has_gradient))
+
+
+def _as_accumulated(
+    gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """Gradients as ``backward`` leaves them: in the parameter's layout, each in a place of its own.
+
+    What comes out is clipped and averaged in place.
+    """
+    found, taken = [], {StorageWeakRef(t.untyped_storage()) for t in inputs}
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        if gradient is None:
+            continue
+        place = StorageWeakRef(gradient.untyped_storage())
+        if gradient.stride() != parameter.stride() or place in taken:
+            gradient = torch.empty_like(parameter).copy_(gradient)
+            place = StorageWeakRef(gradient.untyped_storage())
+        taken.add(place)
+        found.append(gradient)
+    return found
 
 
 def _simplified(graph: GraphModule) -> GraphModule:

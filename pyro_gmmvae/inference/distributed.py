@@ -1,14 +1,17 @@
 """Fits of several processes, started by ``torchrun``: each takes a share of every batch."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from pyro_gmmvae.errors import GMMVAEError, LostProcessError
 from pyro_gmmvae.inference.devices import resolve_device
@@ -44,6 +47,13 @@ class World:
             dist.all_reduce(flat)
         for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
+
+    def reseed(self, seed: int) -> None:
+        """Other noise for each process after the first, which goes on as if it were alone."""
+        if self.rank:
+            # the CPU's generator looks at 32 bits of a seed
+            mixed = np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]
+            torch.manual_seed(int(mixed))
 
     def average_buffers(self, module: nn.Module) -> None:
         """Running means (batch norm's) become those of all processes' rows."""
@@ -87,7 +97,7 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
     """The world torchrun started this process in, and the device this process computes on.
 
     Processes talk by gloo on CPUs and by nccl on CUDA, where each takes the GPU of its local
-    rank unless one is named.
+    rank. Of the processes that an error ends, one speaks: the first to leave this block.
 
     Raises:
         GMMVAEError: a device that this machine does not have, or a job that does not assemble.
@@ -96,21 +106,38 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
     if size == 1 or dist.is_initialized():
         yield ALONE, resolve_device(device)
         return
-    local = resolve_device(device)
-    if local.type == "cuda" and local.index is None:
-        local = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-        torch.cuda.set_device(local)
     try:
-        dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+        store, rank, _ = next(rendezvous("env://"))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise GMMVAEError(
             f"the {size} processes of this job do not come together: {first}"
         ) from error
     try:
-        yield World(dist.get_rank(), dist.get_world_size()), local
+        yield World(rank, size), _own_device(device)
+    except BaseException as error:
+        with contextlib.suppress(RuntimeError):  # the store may have died with another process
+            error.was_told = store.add("errors told", 1) > 1  # type: ignore[attr-defined]
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _own_device(name: str) -> torch.device:
+    """The device of this process among those on its machine."""
+    device = resolve_device(name)
+    if device.type != "cuda":
+        return device
+    if device.index is not None and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise GMMVAEError(
+            f"device {name!r}: processes of one machine can't share a GPU; use --device cuda"
+        )
+    if device.index is None:
+        device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    torch.cuda.set_device(device)
+    return device
 
 
 @contextmanager
@@ -118,6 +145,10 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # gloo has no type of its own for a lost connection
+        lost = isinstance(error, dist.DistError) or "onnection" in str(error)
+        if not lost:
+            raise
         raise LostProcessError(
             "another process of this job ended; the last checkpoint is kept, and 'gmmvae resume' "
             "goes on from it"

@@ -74,45 +74,45 @@ def build_engine(
     steps: int | None,
     minutes: float | None,
     verify: bool,
-    tolerance: float | None = None,
+    compiled_tolerance: float | None = None,
+    fall_back: bool,
 ) -> tuple[Engine, str, str]:
     """An engine that is ready for batches of the examples' shapes.
 
     Args:
-        name: one of ``ENGINES``; "auto" takes what the budget earns back and the program
-            and the machine allow, anything else is taken or refused.
-        objective, module, verify, tolerance: see :class:`CapturedStep`.
+        name: one of ``ENGINES``; "auto" takes what the budget earns back.
+        objective, module, verify, compiled_tolerance: see :class:`CapturedStep`.
         examples: a batch of each shape the fit will meet, the usual one first.
         steps, minutes: the fit's budget.
+        fall_back: take a simpler engine where the program or the machine refuses this one.
 
     Returns:
-        the engine, its name, and a line that says what was chosen and why.
+        the engine, its name, and why it was chosen or fallen back to, in words.
 
     Raises:
-        GMMVAEError: an unknown name, or a program that the engine asked for can't fit.
+        GMMVAEError: an unknown name, or (without ``fall_back``) a program that the engine asked
+            for can't fit.
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, list(ENGINES))
-    automatic = name == "auto"
     reason = ""
-    if automatic:
+    if name == "auto":
         name, reason = choose(steps, minutes)
     while name != "svi":
-        shape = examples[0][0].shape if name == "compiled" else None
         engine = CapturedStep(
-            objective, module, compiled_shape=shape, verify=verify, tolerance=tolerance
+            objective,
+            module,
+            compiled_shape=examples[0][0].shape if name == "compiled" else None,
+            verify=verify,
+            compiled_tolerance=compiled_tolerance,
         )
         try:
             for x, y in examples:
                 engine.prepare(x, y)
         except CaptureError as error:
-            if not automatic:
+            if not fall_back:
                 raise
             name, reason = ("captured" if isinstance(error, CompileError) else "svi"), str(error)
         else:
-            return engine, name, _line(name, reason)
-    return EagerStep(objective, module), name, _line(name, reason)
-
-
-def _line(name: str, reason: str) -> str:
-    return f"engine: {name} ({reason})" if reason else f"engine: {name}"
+            return engine, name, reason
+    return EagerStep(objective, module), name, reason

@@ -15,7 +15,7 @@ PRECISIONS = ("f32", "bf16", "f64")
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The type of parameters and rows; bf16 rounds the operands of matrix products alone."""
+    """The type of parameters and rows; bf16 rounds the operands of matrix products."""
     return torch.float64 if precision == "f64" else torch.get_default_dtype()
 
 
@@ -47,7 +47,7 @@ def _cpu_has_bf16() -> bool:
 
 
 class Autocast(nn.Module):
-    """An objective whose matrix products round their operands to bfloat16, on CUDA."""
+    """An objective under CUDA's autocast: layers compute, and give their outputs, in bfloat16."""
 
     def __init__(self, objective: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -59,11 +59,8 @@ class Autocast(nn.Module):
 
 
 @contextmanager
-def bf16_products(on: bool) -> Iterator[None]:
+def bf16_products() -> Iterator[None]:
     """Matrix products and convolutions of the CPU round their operands to bfloat16."""
-    if not on:
-        yield
-        return
     mkldnn: Any = torch.backends.mkldnn  # its stubs don't know these two
     switches = (mkldnn.matmul, mkldnn.conv)
     before = [switch.fp32_precision for switch in switches]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from signal import SIGINT, SIGTERM, Signals
 from typing import Any, Protocol
@@ -43,7 +43,7 @@ class Callback(Protocol):
     """Hears of a fit's progress; exceptions it raises end the fit."""
 
     def on_start(self, about: str) -> None:
-        """Once, with a line on the data and one on the engine."""
+        """With a line on the data, and with one on the engine when it is ready."""
 
     def on_step(self, progress: float) -> None:
         """After each step; progress goes from 0 to 1 over the whole fit."""
@@ -120,6 +120,8 @@ class Fit:
         callbacks: told of each step and epoch.
         about: a line on the data for them.
         save: called with this fit when a checkpoint is due, in the first process.
+        labelled_weight: 0-dimensional tensor that multiplies the objective's mean over labelled
+            rows; several processes fill it so that their means add up to one.
         world: the processes that fit together; every one of them makes the same fit, with
             its share of the batches.
     """
@@ -138,9 +140,11 @@ class Fit:
         callbacks: Sequence[Callback] = (),
         about: str = "",
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
+        labelled_weight: Tensor | None = None,
         world: World = ALONE,
     ) -> None:
-        self.module, self.batches = module, batches
+        self.module, self.batches, self.labelled_weight = module, batches, labelled_weight
+        self.engine_name: str | None = None
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
         self.augment, self.about, self.world = augment, about, world
@@ -170,47 +174,66 @@ class Fit:
         Raises:
             NonFiniteError: at the first NaN or infinity; no checkpoint is made of that state.
         """
-        self._saved_at, self._stopping = self.progress.seconds, None
-        with self.switches(), stop_on_signal() as stop:
+        self._tell(self.about)
+        with self.switches():
+            # before signals are caught: Ctrl-C in half a minute of compilation should end it
             with self.world.together():
                 line = self.prepare()
-            for callback in self.callbacks:
-                callback.on_start("\n".join(filter(None, (self.about, line))))
-            outcome = self._epochs(stop)
-            self._checkpoint(stop)
+            self._tell(line)
+            self._clock = time.monotonic() - self.progress.seconds
+            self._saved_at, self._stopping = self.progress.seconds, None
+            with stop_on_signal() as stop:
+                outcome = self._epochs(stop)
+                self._checkpoint(stop)
         for callback in self.callbacks:
             callback.on_end(outcome)
         return outcome
 
+    def _tell(self, line: str) -> None:
+        for callback in self.callbacks if line else ():
+            callback.on_start(line)
+
     @contextmanager
     def switches(self) -> Iterator[None]:
         """What a fit changes of the process, put back after."""
-        bf16 = self.settings.precision == "bf16" and self.parameters[0].device.type == "cpu"
-        with (
-            fit_switches(self.settings.deterministic),
-            bf16_products(bf16),
-            pyro.validation_enabled(False),
-        ):
+        with fit_switches(self.settings.deterministic), pyro.validation_enabled(False):
             yield
 
     def prepare(self) -> str:
-        """Make the engine ready (within :meth:`switches`), and say which one it is."""
+        """Make the engine ready (within :meth:`switches`), and say which one it is.
+
+        That time is outside the budget of ``minutes``. A fit that goes on takes the engine
+        it had, so that it computes the same bits.
+        """
         settings, steps = self.settings, None
         if settings.epochs is not None:
             steps = settings.epochs * len(self.batches)
+        name, had = settings.engine, self.engine_name
         self.module.train()
-        self.engine, self.engine_name, line = build_engine(
-            settings.engine,
-            self.objective,
-            self.module,
-            self.batches.examples(),
-            steps=steps,
-            minutes=settings.minutes,
-            verify=settings.verify,
-            tolerance=BF16_TOLERANCE if settings.precision == "bf16" else None,
-        )
+        self._move_schedules()
+        with self._products():
+            self.engine, self.engine_name, reason = build_engine(
+                had if name == "auto" and had else name,
+                self.objective,
+                self.module,
+                self.batches.examples(),
+                steps=steps,
+                minutes=settings.minutes,
+                verify=settings.verify,
+                compiled_tolerance=BF16_TOLERANCE if settings.precision == "bf16" else None,
+                fall_back=name == "auto",
+            )
         self._clock = time.monotonic() - self.progress.seconds
-        return line
+        return f"engine: {self.engine_name}" + (f" ({reason})" if reason else "")
+
+    def _products(self) -> AbstractContextManager[None]:
+        """Matrix products of the objective in the precision asked for."""
+        bf16 = self.settings.precision == "bf16" and self.parameters[0].device.type == "cpu"
+        return bf16_products() if bf16 else nullcontext()
+
+    def _move_schedules(self) -> None:
+        for buffer, schedule in self.schedules:
+            buffer.fill_(schedule(self.progress.step))
 
     def _epochs(self, stop: StopRequest) -> str:
         while (outcome := self.outcome()) is None:
@@ -236,6 +259,7 @@ class Fit:
 
     def _checkpoint(self, stop: StopRequest) -> None:
         """Save, unless the weights are no longer numbers: the last good checkpoint then stays."""
+        self._share_buffers()
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise NonFiniteError(
@@ -243,11 +267,10 @@ class Fit:
                     "is kept; try a smaller learning_rate"
                 )
         with stop.held_back():
-            self._share_buffers()
             self._rng = self.world.everyones(rng_state(self.parameters[0].device))
             if self.world.is_first:
                 self.save(self)
-        self._saved_at = self.progress.seconds
+        self._saved_at = self.world.everyones(time.monotonic() - self._clock)[0]
 
     def _share_buffers(self) -> None:
         """Running means that each process kept of its own rows become those of all rows."""
@@ -272,15 +295,17 @@ class Fit:
             stopping: a signal that asks to stop; it reaches all processes with this step.
         """
         progress = self.progress
-        for buffer, schedule in self.schedules:
-            buffer.fill_(schedule(progress.step))
+        self._move_schedules()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         if self.teacher is not None:
             y = self.teacher.relabel(x, y, progress.step)
         if self.augment is not None:
             x = self.augment(x)
-        terms = self.engine(x, y)
+        if self.world.size > 1:
+            self._weigh_labelled(y)
+        with self._products():
+            terms = self.engine(x, y)
         parts = {"loss": terms.loss.detach()} | terms.parts
         progress.seconds = time.monotonic() - self._clock
         if self.world.size > 1:
@@ -297,6 +322,20 @@ class Fit:
         self._add(parts)
         progress.batch += 1
         progress.step += 1
+
+    def _weigh_labelled(self, y: Tensor) -> None:
+        """Make a mean over this process's labelled rows its part of that over everyone's.
+
+        What follows weighs each process by its rows, whether they are labelled or not.
+        """
+        if self.labelled_weight is None:
+            return
+        labelled, rows = float((y >= 0).sum()), float(len(y))
+        counts = torch.tensor([labelled, rows], dtype=torch.float64, device=y.device)
+        self.world.sum_([counts])
+        all_labelled, all_rows = counts.tolist()
+        share = labelled / all_labelled if all_labelled else 0.0
+        self.labelled_weight.fill_(share * all_rows / rows)
 
     def _agree(self, parts: dict[str, Tensor], rows: int, stopping: Signals | None) -> None:
         """Make gradients and parts those of all processes' rows.
@@ -402,6 +441,7 @@ class Fit:
             "sums": self._sums,
             "teacher": {} if self.teacher is None else self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "engine": self.engine_name,
             "order": self._epoch_start,
             "rng": rng_state(self.parameters[0].device),
             "rng_of_others": self._rng[1:],
@@ -418,6 +458,7 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.teacher is not None:
             self.teacher.load_state_dict(state["teacher"])
+        self.engine_name = state.get("engine", "svi")  # what there was before there was a choice
         self._epoch_start = state["order"].cpu()
         self.batches.generator.set_state(self._epoch_start)
         states = [state["rng"], *state.get("rng_of_others", ())]

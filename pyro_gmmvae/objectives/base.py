@@ -63,6 +63,7 @@ class Objective(nn.Module, ABC):
 
     default_particles = 1
     alpha: Tensor
+    labelled_weight: Tensor
 
     def __init__(
         self,
@@ -79,13 +80,15 @@ class Objective(nn.Module, ABC):
         self.latents, self.label_site = tuple(latents), label_site
         self.particles = particles or self.default_particles
         self.register_buffer("alpha", torch.tensor(0.0))
+        # of several processes' means over their labelled rows; see inference.Fit
+        self.register_buffer("labelled_weight", torch.tensor(1.0))
         for site in self.latents:
             self.register_buffer(f"kl_{site}", torch.tensor(1.0))
 
     @property
     def knobs(self) -> dict[str, Tensor]:
         """The scalars a schedule may move: alpha and one weight per latent site."""
-        return dict(self.named_buffers())
+        return {k: v for k, v in self.named_buffers() if k != "labelled_weight"}
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -103,7 +106,7 @@ class Objective(nn.Module, ABC):
         parts["elbo"] = (log_px - sum(kl.values())).mean()
         if y is not None and estimates[0].class_logits is not None:
             terms = [_cross_entropy(e.class_logits, y) for e in estimates]
-            classification = _masked_mean(_mean(terms), y >= 0)
+            classification = self.labelled_weight * _masked_mean(_mean(terms), y >= 0)
             loss = loss + self.alpha * classification
             parts["classification"] = classification.detach()
         return Terms(loss, parts)

@@ -13,7 +13,7 @@ from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_weights
-from pyro_gmmvae.inference import dtype_of, resolve_device
+from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
@@ -92,6 +92,7 @@ class Run:
                 f"go on with 'gmmvae resume {path}'"
             )
         where = resolve_device(device)
+        check_precision(config.precision if config.precision == "f64" else "f32", where)
         with seeded(0, where):
             model = build_model(config, schema)
         try:

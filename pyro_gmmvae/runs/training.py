@@ -94,11 +94,10 @@ def train(
                 write_config(out, config, rows.schema)
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
-        if not world.is_first:
-            torch.manual_seed(config.seed + (world.rank << 32))  # the same weights, other noise
+        world.reseed(config.seed)
         try:
             return _run(fit, config, rows, out)
-        except GMMVAEError:
+        except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
                 put_back_replaced(out)
             raise
@@ -141,10 +140,11 @@ def resume(
         with world.together():
             rows = load_rows(config, schema)
             fit = _assemble(config, rows, where, callbacks, world)
-            if not world.is_first:
-                torch.manual_seed(config.seed + (world.rank << 32))
+            world.reseed(config.seed)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
                 _restore(fit, load_training(out / "training.pt", where), out)
+            if longer:
+                fit.engine_name = None  # a longer budget may earn a faster one
         with world.together():
             if world.is_first:
                 remove_leftovers(out)
@@ -175,6 +175,7 @@ def _assemble(
         augment=AUGMENTATIONS[config.augment] if config.augment else None,
         callbacks=callbacks,
         about=rows.describe(),
+        labelled_weight=objective.labelled_weight,
         world=world,
     )
 

@@ -1,16 +1,23 @@
 """The captured step and the choice of an engine, with objectives of a few lines."""
 
+import contextlib
+import copy
 import shutil
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import engines
-from pyro_gmmvae.inference.captured import CapturedStep, CaptureError, CompileError
+from pyro_gmmvae.inference import captured, engines
+from pyro_gmmvae.inference.captured import (
+    CapturedStep,
+    CaptureError,
+    CompileError,
+    StepGraph,
+)
 from pyro_gmmvae.inference.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
 from tests.inference.test_svi import SETTINGS, Regression, StopAfter, Terms, build, history
 
@@ -46,6 +53,48 @@ def run(engine: str) -> Any:
     return fitted
 
 
+class Awkward(Regression):
+    """Gradients that are transposed, shared by two parameters, or expanded; one does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight_oi = nn.Parameter(torch.randn(3, 2))
+        self.a, self.b = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
+        self.c, self.unused = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(2))
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.tied = self.linear
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        outer = torch.einsum("bi,oi->bo", x, self.weight_oi) * self.frozen + (self.a + self.b)
+        terms = super().forward(x, y)
+        extra = outer.square().mean() + self.c.sum() + self.tied(x).mean()
+        return Terms(terms.loss + extra, terms.parts)
+
+
+class Replaces(Regression):
+    """A running mean that is another tensor in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean().detach()
+        terms = super().forward(x, y)
+        return Terms(terms.loss * (1 + self.mean), terms.parts)
+
+
+class Normalizes(Regression):
+    """A running mean that is changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        return super().forward(self.norm(x), y)
+
+
 class Listener(StopAfter):
     def __init__(self) -> None:
         super().__init__(-1)
@@ -57,10 +106,10 @@ class Listener(StopAfter):
 
 def test_a_fit_is_the_same_by_every_engine() -> None:
     """An odd last batch included (50 rows by 16)."""
-    svi, captured = run("svi"), run("captured")
-    for a, b in zip(history(svi), history(captured), strict=True):
+    svi, replayed = run("svi"), run("captured")
+    for a, b in zip(history(svi), history(replayed), strict=True):
         assert a == pytest.approx(b, rel=1e-5)
-    torch.testing.assert_close(svi.module.linear.weight, captured.module.linear.weight)
+    torch.testing.assert_close(svi.module.linear.weight, replayed.module.linear.weight)
 
 
 def test_a_captured_fit_resumes_bit_for_bit() -> None:
@@ -76,14 +125,70 @@ def test_a_captured_fit_resumes_bit_for_bit() -> None:
     assert history(second) == history(whole)
 
 
-def test_preparing_leaves_no_trace() -> None:
-    module = Regression()
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    step = CapturedStep(module, module)
-    step.prepare(torch.randn(4, 2, generator=torch.Generator()), torch.full((4,), -1))
+class NormalizesAndReads(Normalizes, ReadsValues):
+    """It can't be captured, and has states to be put back."""
+
+
+@pytest.mark.parametrize("kind", [Normalizes, NormalizesAndReads])
+def test_preparing_leaves_no_trace(kind: type[Regression]) -> None:
+    module = kind()
+    x = torch.randn(4, 2)
+    state, before = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    with contextlib.suppress(CaptureError):
+        CapturedStep(module, module).prepare(x, torch.full((4,), -1))
     assert torch.equal(before, torch.get_rng_state())
     assert module.linear.weight.grad is None
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_gradients_are_those_that_backward_leaves() -> None:
+    """In the parameter's layout and each in a place of its own: they are clipped in place."""
+    fits = []
+    for engine in ("svi", "captured"):
+        torch.manual_seed(0)
+        module = Awkward()
+        one = fit(module, engine, clip_norm=0.01)
+        torch.manual_seed(1)
+        one.run()
+        fits.append(one)
+        assert module.unused.grad is None
+    svi, replayed = (one.module for one in fits)
+    for (name, a), b in zip(svi.named_parameters(), replayed.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda m, n=name: f"{n}: {m}")
+        if b.grad is not None:
+            assert b.grad.stride() == b.stride()
+
+
+def test_a_buffer_that_is_replaced_is_refused() -> None:
+    with pytest.raises(CaptureError, match="mean is replaced in each step"):
+        fit(Replaces(), "captured").run()
+
+
+def test_a_layer_that_is_frozen_meanwhile_is_captured_anew() -> None:
+    module = Awkward()
+    step = CapturedStep(module, module)
+    x, y = torch.randn(4, 2), torch.full((4,), -1)
+    step(x, y)
+    module.a.requires_grad_(False)
+    module.a.grad = None
+    step.refresh()
+    step(x, y)
+    assert module.a.grad is None
+    assert module.b.grad is not None
+
+
+def test_the_parts_are_verified_too() -> None:
+    class Counts(Regression):
+        calls = 0
+
+        def forward(self, x: Tensor, y: Tensor) -> Terms:
+            self.calls += 1
+            terms = super().forward(x, y)
+            return Terms(terms.loss, terms.parts | {"kl_z": terms.loss.detach() * self.calls})
+
+    with pytest.raises(CaptureError, match="kl_z differs"):
+        fit(Counts(), "captured").run()
 
 
 @pytest.mark.parametrize("engine", ["captured", "compiled"])
@@ -97,7 +202,7 @@ def test_what_depends_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
     automatic.run()
     assert automatic.engine_name == "svi"
     assert len(listener.about) == 1
-    assert "engine: svi (the step can't be captured: " in listener.about[0]
+    assert listener.about[0].startswith("engine: svi (the step can't be captured: ")
     assert "\n" not in listener.about[0]
 
 
@@ -133,6 +238,40 @@ def test_without_a_compiler_auto_goes_on_captured(monkeypatch: pytest.MonkeyPatc
     automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
     automatic.run()
     assert automatic.engine_name == "captured"
+
+
+def test_native_code_that_computes_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrong(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
+        return replace(graph, run=lambda *t: [v * 1.01 for v in graph.run(*t)])
+
+    def broken(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
+        return replace(graph, run=lambda *t: t[1 // 0])
+
+    for compiler, words in ((wrong, "the loss differs by"), (broken, "division by zero")):
+        monkeypatch.setattr(captured, "compiled", compiler)
+        with pytest.raises(CompileError, match=f"the compiled step is at fault: .*{words}"):
+            fit(Regression(), "compiled").run()
+        monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
+        automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
+        automatic.run()
+        assert automatic.engine_name == "captured"
+
+
+def test_a_fit_goes_on_with_the_engine_it_had() -> None:
+    first = build(replace(SETTINGS, engine="captured"), callbacks=[StopAfter(3)])
+    first.run()
+    state = first.state_dict()
+    second = build(replace(SETTINGS, engine="auto"))
+    second.load_state_dict(state)
+    second.run()
+    assert second.engine_name == "captured"
+    del state["engine"]  # of an earlier version
+    third = build(replace(SETTINGS, engine="auto", epochs=STEPS_TO_CAPTURE, patience=1))
+    third.load_state_dict(state)
+    third.run()
+    assert third.engine_name == "svi"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")

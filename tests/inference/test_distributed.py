@@ -13,13 +13,18 @@ import pandas as pd
 import pytest
 import torch
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-TORCHRUN += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+
+def torchrunner(processes: int) -> list[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*command, "--nproc-per-node", str(processes)]
+
+
 TRAIN = ["-m", "pyro_gmmvae", "train", "--set", "hidden=16", "--latent-dim", "4"]
 ALONE = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
 ENVIRONMENT = ALONE | {"OMP_NUM_THREADS": "1"}
 
-# every rank fits a regression without noise, and the first one writes what came out
+# every process fits a regression without noise, and the first one writes what came out; labels
+# are few and unevenly shared
 PROGRAM = """
 import sys, torch
 from tests.inference.test_svi import Terms
@@ -30,49 +35,66 @@ class Regression(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.linear = torch.nn.Linear(3, 1, dtype=torch.float64)
+        self.register_buffer("labelled_weight", torch.tensor(1.0, dtype=torch.float64))
     def forward(self, x, y):
-        error = (self.linear(x).squeeze(-1) - x.prod(-1)).square().mean()
-        return Terms(error, {"log_px": -error.detach()})
+        error = (self.linear(x).squeeze(-1) - x.prod(-1)).square()
+        known = y >= 0
+        labelled = torch.where(known, (self.linear(x).squeeze(-1) - y).square(), 0.0)
+        labelled = self.labelled_weight * labelled.sum() / known.sum().clamp_min(1)
+        parts = {"log_px": -error.mean().detach(), "classification": labelled.detach()}
+        return Terms(error.mean() + 3 * labelled, parts)
 
 with joined("cpu") as (world, device):
     torch.manual_seed(0)
     module = Regression()
     x = torch.randn(52, 3, dtype=torch.float64)
-    batches = Batches(x, torch.arange(52) % 4 - 1, 16, int(sys.argv[3]), 0, world)
+    y = torch.where(torch.arange(52) % 9 == 0, torch.arange(52) % 2, -1)
+    batches = Batches(x, y, 16, int(sys.argv[3]), 0, world)
     settings = FitSettings(epochs=3, engine=sys.argv[2], learning_rate=0.05)
-    fit = Fit(module, module, batches, settings, world=world)
+    fit = Fit(
+        module, module, batches, settings, world=world, labelled_weight=module.labelled_weight
+    )
     fit.run()
+    torch.manual_seed(0)
+    world.reseed(0)
+    noise = world.everyones(torch.rand(1).item())
     if world.is_first:
-        torch.save({"w": module.linear.weight.data, "history": fit.progress.history}, sys.argv[1])
+        weights, history = module.linear.weight.data, fit.progress.history
+        torch.save({"weights": weights, "history": history, "noise": noise}, sys.argv[1])
 """
 
 
-def regression(folder: Path, launcher: list[str], engine: str, labelled: int) -> dict[str, Any]:
-    out = folder / f"{len(launcher)}-{engine}-{labelled}.pt"
+def regression(folder: Path, processes: int, engine: str, labelled: int) -> dict[str, Any]:
+    out = folder / f"{processes}.pt"
     program = folder / "program.py"
     program.write_text(PROGRAM)
+    launcher = torchrunner(processes) if processes > 1 else [sys.executable]
     command = [*launcher, str(program), str(out), engine, str(labelled)]
     path = ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run(command, check=True, capture_output=True, env=path, timeout=120)
     return dict(torch.load(out))
 
 
-@pytest.mark.parametrize(("engine", "labelled"), [("svi", 0), ("captured", 6)])
-def test_two_halves_are_one_whole(tmp_path: Path, engine: str, labelled: int) -> None:
-    """Gradients are averaged by rows: 12 steps of two processes are those of one.
+@pytest.mark.parametrize(
+    ("processes", "engine", "labelled"), [(2, "svi", 0), (2, "captured", 1), (3, "svi", 4)]
+)
+def test_shares_are_one_whole(tmp_path: Path, processes: int, engine: str, labelled: int) -> None:
+    """Gradients are averaged by rows, and terms of labelled rows by those: as of one process.
 
     The last batch (of 4 rows) and the sums of the history are shared too.
     """
-    one = regression(tmp_path, [sys.executable], "svi", labelled)
-    two = regression(tmp_path, TORCHRUN, engine, labelled)
-    torch.testing.assert_close(two["w"], one["w"], rtol=1e-10, atol=1e-12)
-    for a, b in zip(two["history"], one["history"], strict=True):
+    one = regression(tmp_path, 1, "svi", labelled)
+    some = regression(tmp_path, processes, engine, labelled)
+    torch.testing.assert_close(some["weights"], one["weights"], rtol=1e-10, atol=1e-12)
+    for a, b in zip(some["history"], one["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-9)
+        assert a["classification"] == pytest.approx(b["classification"], rel=1e-9)
+    assert len(set(some["noise"])) == processes
 
 
 def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*TORCHRUN, *arguments],
+        [*torchrunner(2), *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -105,14 +127,12 @@ def test_a_killed_process_ends_the_job_with_one_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = subprocess.Popen(
         [
-            *TORCHRUN,
+            *torchrunner(2),
             *TRAIN,
-            "--epochs",
-            "100000",
-            "--out",
-            str(run),
-            "--set",
-            "checkpoint_seconds=0",
+            "--epochs=100000",
+            f"--out={run}",
+            "--engine=svi",
+            "--set=checkpoint_seconds=0",
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -123,6 +143,7 @@ def test_a_killed_process_ends_the_job_with_one_line(tmp_path: Path) -> None:
             if (run / "history.csv").exists():
                 break
             time.sleep(0.1)
+        assert (run / "history.csv").exists()
         workers = subprocess.run(
             ["pgrep", "-P", str(job.pid)], check=True, capture_output=True, text=True
         ).stdout.split()
