@@ -125,6 +125,7 @@ def test_a_run_of_two_processes_is_written_once_and_resumed(tmp_path: Path) -> N
 
 def test_a_killed_process_ends_the_job_with_one_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
+    endless = ["--epochs=100000", "--engine=svi", "--set=checkpoint_seconds=0"]
     job = subprocess.Popen(
         [
             *torchrunner(2),
