@@ -127,14 +127,7 @@ def test_a_killed_process_ends_the_job_with_one_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     endless = ["--epochs=100000", "--engine=svi", "--set=checkpoint_seconds=0"]
     job = subprocess.Popen(
-        [
-            *torchrunner(2),
-            *TRAIN,
-            "--epochs=100000",
-            f"--out={run}",
-            "--engine=svi",
-            "--set=checkpoint_seconds=0",
-        ],
+        [*torchrunner(2), *TRAIN, *endless, f"--out={run}"],
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
