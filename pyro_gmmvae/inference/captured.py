@@ -6,6 +6,7 @@ of one evaluation, forward and backward. The graph is replayed in their place, b
 kernels or compiled by Inductor, with the same random numbers.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -357,10 +358,11 @@ def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
     Raises:
         CompileError: no compiler on this machine, or one that fails.
     """
-    import torch._inductor as inductor
-
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Inductor's imports use what torch has deprecated
+            import torch._inductor as inductor
+
             run = inductor.compile(graph.run, inputs, options={"fallback_random": True})  # type: ignore[arg-type]
     except Exception as error:
         # compilers fail in many ways, and each has the same way out

@@ -4,10 +4,12 @@ import contextlib
 import copy
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config as inductor_config
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -227,16 +229,18 @@ def test_an_unknown_engine_is_named() -> None:
         fit(Regression(), "compild").run()
 
 
-def test_without_a_compiler_auto_goes_on_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+def test_without_a_compiler_auto_goes_on_captured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
-    with pytest.raises(CompileError, match=r"can't be compiled on this machine: .*captured"):
-        fit(Regression(), "compiled").run()
-    automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
-    automatic.run()
+    absent = {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
+    with inductor_config.patch(absent):
+        with pytest.raises(CompileError, match=r"can't be compiled on this machine: .*captured"):
+            fit(Regression(), "compiled").run()
+        automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
+        automatic.run()
     assert automatic.engine_name == "captured"
 
 
