@@ -76,6 +76,7 @@ def build_engine(
     verify: bool,
     compiled_tolerance: float | None = None,
     fall_back: bool,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> tuple[Engine, str, str]:
     """An engine that is ready for batches of the examples' shapes.
 
@@ -84,6 +85,7 @@ def build_engine(
         objective, module, verify, compiled_tolerance: see :class:`CapturedStep`.
         examples: a batch of each shape the fit will meet, the usual one first.
         steps, minutes: the fit's budget.
+        say: hears of a compilation before it begins.
         fall_back: take a simpler engine where the program or the machine refuses this one.
 
     Returns:
@@ -99,6 +101,8 @@ def build_engine(
     if name == "auto":
         name, reason = choose(steps, minutes)
     while name != "svi":
+        if name == "compiled":
+            say("compiling the step: up to a minute the first time, seconds after that")
         engine = CapturedStep(
             objective,
             module,

@@ -43,7 +43,7 @@ class Callback(Protocol):
     """Hears of a fit's progress; exceptions it raises end the fit."""
 
     def on_start(self, about: str) -> None:
-        """With a line on the data, and with one on the engine when it is ready."""
+        """With each line on what is about to be fitted: the data, then the engine."""
 
     def on_step(self, progress: float) -> None:
         """After each step; progress goes from 0 to 1 over the whole fit."""
@@ -222,6 +222,7 @@ class Fit:
                 verify=settings.verify,
                 compiled_tolerance=BF16_TOLERANCE if settings.precision == "bf16" else None,
                 fall_back=name == "auto",
+                say=self._tell,
             )
         self._clock = time.monotonic() - self.progress.seconds
         return f"engine: {self.engine_name}" + (f" ({reason})" if reason else "")
