@@ -22,6 +22,7 @@ import click
 import pandas as pd
 from references import REFERENCES, add_references
 
+from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import Names
 from pyro_gmmvae.cli.train import assignments
 from pyro_gmmvae.figures import error_curves
@@ -153,4 +154,4 @@ def _public(arguments: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

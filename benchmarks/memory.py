@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from pyro_gmmvae.cli import run
+
 LIMIT_GIB = 1.5
 
 
@@ -45,4 +47,4 @@ def main(data_dir: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

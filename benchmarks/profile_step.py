@@ -8,6 +8,7 @@ import torch
 from speed import build_model, endless, main_rows
 from torch.profiler import ProfilerActivity, profile
 
+from pyro_gmmvae.cli import run
 from pyro_gmmvae.inference import Batches, Fit, FitSettings
 from pyro_gmmvae.objectives import OBJECTIVES
 
@@ -38,4 +39,4 @@ def main(engine: str, precision: str, net: str, batch: int, steps: int, lines: i
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

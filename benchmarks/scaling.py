@@ -24,6 +24,8 @@ import click
 import numpy as np
 import pandas as pd
 
+from pyro_gmmvae.cli import run
+
 
 @dataclass(frozen=True)
 class Point:
@@ -200,4 +202,4 @@ def main(quick: bool, out: Path | None, point: str | None, steps: int | None) ->
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

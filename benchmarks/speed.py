@@ -40,6 +40,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from pyro_gmmvae.cli import run
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import Batches, Fit, FitSettings
 from pyro_gmmvae.models import GMMVAE
@@ -293,4 +294,4 @@ def main(data_dir: str | None, quick: bool, threads: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

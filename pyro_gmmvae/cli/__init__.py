@@ -41,9 +41,14 @@ for command in (train, resume, evaluate, predict, generate, ablate, list_names):
 
 
 def main() -> None:
-    """Run the command line: errors of input print one line and exit with status 2."""
+    """Run the command line."""
+    run(cli, "gmmvae")
+
+
+def run(command: click.Command, name: str | None = None) -> None:
+    """Run a command: errors of input print one line and exit with status 2."""
     try:
-        code = cli.main(prog_name="gmmvae", standalone_mode=False)
+        code = command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 0

@@ -253,7 +253,7 @@ def test_native_code_that_computes_something_else_is_not_used(
     def broken(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
         return replace(graph, run=lambda *t: t[1 // 0])
 
-    for compiler, words in ((wrong, "the loss differs by"), (broken, "division by zero")):
+    for compiler, words in ((wrong, "the loss differs by"), (broken, "by zero")):
         monkeypatch.setattr(captured, "compiled", compiler)
         with pytest.raises(CompileError, match=f"the compiled step is at fault: .*{words}"):
             fit(Regression(), "compiled").run()
