@@ -5,9 +5,11 @@ from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.captured import CaptureError
 from pyro_gmmvae.inference.devices import resolve_device
 from pyro_gmmvae.inference.engines import ENGINES
+from pyro_gmmvae.inference.nonfinite import NonFiniteError
 from pyro_gmmvae.inference.precision import PRECISIONS, check_precision, dtype_of
 from pyro_gmmvae.inference.schedules import Schedule
-from pyro_gmmvae.inference.svi import Callback, Fit, FitSettings, NonFiniteError
+from pyro_gmmvae.inference.settings import Callback, FitSettings
+from pyro_gmmvae.inference.svi import Fit
 from pyro_gmmvae.inference.teacher import Teacher
 
 __all__ = [

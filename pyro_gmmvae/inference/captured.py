@@ -43,7 +43,7 @@ class CompileError(CaptureError):
 
 @dataclass
 class StepTerms:
-    """What one replay gives: see :class:`pyro_gmmvae.inference.svi.LossTerms`; all detached."""
+    """What one replay gives, detached; see :class:`pyro_gmmvae.inference.settings.LossTerms`."""
 
     loss: Tensor
     parts: dict[str, Tensor]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,48 @@ class World:
             dist.all_reduce(flat)
         for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
+
+    def weight_of_labelled(self, y: Tensor) -> float:
+        """What makes a mean over this process's labelled rows its part of that over everyone's.
+
+        :meth:`average_step` weighs each process by its rows, whether they are labelled or not.
+        """
+        labelled, rows = float((y >= 0).sum()), float(len(y))
+        counts = torch.tensor([labelled, rows], dtype=torch.float64, device=y.device)
+        self.sum_([counts])
+        all_labelled, all_rows = counts.tolist()
+        return labelled / all_labelled * all_rows / rows if all_labelled else 0.0
+
+    def average_step(
+        self,
+        parameters: Sequence[nn.Parameter],
+        parts: dict[str, Tensor],
+        rows: int,
+        seconds: float,
+        stopping: Signals | None,
+    ) -> tuple[float, Signals | None]:
+        """Make the gradients and parts of a step those of all processes' rows, in place.
+
+        Args:
+            parameters: with this process's gradients.
+            parts: its terms, means over its rows.
+            rows: how many it has.
+            seconds: its clock.
+            stopping: a signal it got.
+
+        Returns:
+            the first process's clock, and a signal that any of them got.
+        """
+        values = [*(p.grad for p in parameters if p.grad is not None), *parts.values()]
+        asked = [stopping == SIGINT, stopping == SIGTERM]
+        clock = seconds if self.is_first else 0.0
+        told = values[0].new_tensor([rows, clock, *asked], dtype=torch.float64)
+        torch._foreach_mul_(values, rows)
+        self.sum_([told])
+        self.sum_(values)
+        total, seconds, interrupted, terminated = told.tolist()
+        torch._foreach_div_(values, total)
+        return seconds, SIGINT if interrupted else SIGTERM if terminated else None
 
     def reseed(self, seed: int) -> None:
         """Other noise for each process after the first, which goes on as if it were alone."""

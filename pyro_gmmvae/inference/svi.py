@@ -5,20 +5,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from signal import SIGINT, SIGTERM, Signals
-from typing import Any, Protocol
+from signal import Signals
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.captured import BF16_TOLERANCE
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
 from pyro_gmmvae.inference.distributed import ALONE, World
 from pyro_gmmvae.inference.engines import build_engine
 from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
+from pyro_gmmvae.inference.nonfinite import NonFiniteError, non_finite
 from pyro_gmmvae.inference.precision import (
     Autocast,
     bf16_products,
@@ -26,69 +26,10 @@ from pyro_gmmvae.inference.precision import (
     fit_switches,
 )
 from pyro_gmmvae.inference.schedules import Schedule
+from pyro_gmmvae.inference.settings import Callback, FitSettings, LossTerms, Record
 from pyro_gmmvae.inference.teacher import Teacher
 
-Record = dict[str, float]
 StateDict = dict[str, Tensor]
-
-
-class LossTerms(Protocol):
-    """What an objective returns: a scalar to minimise and detached scalars to report."""
-
-    loss: Tensor
-    parts: dict[str, Tensor]
-
-
-class Callback(Protocol):
-    """Hears of a fit's progress; exceptions it raises end the fit."""
-
-    def on_start(self, about: str) -> None:
-        """With each line on what is about to be fitted: the data, then the engine."""
-
-    def on_step(self, progress: float) -> None:
-        """After each step; progress goes from 0 to 1 over the whole fit."""
-
-    def on_epoch(self, record: Record) -> None:
-        """After each epoch, with its row of the history."""
-
-    def on_end(self, outcome: str) -> None:
-        """Once, with "complete", "early-stopped" or the name of the signal that stopped it."""
-
-
-class NonFiniteError(GMMVAEError):
-    """The loss or a gradient became NaN or infinite; says at which step and site."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How to fit, whatever the model.
-
-    Attributes:
-        epochs: passes over the rows; None where ``minutes`` bounds the fit.
-        minutes: wall-clock minutes, resumed ones included; the rate then decays over time.
-        learning_rate: of Adam, at the start.
-        decay: "cosine" (to 0 at the end) or "constant".
-        clip_norm: largest gradient norm; 0 leaves gradients alone.
-        patience: stop after this many epochs without a better validation; 0 never stops.
-        checkpoint_seconds: least time between two checkpoints.
-        deterministic: demand deterministic kernels.
-        engine: how loss and gradients are computed; see :mod:`pyro_gmmvae.inference.engines`.
-        precision: "f32", "bf16" (operands of matrix products are rounded) or "f64"; the
-            module's parameters and the rows must be of its type.
-        verify: compare a captured step with eager evaluation before it is used.
-    """
-
-    epochs: int | None = None
-    minutes: float | None = None
-    learning_rate: float = 2e-3
-    decay: str = "cosine"
-    clip_norm: float = 200.0
-    patience: int = 0
-    checkpoint_seconds: float = 30.0
-    deterministic: bool = False
-    engine: str = "svi"
-    precision: str = "f32"
-    verify: bool = True
 
 
 @dataclass
@@ -303,17 +244,20 @@ class Fit:
             y = self.teacher.relabel(x, y, progress.step)
         if self.augment is not None:
             x = self.augment(x)
-        if self.world.size > 1:
-            self._weigh_labelled(y)
+        if self.labelled_weight is not None and self.world.size > 1:
+            self.labelled_weight.fill_(self.world.weight_of_labelled(y))
         with self._products():
             terms = self.engine(x, y)
         parts = {"loss": terms.loss.detach()} | terms.parts
         progress.seconds = time.monotonic() - self._clock
         if self.world.size > 1:
-            self._agree(parts, len(x), stopping)
+            progress.seconds, self._stopping = self.world.average_step(
+                self.parameters, parts, len(x), progress.seconds, stopping
+            )
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not bool((parts["loss"] + norm).isfinite()):
-            raise self._non_finite(parts)
+            where = f"step {progress.step + 1} (epoch {progress.epoch + 1})"
+            raise non_finite(where, parts, self.module)
         # on a CPU the norm can be looked at for nothing, and few gradients are that long
         if self.settings.clip_norm > 0 and (norm.is_cuda or norm > self.settings.clip_norm):
             nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
@@ -323,59 +267,6 @@ class Fit:
         self._add(parts)
         progress.batch += 1
         progress.step += 1
-
-    def _weigh_labelled(self, y: Tensor) -> None:
-        """Make a mean over this process's labelled rows its part of that over everyone's.
-
-        What follows weighs each process by its rows, whether they are labelled or not.
-        """
-        if self.labelled_weight is None:
-            return
-        labelled, rows = float((y >= 0).sum()), float(len(y))
-        counts = torch.tensor([labelled, rows], dtype=torch.float64, device=y.device)
-        self.world.sum_([counts])
-        all_labelled, all_rows = counts.tolist()
-        share = labelled / all_labelled if all_labelled else 0.0
-        self.labelled_weight.fill_(share * all_rows / rows)
-
-    def _agree(self, parts: dict[str, Tensor], rows: int, stopping: Signals | None) -> None:
-        """Make gradients and parts those of all processes' rows.
-
-        The processes also take the first one's clock, and a signal that any of them got.
-        """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        clock = self.progress.seconds if self.world.is_first else 0.0
-        asked = [stopping == SIGINT, stopping == SIGTERM]
-        told = gradients[0].new_tensor([rows, clock, *asked], dtype=torch.float64)
-        weighted = [*gradients, *parts.values()]
-        torch._foreach_mul_(weighted, rows)
-        self.world.sum_([told])
-        self.world.sum_(weighted)
-        total, self.progress.seconds, interrupted, terminated = told.tolist()
-        torch._foreach_div_(weighted, total)
-        self._stopping = SIGINT if interrupted else SIGTERM if terminated else None
-
-    def _non_finite(self, parts: Mapping[str, Tensor]) -> NonFiniteError:
-        step = self.progress.step + 1
-        # the guide's sites come first: what they break, log p(x|.) only inherits
-        for name in sorted(parts, key=lambda part: part == "log_px"):
-            value = parts[name].item()
-            if name not in ("elbo", "loss") and not math.isfinite(value):
-                return NonFiniteError(
-                    f"the loss became non-finite at step {step} (epoch {self.progress.epoch + 1}):"
-                    f" {describe_part(name)} is {value}; the last checkpoint is kept; try a "
-                    "smaller learning_rate or clip_norm, or look at the data's range"
-                )
-        culprits = [
-            name
-            for name, p in self.module.named_parameters()
-            if p.grad is not None and not bool(p.grad.isfinite().all())
-        ]
-        return NonFiniteError(
-            f"a gradient became non-finite at step {step} (epoch {self.progress.epoch + 1}): "
-            f"that of {culprits[0] if culprits else 'the loss'}; the last checkpoint is kept; "
-            "try a smaller learning_rate"
-        )
 
     # -- budget and rate --------------------------------------------------------------------
 
@@ -465,13 +356,3 @@ class Fit:
         states = [state["rng"], *state.get("rng_of_others", ())]
         if self.world.rank < len(states):
             set_rng_state(self.parameters[0].device, states[self.world.rank])
-
-
-def describe_part(name: str) -> str:
-    """A reported term in words, for messages: "kl_z" is the KL term of site 'z'."""
-    if name.startswith("kl_"):
-        return f"the KL term of site {name[3:]!r}"
-    return {
-        "log_px": "log p of the observed site 'x'",
-        "classification": "the classification term of the labelled rows",
-    }.get(name, name)

@@ -1,0 +1,63 @@
+"""How to fit, and who hears of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+Record = dict[str, float]
+
+
+class LossTerms(Protocol):
+    """What an objective returns: a scalar to minimise and detached scalars to report."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class Callback(Protocol):
+    """Hears of a fit's progress; exceptions it raises end the fit."""
+
+    def on_start(self, about: str) -> None:
+        """With each line on what is about to be fitted: the data, then the engine."""
+
+    def on_step(self, progress: float) -> None:
+        """After each step; progress goes from 0 to 1 over the whole fit."""
+
+    def on_epoch(self, record: Record) -> None:
+        """After each epoch, with its row of the history."""
+
+    def on_end(self, outcome: str) -> None:
+        """Once, with "complete", "early-stopped" or the name of the signal that stopped it."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to fit, whatever the model.
+
+    Attributes:
+        epochs: passes over the rows; None where ``minutes`` bounds the fit.
+        minutes: wall-clock minutes, resumed ones included; the rate then decays over time.
+        learning_rate: of Adam, at the start.
+        decay: "cosine" (to 0 at the end) or "constant".
+        clip_norm: largest gradient norm; 0 leaves gradients alone.
+        patience: stop after this many epochs without a better validation; 0 never stops.
+        checkpoint_seconds: least time between two checkpoints.
+        deterministic: demand deterministic kernels.
+        engine: how loss and gradients are computed; see :mod:`pyro_gmmvae.inference.engines`.
+        precision: "f32", "bf16" (operands of matrix products are rounded) or "f64"; the
+            module's parameters and the rows must be of its type.
+        verify: compare a captured step with eager evaluation before it is used.
+    """
+
+    epochs: int | None = None
+    minutes: float | None = None
+    learning_rate: float = 2e-3
+    decay: str = "cosine"
+    clip_norm: float = 200.0
+    patience: int = 0
+    checkpoint_seconds: float = 30.0
+    deterministic: bool = False
+    engine: str = "svi"
+    precision: str = "f32"
+    verify: bool = True
