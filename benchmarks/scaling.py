@@ -149,11 +149,17 @@ def plot(table: pd.DataFrame, file: Path) -> None:
     from matplotlib import pyplot as plt
 
     axes_names = list(dict.fromkeys(table["axis"]))
-    figure, axes = plt.subplots(2, len(axes_names), figsize=(3.2 * len(axes_names), 6))
+    # one scale a row: what hardly grows should look like it
+    shape = (2, len(axes_names))
+    figure, axes = plt.subplots(*shape, figsize=(3.2 * len(axes_names), 6), sharey="row")
     for column, name in zip(axes.T, axes_names, strict=True):
         for guide, group in table[table["axis"] == name].groupby("guide", sort=False):
             for axis, key in zip(column, ("ms", "peak_mib"), strict=True):
                 axis.loglog(group["size"], group[key], "o-", label=guide)
+        sizes = sorted(set(table[table["axis"] == name]["size"]))
+        for axis in column:
+            axis.set_xticks(sizes, [f"{size:g}" for size in sizes], rotation=45)
+            axis.minorticks_off()
         column[0].set_title(f"step against {name}")
         column[1].set_xlabel(name)
     axes[0, 0].set_ylabel("ms a step")
