@@ -68,6 +68,7 @@ GOOD = gzip.compress(idx(IMAGES, np.zeros((30, 5, 4))))
         (gzip.compress(idx(IMAGES, np.zeros((29, 5, 4)))), "30 labels for 29 images"),
         (gzip.compress(idx(IMAGES, np.zeros((30, 6, 4)))), r"images of \(6, 4\)"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     write_set(tmp_path)
