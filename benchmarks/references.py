@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.runs.build import load_rows
 from pyro_gmmvae.runs.results import append, read_results
+from pyro_gmmvae.runs.rows import load_rows
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {
     "softmax regression": lambda config: LogisticRegression(max_iter=2000),  # noqa: ARG005
@@ -34,13 +34,13 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
     table = read_results(results, say)
     here = (table["data"] == config.data) & (table["labels"] == labels)
     done = set(table[here & (table["seed"] == config.seed)]["model"])
-    todo = {name: make for name, make in REFERENCES.items() if name not in done}
-    if not todo or config.labels == 0:
+    missing = {name: make for name, make in REFERENCES.items() if name not in done}
+    if not missing or config.labels == 0:
         return
     rows = load_rows(config)
     (x, y), (test_x, test_y) = rows.part(rows.split.labelled), rows.part(rows.split.test)
     test_x, test_y = test_x[test_y >= 0], test_y[test_y >= 0]
-    for name, make in todo.items():
+    for name, make in missing.items():
         started = time.monotonic()
         with threadpool_limits(1):
             classifier = make(config).fit(x.flatten(1).numpy(), y.numpy())

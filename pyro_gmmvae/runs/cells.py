@@ -13,15 +13,14 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.runs.build import (
-    Rows,
+from pyro_gmmvae.runs.defaults import (
     check_keys,
     check_names,
     default_config,
-    load_rows,
     takes_guide,
     with_defaults_named,
 )
+from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.training import check_fit
 
 Say = Callable[[str], None]

@@ -18,7 +18,7 @@ from pyro_gmmvae.evaluation import (
     reliability,
     wilson_interval,
 )
-from pyro_gmmvae.runs.build import Rows, some_of
+from pyro_gmmvae.runs.rows import Rows, some_of
 
 ELBO_SAMPLES = 10
 SAMPLES_FOR_A_TAIL = 25

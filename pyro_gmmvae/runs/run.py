@@ -16,9 +16,10 @@ from pyro_gmmvae.evaluation import Bounds, log_weights
 from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.runs.build import Rows, Schema, build_model, load_rows
+from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
+from pyro_gmmvae.runs.rows import Rows, Schema, load_rows
 
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 

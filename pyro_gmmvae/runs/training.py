@@ -32,17 +32,8 @@ from pyro_gmmvae.inference.checkpoint import (
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.inference.distributed import World, joined
 from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.build import (
-    Rows,
-    build_model,
-    build_objective,
-    build_schedules,
-    check_keys,
-    check_names,
-    load_rows,
-    require_labels,
-    with_defaults_named,
-)
+from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
+from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import (
     environment,
     make_folder,
@@ -51,6 +42,7 @@ from pyro_gmmvae.runs.folder import (
     remove_replaced,
     write_config,
 )
+from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.run import Run, moved, read_config
 from pyro_gmmvae.runs.watch import Watch
 

@@ -7,7 +7,7 @@ import torch
 from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.build import Rows
+from pyro_gmmvae.runs.rows import Rows
 
 MOST_ROWS = 5000
 
