@@ -1,6 +1,7 @@
 """Fits of several processes, started by ``torchrun``: each takes a share of every batch."""
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -149,6 +150,9 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
     if size == 1 or dist.is_initialized():
         yield ALONE, resolve_device(device)
         return
+    # its functions' defaults are the group there is when it is first imported (by torch.optim,
+    # late): they would keep the group's threads past the interpreter's end, which aborts
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         store, rank, _ = next(rendezvous("env://"))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
