@@ -164,7 +164,8 @@ def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Conten
     start = time.perf_counter()
     with fit.switches():
         fit.prepare()
-    one = Contender(model, endless(batches), fit.step, lambda: [fit.optimizer], fit.switches)
+    adam = fit.descent.optimizer
+    one = Contender(model, endless(batches), fit.step, lambda: [adam], fit.switches)
     one.prepare_seconds = time.perf_counter() - start
     return one
 

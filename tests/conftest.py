@@ -33,6 +33,12 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """What --device asks for, where a test chooses its device itself."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
 def mnist_dir() -> Path:
     """The folder of the real MNIST files; skips where $PYRO_GMMVAE_DATA does not hold them."""
     folder = os.environ.get("PYRO_GMMVAE_DATA")

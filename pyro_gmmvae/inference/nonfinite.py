@@ -3,8 +3,6 @@
 import math
 from collections.abc import Mapping
 
-from torch import Tensor, nn
-
 from pyro_gmmvae.errors import GMMVAEError
 
 
@@ -12,28 +10,25 @@ class NonFiniteError(GMMVAEError):
     """The loss or a gradient became NaN or infinite; says at which step and site."""
 
 
-def non_finite(where: str, parts: Mapping[str, Tensor], module: nn.Module) -> NonFiniteError:
+def non_finite(
+    where: str, parts: Mapping[str, float], norms: Mapping[str, float]
+) -> NonFiniteError:
     """The error of a step whose loss or gradients are no numbers.
 
     Args:
         where: the step, in words.
         parts: the terms of the loss.
-        module: owns the parameters, with the step's gradients.
+        norms: of the gradients, by parameter.
     """
     # the guide's sites come first: what they break, log p(x|.) only inherits
     for name in sorted(parts, key=lambda part: part == "log_px"):
-        value = parts[name].item()
-        if name not in ("elbo", "loss") and not math.isfinite(value):
+        if name not in ("elbo", "loss") and not math.isfinite(parts[name]):
             return NonFiniteError(
-                f"the loss became non-finite at {where}: {describe_part(name)} is {value}; the "
-                "last checkpoint is kept; try a smaller learning_rate or clip_norm, or look at the "
-                "data's range"
+                f"the loss became non-finite at {where}: {describe_part(name)} is {parts[name]}; "
+                "the last checkpoint is kept; try a smaller learning_rate or clip_norm, or look "
+                "at the data's range"
             )
-    culprits = [
-        name
-        for name, p in module.named_parameters()
-        if p.grad is not None and not bool(p.grad.isfinite().all())
-    ]
+    culprits = [name for name, norm in norms.items() if not math.isfinite(norm)]
     return NonFiniteError(
         f"a gradient became non-finite at {where}: that of "
         f"{culprits[0] if culprits else 'the loss'}; the last checkpoint is kept; try a smaller "

@@ -1,12 +1,15 @@
 """Precision of a fit, and the process-wide switches that it sets and puts back."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.inference.subnormals import flushed_subnormals
@@ -46,21 +49,63 @@ def _cpu_has_bf16() -> bool:
     return switch and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class Autocast(nn.Module):
-    """An objective under CUDA's autocast: layers compute, and give their outputs, in bfloat16."""
+PRODUCTS = frozenset(
+    {
+        F.linear,
+        F.bilinear,
+        F.conv1d,
+        F.conv2d,
+        F.conv3d,
+        F.conv_transpose1d,
+        F.conv_transpose2d,
+        F.conv_transpose3d,
+        torch.matmul,
+        torch.mm,
+        torch.bmm,
+        torch.addmm,
+        torch.baddbmm,
+        torch.einsum,
+        Tensor.matmul,
+        Tensor.mm,
+        Tensor.bmm,
+        Tensor.__matmul__,
+    }
+)
+"""Functions that multiply matrices."""
 
-    def __init__(self, objective: Callable[[Tensor, Tensor], Any]) -> None:
-        super().__init__()
-        self.objective = objective
 
-    def forward(self, x: Tensor, y: Tensor) -> Any:
-        with torch.autocast("cuda", torch.bfloat16):
-            return self.objective(x, y)
+class RoundedProducts(TorchFunctionMode):
+    """Matrix products and convolutions are of bfloat16 and give single precision again.
+
+    Unlike autocast, which leaves activations, means and noise in bfloat16.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func not in PRODUCTS:
+            return func(*args, **(kwargs or {}))
+        args, kwargs = tree_map(_rounded, (args, kwargs or {}))
+        return func(*args, **kwargs).float()
+
+
+def _rounded(value: Any) -> Any:
+    single = isinstance(value, Tensor) and value.dtype == torch.float32
+    return value.bfloat16() if single else value
+
+
+def bf16_products(device: torch.device) -> AbstractContextManager[Any]:
+    """Matrix products and convolutions round their operands to bfloat16 within the block."""
+    return _rounded_by_onednn() if device.type == "cpu" else RoundedProducts()
 
 
 @contextmanager
-def bf16_products() -> Iterator[None]:
-    """Matrix products and convolutions of the CPU round their operands to bfloat16."""
+def _rounded_by_onednn() -> Iterator[None]:
+    """The CPU's library does it by itself, and faster."""
     mkldnn: Any = torch.backends.mkldnn  # its stubs don't know these two
     switches = (mkldnn.matmul, mkldnn.conv)
     before = [switch.fp32_precision for switch in switches]

@@ -9,27 +9,28 @@ from signal import Signals
 from typing import Any
 
 import pyro
-import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.captured import BF16_TOLERANCE
+from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
 from pyro_gmmvae.inference.distributed import ALONE, World
 from pyro_gmmvae.inference.engines import build_engine
 from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
-from pyro_gmmvae.inference.nonfinite import NonFiniteError, non_finite
-from pyro_gmmvae.inference.precision import (
-    Autocast,
-    bf16_products,
-    check_precision,
-    fit_switches,
-)
+from pyro_gmmvae.inference.memory import fitting_batch, told_of_memory
+from pyro_gmmvae.inference.nonfinite import NonFiniteError
+from pyro_gmmvae.inference.precision import bf16_products, check_precision, fit_switches
+from pyro_gmmvae.inference.replay import CudaGraphs, Replay
 from pyro_gmmvae.inference.schedules import Schedule
 from pyro_gmmvae.inference.settings import Callback, FitSettings, LossTerms, Record
 from pyro_gmmvae.inference.teacher import Teacher
+from pyro_gmmvae.inference.totals import Totals
 
 StateDict = dict[str, Tensor]
+
+STEPS_AHEAD = 50
+"""How many steps the host may queue up on a GPU before it waits and looks at the numbers."""
 
 
 @dataclass
@@ -92,14 +93,12 @@ class Fit:
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        device = self.parameters[0].device
-        check_precision(settings.precision, device)
-        autocast = settings.precision == "bf16" and device.type == "cuda"
-        self.objective = Autocast(objective) if autocast else objective
-        fused = device.type in ("cpu", "cuda", "mps")
-        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=fused)
+        self.device, self.objective = self.parameters[0].device, objective
+        check_precision(settings.precision, self.device)
+        self.descent = Descent(module, settings.learning_rate, settings.clip_norm, self._where)
+        self.totals = Totals()
+        self.replay: Replay | None = None
         self._epoch_start = batches.generator.get_state()
-        self._sums: dict[str, Tensor] = {}
         self._stopping: Signals | None = None
         self._rng: list[dict[str, Tensor]] = []
 
@@ -116,7 +115,7 @@ class Fit:
             NonFiniteError: at the first NaN or infinity; no checkpoint is made of that state.
         """
         self._tell(self.about)
-        with self.switches():
+        with self.switches(), told_of_memory(self.device, self._batch_that_fits):
             # before signals are caught: Ctrl-C in half a minute of compilation should end it
             with self.world.together():
                 line = self.prepare()
@@ -165,13 +164,28 @@ class Fit:
                 fall_back=name == "auto",
                 say=self._tell,
             )
+        self.replay = None
+        # what processes tell each other has to be waited for
+        if self.engine_name != "svi" and self.device.type == "cuda" and self.world.size == 1:
+            self.replay = Replay(
+                self._update, self._changing, self._tell, CudaGraphs(), verify=settings.verify
+            )
         self._clock = time.monotonic() - self.progress.seconds
         return f"engine: {self.engine_name}" + (f" ({reason})" if reason else "")
 
-    def _products(self) -> AbstractContextManager[None]:
+    def _products(self) -> AbstractContextManager[Any]:
         """Matrix products of the objective in the precision asked for."""
-        bf16 = self.settings.precision == "bf16" and self.parameters[0].device.type == "cpu"
-        return bf16_products() if bf16 else nullcontext()
+        return bf16_products(self.device) if self.settings.precision == "bf16" else nullcontext()
+
+    def _batch_that_fits(self) -> str:
+        """Advice for a fit whose step the device's memory does not hold."""
+        self.replay = None
+        x, y = self.batches.examples()[0]
+        with self._products():
+            rows = fitting_batch(self.objective, self.parameters, x, y)
+        if not rows:
+            return f"the model does not fit, whatever the batch (now {len(x)} rows)"
+        return f"a batch of {len(x)} rows does not fit, one of {rows} does (batch_size)"
 
     def _move_schedules(self) -> None:
         for buffer, schedule in self.schedules:
@@ -201,6 +215,7 @@ class Fit:
 
     def _checkpoint(self, stop: StopRequest) -> None:
         """Save, unless the weights are no longer numbers: the last good checkpoint then stays."""
+        self.descent.check()
         self._share_buffers()
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -209,7 +224,7 @@ class Fit:
                     "is kept; try a smaller learning_rate"
                 )
         with stop.held_back():
-            self._rng = self.world.everyones(rng_state(self.parameters[0].device))
+            self._rng = self.world.everyones(rng_state(self.device))
             if self.world.is_first:
                 self.save(self)
         self._saved_at = self.world.everyones(time.monotonic() - self._clock)[0]
@@ -236,12 +251,29 @@ class Fit:
             x, y: this process's rows.
             stopping: a signal that asks to stop; it reaches all processes with this step.
         """
-        progress = self.progress
+        progress, teaching = self.progress, False
         self._move_schedules()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        self.descent.set_learning_rate(self.learning_rate())
         if self.teacher is not None:
-            y = self.teacher.relabel(x, y, progress.step)
+            self.teacher.begin(progress.step)
+            teaching = self.teacher.active
+        if self.replay is not None:
+            self.replay(x, y, teaching)
+        else:
+            self._update(x, y, stopping)
+        progress.seconds = self._seconds if self.world.size > 1 else time.monotonic() - self._clock
+        progress.batch += 1
+        progress.step += 1
+        if progress.step % STEPS_AHEAD == 0:
+            self.descent.check()
+
+    def _update(self, x: Tensor, y: Tensor, stopping: Signals | None = None) -> None:
+        """All that a step does on the device: in place, and with no look at a value.
+
+        (But of processes that talk to each other, and on a CPU, where a look costs nothing.)
+        """
+        if self.teacher is not None:
+            y = self.teacher.relabel(x, y)
         if self.augment is not None:
             x = self.augment(x)
         if self.labelled_weight is not None and self.world.size > 1:
@@ -249,24 +281,26 @@ class Fit:
         with self._products():
             terms = self.engine(x, y)
         parts = {"loss": terms.loss.detach()} | terms.parts
-        progress.seconds = time.monotonic() - self._clock
         if self.world.size > 1:
-            progress.seconds, self._stopping = self.world.average_step(
-                self.parameters, parts, len(x), progress.seconds, stopping
+            self._seconds, self._stopping = self.world.average_step(
+                self.parameters, parts, len(x), time.monotonic() - self._clock, stopping
             )
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not bool((parts["loss"] + norm).isfinite()):
-            where = f"step {progress.step + 1} (epoch {progress.epoch + 1})"
-            raise non_finite(where, parts, self.module)
-        # on a CPU the norm can be looked at for nothing, and few gradients are that long
-        if self.settings.clip_norm > 0 and (norm.is_cuda or norm > self.settings.clip_norm):
-            nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
-        self.optimizer.step()
+        self.descent.step(parts)
         if self.teacher is not None:
-            self.teacher.update(self.module, progress.step)
-        self._add(parts)
-        progress.batch += 1
-        progress.step += 1
+            self.teacher.update(self.module)
+        self.totals.add(parts)
+
+    def _changing(self) -> dict[str, list[Tensor]]:
+        """The tensors that a step changes, in groups by name."""
+        sums = [] if self.totals.sums is None else [self.totals.sums]
+        found = self.descent.tensors() | {"buffers": list(self.module.buffers()), "sums": sums}
+        if self.teacher is not None:
+            found["teacher"] = [*self.teacher.parameters(), *self.teacher.buffers()]
+        return found
+
+    def _where(self, ago: int) -> str:
+        """The step that is being taken, or the one that was so many steps ago."""
+        return f"step {self.progress.step + 1 - ago} (epoch {self.progress.epoch + 1})"
 
     # -- budget and rate --------------------------------------------------------------------
 
@@ -288,19 +322,11 @@ class Fit:
 
     # -- the history ------------------------------------------------------------------------
 
-    def _add(self, parts: Mapping[str, Tensor]) -> None:
-        """Add one step's numbers to the epoch's sums, on the device and in double precision.
-
-        One after the other, so that an interrupted epoch sums to the same bits.
-        """
-        for name, value in parts.items():
-            wide = value if value.device.type == "mps" else value.double()
-            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
-
     def _close_epoch(self) -> None:
         progress = self.progress
+        self.descent.check()
         record: Record = {"epoch": progress.epoch + 1, "step": progress.step}
-        record |= {name: total.item() / progress.batch for name, total in self._sums.items()}
+        record |= self.totals.means(progress.batch)
         self.module.eval()
         self._share_buffers()
         # one process validates, so that all decide by the same numbers
@@ -310,7 +336,8 @@ class Fit:
         record |= {"learning_rate": self.learning_rate(), "seconds": progress.seconds}
         progress.history.append(record)
         progress.epoch += 1
-        progress.batch, self._sums = 0, {}
+        progress.batch = 0
+        self.totals.reset()
         self._epoch_start = self.batches.generator.get_state()
         self._keep_if_best(record)
         for callback in self.callbacks:
@@ -330,12 +357,12 @@ class Fit:
             "progress": asdict(self.progress),
             "module": self.module.state_dict(),
             "best": self.best,
-            "sums": self._sums,
+            "sums": self.totals.state_dict(),
             "teacher": {} if self.teacher is None else self.teacher.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.descent.state_dict(),
             "engine": self.engine_name,
             "order": self._epoch_start,
-            "rng": rng_state(self.parameters[0].device),
+            "rng": rng_state(self.device),
             "rng_of_others": self._rng[1:],
         }
 
@@ -346,8 +373,9 @@ class Fit:
         """
         self.progress = Progress(**state["progress"])
         self.module.load_state_dict(state["module"])
-        self.best, self._sums = dict(state["best"]), dict(state["sums"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = dict(state["best"])
+        self.totals.load_state_dict(state["sums"], self.device)
+        self.descent.load_state_dict(state["optimizer"])
         if self.teacher is not None:
             self.teacher.load_state_dict(state["teacher"])
         self.engine_name = state.get("engine", "svi")  # what there was before there was a choice
@@ -355,4 +383,4 @@ class Fit:
         self.batches.generator.set_state(self._epoch_start)
         states = [state["rng"], *state.get("rng_of_others", ())]
         if self.world.rank < len(states):
-            set_rng_state(self.parameters[0].device, states[self.world.rank])
+            set_rng_state(self.device, states[self.world.rank])

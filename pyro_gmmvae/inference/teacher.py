@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Teacher(nn.Module):
@@ -28,6 +27,7 @@ class Teacher(nn.Module):
     """
 
     shares: Any
+    weight: Tensor
 
     def __init__(
         self,
@@ -44,11 +44,18 @@ class Teacher(nn.Module):
         self.register_buffer("shares", shares)
         self.average: Any = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
+        self.active = False
+        self.register_buffer("weight", torch.ones(()), persistent=False)
+
+    def begin(self, step: int) -> None:
+        """Before each step: whether labels are used yet, and how far the average moves."""
+        self.active = step >= self.from_step
+        self.weight.fill_(1 - min(self.decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def relabel(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+    def relabel(self, x: Tensor, y: Tensor) -> Tensor:
         """y (B,) with -1 replaced where the average is sure."""
-        if step < self.from_step:
+        if not self.active:
             return y
         probs = self.average.classify(x).exp()
         if self.shares is not None:
@@ -65,14 +72,14 @@ class Teacher(nn.Module):
         return balanced / balanced.sum(-1, keepdim=True)
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move the average towards the module after its ``step``: parameters and buffers."""
-        # listed here: torch's AveragedModel finds and groups them anew at each step, which
-        # took a tenth of a small model's step
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the module after a step: parameters and buffers."""
+        # torch's AveragedModel takes the weight as a number, which a recorded step would keep,
+        # and finds and groups the tensors anew at each step
         pairs = list(zip(_tensors(self.average), _tensors(module), strict=True))
         moving = [(a, b) for a, b in pairs if a.is_floating_point()]
-        move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
-        move([a for a, _ in moving], [b for _, b in moving], 1)
+        weights = [self.weight] * len(moving)
+        torch._foreach_lerp_([a for a, _ in moving], [b for _, b in moving], weights)
         for mine, theirs in pairs:
             if not mine.is_floating_point():
                 mine.copy_(theirs)

@@ -63,11 +63,16 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
             return type("Terms", (), {"loss": loss, "parts": {}})
 
     class Teacher(Recorder):
-        def relabel(self, x, y, step):  # type: ignore[no-untyped-def]  # noqa: ARG002
+        active = True
+
+        def begin(self, step: int) -> None:
+            pass
+
+        def relabel(self, x, y):  # type: ignore[no-untyped-def]
             self.seen.append(x)
             return y
 
-        def update(self, module, step) -> None:  # type: ignore[no-untyped-def]
+        def update(self, module) -> None:  # type: ignore[no-untyped-def]
             pass
 
     objective, teacher = Objective(), Teacher()

@@ -20,6 +20,7 @@ from pyro_gmmvae.inference.captured import (
     CompileError,
     StepGraph,
 )
+from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
 from tests.inference.test_svi import SETTINGS, Regression, StopAfter, Terms, build, history
 
@@ -45,7 +46,7 @@ def fit(module: Any, engine: str, **settings: Any) -> Any:
     fitted = build(replace(SETTINGS, engine=engine, **settings))
     fitted.objective = fitted.module = module
     fitted.parameters = list(module.parameters())
-    fitted.optimizer = torch.optim.Adam(fitted.parameters, lr=0.05)
+    fitted.descent = Descent(module, 0.05, 0, fitted._where)
     return fitted
 
 

@@ -87,3 +87,45 @@ def test_what_a_device_can_not_compute_is_refused(monkeypatch: pytest.MonkeyPatc
         check_precision("f64", torch.device("mps"))
     with pytest.raises(GMMVAEError, match="unknown precision 'f16'; did you mean"):
         check_precision("f16", torch.device("cpu"))
+
+
+def test_rounded_products_are_of_bfloat16_and_give_single_precision(device: torch.device) -> None:
+    """The way of CUDA, which runs on every device."""
+    a, b = torch.randn(4, 8, device=device), torch.randn(8, 5, device=device)
+    bias, image = torch.randn(5, device=device), torch.randn(2, 3, 6, 6, device=device)
+    kernel = torch.randn(4, 3, 3, 3, device=device)
+
+    def low(t: Tensor) -> Tensor:
+        return t.bfloat16()
+
+    products = [
+        lambda r: r(a) @ r(b),
+        lambda r: torch.matmul(r(a), r(b)),
+        lambda r: r(a).matmul(r(b)),
+        lambda r: torch.einsum("ij,jk->ik", r(a), r(b)),
+        lambda r: torch.bmm(r(a)[None], r(b)[None]),
+        lambda r: torch.addmm(r(bias), r(a), r(b)),
+        lambda r: nn.functional.linear(r(a), r(b).T, r(bias)),
+        lambda r: nn.functional.conv2d(r(image), weight=r(kernel), stride=2),
+    ]
+    for product in products:
+        with precision.RoundedProducts():
+            found = product(lambda t: t)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, product(low).float())
+        assert not torch.equal(found, product(lambda t: t))
+    with precision.RoundedProducts():
+        assert torch.equal(a * 1.0001, a.mul(1.0001))  # nothing else is rounded
+
+
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_rounded_products_work_in_each_engine(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """A fit as on CUDA, whose captured graph holds the rounding."""
+    plain = first_loss("f32", engine)
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(
+        "pyro_gmmvae.inference.svi.bf16_products", lambda _: precision.RoundedProducts()
+    )
+    rounded = first_loss("bf16", engine)
+    assert rounded != plain
+    assert rounded == pytest.approx(plain, rel=0.02)

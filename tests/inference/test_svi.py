@@ -231,13 +231,13 @@ def test_a_non_finite_gradient_is_named() -> None:
 def test_clipping_bounds_the_norm_it_steps_with() -> None:
     fit = build(replace(SETTINGS, clip_norm=1e-3))
     norms: list[float] = []
-    step = fit.optimizer.step
+    step = fit.descent.optimizer.step
 
     def spy(*args: Any, **options: Any) -> Any:
         norms.append(nn.utils.get_total_norm([p.grad for p in fit.parameters]).item())
         return step(*args, **options)
 
-    fit.optimizer.step = spy  # type: ignore[method-assign]
+    fit.descent.optimizer.step = spy  # type: ignore[method-assign]
     fit.run()
     assert 0 < max(norms) <= 1.01e-3
 
@@ -311,7 +311,7 @@ def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
     x = fit.batches.x
     assert (fit.teacher.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
     wrong = torch.ones(40, dtype=torch.int64) - (x[:, 0] > 0).long()
-    assert torch.equal(fit.teacher.relabel(x, wrong, 100), wrong)
+    assert torch.equal(fit.teacher.relabel(x, wrong), wrong)
 
 
 def test_the_average_lags_behind_the_model() -> None:
@@ -346,9 +346,11 @@ def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
     unknown = torch.full((101,), -1)
     plain = Teacher(module, threshold=0.5, from_step=0)
     balanced = Teacher(module, threshold=0.5, from_step=0, balanced_over=2)
+    balanced.begin(0)
+    plain.begin(0)
     for _ in range(200):
-        labels = balanced.relabel(x, unknown, 0)
-    before = (plain.relabel(x, unknown, 0) == 1).float().mean()
+        labels = balanced.relabel(x, unknown)
+    before = (plain.relabel(x, unknown) == 1).float().mean()
     after = (labels == 1).float().mean()
     assert before < 0.3
     assert before + 0.08 < after < 0.55

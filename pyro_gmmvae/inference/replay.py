@@ -1,0 +1,167 @@
+"""A whole training step as one CUDA graph.
+
+At the batch sizes of these models a GPU computes a step's kernels faster than the host launches
+them. A CUDA graph launches all of them at once: relabelling, augmentation, loss, gradients,
+clipping and Adam, on buffers that stay where they are.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference.devices import rng_state, set_rng_state
+
+WARM_UP = 3
+"""Steps of a kind before it is recorded: libraries and Adam allocate what they need in these."""
+
+Launch = Callable[[], None]
+
+State = Mapping[str, Sequence[Tensor]]
+
+
+class ReplayError(GMMVAEError):
+    """A recorded step that does something else than the step it was recorded from."""
+
+
+class Replay:
+    """Takes steps by replaying them, once a few of the same kind were taken as they are.
+
+    Where a step can't be recorded, or its replay does something else, steps go on to be taken as
+    they are, and ``say`` hears why.
+
+    Args:
+        update: takes a step on (x, y): changes tensors in place, and looks at none of their
+            values. What varies between steps of one kind lies in tensors too.
+        tensors: every tensor that it changes, in groups by name.
+        say: hears of a failure, once.
+        record: records what a function launches, and gives what launches it again.
+        verify: compare the first replay of each kind with the step itself.
+    """
+
+    def __init__(
+        self,
+        update: Callable[[Tensor, Tensor], None],
+        tensors: Callable[[], State],
+        say: Callable[[str], None],
+        record: Callable[[Launch], Launch],
+        *,
+        verify: bool = True,
+    ) -> None:
+        self.update, self.tensors, self.say, self.verify = update, tensors, say, verify
+        self.record = record
+        self.failed = False
+        self._taken: dict[Hashable, int] = {}
+        self._rows: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        self._launches: dict[Hashable, Launch] = {}
+
+    def __call__(self, x: Tensor, y: Tensor, kind: Hashable = None) -> None:
+        """Take a step.
+
+        Args:
+            x, y: the batch.
+            kind: what else tells apart steps that launch other kernels.
+        """
+        key = (x.shape, kind)
+        if self.failed:
+            self.update(x, y)
+            return
+        held = self._rows.setdefault(key, (torch.empty_like(x), torch.empty_like(y)))
+        for mine, given in zip(held, (x, y), strict=True):
+            mine.copy_(given)
+        launch = self._launches.get(key)
+        if launch is not None:
+            launch()
+        elif self._taken.get(key, 0) < WARM_UP:
+            self._taken[key] = self._taken.get(key, 0) + 1
+            self._aside(lambda: self.update(*held))
+        else:
+            self._first(key, lambda: self.update(*held), x.device)
+
+    def _first(self, key: Hashable, step: Launch, device: torch.device) -> None:
+        """Record a kind of step, and take one; both ways, to compare them, if asked to."""
+        left, drawn = {}, {}
+        before, start = _copies(self.tensors()), rng_state(device)
+        if self.verify:
+            self._aside(step)
+            left, drawn = _copies(self.tensors()), rng_state(device)
+            _restore(self.tensors(), before)
+            set_rng_state(device, start)
+        try:
+            launch = self.record(step)
+            launch()
+            if self.verify:
+                _compare(left, self.tensors(), before)
+                if any(not torch.equal(drawn[k], v) for k, v in rng_state(device).items()):
+                    raise ReplayError("other random numbers are drawn")
+        except (RuntimeError, ReplayError) as error:
+            self.failed = True
+            self._launches.clear()
+            line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            self.say(f"steps are not replayed as a CUDA graph: {line}")
+            _restore(self.tensors(), before)
+            set_rng_state(device, start)
+            self.update(*self._rows[key])
+        else:
+            self._launches[key] = launch
+
+    def _aside(self, step: Launch) -> None:
+        """Take a step on a stream of its own: what is allocated there is no graph's memory."""
+        if not torch.cuda.is_available():
+            step()
+            return
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*capturable=True", category=UserWarning)
+            step()
+        here.wait_stream(aside)
+
+
+class CudaGraphs:
+    """Records on CUDA; all graphs share their memory, as one replay is over when another begins."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Launch) -> Launch:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            step()
+        return graph.replay
+
+
+def _copies(tensors: State) -> dict[str, list[Tensor]]:
+    return {kind: [t.detach().clone() for t in group] for kind, group in tensors.items()}
+
+
+def _restore(tensors: State, values: State) -> None:
+    with torch.no_grad():
+        for kind, group in values.items():
+            for tensor, value in zip(tensors[kind], group, strict=True):
+                tensor.copy_(value)
+
+
+def _compare(expected: State, found: State, before: State) -> None:
+    """Refuse a replay that did not move each group of tensors to where the step moves it.
+
+    The order of a GPU's sums varies, and Adam follows the sign of a gradient that is all rounding,
+    so that single entries may differ: the distance of the whole group counts.
+    """
+    for kind, wanted in expected.items():
+        moved, error = _distance(wanted, before[kind]), _distance(wanted, found[kind])
+        size = _distance(wanted, [torch.zeros_like(t) for t in wanted])
+        # what is not finite is the fit's to report
+        if math.isfinite(moved) and not error <= 0.1 * moved + 1e-6 * size:
+            raise ReplayError(
+                f"a replay moves {kind} elsewhere than the step itself does ({error:.2g} apart "
+                f"after {moved:.2g})"
+            )
+
+
+def _distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    squares = [(x.double() - y.double()).square().sum() for x, y in zip(a, b, strict=True)]
+    return math.sqrt(sum(square.item() for square in squares))
