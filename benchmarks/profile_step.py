@@ -23,7 +23,8 @@ from pyro_gmmvae.objectives import OBJECTIVES
 def main(engine: str, precision: str, net: str, batch: int, steps: int, lines: int) -> None:
     """Print the operations that take most of a step, one thread."""
     torch.set_num_threads(1)
-    x, model = main_rows(None, 12_000), build_model(net)
+    x = main_rows(None, 12_000)
+    model = build_model(net, x.device)
     objective = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents, label_site="s")
     batches = Batches(x, torch.full((len(x),), -1), batch, 0, 0)
     fit = Fit(objective, model, batches, FitSettings(epochs=1, engine=engine, precision=precision))

@@ -12,12 +12,14 @@ What is timed is a whole step: fetching the batch, loss, gradients, optimiser. T
     pyro_vae, pyro_m2    the structure of Pyro's examples at the same sizes, as stock
 
     raw_compiled   the hand-written module under torch.compile, with the same Adam (not in --quick)
+    numpyro        the same model in NumPyro, jitted, on a CPU and where it is installed
 
 "stock", "raw" and "svi_fused" run as their users run them: nobody flushes subnormal numbers there,
 and Pyro validates; this package's loop flushes them and does not. "prepare_seconds" is what it took
 to capture, or to compile, before the first step.
 
-Each takes some steps in turn, round after round; the medians over all steps count. Before the
+Each takes some steps in turn, round after round; the medians over all steps count (on a GPU, where
+steps queue up, the medians over rounds, which are waited for). Before the
 timing the hand-written loss and its gradients are compared with Trace_ELBO's on the same seed.
 "third_epoch" starts all from the weights and Adam moments of 1,200 steps at batch 100, when the
 moments of rarely lit pixels have become subnormal numbers.
@@ -42,7 +44,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Batches, Fit, FitSettings
+from pyro_gmmvae.inference import Batches, Fit, FitSettings, resolve_device
+from pyro_gmmvae.inference.replay import WARM_UP
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
@@ -71,6 +74,7 @@ class Contender:
     """Something that takes training steps, one after the other.
 
     Args:
+        device: where it computes.
         module: owns the parameters, in the order of ``GMMVAE``'s where they are to be aged.
         batches: endless batches.
         step: takes one.
@@ -80,24 +84,32 @@ class Contender:
 
     def __init__(
         self,
+        device: torch.device,
         module: nn.Module,
         batches: Iterator[Any],
         step: Callable[..., Any],
-        optimizers: Callable[[], list[torch.optim.Optimizer]],
+        optimizers: Callable[[], list[torch.optim.Optimizer]] = list,
         switches: Callable[[], Any] = nullcontext,
     ) -> None:
-        self.module, self.batches, self.step = module, batches, step
+        self.device, self.module = device, module
+        self.batches, self.step = batches, step
         self.optimizers, self.switches = optimizers, switches
         self.prepare_seconds: float | None = None
 
     def run(self, steps: int) -> list[float]:
-        """Seconds of each of some steps."""
+        """Seconds of each of some steps; on a GPU, of their mean."""
         seconds = []
+        waits = self.device.type == "cuda"
         with self.switches():
-            for _ in range(steps):
+            for _ in range(1 if waits else steps):
+                if waits:
+                    torch.cuda.synchronize()
                 start = time.perf_counter()
-                self.step(*next(self.batches))
-                seconds.append(time.perf_counter() - start)
+                for _ in range(steps if waits else 1):
+                    self.step(*next(self.batches))
+                if waits:
+                    torch.cuda.synchronize()
+                seconds.append((time.perf_counter() - start) / (steps if waits else 1))
         return seconds
 
     def moments(self) -> list[dict[str, Tensor]]:
@@ -116,11 +128,11 @@ class Contender:
                 mine[name].copy_(theirs[name])
 
 
-def build_model(net: str) -> GMMVAE:
+def build_model(net: str, device: torch.device) -> GMMVAE:
     hidden, d = NETS[net]
     torch.manual_seed(0)
     options = NetworkOptions(hidden=hidden)
-    return GMMVAE((PIXELS,), K, d, temperature=TEMPERATURE, options=options)
+    return GMMVAE((PIXELS,), K, d, temperature=TEMPERATURE, options=options).to(device)
 
 
 def endless(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
@@ -129,15 +141,16 @@ def endless(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def loaded(x: Tensor, batch: int) -> Iterator[tuple[Tensor]]:
-    loader = DataLoader(TensorDataset(x), batch_size=batch, shuffle=True, drop_last=True)
+    loader = DataLoader(TensorDataset(x.cpu()), batch_size=batch, shuffle=True, drop_last=True)
     while True:
-        yield from loader
+        yield from ((rows.to(x.device),) for (rows,) in loader)
 
 
 def stock(program: Any, elbo: Any, x: Tensor, batch: int) -> Contender:
     svi = SVI(program.model, program.guide, pyro.optim.Adam({"lr": RATE}), elbo)
+    batches = loaded(x, batch)
     return Contender(
-        program, loaded(x, batch), svi.step, lambda: list(svi.optim.optim_objs.values())
+        x.device, program, batches, svi.step, lambda: list(svi.optim.optim_objs.values())
     )
 
 
@@ -150,12 +163,13 @@ def fused(module: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, batch:
         optimizer.step()
 
     batches = Batches(x, torch.full((len(x),), -1), batch, 0, 0)
-    return Contender(module, endless(batches), step, lambda: [optimizer])
+    return Contender(x.device, module, endless(batches), step, lambda: [optimizer])
 
 
 def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Contender:
-    model = build_model(net)
+    model = build_model(net, x.device)
     objective = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents, label_site="s")
+    objective = objective.to(x.device)
     settings = FitSettings(
         epochs=1, learning_rate=RATE, decay="constant", engine=engine, precision=precision
     )
@@ -165,13 +179,13 @@ def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Conten
     with fit.switches():
         fit.prepare()
     adam = fit.descent.optimizer
-    one = Contender(model, endless(batches), fit.step, lambda: [adam], fit.switches)
+    one = Contender(x.device, model, endless(batches), fit.step, lambda: [adam], fit.switches)
     one.prepare_seconds = time.perf_counter() - start
     return one
 
 
 def svi_fused(net: str, x: Tensor, batch: int) -> Contender:
-    model = build_model(net)
+    model = build_model(net, x.device)
     elbo = Trace_ELBO()
     return fused(
         model,
@@ -181,17 +195,36 @@ def svi_fused(net: str, x: Tensor, batch: int) -> Contender:
     )
 
 
-def hand_written(net: str) -> HandWritten:
+def hand_written(net: str, device: torch.device) -> HandWritten:
     hidden, d = NETS[net]
     raw = HandWritten(hidden, K, d, TEMPERATURE)
-    for mine, theirs in zip(raw.parameters(), build_model(net).parameters(), strict=True):
+    like = build_model(net, torch.device("cpu"))
+    for mine, theirs in zip(raw.parameters(), like.parameters(), strict=True):
         mine.data.copy_(theirs.data)
-    return raw
+    return raw.to(device)
+
+
+def in_numpyro(net: str, x: Tensor, batch: int) -> Contender:
+    """The same model in NumPyro.
+
+    Raises:
+        GMMVAEError: where it is not installed, or the rows are on a GPU.
+    """
+    if x.device.type != "cpu":
+        raise GMMVAEError("it is compared on CPUs")
+    try:
+        from numpyro_peer import NumPyro, check
+    except ImportError as error:
+        raise GMMVAEError("NumPyro is not installed") from error
+    raw = hand_written(net, x.device)
+    peer = NumPyro(raw, NETS[net][0], x, RATE)
+    check(peer, raw, x)
+    return Contender(x.device, nn.Module(), peer.batches(batch), peer.step)
 
 
 def check_hand_written(net: str, x: Tensor) -> None:
     """The hand-written loss is Trace_ELBO's, value and gradients, on the same seed."""
-    raw, model = hand_written(net), build_model(net)
+    raw, model = hand_written(net, x.device), build_model(net, x.device)
     torch.manual_seed(1)
     loss = raw(x)
     loss.backward()
@@ -207,9 +240,9 @@ def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Conten
     """All of them on one size; those that this machine can't run are left out, and said."""
     pyro.clear_param_store()
     sizes = (NETS[net][0], K, NETS[net][1])
-    raw, raw_too = hand_written(net), hand_written(net)
+    raw, raw_too = hand_written(net, x.device), hand_written(net, x.device)
     builders: dict[str, Callable[[], Contender]] = {
-        "stock": lambda: stock(build_model(net), Trace_ELBO(), x, batch),
+        "stock": lambda: stock(build_model(net, x.device), Trace_ELBO(), x, batch),
         "svi_fused": lambda: svi_fused(net, x, batch),
         "raw": lambda: fused(raw, raw, x, batch),
         "captured": lambda: ours("captured", "f32", net, x, batch),
@@ -220,8 +253,9 @@ def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Conten
         native = torch.compile(raw_too)
         builders["raw_compiled"] = lambda: fused(raw_too, native, x, batch)
     enumerated = TraceEnum_ELBO(max_plate_nesting=1)
-    builders["pyro_vae"] = lambda: stock(PyroVAE(*sizes), Trace_ELBO(), x, batch)
-    builders["pyro_m2"] = lambda: stock(PyroM2(*sizes), enumerated, x, batch)
+    builders["pyro_vae"] = lambda: stock(PyroVAE(*sizes).to(x.device), Trace_ELBO(), x, batch)
+    builders["pyro_m2"] = lambda: stock(PyroM2(*sizes).to(x.device), enumerated, x, batch)
+    builders["numpyro"] = lambda: in_numpyro(net, x, batch)
     found = {}
     for name, build in builders.items():
         try:
@@ -232,9 +266,9 @@ def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Conten
 
 
 def interleaved(found: dict[str, Contender], rounds: int, steps: int) -> dict[str, float]:
-    """Median milliseconds of a step of each, after two steps each that do not count."""
+    """Median milliseconds of a step of each, after some steps each that do not count."""
     for one in found.values():
-        one.run(2)
+        one.run(2 if one.device.type == "cpu" else WARM_UP + 2)
     seconds = defaultdict(list)
     for _ in range(rounds):
         for name, one in found.items():
@@ -246,7 +280,7 @@ def aged(found: dict[str, Contender], x: Tensor) -> dict[str, Contender]:
     """The contenders of our model after ``AGE_STEPS`` steps, subnormal numbers included."""
     old = svi_fused("", x, 100)
     old.run(AGE_STEPS)
-    same = {k: c for k, c in found.items() if not k.startswith("pyro_")}
+    same = {k: c for k, c in found.items() if not k.startswith(("pyro_", "numpyro"))}
     for one in same.values():
         one.become(old)
     return same
@@ -260,11 +294,13 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 @click.option("--data-dir", help="Folder with MNIST's files; without it rows are made up.")
 @click.option("--quick", is_flag=True, help="Fewer sizes and steps: below 4 minutes on one core.")
 @click.option("--threads", default=1, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def main(data_dir: str | None, quick: bool, threads: int, out: Path) -> None:
+def main(data_dir: str | None, quick: bool, threads: int, device: str, out: Path) -> None:
     """Time all, print a table, write JSON."""
     torch.set_num_threads(threads)
-    x = main_rows(data_dir, 12_000)
+    where = resolve_device(device)
+    x = main_rows(data_dir, 12_000).to(where)
     sizes = (
         [("", 100), ("", 1000), ("tiny_", 100)]
         if quick
@@ -288,7 +324,7 @@ def main(data_dir: str | None, quick: bool, threads: int, out: Path) -> None:
         add(f"{net}batch_{batch}", found, rounds if batch < 1000 else max(3, rounds // 4))
         if (net, batch) == ("", 100):
             add("batch_100_third_epoch", aged(found, x), rounds)
-    result["machine"] = machine(torch.device("cpu"))
+    result["machine"] = machine(where)
     result["rows"] = "mnist" if data_dir else "made up"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")

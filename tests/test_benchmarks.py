@@ -87,7 +87,7 @@ def test_the_hand_written_elbo_is_that_of_pyro(monkeypatch: pytest.MonkeyPatch) 
     speed.check_hand_written("tiny_", x[:50])
     old = speed.svi_fused("tiny_", x, 50)
     old.run(3)
-    stock = speed.stock(speed.build_model("tiny_"), speed.Trace_ELBO(), x, 50)
+    stock = speed.stock(speed.build_model("tiny_", x.device), speed.Trace_ELBO(), x, 50)
     stock.become(old)
     for mine, theirs in zip(stock.moments(), old.moments(), strict=True):
         assert torch.equal(mine["exp_avg"], theirs["exp_avg"])

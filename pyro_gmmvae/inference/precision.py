@@ -131,6 +131,7 @@ def fit_switches(deterministic: bool) -> Iterator[None]:
         with flushed_subnormals():
             yield
     finally:
-        torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
+        if deterministic:  # the call itself imports Inductor
+            torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
         if workspace is None:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
