@@ -3,9 +3,11 @@
 python benchmarks/scaling.py --quick --out DIR
 python benchmarks/scaling.py --out benchmarks/results/scaling
 
-Per size: milliseconds of a step (median) and peak resident memory of the process, the exponent
-b of ms = a size^b fitted over the points, and a plot. ``components`` is measured for the guide
-with dense heads and for the one with factorised heads; ``processes`` share a batch of 1,000.
+Per size: milliseconds of a step (median), peak resident memory of the process, what of it came
+after its imports, rows and weights ("own_mib": capture, gradients, Adam, activations), the
+exponent b of ms = a size^b fitted over the points, and a plot. ``components`` is measured for the
+guide with dense heads and for the one with factorised heads, compiled; all else with the captured
+step. ``processes`` share a batch of 1,000.
 """
 
 import itertools
@@ -40,6 +42,7 @@ class Point:
     latent: int = 50
     rows: int = 10_000
     processes: int = 1
+    engine: str = "captured"
 
     @property
     def size(self) -> int:
@@ -55,7 +58,7 @@ def points(quick: bool) -> list[Point]:
     rows = (1_000, 100_000) if quick else (10**3, 10**4, 10**5, 10**6, 10**7)
     found = [Point("batch", batch=n) for n in batches]
     for guide in ("product", "low-rank"):
-        found += [Point("components", guide, components=n) for n in components]
+        found += [Point("components", guide, components=n, engine="compiled") for n in components]
     found += [Point("latent", latent=n) for n in latents]
     # ten million rows of 784 would not fit: here they are short
     found += [Point("rows", pixels=16, width=64, latent=8, rows=n) for n in rows]
@@ -88,8 +91,9 @@ def measure(point: Point, steps: int) -> dict[str, float]:
             model.model, model.guide, latents=model.latents, label_site="s"
         )
         x = torch.rand(point.rows, point.pixels)
+        before = _peak_mib()
         batches = Batches(x, torch.full((len(x),), -1), point.batch, 0, 0, world)
-        settings = FitSettings(epochs=1, engine="captured", verify=False)
+        settings = FitSettings(epochs=1, engine=point.engine, verify=False)
         fit = Fit(objective, model, batches, settings, world=world)
         seconds: list[float] = []
         with fit.switches():
@@ -99,8 +103,13 @@ def measure(point: Point, steps: int) -> dict[str, float]:
                 start = time.perf_counter()
                 fit.step(*next(rows))
                 seconds.append(time.perf_counter() - start)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"ms": 1e3 * statistics.median(seconds[3:]), "peak_mib": peak}
+        own = {"peak_mib": _peak_mib(), "own_mib": _peak_mib() - before}
+        return {"ms": 1e3 * statistics.median(seconds[3:])} | own
+
+
+def _peak_mib() -> float:
+    """Of this process's resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_own_process(point: Point, steps: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The last part of a step: gradients are looked at, clipped, and followed."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -47,6 +48,8 @@ class Descent:
         )
         if self.deferred:
             self.optimizer.found_inf = self.skip  # type: ignore[attr-defined]
+        # it warns of steps that are taken outside of a graph, as the first ones have to be
+        self.optimizer._warned_capturable_if_run_uncaptured = True
         self._parts: tuple[str, ...] = ()
         self._gradients: tuple[str, ...] = ()
         self._reported: Tensor | None = None
@@ -71,14 +74,16 @@ class Descent:
         known = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norms = torch.stack(torch._foreach_norm(list(known.values())))
         norm = torch.linalg.vector_norm(norms)
-        finite = (parts["loss"] + norm).isfinite()
         self._parts, self._gradients = tuple(parts), tuple(known)
+        too_long = self.clip_norm > 0
         if self.deferred:
-            self._note(finite, parts, norms)
-        elif not bool(finite):
-            raise self._error(0, _reported(parts, norms))
-        # a norm at hand can be looked at for nothing, and few gradients are that long
-        if self.clip_norm > 0 and (self.deferred or norm > self.clip_norm):
+            self._note((parts["loss"] + norm).isfinite(), parts, norms)
+        else:
+            length = norm.item()
+            if not math.isfinite(parts["loss"].item() + length):
+                raise self._error(0, _reported(parts, norms))
+            too_long = too_long and length > self.clip_norm  # few are
+        if too_long:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.clip_norm, norm)
         self.optimizer.step()
 

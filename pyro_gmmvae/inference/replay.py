@@ -6,7 +6,6 @@ clipping and Adam, on buffers that stay where they are.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
@@ -57,6 +56,16 @@ class Replay:
         self._taken: dict[Hashable, int] = {}
         self._rows: dict[Hashable, tuple[Tensor, Tensor]] = {}
         self._launches: dict[Hashable, Launch] = {}
+        self._places: list[int] = []
+
+    def refresh(self) -> None:
+        """Record anew where a tensor was replaced by another since: a graph knows addresses."""
+        if self._launches and self._addresses() != self._places:
+            self._launches.clear()
+            self._taken.clear()
+
+    def _addresses(self) -> list[int]:
+        return [tensor.data_ptr() for group in self.tensors().values() for tensor in group]
 
     def __call__(self, x: Tensor, y: Tensor, kind: Hashable = None) -> None:
         """Take a step.
@@ -106,7 +115,7 @@ class Replay:
             set_rng_state(device, start)
             self.update(*self._rows[key])
         else:
-            self._launches[key] = launch
+            self._launches[key], self._places = launch, self._addresses()
 
     def _aside(self, step: Launch) -> None:
         """Take a step on a stream of its own: what is allocated there is no graph's memory."""
@@ -115,8 +124,7 @@ class Replay:
             return
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
-        with torch.cuda.stream(aside), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*capturable=True", category=UserWarning)
+        with torch.cuda.stream(aside):
             step()
         here.wait_stream(aside)
 

@@ -9,6 +9,7 @@ from signal import Signals
 from typing import Any
 
 import pyro
+import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.inference.batches import Batches
@@ -136,7 +137,9 @@ class Fit:
     @contextmanager
     def switches(self) -> Iterator[None]:
         """What a fit changes of the process, put back after."""
-        with fit_switches(self.settings.deterministic), pyro.validation_enabled(False):
+        # streams and graphs belong to the current GPU, which need not be the one named
+        gpu = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        with gpu, fit_switches(self.settings.deterministic), pyro.validation_enabled(False):
             yield
 
     def prepare(self) -> str:
@@ -195,6 +198,8 @@ class Fit:
         while (outcome := self.outcome()) is None:
             self.module.train()
             self.engine.refresh()
+            if self.replay is not None:
+                self.replay.refresh()
             self._one_epoch(stop)
             if self.progress.batch == len(self.batches) or self.fraction() >= 1:
                 self._close_epoch()

@@ -13,6 +13,7 @@ from pyro_gmmvae.inference.replay import WARM_UP, CudaGraphs, Launch, Replay
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
+from tests.inference.test_svi import StopAfter
 
 EPOCHS, ROWS, BATCH = 8, 50, 16  # a last batch of two rows
 
@@ -149,6 +150,28 @@ def test_a_replay_that_does_something_else_is_not_used(record: Any, why: str) ->
     assert_same(one, other)
 
 
+def test_a_tensor_that_is_replaced_is_recorded_anew() -> None:
+    class Replaces(StopAfter):
+        """As a validation that puts another buffer in a buffer's place."""
+
+        def on_epoch(self, record: dict[str, float]) -> None:
+            if record["epoch"] == EPOCHS // 2:
+                shares = fit.teacher.shares.clone()
+                fit.teacher.shares = shares
+
+    recorded: list[Launch] = []
+
+    def record(step: Launch) -> Launch:
+        recorded.append(step)
+        return step
+
+    fit = recipe(torch.device("cpu"), epochs=EPOCHS)
+    fit.callbacks = [Replaces(10**6)]
+    assert replayed(fit, record) == []
+    # once before, and at least once after
+    assert len(recorded) > len(fit.replay._launches)
+
+
 class Looks(TorchDispatchMode):
     """Refuses what makes the host wait for a device, or copies from the host to it."""
 
@@ -156,7 +179,13 @@ class Looks(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Tensor:
         name = func.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "_unique2"):
+        if name in (
+            "_local_scalar_dense",
+            "nonzero",
+            "masked_select",
+            "lift_fresh",
+            "lift_fresh_copy",
+        ):
             raise AssertionError(f"{name} in a step that is to be recorded")
         return func(*args, **(kwargs or {}))
 
