@@ -121,6 +121,7 @@ class Fit:
             with self.world.together():
                 line = self.prepare()
             self._tell(line)
+            # again: other processes may have prepared for longer
             self._clock = time.monotonic() - self.progress.seconds
             self._saved_at, self._stopping = self.progress.seconds, None
             with stop_on_signal() as stop:
