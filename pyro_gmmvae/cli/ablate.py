@@ -1,5 +1,6 @@
 """gmmvae ablate"""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def ablate(
         guides=guides or (None,),
         objectives=objectives or (None,),
         presets=presets or (None,),
-        variants=[assignments(text.split(",") if text else ()) for text in variants] or [{}],
+        variants=[variant(text) for text in variants] or [{}],
         labels=labels or (None,),
         seeds=range(seeds),
         say=say,
@@ -112,3 +113,14 @@ def ablate(
     click.echo(summary.to_json(orient="records") if as_json else markdown(text), nl=as_json)
     if failures:
         raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")
+
+
+def variant(text: str) -> dict[str, str | None]:
+    """Keys and values of "key=value,key=value"; a value may hold commas itself, as hidden=16,16."""
+    from pyro_gmmvae.cli.train import assignments
+
+    pairs = re.split(r",(?=\s*\w+\s*=)", text) if text else []
+    found = assignments(pairs)
+    if len(found) < len(pairs):
+        raise click.UsageError(f"--variant {text} names a key twice; repeat --variant for columns")
+    return found

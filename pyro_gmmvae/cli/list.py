@@ -32,7 +32,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for name, values in found.items():
-        click.echo(f"{name:<13}{', '.join(values)}")
+        click.echo(f"{name:<14}{', '.join(values)}")
 
 
 def names() -> dict[str, list[str]]:

@@ -69,16 +69,13 @@ class Shards:
         """As :meth:`Transform.standardizing`, of rows that are read twice, some at a time.
 
         Raises:
-            GMMVAEError: if a row holds NaN or infinite values.
+            GMMVAEError: if their squares are too large for a mean.
         """
         mean = sum(chunk.sum(0, dtype=np.float64) for chunk in self.chunks(rows)) / len(rows)
         squares = (np.square(c.astype(np.float64) - mean).sum(0) for c in self.chunks(rows))
         variance = sum(squares) / len(rows)
         if not np.isfinite(variance).all():
-            raise GMMVAEError(
-                "the shards hold NaN or infinite values, or numbers too large to standardize; "
-                "clean them"
-            )
+            raise GMMVAEError("the shards hold numbers too large to standardize; clean them")
         return Transform.of_moments(np.asarray(mean), np.sqrt(variance))
 
 
@@ -108,7 +105,10 @@ class StreamedRows:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         found = self.transform(self.x[self.numbers[rows.cpu().numpy()]])
-        return torch.from_numpy(found).to(self.device, self.dtype)
+        read = torch.from_numpy(found).to(self.dtype)
+        if self.device.type == "cuda":
+            return read.pin_memory().to(self.device, non_blocking=True)
+        return read.to(self.device)
 
 
 def load_shards(folder: Path, label_column: str) -> Dataset:
@@ -119,16 +119,19 @@ def load_shards(folder: Path, label_column: str) -> Dataset:
     unpacked once into the user's cache as such arrays. Digits may be padded with zeros.
 
     Raises:
-        GMMVAEError: no shards, a missing or damaged one, or one of another width or type.
+        GMMVAEError: no shards, a missing or damaged one, one of another width or type, or one
+            that holds NaN or infinite values.
     """
     tables = sorted(folder.glob("*.parquet"))
     files, labels, columns = _unpacked(tables, label_column) if tables else _numbered_pairs(folder)
     arrays = [checked_rows(_mapped(file), file) for file in files]
     _check_alike(arrays, files)
     x = Shards(arrays)
-    raw = np.concatenate([np.load(file) for file in labels]) if labels else None
-    if raw is None and label_column != DEFAULT_LABEL:
+    for array, file in zip(arrays, files, strict=True):
+        _check_finite(array, file)
+    if label_column != DEFAULT_LABEL and not (tables and labels):
         raise GMMVAEError(f"{folder} has no column {label_column!r} to take labels from")
+    raw = _labels_of(labels) if labels else None
     y, classes = encode_labels(raw, len(x), folder)
     unit = 255.0 if x.dtype == np.uint8 else None
     return Dataset(x=x, y=y, classes=classes, columns=columns, unit=unit)
@@ -152,14 +155,18 @@ def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:
 
 def _numbered(folder: Path, name: str) -> list[Path]:
     """``name-0.npy``, ``name-1.npy``, ... in the order of their numbers."""
-    found = {}
-    for file in folder.glob(f"{name}-*.npy"):
-        number = re.fullmatch(rf"{name}-(\d+)", file.stem)
-        if number:
-            found[int(number[1])] = file
-    missing = sorted(set(range(max(found, default=-1) + 1)) - set(found))
-    if missing:
-        raise GMMVAEError(f"{folder}: shard {name}-{missing[0]}.npy is missing")
+    found: dict[int, Path] = {}
+    for file in sorted(folder.glob(f"{name}-*.npy")):
+        match = re.fullmatch(rf"{name}-(\d+)", file.stem)
+        if match is None:
+            continue
+        number = int(match[1])
+        if number in found:
+            raise GMMVAEError(f"{folder}: {found[number].name} and {file.name} are one number")
+        found[number] = file
+    for expected, number in enumerate(sorted(found)):
+        if number != expected:
+            raise GMMVAEError(f"{folder}: shard {name}-{expected}.npy is missing")
     return [found[i] for i in sorted(found)]
 
 
@@ -181,6 +188,30 @@ def _check_alike(arrays: Sequence[NDArray[Any]], files: Sequence[Path]) -> None:
                 f"{file} holds rows of {array.dtype} {array.shape[1:]}, and {files[0].name} rows "
                 f"of {first.dtype} {first.shape[1:]}"
             )
+
+
+def _check_finite(array: NDArray[Any], file: Path) -> None:
+    """Refuse a shard whose numbers a model can't take; read some rows at a time."""
+    for start in range(0, len(array) if array.dtype.kind == "f" else 0, ROWS_AT_ONCE):
+        with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
+            rows = array[start : start + ROWS_AT_ONCE].astype(np.float32)
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
+        if not finite.all():
+            first = start + int(np.argmin(finite))
+            raise GMMVAEError(f"{file} holds NaN or infinite values (row {first}); clean it")
+
+
+def _labels_of(files: Sequence[Path]) -> NDArray[Any]:
+    """All shards' labels: numbers in each, or text in each."""
+    found = [_mapped(file) for file in files]
+    numeric = [labels.dtype.kind in "iufb" for labels in found]
+    if len(set(numeric)) > 1:
+        other = files[numeric.index(not numeric[0])]
+        words = ("text", "numbers") if numeric[0] else ("numbers", "text")
+        raise GMMVAEError(
+            f"{other} holds {words[0]} as labels, and {files[0].name} {words[1]}; write all alike"
+        )
+    return np.concatenate(found)
 
 
 def _unpacked(

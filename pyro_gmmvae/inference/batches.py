@@ -83,12 +83,14 @@ class Batches:
         state of its beginning gives the same batches.
         """
         order = torch.randperm(len(self.x), generator=self.generator, device="cpu")
-        order, balanced = order.to(self.x.device), self._balanced_rows().to(self.x.device)
+        # rows that are read from disk are asked for by the host, which need not wait for a device
+        where = self.x.device if isinstance(self.x, Tensor) else order.device
+        order, balanced = order.to(where), self._balanced_rows().to(where)
         for step in range(start, len(self)):
             rows = order[step * self.shuffled : (step + 1) * self.shuffled]
             rows = order[-self._fewest(len(rows)) :] if step == len(self) - 1 else rows
             rows = self._shared(balanced[step], rows)
-            yield self.x[rows], self.y[rows]
+            yield self.x[rows], self.y[rows.to(self.y.device, non_blocking=True)]
 
     def _fewest(self, rows: int) -> int:
         """How many rows a last batch of ``rows`` takes.

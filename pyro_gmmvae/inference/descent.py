@@ -38,8 +38,10 @@ class Descent:
         device = parameters[0].device
         self.deferred = device.type == "cuda" if deferred is None else deferred
         # whether to skip (1.0; the form is fused Adam's), and how many steps were
-        self.skip, self.skipped = torch.zeros(2, device=device).unbind()
-        self.rate = torch.tensor(learning_rate, device=device) if self.deferred else None
+        self.skip, self.skipped = torch.zeros(2, dtype=torch.float32, device=device).unbind()
+        # single precision whatever the default is: fused kernels read it so
+        rate = torch.tensor(learning_rate, dtype=torch.float32, device=device)
+        self.rate = rate if self.deferred else None
         self.optimizer = torch.optim.Adam(
             parameters,
             lr=learning_rate if self.rate is None else self.rate,

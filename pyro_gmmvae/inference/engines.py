@@ -116,7 +116,8 @@ def build_engine(
         except CaptureError as error:
             if not fall_back:
                 raise
-            name, reason = ("captured" if isinstance(error, CompileError) else "svi"), str(error)
+            name = "captured" if isinstance(error, CompileError) else "svi"
+            reason = str(error).partition(";")[0]  # what follows is advice to do what is done here
         else:
             return engine, name, reason
     return EagerStep(objective, module), name, reason

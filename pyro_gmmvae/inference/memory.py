@@ -37,8 +37,9 @@ def told_of_memory(device: torch.device, advice: Callable[[], str] = lambda: "")
 
 
 def _is_of_memory(error: RuntimeError) -> bool:
-    # the CPU's allocator has no type for it
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # the CPU's allocator and CUDA's libraries have no type for it
+    told = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in told)
 
 
 def fitting_batch(

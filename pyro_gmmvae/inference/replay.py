@@ -37,7 +37,8 @@ class Replay:
             values. What varies between steps of one kind lies in tensors too.
         tensors: every tensor that it changes, in groups by name.
         say: hears of a failure, once.
-        record: records what a function launches, and gives what launches it again.
+        recorder: makes what records the steps: called with what launches one, it gives what
+            launches it again. A new one is made where all that was recorded is given up.
         verify: compare the first replay of each kind with the step itself.
     """
 
@@ -46,13 +47,14 @@ class Replay:
         update: Callable[[Tensor, Tensor], None],
         tensors: Callable[[], State],
         say: Callable[[str], None],
-        record: Callable[[Launch], Launch],
+        recorder: "Callable[[], Callable[[Launch], Launch]]",
         *,
         verify: bool = True,
     ) -> None:
         self.update, self.tensors, self.say, self.verify = update, tensors, say, verify
-        self.record = record
+        self.recorder, self.record = recorder, recorder()
         self.failed = False
+        self._stream: torch.cuda.Stream | None = None
         self._taken: dict[Hashable, int] = {}
         self._rows: dict[Hashable, tuple[Tensor, Tensor]] = {}
         self._launches: dict[Hashable, Launch] = {}
@@ -63,6 +65,8 @@ class Replay:
         if self._launches and self._addresses() != self._places:
             self._launches.clear()
             self._taken.clear()
+            # the memory that the given up graphs shared can't take another one
+            self.record = self.recorder()
 
     def _addresses(self) -> list[int]:
         return [tensor.data_ptr() for group in self.tensors().values() for tensor in group]
@@ -101,6 +105,8 @@ class Replay:
             set_rng_state(device, start)
         try:
             launch = self.record(step)
+            if device.type == "cuda" and not torch.equal(torch.get_rng_state(), start["cpu"]):
+                raise ReplayError("it draws from the CPU's generator, once for all replays")
             launch()
             if self.verify:
                 _compare(left, self.tensors(), before)
@@ -109,24 +115,38 @@ class Replay:
         except (RuntimeError, ReplayError) as error:
             self.failed = True
             self._launches.clear()
-            line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            self.say(f"steps are not replayed as a CUDA graph: {line}")
-            _restore(self.tensors(), before)
-            set_rng_state(device, start)
-            self.update(*self._rows[key])
+            self.say(f"steps are not replayed as a CUDA graph: {_cause(error)}")
+            self._go_on(key, before, start)
         else:
             self._launches[key], self._places = launch, self._addresses()
+
+    def _go_on(self, key: Hashable, before: State, start: Mapping[str, Tensor]) -> None:
+        """Take the step that could not be recorded as it is."""
+        try:
+            _restore(self.tensors(), before)
+            set_rng_state(before["parameters"][0].device, start)
+            self.update(*self._rows[key])
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # torch does not always recover from a recording that broke off
+            raise ReplayError(
+                f"a step that can't be recorded left CUDA unusable ({_cause(error)}); fit with "
+                "--engine svi"
+            ) from error
 
     def _aside(self, step: Launch) -> None:
         """Take a step on a stream of its own: what is allocated there is no graph's memory."""
         if not torch.cuda.is_available():
             step()
             return
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        here = torch.cuda.current_stream()
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
             step()
-        here.wait_stream(aside)
+        here.wait_stream(self._stream)
 
 
 class CudaGraphs:
@@ -140,6 +160,13 @@ class CudaGraphs:
         with torch.cuda.graph(graph, pool=self.pool):
             step()
         return graph.replay
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong first: ending a broken recording raises too."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _copies(tensors: State) -> dict[str, list[Tensor]]:

@@ -172,7 +172,7 @@ class Fit:
         # what processes tell each other has to be waited for
         if self.engine_name != "svi" and self.device.type == "cuda" and self.world.size == 1:
             self.replay = Replay(
-                self._update, self._changing, self._tell, CudaGraphs(), verify=settings.verify
+                self._update, self._changing, self._tell, CudaGraphs, verify=settings.verify
             )
         self._clock = time.monotonic() - self.progress.seconds
         return f"engine: {self.engine_name}" + (f" ({reason})" if reason else "")

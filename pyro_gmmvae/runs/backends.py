@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.runs.run_cell import run_cell
 
 Task = Future[dict[str, Any]]
@@ -136,10 +137,8 @@ def ray_cluster(jobs: int, threads: int) -> Iterator[Backend]:  # noqa: ARG001 -
     Raises:
         GMMVAEError: Ray is not installed, or the cluster can't be reached.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise GMMVAEError("--backend ray needs Ray: pip install 'pyro-gmmvae[ray]'") from error
+    import ray
+
     begun = not ray.is_initialized()
     try:
         if begun:
@@ -160,3 +159,11 @@ def _run_with_threads(config: Config, folder: Path, threads: int) -> dict[str, A
 
 
 BACKENDS: dict[str, Callable[[int, int], Any]] = {"local": local, "ray": ray_cluster}
+
+
+def check_backend(name: str) -> None:
+    """Refuse one that is unknown or not installed."""
+    if name not in BACKENDS:
+        raise unknown_name("backend", name, list(BACKENDS))
+    if name == "ray" and find_spec("ray") is None:
+        raise GMMVAEError("--backend ray needs Ray: pip install 'pyro-gmmvae[ray]'")

@@ -1,7 +1,6 @@
 """The run folder: made, moved aside, and described; each file whole or not there."""
 
 import platform
-import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -72,11 +71,17 @@ def remove_replaced(out: Path) -> None:
             aside.rmdir()
 
 
-def put_back_replaced(out: Path) -> None:
-    """Undo a replacement that failed before its first checkpoint."""
-    if _aside(out).is_dir() and not (out / "training.pt").exists():
-        shutil.rmtree(out)
-        _aside(out).rename(out)
+def undo(out: Path) -> None:
+    """Remove a run that failed before its first checkpoint; what it replaced comes back."""
+    if (out / "training.pt").exists():
+        return
+    remove_leftovers(out)
+    for name in OURS:
+        (out / name).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()
+        if _aside(out).is_dir():
+            _aside(out).rename(out)
 
 
 def write_config(out: Path, config: Config, schema: Schema) -> None:

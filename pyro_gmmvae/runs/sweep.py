@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.runs.backends import BACKENDS
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.backends import BACKENDS, check_backend
 from pyro_gmmvae.runs.cells import Cell, Say
 from pyro_gmmvae.runs.results import append, keys_of, read_results
 
@@ -51,10 +51,9 @@ def sweep(
             process that was killed. Rows that were finished are written in each case.
         KeyboardInterrupt: when told to stop; fits under way are saved first.
     """
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, list(BACKENDS))
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
+    check_backend(backend)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
     with _alone(out):

@@ -38,8 +38,8 @@ from pyro_gmmvae.runs.folder import (
     environment,
     make_folder,
     note_resumption,
-    put_back_replaced,
     remove_replaced,
+    undo,
     write_config,
 )
 from pyro_gmmvae.runs.rows import Rows, load_rows
@@ -91,7 +91,7 @@ def train(
             return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
-                put_back_replaced(out)
+                undo(out)
             raise
 
 
@@ -135,6 +135,11 @@ def resume(
             world.reseed(config.seed)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
                 _restore(fit, load_training(out / "training.pt", where), out)
+            if epochs is not None and epochs <= fit.progress.epoch:
+                raise GMMVAEError(
+                    f"{out} has {fit.progress.epoch} epochs already; to go on give --epochs "
+                    "beyond that"
+                )
             if longer:
                 fit.engine_name = None  # a longer budget may earn a faster one
         with world.together():
@@ -142,6 +147,7 @@ def resume(
                 remove_leftovers(out)
                 write_config(out, config, schema)
                 about = environment(config, command) | {"processes": world.size}
+                _tell_of_processes(out, world.size, callbacks)
                 note_resumption(out / "environment.json", about)
         return _run(fit, config, rows, out)
 
@@ -237,6 +243,16 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
     write_json(out / "metrics.json", metrics)
     fit.world.everyones(None)
     return run
+
+
+def _tell_of_processes(out: Path, now: int, callbacks: Sequence[Callback]) -> None:
+    """Say where a run goes on with another number of processes than it had last."""
+    file = out / "environment.json"
+    told = read_json(file) if file.exists() else {}
+    last = [told, *told.get("resumed", [])][-1] if isinstance(told, dict) else {}
+    had = last.get("processes", now)
+    for callback in callbacks if had != now else ():
+        callback.on_start(f"processes: {now}, and {had} before: from here on other noise is drawn")
 
 
 def _restore(fit: Fit, state: dict[str, Any], out: Path) -> None:

@@ -153,6 +153,42 @@ def test_a_replacement_that_fails_early_loses_nothing(
     refused(gmmvae("train", *SMALL, "--out", run, "--force"), "move it away first")
 
 
+def test_a_run_that_fails_before_its_first_checkpoint_is_not_in_the_way(
+    gmmvae: Gmmvae, tmp_path: Path
+) -> None:
+    run = tmp_path / "r"
+    blown = ("--learning-rate", "1e38", "--set", "clip_norm=0", "--set", "decay=constant")
+    refused(gmmvae("train", *SMALL, *blown, "--out", run), "non-finite", after="1797 rows")
+    assert not run.exists()
+    assert gmmvae("train", *SMALL, "--epochs", 1, "--out", run).code == 0
+
+
+def test_a_run_has_no_shorter_budget_than_it_used(gmmvae: Gmmvae, copied: Path) -> None:
+    (copied / "metrics.json").unlink()  # as of a run that was stopped
+    before = (copied / "config.json").read_text()
+    refused(gmmvae("resume", copied, "--epochs", 3), "has 12 epochs already")
+    assert (copied / "config.json").read_text() == before
+
+
+def test_a_value_with_commas_in_a_variant() -> None:
+    from pyro_gmmvae.cli.ablate import variant
+
+    assert variant("hidden=16,32,alpha=none") == {"hidden": "16,32", "alpha": None}
+    assert variant("") == {}
+
+
+def test_an_output_that_cannot_be_written_is_named(
+    gmmvae: Gmmvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).random((40, 3))
+    (tmp_path / "rows").mkdir()
+    pd.DataFrame(x, columns=list("abc")).to_parquet(tmp_path / "rows" / "p.parquet")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    result = gmmvae("train", "--data", tmp_path / "rows", "--labels", 0, "--out", tmp_path / "r")
+    refused(result, "can't write", str(tmp_path / "file"))
+
+
 def test_force_replaces_a_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "r"
     shutil.copytree(trained, run)
@@ -322,6 +358,7 @@ def test_a_loss_that_blows_up_keeps_the_last_checkpoint(gmmvae: Gmmvae, tmp_path
         (("--seeds", "0"), ["seeds"]),
         (("--metric", "f1"), ["choose from accuracy"]),
         (("--variant", "alpha"), ["key=value"]),
+        (("--variant", "alpha=0,alpha=1"), ["names a key twice"]),
         (("--variant", "alpah=1"), ["did you mean 'alpha'"]),
         (("--set", "components=3"), ["at least one per class"]),
         (("--data", "absent.csv"), ["does not exist"]),

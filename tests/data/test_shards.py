@@ -137,6 +137,15 @@ def bad(folder: Path, what: str) -> None:
     elif what == "nan":
         x[15] = np.nan
         np.save(folder / "x-01.npy", x[10:20])
+    elif what == "too large":
+        x[27] = 1e300
+        np.save(folder / "x-02.npy", x[20:])
+    elif what == "twice":
+        np.save(folder / "x-1.npy", x[10:20])
+    elif what == "date":
+        (folder / "x-02.npy").rename(folder / "x-1700000000.npy")
+    elif what == "text labels":
+        np.save(folder / "y-01.npy", y[10:20].astype(str))
     elif what == "pickled":
         np.save(folder / "x-01.npy", np.array([{}], object), allow_pickle=True)
     elif what == "nothing":
@@ -153,7 +162,11 @@ def bad(folder: Path, what: str) -> None:
         ("cut", "x-02.npy can't be read as npy"),
         ("labels", r"y-01.npy holds labels of shape \(3,\)"),
         ("fewer labels", "3 x shards and 2 y shards"),
-        ("nan", "NaN or infinite"),
+        ("nan", r"x-01.npy holds NaN or infinite values \(row 5\)"),
+        ("too large", r"x-02.npy holds NaN or infinite values \(row 7\)"),
+        ("twice", "x-01.npy and x-1.npy are one number"),
+        ("date", "shard x-2.npy is missing"),
+        ("text labels", "y-01.npy holds text as labels, and y-00.npy numbers"),
         ("pickled", "x-01.npy can't be read as npy"),
         ("nothing", "a folder without shards"),
     ],
@@ -163,3 +176,10 @@ def test_bad_shards_are_named(tmp_path: Path, what: str, words: str) -> None:
     with pytest.raises(GMMVAEError, match=words):
         train(default_config(str(tmp_path / "rows"), {"epochs": 1}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_numbered_shards_have_no_columns(tmp_path: Path) -> None:
+    x, y = digits(30)
+    write_npy(tmp_path / "rows", x, y, (10,))
+    with pytest.raises(GMMVAEError, match="has no column 'person'"):
+        load_data(str(tmp_path / "rows"), label_column="person")

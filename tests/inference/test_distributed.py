@@ -122,6 +122,11 @@ def test_a_run_of_two_processes_is_written_once_and_resumed(tmp_path: Path) -> N
     again = torchrun("-m", "pyro_gmmvae", "resume", str(run), "--epochs", "4")
     assert again.returncode == 0, again.stderr
     assert list(pd.read_csv(run / "history.csv")["epoch"]) == [1, 2, 3, 4]
+    command = [sys.executable, "-m", "pyro_gmmvae", "resume", str(run), "--epochs", "5"]
+    alone = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=ENVIRONMENT, timeout=120
+    )
+    assert "processes: 1, and 2 before" in alone.stderr
     refused = torchrun(*TRAIN, "--epochs", "2", "--out", str(run))
     assert refused.returncode != 0
     assert len(ours(refused.stderr)) == 1, refused.stderr
