@@ -371,12 +371,7 @@ def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Inductor's imports use what torch has deprecated
-            import torch._inductor as inductor
-
-            # without symbols for shapes Inductor does not look into its cache on disk
-            fakes = FakeTensorMode(shape_env=ShapeEnv())
-            with tracing(TracingContext(fakes)):
-                run = inductor.compile(graph.run, inputs, options={"fallback_random": True})  # type: ignore[arg-type]
+            run = _by_inductor(graph.run, inputs)
     except Exception as error:
         # compilers fail in many ways, and each has the same way out
         raise CompileError(
@@ -384,6 +379,27 @@ def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
             "--engine captured needs no compiler"
         ) from error
     return StepGraph(run, graph.parts, graph.has_gradient)
+
+
+def _by_inductor(run: Callable[..., Any], inputs: list[Tensor]) -> Callable[..., Any]:
+    import torch._inductor as inductor
+    from torch._inductor import config, cpu_vec_isa
+
+    def compile_with(**more: bool) -> Any:
+        options = {"fallback_random": True} | more
+        # without symbols for shapes Inductor does not look into its cache on disk
+        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
+            return inductor.compile(run, inputs, options=options)  # type: ignore[arg-type]
+
+    if config.cpp.vec_isa_ok is not None:
+        return compile_with()
+    try:
+        # each process would try each instruction set in a process of its own, which takes longer
+        # than all the rest of a warm start; what the processor says of itself will do
+        return compile_with(**{"cpp.vec_isa_ok": True})
+    except Exception:  # unless the compiler is too old for that
+        cpu_vec_isa.valid_vec_isa_list.cache_clear()
+        return compile_with()
 
 
 def _first_line(error: Exception) -> str:
