@@ -13,8 +13,8 @@ from torch import Tensor
 from pyro_gmmvae.distributions.links import SMALLEST_SCALE
 from pyro_gmmvae.errors import GMMVAEError
 
-# as many threads as torch has: XLA's own pool is switched off
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+# products on one thread; XLA has no switch for the rest
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
 import jax
 import jax.numpy as jnp

@@ -162,7 +162,7 @@ def fused(module: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, batch:
         loss(x).backward()
         optimizer.step()
 
-    batches = Batches(x, torch.full((len(x),), -1), batch, 0, 0)
+    batches = Batches(x, torch.full((len(x),), -1, device=x.device), batch, 0, 0)
     return Contender(x.device, module, endless(batches), step, lambda: [optimizer])
 
 
@@ -173,7 +173,7 @@ def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Conten
     settings = FitSettings(
         epochs=1, learning_rate=RATE, decay="constant", engine=engine, precision=precision
     )
-    batches = Batches(x, torch.full((len(x),), -1), batch, 0, 0)
+    batches = Batches(x, torch.full((len(x),), -1, device=x.device), batch, 0, 0)
     fit = Fit(objective, model, batches, settings)
     start = time.perf_counter()
     with fit.switches():
@@ -212,6 +212,8 @@ def in_numpyro(net: str, x: Tensor, batch: int) -> Contender:
     """
     if x.device.type != "cpu":
         raise GMMVAEError("it is compared on CPUs")
+    if torch.get_num_threads() > 1:
+        raise GMMVAEError("it is compared on one thread")
     try:
         from numpyro_peer import NumPyro, check
     except ImportError as error:

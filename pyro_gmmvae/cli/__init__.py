@@ -64,8 +64,8 @@ def run(command: click.Command, name: str | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:  # a full disk behind a redirected output
-        name = error.filename or "the output"
-        code = _complain(f"can't write {name}: {error.strerror or error}")
+        about = error.filename or "can't write the output"
+        code = _complain(f"{about}: {error.strerror or error}")
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise

@@ -198,7 +198,9 @@ def _check_finite(array: NDArray[Any], file: Path) -> None:
         finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
         if not finite.all():
             first = start + int(np.argmin(finite))
-            raise GMMVAEError(f"{file} holds NaN or infinite values (row {first}); clean it")
+            raise GMMVAEError(
+                f"{file} holds NaN, infinite or too large values (row {first}); clean it"
+            )
 
 
 def _labels_of(files: Sequence[Path]) -> NDArray[Any]:

@@ -2,9 +2,9 @@
 
 from pyro_gmmvae.inference.augment import AUGMENTATIONS
 from pyro_gmmvae.inference.batches import Batches
-from pyro_gmmvae.inference.captured import CaptureError
 from pyro_gmmvae.inference.devices import resolve_device
 from pyro_gmmvae.inference.engines import ENGINES
+from pyro_gmmvae.inference.graph import CaptureError
 from pyro_gmmvae.inference.nonfinite import NonFiniteError
 from pyro_gmmvae.inference.precision import PRECISIONS, check_precision, dtype_of
 from pyro_gmmvae.inference.schedules import Schedule

@@ -90,7 +90,7 @@ class Batches:
             rows = order[step * self.shuffled : (step + 1) * self.shuffled]
             rows = order[-self._fewest(len(rows)) :] if step == len(self) - 1 else rows
             rows = self._shared(balanced[step], rows)
-            yield self.x[rows], self.y[rows.to(self.y.device, non_blocking=True)]
+            yield self.x[rows], self.y[rows.to(self.y.device)]
 
     def _fewest(self, rows: int) -> int:
         """How many rows a last batch of ``rows`` takes.

@@ -6,25 +6,24 @@ of one evaluation, forward and backward. The graph is replayed in their place, b
 kernels or compiled by Inductor, with the same random numbers.
 """
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.multiprocessing.reductions import StorageWeakRef
 
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
+from pyro_gmmvae.inference.graph import (
+    CaptureError,
+    CompileError,
+    StepGraph,
+    capture,
+    first_line,
+    own_name,
+)
+from pyro_gmmvae.inference.memory import is_of_memory
+from pyro_gmmvae.inference.native import compiled
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference from eager evaluation, relative to the largest entry of each tensor."""
@@ -32,16 +31,7 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 BF16_TOLERANCE = 0.1
 """The same where matmuls round to bfloat16 (8 bits): its own rounding is that large."""
 
-
 GRADIENT = "the gradient of "
-
-
-class CaptureError(GMMVAEError):
-    """A program that can't be captured, or whose graph computes something else."""
-
-
-class CompileError(CaptureError):
-    """A captured program that this machine can't compile."""
 
 
 @dataclass
@@ -50,21 +40,6 @@ class StepTerms:
 
     loss: Tensor
     parts: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class StepGraph:
-    """A recorded evaluation.
-
-    Attributes:
-        run: (*parameters, *constants, x, y) -> loss, the parts, the gradients that exist.
-        parts: names of the parts.
-        has_gradient: per parameter, whether the loss depends on it.
-    """
-
-    run: Callable[..., Any]
-    parts: tuple[str, ...]
-    has_gradient: tuple[bool, ...]
 
 
 class _Evaluation(nn.Module):
@@ -131,12 +106,13 @@ class CapturedStep:
         tensors = {name: self._places[name] for name in reversed(own.values())}
         self._parameters = {k: t for k, t in tensors.items() if t.requires_grad}
         self._constants = {k: t for k, t in tensors.items() if not t.requires_grad}
+        self._leaves = [t for t in tensors.values() if isinstance(t, nn.Parameter)]
 
     def __call__(self, x: Tensor, y: Tensor) -> StepTerms:
         """Loss and parts of a batch; leaves the gradients in each parameter's ``grad``."""
         graph = self.graphs.get(self._key(x)) or self.prepare(x, y)
-        for parameter in self._parameters.values():
-            parameter.grad = None  # its memory, still in the cache, is there for the next one
+        for leaf in self._leaves:  # those that were frozen since, too
+            leaf.grad = None  # its memory, still in the cache, is there for the next one
         with torch.no_grad():
             loss, *rest = graph.run(*self._inputs(x, y))
         parts = dict(zip(graph.parts, rest, strict=False))
@@ -158,10 +134,9 @@ class CapturedStep:
                 self._verify(x, y, self.compiled_tolerance if compiling else None)
         except Exception as error:
             del self.graphs[self._key(x)]
-            if compiling:  # also where the native code fails when it is first run
-                raise CompileError(
-                    f"the compiled step is at fault: {_first_line(error)}"
-                ) from error
+            # also where the native code fails when it is first run
+            if compiling and not is_of_memory(error):
+                raise CompileError(f"the compiled step is at fault: {first_line(error)}") from error
             raise
         return graph
 
@@ -236,9 +211,9 @@ def _compare(
         error = (found[name] - wanted).abs().max().item()
         if not error <= limit * (sizes[name] + floors.get(name, 0.0)):
             raise CaptureError(
-                f"the captured step computes something else than eager evaluation: {_own(name)} "
-                f"differs by {error:.2g} where its size is {sizes[name]:.2g}; fit with --engine "
-                "svi (--no-verify goes on regardless)"
+                "the captured step computes something else than eager evaluation: "
+                f"{own_name(name)} differs by {error:.2g} where its size is {sizes[name]:.2g}; "
+                "fit with --engine svi (--no-verify goes on regardless)"
             )
 
 
@@ -255,153 +230,3 @@ def _places(root: nn.Module) -> dict[str, Tensor]:
         for named in (module.named_parameters, module.named_buffers):
             found |= dict(named(prefix, recurse=False, remove_duplicate=False))
     return found
-
-
-def _own(name: str) -> str:
-    """A tensor's name without what :class:`_Evaluation` adds to it."""
-    return name.replace("module.", "", 1).replace("objective.", "", 1)
-
-
-class _Reparameterised(Messenger):
-    """Refuses a latent site whose draw carries no gradient: its score term needs the trace."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        drawn_here = not (msg["done"] or msg["is_observed"] or site_is_subsample(msg))
-        if drawn_here and not msg["fn"].has_rsample:
-            raise CaptureError(
-                f"site {msg['name']!r} is a {type(msg['fn']).__name__}, which is not "
-                "reparameterised; such models are fitted with --engine svi"
-            )
-
-
-def capture(
-    evaluation: nn.Module,
-    places: Mapping[str, Tensor],
-    tensors: Sequence[Tensor],
-    x: Tensor,
-    y: Tensor,
-) -> StepGraph:
-    """Record loss, parts and gradients of ``evaluation(x, y)`` for batches of this shape.
-
-    Nothing is computed (the tensors are fakes) and no random number is drawn.
-
-    Args:
-        evaluation: module of (x, y) that gives terms.
-        places: its parameters and buffers by name; tied ones have several.
-        tensors: the same, each once: in this order they are inputs of the graph, and those that
-            require a gradient get one.
-        x, y: a batch.
-
-    Raises:
-        CaptureError: a site that is not reparameterised, control flow that depends on data, or
-            an operation that can't be traced.
-    """
-    order = {id(tensor): i for i, tensor in enumerate(tensors)}
-    position = {name: order[id(tensor)] for name, tensor in places.items()}
-    parts: list[str] = []
-    has_gradient: list[bool] = []
-
-    def evaluate(*inputs: Tensor) -> list[Tensor]:
-        state = {name: inputs[i] for name, i in position.items()}
-        # Pyro's checks look at values, which a fake has none of
-        with _Reparameterised(), pyro.validation_enabled(False):
-            terms = torch.func.functional_call(evaluation, state, inputs[-2:], tie_weights=False)
-        replaced = [name for name, i in position.items() if state[name] is not inputs[i]]
-        if replaced:
-            raise CaptureError(
-                f"{_own(replaced[0])} is replaced in each step instead of changed in place; such "
-                "models are fitted with --engine svi"
-            )
-        wanted = [tensor for tensor in inputs[:-2] if tensor.requires_grad]
-        gradients = torch.autograd.grad(terms.loss, wanted, allow_unused=True)
-        parts.extend(terms.parts)
-        has_gradient.extend(g is not None for g in gradients)
-        values = [terms.loss.detach(), *(v.detach() for v in terms.parts.values())]
-        return [*values, *_as_accumulated(gradients, wanted, inputs)]
-
-    try:
-        graph = make_fx(evaluate, tracing_mode="fake")(*tensors, x, y)
-    except CaptureError:
-        raise
-    except Exception as error:
-        # whatever breaks the tracer means one thing to whoever asked for it
-        raise CaptureError(f"the step can't be captured: {_first_line(error)}") from error
-    return StepGraph(_simplified(graph), tuple(parts), tuple(has_gradient))
-
-
-def _as_accumulated(
-    gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], inputs: Sequence[Tensor]
-) -> list[Tensor]:
-    """Gradients as ``backward`` leaves them: in the parameter's layout, each in a place of its own.
-
-    What comes out is clipped and averaged in place.
-    """
-    found, taken = [], {StorageWeakRef(t.untyped_storage()) for t in inputs}
-    for gradient, parameter in zip(gradients, parameters, strict=True):
-        if gradient is None:
-            continue
-        place = StorageWeakRef(gradient.untyped_storage())
-        if gradient.stride() != parameter.stride() or place in taken:
-            gradient = torch.empty_like(parameter).copy_(gradient)
-            place = StorageWeakRef(gradient.untyped_storage())
-        taken.add(place)
-        found.append(gradient)
-    return found
-
-
-def _simplified(graph: GraphModule) -> GraphModule:
-    """Without what autograd left behind: nothing here has a history to detach from."""
-    for node in list(graph.graph.nodes):
-        if node.target is torch.ops.aten.detach.default:
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
-    """The graph as native code. Inductor keeps it on disk and finds it again in later processes.
-
-    Random numbers stay those of eager kernels.
-
-    Raises:
-        CompileError: no compiler on this machine, or one that fails.
-    """
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Inductor's imports use what torch has deprecated
-            run = _by_inductor(graph.run, inputs)
-    except Exception as error:
-        # compilers fail in many ways, and each has the same way out
-        raise CompileError(
-            f"the captured step can't be compiled on this machine: {_first_line(error)}; "
-            "--engine captured needs no compiler"
-        ) from error
-    return StepGraph(run, graph.parts, graph.has_gradient)
-
-
-def _by_inductor(run: Callable[..., Any], inputs: list[Tensor]) -> Callable[..., Any]:
-    import torch._inductor as inductor
-    from torch._inductor import config, cpu_vec_isa
-
-    def compile_with(**more: bool) -> Any:
-        options = {"fallback_random": True} | more
-        # without symbols for shapes Inductor does not look into its cache on disk
-        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
-            return inductor.compile(run, inputs, options=options)  # type: ignore[arg-type]
-
-    if config.cpp.vec_isa_ok is not None:
-        return compile_with()
-    try:
-        # each process would try each instruction set in a process of its own, which takes longer
-        # than all the rest of a warm start; what the processor says of itself will do
-        return compile_with(**{"cpp.vec_isa_ok": True})
-    except Exception:  # unless the compiler is too old for that
-        cpu_vec_isa.valid_vec_isa_list.cache_clear()
-        return compile_with()
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

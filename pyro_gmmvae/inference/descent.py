@@ -73,7 +73,11 @@ class Descent:
         Raises:
             NonFiniteError: unless deferred.
         """
-        known = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        known = {
+            name: p.grad
+            for name, p in self.parameters.items()
+            if p.requires_grad and p.grad is not None
+        }
         norms = torch.stack(torch._foreach_norm(list(known.values())))
         norm = torch.linalg.vector_norm(norms)
         self._parts, self._gradients = tuple(parts), tuple(known)
@@ -92,7 +96,7 @@ class Descent:
     def _note(self, finite: Tensor, parts: Mapping[str, Tensor], norms: Tensor) -> None:
         """Keep what the first bad step reported."""
         reported = _reported(parts, norms)
-        if self._reported is None:
+        if self._reported is None or len(self._reported) != len(reported):  # one was frozen
             self._reported = torch.zeros_like(reported)
         self._reported.copy_(torch.where(self.skip > 0, self._reported, reported))
         self.skip.copy_(self.skip.maximum((~finite).to(self.skip)))
@@ -132,6 +136,9 @@ class Descent:
         self.optimizer.load_state_dict(state)
         for group, (rate, capturable) in zip(self.optimizer.param_groups, own, strict=True):
             group["lr"], group["capturable"] = rate, capturable
+        self._reported = None
+        for watched in (self.skip, self.skipped):
+            watched.zero_()
 
 
 def _reported(parts: Mapping[str, Tensor], norms: Tensor) -> Tensor:

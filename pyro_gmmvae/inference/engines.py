@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import unknown_name
-from pyro_gmmvae.inference.captured import CapturedStep, CaptureError, CompileError
+from pyro_gmmvae.inference.captured import CapturedStep
+from pyro_gmmvae.inference.graph import CaptureError, CompileError
 
 ENGINES = ("auto", "svi", "captured", "compiled")
 

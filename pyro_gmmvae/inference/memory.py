@@ -29,14 +29,15 @@ def told_of_memory(device: torch.device, advice: Callable[[], str] = lambda: "")
     try:
         yield
     except RuntimeError as error:
-        if not _is_of_memory(error):
+        if not is_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # and with them the tensors that filled it
         told = f"out of memory on {device}" + (f": {advised}" if (advised := advice()) else "")
         raise OutOfMemoryError(told) from error
 
 
-def _is_of_memory(error: RuntimeError) -> bool:
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed."""
     # the CPU's allocator and CUDA's libraries have no type for it
     told = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in told)
@@ -47,29 +48,41 @@ def fitting_batch(
     parameters: Sequence[nn.Parameter],
     x: Tensor,
     y: Tensor,
+    *,
+    moments: bool,
 ) -> int:
     """How many of a batch's rows give their gradients without running out of memory.
 
-    Found by halving and trying, beside Adam's two moments of each parameter: what is left of a
-    GPU depends on its other users too.
+    Found by halving and trying: what is left of a GPU depends on its other users too.
+
+    Args:
+        objective, parameters, x, y: of the step that failed.
+        moments: leave room for Adam's two, which are not there yet.
 
     Returns:
-        0 where not even one row does.
+        0 where not even two rows do (batch norm can't train on one).
     """
-    rows = len(x) // 2
-    while rows:
+    rows = len(x)
+    while rows >= min(2, len(x)):
         for parameter in parameters:
             parameter.grad = None
         if x.device.type == "cuda":
             torch.cuda.empty_cache()
-        try:
-            moments = [torch.empty_like(p) for p in parameters for _ in range(2)]
-            objective(x[:rows], y[:rows]).loss.backward()
-            del moments
-        except RuntimeError as error:
-            if not _is_of_memory(error):
-                raise
-        else:
-            break
+        if _fits(objective, parameters if moments else (), x[:rows], y[:rows]):
+            return rows
         rows //= 2
-    return rows
+    return 0
+
+
+def _fits(
+    objective: Callable[[Tensor, Tensor], Any], beside: Sequence[Tensor], x: Tensor, y: Tensor
+) -> bool:
+    try:
+        held = [torch.empty_like(p) for p in beside for _ in range(2)]
+        objective(x, y).loss.backward()
+        del held
+    except RuntimeError as error:
+        if not is_of_memory(error):
+            raise
+        return False
+    return True

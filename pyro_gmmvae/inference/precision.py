@@ -49,33 +49,22 @@ def _cpu_has_bf16() -> bool:
     return switch and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-PRODUCTS = frozenset(
+LAYERS = frozenset(
     {
         F.linear,
-        F.bilinear,
         F.conv1d,
         F.conv2d,
         F.conv3d,
         F.conv_transpose1d,
         F.conv_transpose2d,
         F.conv_transpose3d,
-        torch.matmul,
-        torch.mm,
-        torch.bmm,
-        torch.addmm,
-        torch.baddbmm,
-        torch.einsum,
-        Tensor.matmul,
-        Tensor.mm,
-        Tensor.bmm,
-        Tensor.__matmul__,
     }
 )
-"""Functions that multiply matrices."""
+"""Products of networks; those within a density lose too much to rounding."""
 
 
-class RoundedProducts(TorchFunctionMode):
-    """Matrix products and convolutions are of bfloat16 and give single precision again.
+class RoundedLayers(TorchFunctionMode):
+    """Layers multiply in bfloat16 and give single precision again.
 
     Unlike autocast, which leaves activations, means and noise in bfloat16.
     """
@@ -87,10 +76,11 @@ class RoundedProducts(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func not in PRODUCTS:
+        if func not in LAYERS:
             return func(*args, **(kwargs or {}))
         args, kwargs = tree_map(_rounded, (args, kwargs or {}))
-        return func(*args, **kwargs).float()
+        product = func(*args, **kwargs)
+        return product.float() if product.dtype == torch.bfloat16 else product
 
 
 def _rounded(value: Any) -> Any:
@@ -100,7 +90,7 @@ def _rounded(value: Any) -> Any:
 
 def bf16_products(device: torch.device) -> AbstractContextManager[Any]:
     """Matrix products and convolutions round their operands to bfloat16 within the block."""
-    return _rounded_by_onednn() if device.type == "cpu" else RoundedProducts()
+    return _rounded_by_onednn() if device.type == "cpu" else RoundedLayers()
 
 
 @contextmanager

@@ -186,9 +186,13 @@ class Fit:
         self.replay = None
         x, y = self.batches.examples()[0]
         with self._products():
-            rows = fitting_batch(self.objective, self.parameters, x, y)
+            rows = fitting_batch(
+                self.objective, self.parameters, x, y, moments=not self.descent.optimizer.state
+            )
         if not rows:
             return f"the model does not fit, whatever the batch (now {len(x)} rows)"
+        if rows == len(x):
+            return f"a step on {len(x)} rows fits, but what is done beside it does not (batch_size)"
         return f"a batch of {len(x)} rows does not fit, one of {rows} does (batch_size)"
 
     def _move_schedules(self) -> None:
@@ -299,7 +303,10 @@ class Fit:
     def _changing(self) -> dict[str, list[Tensor]]:
         """The tensors that a step changes, in groups by name."""
         sums = [] if self.totals.sums is None else [self.totals.sums]
-        found = self.descent.tensors() | {"buffers": list(self.module.buffers()), "sums": sums}
+        buffers = list(self.module.buffers())
+        if isinstance(self.objective, nn.Module):
+            buffers += self.objective.buffers()
+        found = self.descent.tensors() | {"buffers": buffers, "sums": sums}
         if self.teacher is not None:
             found["teacher"] = [*self.teacher.parameters(), *self.teacher.buffers()]
         return found

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pyro_gmmvae.errors import GMMVAEError
+
 
 class Totals:
     """Sums of an epoch's numbers, on their device and in double precision.
@@ -23,6 +25,11 @@ class Totals:
         wide = values if values.device.type == "mps" else values.double()
         if self.sums is None:
             self.names, self.sums = tuple(parts), torch.zeros_like(wide)
+        if tuple(parts) != self.names:
+            raise GMMVAEError(
+                f"an objective reports the same terms at each step: {', '.join(self.names)}; "
+                f"now {', '.join(parts)}"
+            )
         self.sums.add_(wide)
 
     def means(self, steps: int) -> dict[str, float]:

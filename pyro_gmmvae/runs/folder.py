@@ -28,16 +28,22 @@ OURS = (
 )
 
 
-def make_folder(out: Path, force: bool) -> None:
-    """Make room for a run. One that is there is moved aside until the new one has a checkpoint."""
+def make_folder(out: Path, force: bool) -> bool:
+    """Make room for a run. One that is there is moved aside until the new one has a checkpoint.
+
+    Returns:
+        Whether there was no such folder.
+    """
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
     try:
         if out.exists() and any(out.iterdir()):
             _move_aside(out, force)
+        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
+    return is_new
 
 
 def _move_aside(out: Path, force: bool) -> None:
@@ -71,14 +77,19 @@ def remove_replaced(out: Path) -> None:
             aside.rmdir()
 
 
-def undo(out: Path) -> None:
-    """Remove a run that failed before its first checkpoint; what it replaced comes back."""
+def undo(out: Path, made: bool) -> None:
+    """Remove a run that failed before its first checkpoint; what it replaced comes back.
+
+    Args:
+        out: its folder.
+        made: whether the folder goes too, unless it holds files that are not ours.
+    """
     if (out / "training.pt").exists():
         return
     remove_leftovers(out)
     for name in OURS:
         (out / name).unlink(missing_ok=True)
-    if not any(out.iterdir()):
+    if made and not any(out.iterdir()):
         out.rmdir()
         if _aside(out).is_dir():
             _aside(out).rename(out)

@@ -82,7 +82,7 @@ def train(
             fit = _assemble(config, rows, device, callbacks, world)
         with world.together():
             if world.is_first:
-                make_folder(out, force)
+                made = make_folder(out, force)
                 write_config(out, config, rows.schema)
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
@@ -91,7 +91,7 @@ def train(
             return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
-                undo(out)
+                undo(out, made)
             raise
 
 

@@ -186,7 +186,7 @@ def test_an_output_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     result = gmmvae("train", "--data", tmp_path / "rows", "--labels", 0, "--out", tmp_path / "r")
-    refused(result, "can't write", str(tmp_path / "file"))
+    refused(result, str(tmp_path / "file"))
 
 
 def test_force_replaces_a_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:

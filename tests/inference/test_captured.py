@@ -16,12 +16,10 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import captured, engines
 from pyro_gmmvae.inference.captured import (
     CapturedStep,
-    CaptureError,
-    CompileError,
-    StepGraph,
 )
 from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
+from pyro_gmmvae.inference.graph import CaptureError, CompileError, StepGraph
 from tests.inference.test_svi import SETTINGS, Regression, StopAfter, Terms, build, history
 
 
@@ -174,11 +172,27 @@ def test_a_layer_that_is_frozen_meanwhile_is_captured_anew() -> None:
     x, y = torch.randn(4, 2), torch.full((4,), -1)
     step(x, y)
     module.a.requires_grad_(False)
-    module.a.grad = None
     step.refresh()
     step(x, y)
     assert module.a.grad is None
     assert module.b.grad is not None
+
+
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_a_parameter_that_is_frozen_between_epochs_stays(engine: str) -> None:
+    values = []
+
+    class Freezes(StopAfter):
+        def on_epoch(self, record: dict[str, float]) -> None:  # noqa: ARG002
+            fitted.module.linear.bias.requires_grad_(False)
+            values.append(fitted.module.linear.bias.item())
+
+    fitted = build(replace(SETTINGS, engine=engine), callbacks=[Freezes(10**6)])
+    start = fitted.module.linear.bias.item()
+    fitted.run()
+    assert values[0] != start
+    assert set(values) == {values[0]}
+    assert fitted.module.linear.bias.item() == values[0]
 
 
 def test_the_parts_are_verified_too() -> None:

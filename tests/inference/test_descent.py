@@ -1,11 +1,13 @@
 """Adam's step, and the watch over numbers that are none, with and without waiting for a device."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import NonFiniteError
 from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.totals import Totals
@@ -92,6 +94,26 @@ def test_a_state_goes_on_under_another_way_of_waiting(device: torch.device) -> N
         descent.check()
         assert all(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
         assert {s["step"].item() for s in descent.optimizer.state.values()} == {2}
+
+
+def test_a_good_state_ends_the_skipping(device: torch.device) -> None:
+    module, descent = built(device, True)
+    x = torch.ones(8, 3).to(device)
+    step(module, descent, x)
+    good = copy.deepcopy(descent.state_dict())
+    step(module, descent, x * math.nan)
+    descent.load_state_dict(good)
+    before = [p.detach().clone() for p in module.parameters()]
+    step(module, descent, x)
+    descent.check()
+    assert not any(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
+
+
+def test_terms_keep_their_names() -> None:
+    totals = Totals()
+    totals.add({"loss": torch.ones(()), "kl_z": torch.ones(())})
+    with pytest.raises(GMMVAEError, match="the same terms at each step: loss, kl_z; now"):
+        totals.add({"loss": torch.ones(()), "kl_s": torch.ones(())})
 
 
 def test_totals_are_means_and_begin_again(device: torch.device) -> None:

@@ -36,7 +36,7 @@ def heavy(rows: int, error: Any, **settings: Any) -> Fit:
 
 
 @pytest.mark.parametrize("error", [CUDA, CPU])
-@pytest.mark.parametrize(("room", "fits"), [(20, 16), (1, 1), (63, 32)])
+@pytest.mark.parametrize(("room", "fits"), [(20, 16), (2, 2), (63, 32)])
 def test_the_batch_that_fits_is_told(error: Any, room: int, fits: int) -> None:
     line = f"^out of memory on cpu: a batch of 64 rows does not fit, one of {fits} does"
     with pytest.raises(OutOfMemoryError, match=line):
@@ -45,7 +45,36 @@ def test_the_batch_that_fits_is_told(error: Any, room: int, fits: int) -> None:
 
 def test_it_says_where_no_batch_fits() -> None:
     with pytest.raises(OutOfMemoryError, match="does not fit, whatever the batch"):
-        heavy(0, CUDA).run()
+        heavy(1, CUDA).run()
+
+
+def test_it_says_where_the_step_is_not_at_fault() -> None:
+    fit = heavy(64, CUDA)
+
+    def validate() -> dict[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    fit.validate = validate
+    with pytest.raises(OutOfMemoryError, match="a step on 64 rows fits, but what is done beside"):
+        fit.run()
+
+
+def test_a_compiled_step_without_memory_is_not_said_to_be_wrong() -> None:
+    """Its comparison with eager evaluation is the first to need memory."""
+    from pyro_gmmvae.inference import captured
+
+    module, shape = Regression(), torch.Size([4, 2])
+    step = captured.CapturedStep(module, module, compiled_shape=shape)
+
+    def no_memory(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captured, "capture", lambda *_: None)
+        patch.setattr(captured, "compiled", lambda *_: None)
+        patch.setattr(step, "_verify", no_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            step.prepare(torch.zeros(4, 2), torch.zeros(4))
 
 
 def test_other_errors_pass() -> None:

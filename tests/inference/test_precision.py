@@ -95,27 +95,28 @@ def test_rounded_products_are_of_bfloat16_and_give_single_precision(device: torc
     bias, image = torch.randn(5, device=device), torch.randn(2, 3, 6, 6, device=device)
     kernel = torch.randn(4, 3, 3, 3, device=device)
 
+    exact = a @ b
+
     def low(t: Tensor) -> Tensor:
         return t.bfloat16()
 
     products = [
-        lambda r: r(a) @ r(b),
-        lambda r: torch.matmul(r(a), r(b)),
-        lambda r: r(a).matmul(r(b)),
-        lambda r: torch.einsum("ij,jk->ik", r(a), r(b)),
-        lambda r: torch.bmm(r(a)[None], r(b)[None]),
-        lambda r: torch.addmm(r(bias), r(a), r(b)),
         lambda r: nn.functional.linear(r(a), r(b).T, r(bias)),
         lambda r: nn.functional.conv2d(r(image), weight=r(kernel), stride=2),
+        lambda r: nn.functional.conv_transpose2d(r(image), r(kernel).transpose(0, 1)),
     ]
     for product in products:
-        with precision.RoundedProducts():
+        with precision.RoundedLayers():
             found = product(lambda t: t)
         assert found.dtype == torch.float32
         assert torch.equal(found, product(low).float())
         assert not torch.equal(found, product(lambda t: t))
-    with precision.RoundedProducts():
-        assert torch.equal(a * 1.0001, a.mul(1.0001))  # nothing else is rounded
+    with precision.RoundedLayers():
+        # a density's own products keep their precision, and so do other types
+        assert torch.equal(a @ b, exact)
+        wide = nn.functional.linear(a.double(), b.T.double())
+    assert wide.dtype == torch.float64
+    assert torch.equal(wide, a.double() @ b.double())
 
 
 @pytest.mark.parametrize("engine", ["svi", "captured"])
@@ -124,7 +125,7 @@ def test_rounded_products_work_in_each_engine(monkeypatch: pytest.MonkeyPatch, e
     plain = first_loss("f32", engine)
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
     monkeypatch.setattr(
-        "pyro_gmmvae.inference.svi.bf16_products", lambda _: precision.RoundedProducts()
+        "pyro_gmmvae.inference.svi.bf16_products", lambda _: precision.RoundedLayers()
     )
     rounded = first_loss("bf16", engine)
     assert rounded != plain

@@ -1,6 +1,7 @@
 """Whole steps that are recorded and replayed: by CUDA with --device cuda, by a stand-in without."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_gmmvae.inference import AUGMENTATIONS, Batches, Fit, FitSettings, Teacher
+from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.replay import WARM_UP, CudaGraphs, Launch, Replay
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
@@ -133,6 +135,21 @@ def twice(step: Launch) -> Launch:
     return launch
 
 
+def all_but_one(step: Launch) -> Launch:
+    """A bias stays where it was."""
+
+    def launch() -> None:
+        before = BIAS[0].detach().clone()
+        step()
+        with torch.no_grad():
+            BIAS[0].copy_(before)
+
+    return launch
+
+
+BIAS: list[torch.nn.Parameter] = []
+
+
 def and_a_draw(step: Launch) -> Launch:
     def launch() -> None:
         step()
@@ -143,11 +160,17 @@ def and_a_draw(step: Launch) -> Launch:
 
 @pytest.mark.parametrize(
     ("record", "why"),
-    [(nothing, "elsewhere"), (twice, "elsewhere"), (and_a_draw, "other random numbers")],
+    [
+        (nothing, "elsewhere"),
+        (twice, "elsewhere"),
+        (all_but_one, "parameters elsewhere"),
+        (and_a_draw, "other random numbers"),
+    ],
 )
 def test_a_replay_that_does_something_else_is_not_used(record: Any, why: str) -> None:
     cpu = torch.device("cpu")
     one, other = recipe(cpu), unreplayed(recipe(cpu))
+    BIAS[:] = [p for n, p in one.module.named_parameters() if n.endswith("bias")][-1:]
     (line,) = replayed(one, lambda: record)
     assert why in line
     assert_same(one, other)
@@ -182,36 +205,41 @@ def test_a_tensor_that_is_replaced_is_recorded_anew(device: torch.device) -> Non
 
 
 class Looks(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or copies from the host to it."""
+    """Refuses what makes the host wait for a device, or makes a tensor of a number of the host."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Tensor:
         name = func.overloadpacket.__name__
-        if name in (
-            "_local_scalar_dense",
-            "nonzero",
-            "masked_select",
-            "lift_fresh",
-            "lift_fresh_copy",
-        ):
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh"):
             raise AssertionError(f"{name} in a step that is to be recorded")
         return func(*args, **(kwargs or {}))
 
 
-def test_nothing_in_a_step_looks_at_a_value() -> None:
-    fit = recipe(torch.device("cpu"))
-    fit.descent.deferred = True  # as on CUDA
-    fit.descent.optimizer.found_inf = fit.descent.skip  # type: ignore[attr-defined]
+@contextmanager
+def no_waiting(device: torch.device) -> Iterator[None]:
+    if device.type == "cuda":
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        with Looks():
+            yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def test_nothing_in_a_step_looks_at_a_value(device: torch.device) -> None:
+    fit = recipe(device)
+    # as on CUDA
+    fit.descent = Descent(fit.module, 0.01, 5.0, fit._where, deferred=True)
     with fit.switches():
         fit.prepare()
-        batches = list(fit.batches.epoch())
         for teaching in (False, True):
-            for x, y in batches:
+            for x, y in list(fit.batches.epoch()):
                 fit.teacher.begin(100 if teaching else 0)
-                fit.teacher.active = teaching
                 fit._update(x, y)  # whatever is made once
-                with Looks():
+                with no_waiting(device):
                     fit._update(x, y)
 
 
@@ -232,5 +260,7 @@ def test_a_recording_that_breaks_off_leaves_steps_as_they_are() -> None:
         one.totals.sums.sum().item()
 
     one._update = looks  # type: ignore[method-assign]
+    stream = torch.cuda.current_stream()
     assert len(replayed(one, CudaGraphs)) == 1
+    assert torch.cuda.current_stream() == stream
     assert_same(one, other)
