@@ -1,28 +1,23 @@
 """The Gaussian-mixture VAE in NumPyro, for the speed benchmark where NumPyro is installed."""
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import torch
+from jax.example_libraries import stax
+from numpyro.distributions import constraints
+from numpyro.infer import SVI, Trace_ELBO
 from peers import PIXELS, HandWritten
 from torch import Tensor
 
 from pyro_gmmvae.distributions.links import SMALLEST_SCALE
 from pyro_gmmvae.errors import GMMVAEError
-
-# products on one thread; XLA has no switch for the rest
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-
-import jax
-import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
-from jax.example_libraries import stax
-from numpyro.distributions import constraints
-from numpyro.infer import SVI, Trace_ELBO
 
 
 class Concrete(dist.Distribution):
