@@ -1,6 +1,10 @@
 """A captured step as native code."""
 
+import ctypes
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +30,7 @@ def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
 
             # without symbols for shapes Inductor does not look into its cache on disk
             fakes = FakeTensorMode(shape_env=ShapeEnv())
-            with tracing(TracingContext(fakes)):
+            with tracing(TracingContext(fakes)), _probed_here():
                 run = inductor.compile(graph.run, inputs, options={"fallback_random": True})  # type: ignore[arg-type]
     except Exception as error:
         # compilers fail in many ways, and each has the same way out
@@ -35,3 +39,32 @@ def compiled(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
             "--engine captured needs no compiler"
         ) from error
     return StepGraph(run, graph.parts, graph.has_gradient)
+
+
+@contextmanager
+def _probed_here() -> Iterator[None]:
+    """Let Inductor see in this process which instruction sets it can compile for.
+
+    At each start it loads a library for each of them, in a process of its own that imports torch
+    for that: longer than all the rest of a warm start. No code of those libraries is run.
+    """
+    from torch._inductor import cpu_vec_isa
+
+    probing: Any = cpu_vec_isa.VecISA
+    elsewhere = getattr(probing, "_probe_load", None)
+    if elsewhere is None:  # another version of torch
+        yield
+        return
+    probing._probe_load = lambda _, library: _loads(library)
+    try:
+        yield
+    finally:
+        probing._probe_load = elsewhere
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -13,7 +13,7 @@ import torch._inductor.config as inductor_config
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import captured, engines
+from pyro_gmmvae.inference import captured, engines, native
 from pyro_gmmvae.inference.captured import (
     CapturedStep,
 )
@@ -298,3 +298,17 @@ def test_a_compiled_fit_is_that_of_svi() -> None:
     svi, native = run("svi"), run("compiled")
     for a, b in zip(history(svi), history(native), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_instruction_sets_are_probed_here_and_for_a_while(tmp_path: Path) -> None:
+    from torch._inductor.cpu_vec_isa import VecISA
+
+    if not hasattr(VecISA, "_probe_load"):
+        pytest.skip("this torch probes in another way")
+    before = VecISA._probe_load
+    (tmp_path / "broken.so").write_text("no library")
+    with contextlib.suppress(ZeroDivisionError), native._probed_here():
+        assert not VecISA()._probe_load(str(tmp_path / "broken.so"))
+        assert VecISA()._probe_load(torch._C.__file__)
+        raise ZeroDivisionError
+    assert VecISA._probe_load is before
