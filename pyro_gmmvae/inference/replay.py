@@ -47,7 +47,7 @@ class Replay:
         update: Callable[[Tensor, Tensor], None],
         tensors: Callable[[], State],
         say: Callable[[str], None],
-        recorder: "Callable[[], Callable[[Launch], Launch]]",
+        recorder: Callable[[], Callable[[Launch], Launch]],
         *,
         verify: bool = True,
     ) -> None:
@@ -58,17 +58,17 @@ class Replay:
         self._taken: dict[Hashable, int] = {}
         self._rows: dict[Hashable, tuple[Tensor, Tensor]] = {}
         self._launches: dict[Hashable, Launch] = {}
-        self._places: list[tuple[int, bool]] = []
+        self._recorded: list[tuple[int, bool]] = []
 
     def refresh(self) -> None:
         """Record anew where a tensor was replaced by another since: a graph knows addresses."""
-        if self._launches and self._state() != self._places:
+        if self._launches and self._identities() != self._recorded:
             self._launches.clear()
             self._taken.clear()
             # the memory that the given up graphs shared can't take another one
             self.record = self.recorder()
 
-    def _state(self) -> list[tuple[int, bool]]:
+    def _identities(self) -> list[tuple[int, bool]]:
         """Where the tensors lie, and which are fitted."""
         tensors = (tensor for group in self.tensors().values() for tensor in group)
         return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
@@ -122,7 +122,7 @@ class Replay:
             self.say(f"steps are not replayed as a CUDA graph: {_cause(error)}")
             self._go_on(key, before, start)
         else:
-            self._launches[key], self._places = launch, self._state()
+            self._launches[key], self._recorded = launch, self._identities()
 
     def _go_on(self, key: Hashable, before: State, start: Mapping[str, Tensor]) -> None:
         """Take the step that could not be recorded as it is."""
@@ -198,8 +198,9 @@ def _compare(expected: State, found: State, before: State) -> None:
         # what is not finite is the fit's to report
         if not math.isfinite(moved):
             continue
-        still = [_stands_still(*three) for three in zip(wanted, found[kind], before[kind])]  # noqa: B905
-        if not error <= 0.1 * moved + 1e-6 * size or any(still):
+        triples = zip(wanted, found[kind], before[kind], strict=True)
+        still = any(_stands_still(*three) for three in triples)
+        if still or not error <= 0.1 * moved + 1e-6 * size:
             raise ReplayError(
                 f"a replay moves {kind} elsewhere than the step itself does ({error:.2g} apart "
                 f"after {moved:.2g})"
