@@ -1,0 +1,215 @@
+"""Tracks: one person's joints over time, and the plain table they are kept in."""
+
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.data.dataset import Floats, Labels
+from pyro_gmmvae.errors import GMMVAEError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("sequence", "frame", "joint", "x", "y")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sequence of one person's skeleton.
+
+    Attributes:
+        sequence: its name.
+        frames: (T,) frame numbers, increasing; gaps are frames without a detection.
+        poses: (T, J, C) coordinates, C = 2 or 3 (1 for series that are no skeletons), NaN
+            where a joint was not detected.
+        confidence: (T, J) in [0, 1], 0 where a joint was not detected.
+    """
+
+    sequence: str
+    frames: Labels
+    poses: Floats
+    confidence: Floats
+
+    @classmethod
+    def of_poses(cls, sequence: str, poses: NDArray[Any]) -> "Track":
+        """From coordinates (T, J, C) alone; NaN: not detected."""
+        found = np.isfinite(poses).all(-1)
+        kept = np.where(found[..., None], poses, np.nan).astype(np.float32)
+        return cls(sequence, np.arange(len(poses)), kept, found.astype(np.float32))
+
+
+def to_table(tracks: Iterable[Track]) -> "pd.DataFrame":
+    """The plain table: a row per joint and frame, missing joints left out.
+
+    Columns: sequence, frame, joint (numbers from 0), x, y, z (of 3-D tracks), confidence.
+    """
+    import pandas as pd
+
+    parts = []
+    for track in tracks:
+        t, j = np.nonzero(np.isfinite(track.poses).all(-1))
+        coordinates = track.poses[t, j]
+        part = {"sequence": np.full(len(t), track.sequence), "frame": track.frames[t], "joint": j}
+        part |= dict(zip("xyz", coordinates.T, strict=False))
+        parts.append(pd.DataFrame(part | {"confidence": track.confidence[t, j]}))
+    if not parts:
+        return pd.DataFrame(columns=[*COLUMNS, "confidence"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_tracks(path: Path, joints: int | None = None) -> list[Track]:
+    """Tracks of a plain table, a parquet, csv or npz file (arrays of equal length), by sequence.
+
+    The table has columns sequence, frame, joint, x, y and optionally z and confidence; a joint
+    that is left out, NaN, or of confidence 0 was not detected. Confidence is clipped to [0, 1].
+
+    Args:
+        path: the file.
+        joints: how many joints there are; None: the highest number in the file and one.
+
+    Raises:
+        GMMVAEError: a file that is missing or damaged, lacks columns, names a joint twice in a
+            frame, or holds numbers that are out of range.
+    """
+    return from_table(_read(path), str(path), joints)
+
+
+def from_table(table: "pd.DataFrame", source: str, joints: int | None = None) -> list[Track]:
+    """Tracks of a plain table; see :func:`read_tracks`."""
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise GMMVAEError(
+            f"{source} lacks the column {missing[0]!r}: tracks are a table of sequence, frame, "
+            "joint, x, y and optionally z and confidence"
+        )
+    if table.empty:
+        raise GMMVAEError(f"{source} holds no rows")
+    axes = [name for name in ("x", "y", "z") if name in table.columns]
+    numbers = {name: _whole(table, name, source) for name in ("frame", "joint")}
+    found = int(numbers["joint"].max()) + 1
+    if numbers["joint"].min() < 0 or (joints is not None and found > joints):
+        raise GMMVAEError(
+            f"{source}: joint {numbers['joint'].min() if joints is None else found - 1} is out of "
+            f"range; the layout has {joints} joints, numbered from 0 (another --layout?)"
+        )
+    values = np.stack([_floats(table, name, source) for name in axes], -1)
+    certain = np.ones(len(table))
+    if "confidence" in table.columns:
+        certain = np.nan_to_num(_floats(table, "confidence", source)).clip(0, 1)
+    if table["sequence"].isna().any():
+        raise GMMVAEError(f"{source}: a row names no sequence")
+    names = table["sequence"].astype(str).to_numpy()
+    order = np.lexsort((numbers["joint"], numbers["frame"], names))
+    names, values, certain = names[order], values[order], certain[order]
+    frame, joint = numbers["frame"][order], numbers["joint"][order]
+    again = (names[1:] == names[:-1]) & (frame[1:] == frame[:-1]) & (joint[1:] == joint[:-1])
+    if again.any():
+        row = int(np.flatnonzero(again)[0])
+        raise GMMVAEError(
+            f"{source}: sequence {names[row]!r}, frame {frame[row]} has joint {joint[row]} twice"
+        )
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+    spans = zip(starts, np.r_[starts[1:], len(names)], strict=True)
+    return [
+        _track(str(names[a]), frame[a:b], joint[a:b], values[a:b], certain[a:b], joints or found)
+        for a, b in spans
+    ]
+
+
+def _track(
+    sequence: str,
+    frame: Labels,
+    joint: Labels,
+    values: NDArray[np.float64],
+    certain: NDArray[np.float64],
+    joints: int,
+) -> Track:
+    frames, at = np.unique(frame, return_inverse=True)
+    poses = np.full((len(frames), joints, values.shape[-1]), np.nan, np.float32)
+    confidence = np.zeros((len(frames), joints), np.float32)
+    present = np.isfinite(values).all(-1) & (certain > 0)
+    poses[at[present], joint[present]] = values[present]
+    confidence[at[present], joint[present]] = certain[present]
+    return Track(sequence, frames, poses, confidence)
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.exists():
+        raise GMMVAEError(f"{path} does not exist")
+    if path.is_dir() or path.stat().st_size == 0:
+        raise GMMVAEError(f"{path} is {'a folder' if path.is_dir() else 'empty'}")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype={"sequence": str})
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                return pd.DataFrame({name: content[name] for name in content.files})
+    except ImportError as error:
+        raise GMMVAEError(
+            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
+        ) from error
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+    raise GMMVAEError(f"{path}: unknown kind of file; tracks are .parquet, .npz or .csv")
+
+
+def write_tracks(tracks: Iterable[Track], path: Path) -> None:
+    """Write the plain table as parquet, npz or csv, by the name's ending; all of it or nothing.
+
+    Raises:
+        GMMVAEError: another ending, or parquet without pyarrow.
+    """
+    table = to_table(tracks)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".parquet":
+            table.to_parquet(part, index=False)
+        elif path.suffix == ".csv":
+            table.to_csv(part, index=False)
+        elif path.suffix == ".npz":
+            columns = {name: _plain(table[name]) for name in table.columns}
+            with part.open("wb") as file:
+                np.savez_compressed(file, **columns)
+        else:
+            raise GMMVAEError(f"{path}: tracks are written as .parquet, .npz or .csv")
+        part.replace(path)
+    except ImportError as error:
+        raise GMMVAEError(
+            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(column: "pd.Series[Any]") -> NDArray[Any]:
+    """An array that needs no pickling: text has a fixed width."""
+    values = column.to_numpy()
+    return values.astype(str) if values.dtype.kind not in "iufb" else values
+
+
+def _floats(table: "pd.DataFrame", name: str, source: str) -> NDArray[np.float64]:
+    if table[name].dtype.kind not in "iuf":
+        raise GMMVAEError(f"{source}: the column {name!r} is not numeric")
+    return table[name].to_numpy(np.float64)
+
+
+def _whole(table: "pd.DataFrame", name: str, source: str) -> Labels:
+    values = _floats(table, name, source)
+    if not (np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)).all():
+        raise GMMVAEError(f"{source}: the column {name!r} must hold whole numbers")
+    return values.astype(np.int64)
+
+
+def names_of(tracks: Sequence[Track]) -> list[str]:
+    """The sequences' names, in order."""
+    return [track.sequence for track in tracks]
