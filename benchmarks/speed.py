@@ -61,9 +61,9 @@ AGE_STEPS = 1200
 def main_rows(data_dir: str | None, n: int) -> Tensor:
     """MNIST's rows, or as many black ones with pixels lit as rarely as MNIST's rarest."""
     if data_dir is not None:
-        from pyro_gmmvae.data import load_data
+        from pyro_gmmvae.data import DataOptions, load_data
 
-        x = load_data("mnist", Path(data_dir)).x[:n]
+        x = load_data("mnist", DataOptions(data_dir=Path(data_dir))).x[:n]
         return torch.from_numpy(x).float().reshape(-1, PIXELS) / 255
     generator = torch.Generator().manual_seed(0)
     away = (torch.arange(28) - 13.5).abs() / 14

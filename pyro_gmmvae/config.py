@@ -15,6 +15,10 @@ def _split_list(value: Any) -> Any:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+def _none_is_empty(value: Any) -> Any:
+    return () if value is None else value
+
+
 def _as_text(value: Any) -> Any:
     return repr(value) if isinstance(value, int | float) else value
 
@@ -26,6 +30,7 @@ def _all_is_none(value: Any) -> Any:
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_list)]
 Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(_split_list)]
 ScheduleText = Annotated[str, BeforeValidator(_as_text)]
 
 
@@ -61,8 +66,22 @@ class Config(BaseModel):
     validation: int | float = Field(0.1, ge=0, description="rows or share of the training rows")
     drop_nonfinite: bool = False
 
+    # skeletons
+    tracks: str | None = Field(None, description="table of joints over time, for data=skeleton")
+    labels_file: str | None = Field(None, description="CSV: sequence, person, split, factors")
+    layout: str | None = Field(None, description="of the joints: a name, or a TOML file")
+    protocol: str | None = Field(None, description="which sequences of a named set are tested")
+    window: int = Field(8, ge=0, description="frames per window; 0: the whole sequence")
+    stride: int = Field(4, ge=1, description="frames between the starts of windows")
+    max_gap: int = Field(5, ge=0, description="missing frames in a row that are interpolated")
+    scale: Literal["torso", "none"] = Field("torso", description="what a body's size divides")
+    features: Names = Field(("joints", "bones"), min_length=1)
+    statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
+
     # model
     components: int | None = Field(None, ge=1, description="K; none: the number of classes")
+    extra_components: int = Field(0, ge=0, description="beyond one per class, for strangers")
+    factors: Names = Field((), description="further latents s: name, or name=K where unlabelled")
     latent_dim: int = Field(16, ge=1, description="d, the size of z")
     auxiliary_dim: int | None = Field(None, ge=1, description="size of a; none: latent_dim")
     likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
@@ -79,6 +98,7 @@ class Config(BaseModel):
     batch_norm: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
     input_noise: float = Field(0.0, ge=0, description="noise on the encoder's input, in x's units")
+    skip: bool = Field(False, description="a linear path past the encoder's hidden layers")
 
     # objective
     alpha: ScheduleText = Field("30", description="weight of the classification term")
@@ -88,13 +108,17 @@ class Config(BaseModel):
     kl_a: ScheduleText = Field("1", description="weight of the KL term of a")
 
     # augmentation and pseudo-labels
-    augment: str | None = Field(None, description="affine: turn, scale, shear and shift images")
+    augment: str | None = Field(
+        None, description="affine (images); of mirror,jitter,warp,rotate,drop (skeletons)"
+    )
+    joint_dropout: float = Field(0.5, ge=0, lt=1, description="most joints augment=drop hides")
     pseudo_threshold: float | None = Field(
         None, gt=0, le=1, description="label rows an averaged copy is this sure of; none: off"
     )
     pseudo_balance: bool = Field(False, description="assume equal classes when pseudo-labelling")
     pseudo_from: int = Field(200, ge=0, description="first step with pseudo-labels")
     pseudo_decay: float = Field(0.99, ge=0, lt=1, description="of the averaged copy, per step")
+    pseudo_every: int = Field(20, ge=1, description="steps between labels of whole sequences")
 
     # fit
     epochs: int | None = Field(None, ge=1)
@@ -103,6 +127,7 @@ class Config(BaseModel):
     labelled_per_batch: int = Field(50, ge=0, description="class-balanced labelled rows per batch")
     learning_rate: float = Field(2e-3, gt=0)
     decay: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, decoupled from the gradient")
     clip_norm: float = Field(200.0, ge=0, description="largest gradient norm; 0: none")
     patience: int = Field(0, ge=0, description="epochs without improvement to stop; 0: never")
     checkpoint_seconds: float = Field(30.0, ge=0)

@@ -11,29 +11,47 @@ from pyro_gmmvae.data.digits import PRESETS as DIGITS_PRESETS
 from pyro_gmmvae.data.digits import load_digits
 from pyro_gmmvae.data.mnist import PRESETS as MNIST_PRESETS
 from pyro_gmmvae.data.mnist import load_mnist
+from pyro_gmmvae.data.options import DataOptions
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
-from pyro_gmmvae.data.splits import Split, split_rows
+from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
+from pyro_gmmvae.data.skeleton_sets import (
+    SKELETON_PRESETS,
+    UCALGARY_PRESETS,
+    UTD_PRESETS,
+    VOWELS_PRESETS,
+    load_japanese_vowels,
+    load_skeleton,
+    load_ucalgary_gait,
+    load_utd_mhad,
+)
+from pyro_gmmvae.data.splits import Split, split_rows, split_sequences
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set by name: its loader, called with the data folder, and what suits it.
+    """A data set by name: its loader, and what suits it.
 
     Attributes:
-        load: called with ``--data-dir`` (or None), gives the rows.
+        load: called with what loaders are told, gives the rows.
         presets: by name, configuration values that replace the defaults for this set.
         preset: the one that is taken where none is named.
     """
 
-    load: Callable[[Path | None], Dataset]
+    load: Callable[[DataOptions], Dataset]
     presets: Mapping[str, Mapping[str, Any]]
     preset: str
 
 
 DATA: dict[str, Source] = {
-    "digits": Source(load_digits, DIGITS_PRESETS, "best"),
-    "mnist": Source(load_mnist, MNIST_PRESETS, "permutation-invariant"),
+    "digits": Source(lambda options: load_digits(options.data_dir), DIGITS_PRESETS, "best"),
+    "mnist": Source(
+        lambda options: load_mnist(options.data_dir), MNIST_PRESETS, "permutation-invariant"
+    ),
+    "skeleton": Source(load_skeleton, SKELETON_PRESETS, "best"),
+    "ucalgary-gait": Source(load_ucalgary_gait, UCALGARY_PRESETS, "best"),
+    "utd-mhad": Source(load_utd_mhad, UTD_PRESETS, "best"),
+    "japanese-vowels": Source(load_japanese_vowels, VOWELS_PRESETS, "best"),
 }
 
 
@@ -57,34 +75,32 @@ def is_file_name(data: str) -> bool:
     return data not in DATA and ("." in data or "/" in data or Path(data).is_dir())
 
 
-def load_data(
-    data: str,
-    data_dir: Path | None = None,
-    *,
-    label_column: str = "label",
-    drop_nonfinite: bool = False,
-) -> Dataset:
+def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # noqa: B008
     """Rows of a named set, of an npz, npy, csv or parquet file, or of a folder of shards.
 
     Raises:
         GMMVAEError: unknown name, or a file that can't be used.
     """
     if data in DATA:
-        return DATA[data].load(data_dir)
+        return DATA[data].load(options)
     if not is_file_name(data):
         raise unknown_name("data set", data, list(DATA))
     if Path(data).is_dir():
-        if drop_nonfinite:
+        if options.drop_nonfinite:
             raise GMMVAEError("--drop-nonfinite searches files, not folders of shards")
-        return load_shards(Path(data), label_column)
-    return load_array(Path(data), label_column=label_column, drop_nonfinite=drop_nonfinite)
+        return load_shards(Path(data), options.label_column)
+    return load_array(
+        Path(data), label_column=options.label_column, drop_nonfinite=options.drop_nonfinite
+    )
 
 
 __all__ = [
     "DATA",
     "FILE_PRESETS",
+    "DataOptions",
     "Dataset",
     "Shards",
+    "SkeletonFeatures",
     "Source",
     "Split",
     "StreamedRows",
@@ -94,4 +110,5 @@ __all__ = [
     "load_data",
     "presets_of",
     "split_rows",
+    "split_sequences",
 ]

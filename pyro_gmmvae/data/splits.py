@@ -1,10 +1,11 @@
 """Splits into training, validation and test rows, and class-balanced label draws."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.dataset import Labels, Sequences
 from pyro_gmmvae.errors import GMMVAEError
 
 
@@ -31,7 +32,7 @@ def split_rows(
     classes: int,
     labels: int | None,
     test: int | float | Labels,
-    validation: int | float,
+    validation: int | float | Labels,
     split_seed: int,
     label_seed: int,
 ) -> Split:
@@ -42,7 +43,7 @@ def split_rows(
         classes: number of classes; 0 where there are none.
         labels: how many training labels to show, class-balanced; None shows all there are.
         test: test rows: a number, a share, or the row numbers of a published test set.
-        validation: validation rows out of the rest: a number or a share.
+        validation: validation rows out of the rest: a number, a share, or given row numbers.
         split_seed: of the test and validation rows.
         label_seed: of the label draw.
 
@@ -54,10 +55,41 @@ def split_rows(
         rest, test_rows = np.setdiff1d(rows, test), test
     else:
         rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
-    train, validation_rows = _hold_out(rest, y, validation, split_seed, "validation")
+    if isinstance(validation, np.ndarray):
+        train, validation_rows = np.setdiff1d(rest, validation), validation
+    else:
+        train, validation_rows = _hold_out(rest, y, validation, split_seed, "validation")
     known = train[y[train] >= 0]
     labelled = known if labels is None else draw_labels(known, y, labels, classes, label_seed)
     return Split(train, validation_rows, test_rows, labelled)
+
+
+def split_sequences(
+    y: Labels,
+    sequences: Sequences,
+    *,
+    test: int | float | Labels,
+    validation: int | float | Labels,
+    **others: Any,
+) -> Split:
+    """:func:`split_rows` of whole sequences: all rows of one are in the same part.
+
+    Sizes are of sequences, given ones row numbers, as there. Sequences without any row
+    are in no part.
+    """
+    present, first = np.unique(sequences.of_row, return_index=True)
+    number = {int(sequence): at for at, sequence in enumerate(present)}
+
+    def of_sequences(part: int | float | Labels) -> Any:
+        if not isinstance(part, np.ndarray):
+            return part
+        return np.array([number[int(s)] for s in np.unique(sequences.of_row[part])], np.int64)
+
+    split = split_rows(
+        y[first], test=of_sequences(test), validation=of_sequences(validation), **others
+    )
+    parts = (split.train, split.validation, split.test, split.labelled)
+    return Split(*(sequences.rows_of(present[part]) for part in parts))
 
 
 def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -> Labels:

@@ -14,9 +14,12 @@ class _Likelihood(TorchDistribution):
 
     has_rsample = False
     mask_of_entries: Tensor | None
+    nan_is_missing: bool
 
-    def _set_shapes(self, parameter: Tensor, mask: Tensor | None, event_dim: int) -> None:
-        self.mask_of_entries = mask
+    def _set_shapes(
+        self, parameter: Tensor, mask: Tensor | None, event_dim: int, nan_is_missing: bool
+    ) -> None:
+        self.mask_of_entries, self.nan_is_missing = mask, nan_is_missing
         split = parameter.dim() - event_dim
         # constraints on values are the entries' business; validation would refuse a NaN
         # that the mask declares missing
@@ -29,19 +32,23 @@ class _Likelihood(TorchDistribution):
             setattr(new, name, getattr(self, name).expand(shape))
         mask = self.mask_of_entries
         new.mask_of_entries = None if mask is None else mask.expand(shape)
+        new.nan_is_missing = self.nan_is_missing
         TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         return new
 
-    def _sum(self, log_probs: Tensor) -> Tensor:
-        if self.mask_of_entries is not None:
-            log_probs = torch.where(self.mask_of_entries, log_probs, 0.0)
+    def _sum(self, log_probs: Tensor, known: Tensor | None) -> Tensor:
+        if known is not None:
+            log_probs = torch.where(known, log_probs, 0.0)
         return log_probs.flatten(start_dim=log_probs.dim() - self.event_dim).sum(-1)
 
-    def _present(self, value: Tensor) -> Tensor:
-        """The value with missing entries (often NaN) set to 0, so gradients stay finite."""
-        if self.mask_of_entries is None:
-            return value
-        return torch.where(self.mask_of_entries, value, 0.0)
+    def _known(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The value with missing entries (often NaN) at 0, so that gradients stay finite, and
+        which entries are known (None: all)."""
+        known = self.mask_of_entries
+        if self.nan_is_missing:
+            present = ~value.isnan()
+            known = present if known is None else known & present
+        return (value, None) if known is None else (torch.where(known, value, 0.0), known)
 
 
 class BernoulliLikelihood(_Likelihood):
@@ -57,14 +64,21 @@ class BernoulliLikelihood(_Likelihood):
         mask: optional booleans that broadcast to ``logits``; entries that are false are
             missing and carry no term, whatever the value holds there (NaN included).
         event_dim: how many of the last axes are one observation.
+        nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012
     support = constraints.unit_interval
 
-    def __init__(self, logits: Tensor, mask: Tensor | None = None, event_dim: int = 1) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        event_dim: int = 1,
+        nan_is_missing: bool = False,
+    ) -> None:
         self.logits = logits
-        self._set_shapes(logits, mask, event_dim)
+        self._set_shapes(logits, mask, event_dim, nan_is_missing)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "BernoulliLikelihood":
         new = self._get_checked_instance(BernoulliLikelihood, _instance)
@@ -84,11 +98,12 @@ class BernoulliLikelihood(_Likelihood):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, ``batch_shape``."""
-        value = self._present(value)
+        value, known = self._known(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
-        return -self._sum(
-            torch.nn.functional.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        entropies = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, value, reduction="none"
         )
+        return -self._sum(entropies, known)
 
 
 class NormalLikelihood(_Likelihood):
@@ -100,16 +115,22 @@ class NormalLikelihood(_Likelihood):
         mask: optional booleans that broadcast to ``loc``; entries that are false are missing
             and carry no term, whatever the value holds there (NaN included).
         event_dim: how many of the last axes are one observation.
+        nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
     support = constraints.real
 
     def __init__(
-        self, loc: Tensor, scale: Tensor, mask: Tensor | None = None, event_dim: int = 1
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        mask: Tensor | None = None,
+        event_dim: int = 1,
+        nan_is_missing: bool = False,
     ) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        self._set_shapes(self.loc, mask, event_dim)
+        self._set_shapes(self.loc, mask, event_dim, nan_is_missing)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "NormalLikelihood":
         new = self._get_checked_instance(NormalLikelihood, _instance)
@@ -131,5 +152,7 @@ class NormalLikelihood(_Likelihood):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, ``batch_shape``."""
-        standard = (self._present(value) - self.loc) / self.scale
-        return self._sum(-0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi))
+        value, known = self._known(value)
+        standard = (value - self.loc) / self.scale
+        log_probs = -0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
+        return self._sum(log_probs, known)

@@ -1,6 +1,7 @@
 """Inference: a loop that knows no model, its batches, schedules and checkpoints."""
 
-from pyro_gmmvae.inference.augment import AUGMENTATIONS
+from pyro_gmmvae.inference.augment import AUGMENTATIONS, augmentation
+from pyro_gmmvae.inference.augment_skeletons import Body
 from pyro_gmmvae.inference.batches import Batches
 from pyro_gmmvae.inference.devices import resolve_device
 from pyro_gmmvae.inference.engines import ENGINES
@@ -8,6 +9,7 @@ from pyro_gmmvae.inference.graph import CaptureError
 from pyro_gmmvae.inference.nonfinite import NonFiniteError
 from pyro_gmmvae.inference.precision import PRECISIONS, check_precision, dtype_of
 from pyro_gmmvae.inference.schedules import Schedule
+from pyro_gmmvae.inference.sequence_teacher import SequenceTeacher
 from pyro_gmmvae.inference.settings import Callback, FitSettings
 from pyro_gmmvae.inference.svi import Fit
 from pyro_gmmvae.inference.teacher import Teacher
@@ -17,13 +19,16 @@ __all__ = [
     "ENGINES",
     "PRECISIONS",
     "Batches",
+    "Body",
     "Callback",
     "CaptureError",
     "Fit",
     "FitSettings",
     "NonFiniteError",
     "Schedule",
+    "SequenceTeacher",
     "Teacher",
+    "augmentation",
     "check_precision",
     "dtype_of",
     "resolve_device",

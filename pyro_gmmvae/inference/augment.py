@@ -1,12 +1,14 @@
 """Augmentation of rows on the device they live on, before a step."""
 
+import functools
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.inference.augment_skeletons import OF_SKELETONS, Body
 
 DEGREES, SCALE, SHEAR, SHIFT = 15.0, 0.15, 0.15, 1 / 14
 
@@ -49,4 +51,37 @@ def affine(x: Tensor) -> Tensor:
     return torch.nn.functional.grid_sample(x, grid, align_corners=False)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"affine": affine}
+OF_IMAGES: dict[str, Callable[[Tensor], Tensor]] = {"affine": affine}
+AUGMENTATIONS = (*OF_IMAGES, *OF_SKELETONS)
+
+
+def augmentation(names: str | None, body: Body | None) -> Callable[[Tensor], Tensor] | None:
+    """What some names, separated by commas, do to rows one after the other; None: nothing.
+
+    Args:
+        names: of images, or of windows of skeletons.
+        body: of the skeletons; None where rows are none.
+
+    Raises:
+        GMMVAEError: an unknown name, or one that rows of this kind can't take.
+    """
+    chosen = [name.strip() for name in (names or "").split(",") if name.strip()]
+    steps: list[Callable[[Tensor], Tensor]] = []
+    for name in chosen:
+        if name not in AUGMENTATIONS:
+            raise unknown_name("augmentation", name, list(AUGMENTATIONS))
+        if (name in OF_SKELETONS) != (body is not None):
+            kinds = ", ".join(OF_IMAGES if body is None else OF_SKELETONS)
+            rows = "no skeletons" if body is None else "skeletons"
+            raise GMMVAEError(f"augment={name}: the rows are {rows}, for which there is {kinds}")
+        if body is None:
+            steps.append(OF_IMAGES[name])
+        else:
+            steps.append(functools.partial(OF_SKELETONS[name], body=body))
+    return functools.partial(_in_turn, steps) if steps else None
+
+
+def _in_turn(steps: list[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+    for step in steps:
+        x = step(x)
+    return x

@@ -22,6 +22,7 @@ class Descent:
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         where: names the step that was so many steps ago, for :class:`NonFiniteError`.
         deferred: see above; None: on CUDA.
+        weight_decay: of AdamW (Loshchilov, Hutter 2019, arXiv:1711.05101).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Descent:
         clip_norm: float,
         where: Callable[[int], str],
         deferred: bool | None = None,
+        weight_decay: float = 0.0,
     ) -> None:
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.clip_norm, self.where = clip_norm, where
@@ -42,11 +44,14 @@ class Descent:
         # single precision whatever the default is: fused kernels read it so
         rate = torch.tensor(learning_rate, dtype=torch.float32, device=device)
         self.rate = rate if self.deferred else None
-        self.optimizer = torch.optim.Adam(
+        # the same but for the decay, which Adam would put into the gradient
+        family = torch.optim.AdamW if weight_decay > 0 else torch.optim.Adam
+        self.optimizer = family(
             parameters,
             lr=learning_rate if self.rate is None else self.rate,
             fused=device.type in ("cpu", "cuda", "mps"),
             capturable=device.type == "cuda",
+            weight_decay=weight_decay,
         )
         if self.deferred:
             self.optimizer.found_inf = self.skip  # type: ignore[attr-defined]

@@ -40,6 +40,7 @@ class FitSettings:
         minutes: wall-clock minutes, resumed ones included; the rate then decays over time.
         learning_rate: of Adam, at the start.
         decay: "cosine" (to 0 at the end) or "constant".
+        weight_decay: decoupled from the gradient, as in AdamW.
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         patience: stop after this many epochs without a better validation; 0 never stops.
         checkpoint_seconds: least time between two checkpoints.
@@ -54,6 +55,7 @@ class FitSettings:
     minutes: float | None = None
     learning_rate: float = 2e-3
     decay: str = "cosine"
+    weight_decay: float = 0.0
     clip_norm: float = 200.0
     patience: int = 0
     checkpoint_seconds: float = 30.0

@@ -60,6 +60,8 @@ class Fit:
             ``val_elbo``, decides which weights are the best.
         teacher: fills in confident labels of unlabelled rows, or None.
         augment: changes a batch's rows before the step; the teacher sees them unchanged.
+        describe: from a batch's rows to what objective and teacher see, after augmentation;
+            None: the rows themselves.
         callbacks: told of each step and epoch.
         about: a line on the data for them.
         save: called with this fit when a checkpoint is due, in the first process.
@@ -80,6 +82,7 @@ class Fit:
         validate: Callable[[], Record] = dict,
         teacher: Teacher | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
+        describe: Callable[[Tensor], Tensor] | None = None,
         callbacks: Sequence[Callback] = (),
         about: str = "",
         save: Callable[["Fit"], None] = lambda fit: None,  # noqa: ARG005
@@ -91,12 +94,19 @@ class Fit:
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
         self.augment, self.about, self.world = augment, about, world
+        self.describe = describe or _as_they_are
         self.progress = Progress()
         self.best: StateDict = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.device, self.objective = self.parameters[0].device, objective
         check_precision(settings.precision, self.device)
-        self.descent = Descent(module, settings.learning_rate, settings.clip_norm, self._where)
+        self.descent = Descent(
+            module,
+            settings.learning_rate,
+            settings.clip_norm,
+            self._where,
+            weight_decay=settings.weight_decay,
+        )
         self.totals = Totals()
         self.replay: Replay | None = None
         self._epoch_start = batches.generator.get_state()
@@ -160,7 +170,7 @@ class Fit:
                 had if name == "auto" and had else name,
                 self.objective,
                 self.module,
-                self.batches.examples(),
+                [(self.describe(x), y) for x, y in self.batches.examples()],
                 steps=steps,
                 minutes=settings.minutes,
                 verify=settings.verify,
@@ -185,6 +195,7 @@ class Fit:
         """Advice for a fit whose step the device's memory does not hold."""
         self.replay = None
         x, y = self.batches.examples()[0]
+        x = self.describe(x)
         with self._products():
             rows = fitting_batch(
                 self.objective, self.parameters, x, y, moments=not self.descent.optimizer.state
@@ -282,14 +293,15 @@ class Fit:
 
         (But of processes that talk to each other, and on a CPU, where a look costs nothing.)
         """
+        seen = self.describe(x)
         if self.teacher is not None:
-            y = self.teacher.relabel(x, y)
+            y = self.teacher.relabel(seen, y)
         if self.augment is not None:
-            x = self.augment(x)
+            seen = self.describe(self.augment(x))
         if self.labelled_weight is not None and self.world.size > 1:
             self.labelled_weight.fill_(self.world.weight_of_labelled(y))
         with self._products():
-            terms = self.engine(x, y)
+            terms = self.engine(seen, y)
         parts = {"loss": terms.loss.detach()} | terms.parts
         if self.world.size > 1:
             self._seconds, self._stopping = self.world.average_step(
@@ -397,3 +409,7 @@ class Fit:
         states = [state["rng"], *state.get("rng_of_others", ())]
         if self.world.rank < len(states):
             set_rng_state(self.device, states[self.world.rank])
+
+
+def _as_they_are(x: Tensor) -> Tensor:
+    return x

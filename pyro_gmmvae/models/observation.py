@@ -30,6 +30,8 @@ def feature_encoder(
 class Observation(nn.Module):
     """p(x | latents): Bernoulli logits, or Normal loc with a learnt scale per entry of x.
 
+    Where ``options.missing``, entries of x that are NaN are missing and carry no term.
+
     Args:
         in_size: how many numbers the latents of one row hold together.
         x_shape: shape of one observation.
@@ -51,7 +53,7 @@ class Observation(nn.Module):
             raise unknown_name("likelihood", likelihood, list(LIKELIHOODS))
         self.family: Any = LIKELIHOODS[likelihood]
         self.has_scale = "scale" in self.family.arg_constraints
-        self.event_dim = len(x_shape)
+        self.event_dim, self.missing = len(x_shape), options.missing
         self.decoder = network_pair(network)[1](in_size, x_shape, options)
         if self.has_scale:
             self.raw_scale = nn.Parameter(torch.zeros(x_shape))
@@ -60,4 +62,6 @@ class Observation(nn.Module):
         """The likelihood given latents, each (..., size); leading axes broadcast."""
         parameter = apply_to_rows(self.decoder, joined(*latents))
         learnt = (positive_scale(self.raw_scale),) if self.has_scale else ()
-        return self.family(parameter, *learnt, event_dim=self.event_dim)
+        return self.family(
+            parameter, *learnt, event_dim=self.event_dim, nan_is_missing=self.missing
+        )

@@ -4,6 +4,8 @@ from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_gmmvae.networks.joint import JointMLP, apply_to_rows, joined
 from pyro_gmmvae.networks.mlp import MLPDecoder, MLPEncoder
 from pyro_gmmvae.networks.options import ACTIVATIONS, NetworkOptions
+from pyro_gmmvae.networks.skeleton_graph import SkeletonGraphDecoder, SkeletonGraphEncoder
+from pyro_gmmvae.networks.temporal import TemporalDecoder, TemporalEncoder
 
 # name -> (encoder, decoder); an encoder is built from (x_shape, out_size, options), a decoder
 # from (in_size, x_shape, options)
@@ -12,6 +14,8 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "conv": (ConvEncoder, ConvDecoder),
     # on a CPU the deconvolutions are most of a conv step, and add little to what is learnt
     "conv-mlp": (ConvEncoder, MLPDecoder),
+    "temporal": (TemporalEncoder, TemporalDecoder),
+    "skeleton-graph": (SkeletonGraphEncoder, SkeletonGraphDecoder),
 }
 
 __all__ = [
@@ -23,6 +27,10 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "NetworkOptions",
+    "SkeletonGraphDecoder",
+    "SkeletonGraphEncoder",
+    "TemporalDecoder",
+    "TemporalEncoder",
     "apply_to_rows",
     "joined",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pyro_gmmvae.networks.options import InputNoise, NetworkOptions
+from pyro_gmmvae.networks.options import InputNoise, Known, NetworkOptions
 
 
 def hidden_layers(
@@ -25,18 +25,33 @@ class MLPEncoder(nn.Module):
     Args:
         x_shape: shape of one observation; it is flattened.
         out_size: how many features come out.
-        options: hidden widths, activation, batch norm, dropout, input noise.
+        options: hidden widths, activation, batch norm, dropout, input noise, skip, missing.
     """
 
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
         super().__init__()
-        layers, width = hidden_layers(math.prod(x_shape), options, options.hidden)
-        self.layers = nn.Sequential(
-            nn.Flatten(), InputNoise(options.input_noise), *layers, nn.Linear(width, out_size)
-        )
+        in_size = options.copies * math.prod(x_shape)
+        layers, width = hidden_layers(in_size, options, options.hidden)
+        before = (nn.Flatten(), InputNoise(options.input_noise), Known(options.missing))
+        if not options.skip:
+            self.layers = nn.Sequential(*before, *layers, nn.Linear(width, out_size))
+            return
+        deep = nn.Sequential(*layers, nn.Linear(width, out_size))
+        self.layers = nn.Sequential(*before, Beside(deep, nn.Linear(in_size, out_size)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+class Beside(nn.Module):
+    """The sum of two networks of the same input."""
+
+    def __init__(self, one: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.one, self.other = one, other
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) + self.other(x)
 
 
 class MLPDecoder(nn.Module):

@@ -29,6 +29,10 @@ class NetworkOptions:
         dropout: probability of dropping a hidden unit, in [0, 1).
         input_noise: standard deviation of Gaussian noise added to the encoder's input while
             training, in units of x.
+        skip: a linear path from the encoder's input to its output, beside the hidden layers.
+        missing: x may hold NaN, which stands for entries that are not known; encoders see 0
+            there, and which entries are known.
+        edges: the joints that bones connect, for networks of skeletons.
     """
 
     hidden: tuple[int, ...] = (256, 256)
@@ -37,6 +41,14 @@ class NetworkOptions:
     batch_norm: bool = False
     dropout: float = 0.0
     input_noise: float = 0.0
+    skip: bool = False
+    missing: bool = False
+    edges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def copies(self) -> int:
+        """How many numbers an encoder gets for each entry of x."""
+        return 2 if self.missing else 1
 
     def activate(self, norm: nn.Module) -> list[nn.Module]:
         """The layers after a linear or convolution: norm, activation, dropout as chosen."""
@@ -45,6 +57,23 @@ class NetworkOptions:
         if self.dropout > 0:
             layers.append(nn.Dropout(self.dropout))
         return layers
+
+
+class Known(nn.Module):
+    """x with 0 for NaN, and 1 where x is known, 0 where not, joined along an axis.
+
+    The identity where nothing can be missing.
+    """
+
+    def __init__(self, missing: bool, axis: int = -1) -> None:
+        super().__init__()
+        self.missing, self.axis = missing, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.missing:
+            return x
+        unknown = x.isnan()
+        return torch.cat([torch.where(unknown, 0.0, x), (~unknown).to(x.dtype)], self.axis)
 
 
 class InputNoise(nn.Module):

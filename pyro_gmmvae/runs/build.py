@@ -64,7 +64,7 @@ def require_labels(config: Config, model: Any, rows: Rows) -> None:
 def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
     """Every value a model's constructor may ask for, by the constructor's own names."""
     classes = len(schema.classes)
-    components = config.components or classes or 10
+    components = config.components or (classes or 10) + config.extra_components
     if components < classes:
         raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
     values: dict[str, Any] = {
@@ -85,6 +85,9 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
             batch_norm=config.batch_norm,
             dropout=config.dropout,
             input_noise=config.input_noise,
+            skip=config.skip,
+            missing=schema.missing,
+            edges=() if schema.features is None else schema.features.layout.edges,
         ),
     }
     if config.guide is not None:

@@ -8,7 +8,6 @@ from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import AUGMENTATIONS
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES
@@ -83,7 +82,6 @@ def check_names(config: Config) -> None:
         ("objective", config.objective, OBJECTIVES),
         ("network", config.network, NETWORKS),
         ("activation", config.activation, ACTIVATIONS),
-        ("augmentation", config.augment, AUGMENTATIONS),
     ):
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))

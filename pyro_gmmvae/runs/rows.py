@@ -1,7 +1,8 @@
 """Data ready to fit, and what a run remembers of it."""
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,18 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset, Shards, Split, StreamedRows, Transform, load_data, split_rows
+from pyro_gmmvae.data import (
+    DataOptions,
+    Dataset,
+    Shards,
+    SkeletonFeatures,
+    Split,
+    StreamedRows,
+    Transform,
+    load_data,
+    split_rows,
+    split_sequences,
+)
 from pyro_gmmvae.data.dataset import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import dtype_of
@@ -28,6 +40,10 @@ class Schema:
         likelihood: the likelihood that suits the rows.
         transform: from the file's units to the model's.
         fingerprint: of rows and labels, to notice that the data changed.
+        missing: whether rows may hold NaN, for entries that are not known.
+        features: what rows of skeletons are described by; None: rows are what they are.
+        dimensions: coordinates of a joint, for skeletons.
+        factors: further classes, a name and the classes' names for each.
     """
 
     x_shape: tuple[int, ...]
@@ -36,13 +52,19 @@ class Schema:
     likelihood: str
     transform: Transform
     fingerprint: str
+    missing: bool = False
+    features: SkeletonFeatures | None = None
+    dimensions: int | None = None
+    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "transform": self.transform.to_json()}
+        features = None if self.features is None else self.features.to_json()
+        return {**vars(self), "transform": self.transform.to_json(), "features": features}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Schema":
         columns, shape = content["columns"], content["x_shape"]
+        features = content.get("features")
         transform = Transform.from_json(content["transform"])
         if not all(isinstance(n, int) and n > 0 for n in shape):
             raise ValueError(f"x_shape {shape!r}")
@@ -57,7 +79,25 @@ class Schema:
             likelihood=content["likelihood"],
             transform=transform,
             fingerprint=content["fingerprint"],
+            missing=bool(content.get("missing", False)),
+            features=None if features is None else SkeletonFeatures.from_json(features),
+            dimensions=content.get("dimensions"),
+            factors=tuple((name, tuple(names)) for name, names in content.get("factors", ())),
         )
+
+    def described(self, rows: Any) -> Floats:
+        """Rows as a data set holds them -> as the model takes them."""
+        if self.features is not None:
+            rows = self.features.of_arrays(rows)
+        return self.transform(rows)
+
+    def describe_on(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """:meth:`described` for tensors on a device."""
+        features, transform = self.features, self.transform
+        assert features is not None
+        shift = torch.as_tensor(transform.shift, device=device).to(dtype)
+        scale = torch.as_tensor(transform.scale, device=device).to(dtype)
+        return functools.partial(_describe, features, shift, scale, transform.limit)
 
     def rows_for_model(self, dataset: Dataset, source: str) -> Floats:
         """A file's rows in the model's units, columns matched by name.
@@ -88,7 +128,7 @@ class Schema:
         Raises:
             GMMVAEError: for a Bernoulli likelihood of rows outside [0, 1].
         """
-        low, high = float(x.min()), float(x.max())
+        low, high = float(np.nanmin(x, initial=0)), float(np.nanmax(x, initial=0))
         if self.likelihood == "bernoulli" and not -1e-6 <= low <= high <= 1 + 1e-6:
             raise GMMVAEError(
                 f"{source}: the bernoulli likelihood needs rows in [0, 1]; in the model's units "
@@ -110,11 +150,33 @@ class Rows:
         """One line on what was read, so that a label mistaken for a feature is seen."""
         split, shape = self.split, "x".join(str(n) for n in self.schema.x_shape)
         classes = len(self.schema.classes)
+        if self.dataset.sequences is not None:
+            return self._describe_sequences()
         return (
             f"{len(self.dataset.x)} rows of {shape}, {classes or 'no'} classes; "
             f"{len(split.train)} train ({len(split.labelled)} labelled), "
             f"{len(split.validation)} validation, {len(split.test)} test"
         )
+
+    def _describe_sequences(self) -> str:
+        """The same in sequences, with what a user should know of them."""
+        sequences, split, data = self.dataset.sequences, self.split, self.dataset
+        assert sequences is not None
+        shape = "x".join(str(n) for n in self.schema.x_shape)
+        parts = (split.train, split.labelled, split.validation, split.test)
+        train, labelled, validation, test = (
+            len(np.unique(sequences.of_row[rows])) for rows in parts
+        )
+        line = (
+            f"{len(sequences.names)} sequences in {len(data.x)} windows of {shape}, "
+            f"{len(data.classes) or 'no'} classes; {train} train ({labelled} labelled), "
+            f"{validation} validation, {test} test"
+        )
+        strangers = len(sequences.unseen_names)
+        line += f"; {strangers} persons in test are no class" if strangers else ""
+        both = sequences.shared_frames(sequences.of_row[split.train], sequences.of_row[split.test])
+        line += f"; {both} frames stand in both training and test sequences" if both else ""
+        return "; ".join((line, *data.notes))
 
     def watched(self, most: int) -> Labels:
         """Up to ``most`` validation rows (training rows where there are none), always the same."""
@@ -123,18 +185,23 @@ class Rows:
 
     def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """x and true y of some rows, on a device."""
-        x = torch.from_numpy(self.schema.transform(self.dataset.x[rows]))
+        x = torch.from_numpy(self.schema.described(self.dataset.x[rows]))
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
-    def training(self, device: torch.device) -> tuple[Tensor | StreamedRows, Tensor]:
+    def training(
+        self, device: torch.device, *, described: bool = True
+    ) -> tuple[Tensor | StreamedRows, Tensor]:
         """x and y of the training rows, y = -1 where the label is not shown.
 
-        Shards stay on disk: their rows are read as batches ask for them.
+        Shards stay on disk: their rows are read as batches ask for them. Without ``described``
+        skeletons stay windows of poses, which augmentation changes.
         """
         numbers, x = self.split.train, self.dataset.x
         hidden = np.isin(numbers, self.split.labelled, invert=True)
         y = torch.from_numpy(np.where(hidden, -1, self.dataset.y[numbers])).to(device)
+        if not described:
+            return torch.from_numpy(x[numbers]).to(device, self.dtype), y
         if isinstance(x, Shards):
             return StreamedRows(x, numbers, self.schema.transform, device, self.dtype), y
         return self.part(numbers, device)[0], y
@@ -150,26 +217,13 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
     Raises:
         GMMVAEError: data that can't be used, or that changed.
     """
-    dataset = load_data(
-        config.data,
-        None if config.data_dir is None else Path(config.data_dir),
-        label_column=config.label_column,
-        drop_nonfinite=config.drop_nonfinite,
-    )
+    dataset = load_data(config.data, data_options(config))
     if config.labels and not dataset.classes:
         raise GMMVAEError(
             f"{config.data} has no labels: no column or array {config.label_column!r} "
             "(name it with --label-column, or give --labels 0)"
         )
-    split = split_rows(
-        dataset.y,
-        classes=len(dataset.classes),
-        labels=config.labels,
-        test=config.test if dataset.test is None else dataset.test,
-        validation=config.validation,
-        split_seed=config.split_seed,
-        label_seed=config.seed if config.label_seed is None else config.label_seed,
-    )
+    split = _split(dataset, config)
     fingerprint = _fingerprint(dataset)
     if schema is None:
         schema = Schema(
@@ -179,12 +233,45 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
             likelihood=config.likelihood or dataset.likelihood,
             transform=dataset.fit_transform_on(split.train),
             fingerprint=fingerprint,
+            missing=dataset.features is not None,
+            features=dataset.features,
+            dimensions=None if dataset.features is None else dataset.x.shape[-1],
+            factors=tuple((factor.name, factor.classes) for factor in dataset.factors),
         )
     elif schema.fingerprint != fingerprint:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
     rows = Rows(dataset, split, schema, dtype_of(config.precision))
-    schema.in_range(schema.transform(dataset.x[rows.watched(1000)]), config.data)
+    schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
     return rows
+
+
+def _split(dataset: Dataset, config: Config) -> Split:
+    sizes: dict[str, Any] = {
+        "classes": len(dataset.classes),
+        "labels": config.labels,
+        "test": config.test if dataset.test is None else dataset.test,
+        "validation": config.validation if dataset.validation is None else dataset.validation,
+        "split_seed": config.split_seed,
+        "label_seed": config.seed if config.label_seed is None else config.label_seed,
+    }
+    if dataset.sequences is not None:
+        return split_sequences(dataset.y, dataset.sequences, **sizes)
+    return split_rows(dataset.y, **sizes)
+
+
+def data_options(config: Config) -> DataOptions:
+    """What a config tells loaders of data."""
+    given = config.model_dump(include=set(DataOptions.__dataclass_fields__))
+    for key in ("data_dir", "tracks", "labels_file"):
+        given[key] = None if given[key] is None else Path(given[key])
+    return DataOptions(**given)
+
+
+def _describe(
+    features: SkeletonFeatures, shift: Tensor, scale: Tensor, limit: float | None, x: Tensor
+) -> Tensor:
+    x = (features(x) - shift) / scale
+    return x if limit is None else x.clamp(-limit, limit)
 
 
 def some_of(rows: int, most: int) -> Labels:

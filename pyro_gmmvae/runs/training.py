@@ -1,23 +1,25 @@
 """Train a config into a run folder, and go on with one that was stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import (
-    AUGMENTATIONS,
     Batches,
+    Body,
     Callback,
     Fit,
     FitSettings,
+    SequenceTeacher,
     Teacher,
+    augmentation,
     check_precision,
 )
 from pyro_gmmvae.inference.checkpoint import (
@@ -161,7 +163,9 @@ def _assemble(
 ) -> Fit:
     """Model, objective, batches and schedules of a config, ready to run."""
     model, objective = check_fit(config, rows, device)
-    x, y = rows.training(device)
+    augment = _augmentation(config, rows)
+    of_poses = augment is not None and rows.schema.features is not None
+    x, y = rows.training(device, described=not of_poses)
     return Fit(
         objective,
         model,
@@ -169,8 +173,9 @@ def _assemble(
         FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
         schedules=build_schedules(config, model, objective),
         validate=Watch(model, objective, rows, device),
-        teacher=_teacher(config, model, rows),
-        augment=AUGMENTATIONS[config.augment] if config.augment else None,
+        teacher=_teacher(config, model, rows, y),
+        augment=augment,
+        describe=rows.schema.describe_on(device, rows.dtype) if of_poses else None,
         callbacks=callbacks,
         about=rows.describe(),
         labelled_weight=objective.labelled_weight,
@@ -193,25 +198,46 @@ def check_fit(
     build_schedules(config, model, objective)
     x, y = rows.part(rows.split.train[:2], device)
     Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
+    augment = _augmentation(config, rows)
     with seeded(0, torch.device(device)), torch.no_grad():
-        objective(AUGMENTATIONS[config.augment](x) if config.augment else x, y)
+        if augment is not None and rows.schema.features is None:
+            x = augment(x)
+        objective(x, y)
     return model, objective
 
 
-def _teacher(config: Config, model: Any, rows: Rows) -> Teacher | None:
-    """The averaged copy that gives pseudo-labels, where the config asks for one."""
+def _augmentation(config: Config, rows: Rows) -> Callable[[Tensor], Tensor] | None:
+    features = rows.schema.features
+    body = None if features is None else Body(features.layout.pairs, config.joint_dropout)
+    return augmentation(config.augment, body)
+
+
+def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | None:
+    """The averaged copy that gives pseudo-labels, where the config asks for one.
+
+    Args:
+        y: labels of the training rows, which a teacher of sequences fills in.
+    """
     threshold = config.pseudo_threshold
     if threshold is None or model.label_site is None or not len(rows.split.labelled):
         return None
     components = model.components if config.pseudo_balance else None
-    teacher = Teacher(
+    settings: dict[str, Any] = {"balanced_over": components, "decay": config.pseudo_decay}
+    sequences = rows.dataset.sequences
+    if sequences is None:
+        teacher = Teacher(model, threshold, config.pseudo_from, **settings)
+        return teacher.to(next(model.parameters()))
+    numbers = rows.split.train
+    return SequenceTeacher(
         model,
         threshold,
         config.pseudo_from,
-        balanced_over=components,
-        decay=config.pseudo_decay,
+        x=rows.part(numbers, y.device)[0],
+        y=y,
+        sequences=torch.from_numpy(sequences.of_row[numbers]).to(y.device),
+        every=config.pseudo_every,
+        **settings,
     )
-    return teacher.to(next(model.parameters()))
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
@@ -300,6 +326,9 @@ def _absolute_paths(config: Config) -> Config:
     changes: dict[str, Any] = {}
     if is_file_name(config.data):
         changes["data"] = str(Path(config.data).resolve())
-    if config.data_dir is not None:
-        changes["data_dir"] = str(Path(config.data_dir).resolve())
+    for key in ("data_dir", "tracks", "labels_file"):
+        if getattr(config, key) is not None:
+            changes[key] = str(Path(getattr(config, key)).resolve())
+    if config.layout is not None and config.layout.endswith(".toml"):
+        changes["layout"] = str(Path(config.layout).resolve())
     return config.replace(**changes) if changes else config

@@ -9,7 +9,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pyro_gmmvae.data import Dataset, Shards, StreamedRows, Transform, load_array, load_data
+from pyro_gmmvae.data import (
+    DataOptions,
+    Dataset,
+    Shards,
+    StreamedRows,
+    Transform,
+    load_array,
+    load_data,
+)
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config, train
 
@@ -182,4 +190,4 @@ def test_numbered_shards_have_no_columns(tmp_path: Path) -> None:
     x, y = digits(30)
     write_npy(tmp_path / "rows", x, y, (10,))
     with pytest.raises(GMMVAEError, match="has no column 'person'"):
-        load_data(str(tmp_path / "rows"), label_column="person")
+        load_data(str(tmp_path / "rows"), DataOptions(label_column="person"))

@@ -1,0 +1,92 @@
+"""Who is who: the table of persons, splits and further factors that goes with tracks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.errors import GMMVAEError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+Names = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class People:
+    """What is known of sequences, one entry each; None where nothing is.
+
+    Attributes:
+        person: who it is.
+        split: "train", "val" or "test"; all None: to be drawn.
+        factors: further columns, a name and its entries.
+    """
+
+    person: Names
+    split: Names
+    factors: Mapping[str, Names] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, sequences: int) -> "People":
+        """Nothing is known of any."""
+        return cls((None,) * sequences, (None,) * sequences)
+
+
+def read_people(path: Path, sequences: Sequence[str]) -> People:
+    """Persons of some sequences, from a CSV with the columns sequence, person (empty: unknown)
+    and, optionally, split (train, val, test) and one for each further factor.
+
+    Sequences that the file leaves out are unlabelled training sequences.
+
+    Raises:
+        GMMVAEError: a file that can't be read or lacks a column, sequences that are not there,
+            one sequence with two persons, or an unknown split.
+    """
+    table = _read(path)
+    known = set(sequences)
+    strangers = [name for name in table["sequence"].unique() if name not in known]
+    if strangers:
+        raise GMMVAEError(
+            f"{path} names {len(strangers)} sequences that are not among the tracks (the first: "
+            f"{strangers[0]!r})"
+        )
+    for column in table.columns.drop("sequence"):
+        values = table.loc[table[column] != ""].groupby("sequence")[column].unique()
+        twofold = values[values.map(len) > 1]
+        if len(twofold):
+            one, other, *_ = twofold.iloc[0]
+            raise GMMVAEError(
+                f"{path}: sequence {twofold.index[0]!r} has two entries under {column}: "
+                f"{one!r} and {other!r}"
+            )
+    # of repeated lines, what any of them says
+    found = table.groupby("sequence").max().reindex(list(sequences), fill_value="")
+    entries = {c: tuple(value or None for value in found[c]) for c in found.columns}
+    splits = entries.pop("split", (None,) * len(sequences))
+    if any(splits):
+        splits = tuple(_split(name, path) if name else "train" for name in splits)
+    return People(entries.pop("person"), splits, entries)
+
+
+def _split(name: str, path: Path) -> str:
+    if name not in SPLITS:
+        raise GMMVAEError(f"{path}: split must be train, val or test, not {name!r}")
+    return SPLITS[name]
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except OSError as error:
+        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise GMMVAEError(f"{path} can't be read as csv: {reason}") from error
+    for column in ("sequence", "person"):
+        if column not in table.columns:
+            raise GMMVAEError(f"{path} lacks the column {column!r}; it has {', '.join(table)}")
+    return table.apply(lambda column: column.str.strip())

@@ -1,0 +1,106 @@
+"""Rows that are windows of sequences: which one each is of, and what is known of it."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyro_gmmvae.data.dataset import Dataset, Factor, Labels, Sequences
+from pyro_gmmvae.data.layouts import Layout
+from pyro_gmmvae.data.options import DataOptions
+from pyro_gmmvae.data.people import Names, People
+from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
+from pyro_gmmvae.data.skeletons import cut_windows
+from pyro_gmmvae.data.tracks import Track
+from pyro_gmmvae.errors import GMMVAEError
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Names as class numbers per sequence, -1 where unknown."""
+
+    names: tuple[str, ...]
+    of_sequence: Labels
+
+
+def sequence_dataset(
+    tracks: Sequence[Track], people: People, layout: Layout, options: DataOptions
+) -> Dataset:
+    """Windows of tracks as rows, persons as classes.
+
+    The classes are the persons with a sequence outside of the test part. A person who is named
+    in the test part alone is no class (nobody could know the name): an unseen one, by whom a
+    run's ways with strangers are measured.
+
+    Raises:
+        GMMVAEError: tracks without any joint, or of other joints than the layout's.
+    """
+    found, wanted = tracks[0].poses.shape[1], len(layout.joints)
+    if found != wanted:
+        raise GMMVAEError(
+            f"the tracks have {found} joints, and the layout {layout.name!r} has {wanted}; name "
+            "theirs with --layout"
+        )
+    features = SkeletonFeatures(layout, options.features, options.statistics)
+    windows = cut_windows(tracks, layout, options.windows)
+    of_row = windows.of_track
+    classes = _codes(people.person, [split != "test" for split in people.split])
+    strangers = [
+        name if code < 0 else None
+        for name, code in zip(people.person, classes.of_sequence, strict=True)
+    ]
+    unseen = _codes(strangers)
+    part = np.array([split or "" for split in people.split])[of_row]
+    has_parts = any(people.split)
+    return Dataset(
+        x=windows.x,
+        y=classes.of_sequence[of_row],
+        classes=classes.names,
+        test=np.flatnonzero(part == "test") if has_parts else None,
+        validation=np.flatnonzero(part == "val") if "val" in part else None,
+        features=features,
+        columns=features.names(windows.x.shape[-1]) if options.statistics else None,
+        sequences=Sequences(
+            tuple(track.sequence for track in tracks),
+            of_row,
+            tuple(frozenset(pose.tobytes() for pose in track.poses) for track in tracks),
+            unseen.of_sequence,
+            unseen.names,
+        ),
+        factors=tuple(
+            Factor(name, codes.names, codes.of_sequence[of_row])
+            for name, codes in ((n, _codes(v)) for n, v in people.factors.items())
+        ),
+        notes=_notes(windows.empty, windows.short, float(windows.interpolated.mean())),
+    )
+
+
+def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = None) -> _Codes:
+    """Class numbers of names; only those of sequences that count make a class."""
+    counts = [True] * len(names) if counts is None else counts
+    present = {name for name, one in zip(names, counts, strict=True) if one and name is not None}
+    order = sorted(present, key=_naturally)
+    numbers = {name: number for number, name in enumerate(order)}
+    of_sequence = np.array([-1 if n is None else numbers.get(n, -1) for n in names], np.int64)
+    return _Codes(tuple(order), of_sequence)
+
+
+def _naturally(name: str) -> list[tuple[int, int, str]]:
+    """subject2 before subject10."""
+    parts = ("".join(run) for _, run in itertools.groupby(name, str.isdigit))
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
+
+
+def _notes(empty: tuple[str, ...], short: tuple[str, ...], interpolated: float) -> tuple[str, ...]:
+    notes = []
+    if empty:
+        notes.append(f"{len(empty)} sequences without any joint are left out ({empty[0]}, ...)")
+    if short:
+        notes.append(
+            f"{len(short)} sequences are shorter than a window and filled up with missing frames "
+            f"({short[0]}, ...)"
+        )
+    if interpolated > 0:
+        notes.append(f"{interpolated:.2%} of joints are interpolated over short gaps")
+    return tuple(notes)

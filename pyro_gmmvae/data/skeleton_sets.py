@@ -1,0 +1,157 @@
+"""Skeleton data sets by name, and the user's own tracks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.layouts import COCO_18, KINECT_18, LAYOUTS, Layout, find_layout
+from pyro_gmmvae.data.options import DataOptions
+from pyro_gmmvae.data.people import People, read_people
+from pyro_gmmvae.data.sequences import sequence_dataset
+from pyro_gmmvae.data.skeleton_tables import (
+    LabelledTrack,
+    read_japanese_vowels,
+    read_ucalgary_gait,
+    read_utd_mhad,
+)
+from pyro_gmmvae.data.tracks import Track, read_tracks
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+
+Tags = Mapping[str, str]
+IsTest = Callable[[Tags], bool]
+
+# chosen on validation sequences of ucalgary-gait and utd-mhad
+SKELETON: dict[str, Any] = {
+    "hidden": (256, 128),
+    "skip": True,
+    "batch_norm": True,
+    "dropout": 0.3,
+    "latent_dim": 8,
+    "alpha": 30,
+    "weight_decay": 0.01,
+    "epochs": 20,
+}
+PAPER: dict[str, Any] = {"alpha": 0, "labelled_per_batch": 0}
+INVARIANT: dict[str, Any] = SKELETON
+BEST: dict[str, Any] = SKELETON | {
+    "pseudo_threshold": 0.5,
+    "pseudo_balance": True,
+    "pseudo_from": 60,
+}
+SKELETON_PRESETS: dict[str, Mapping[str, Any]] = {
+    "paper": SKELETON | PAPER,
+    "permutation-invariant": INVARIANT,
+    "best": BEST,
+}
+UCALGARY_PRESETS: dict[str, Mapping[str, Any]] = {
+    name: preset | {"scale": "none", "statistics": ("mean",)}
+    for name, preset in SKELETON_PRESETS.items()
+}
+UTD_PRESETS: dict[str, Mapping[str, Any]] = {
+    name: preset | {"scale": "none"} for name, preset in SKELETON_PRESETS.items()
+}
+VOWELS_PRESETS: dict[str, Mapping[str, Any]] = {
+    name: preset
+    | {
+        "scale": "none",
+        "window": 0,
+        "features": ("joints",),
+        "statistics": ("mean", "std", "first", "last"),
+    }
+    for name, preset in SKELETON_PRESETS.items()
+}
+
+CEPSTRUM = Layout("cepstrum", tuple(f"c{k}" for k in range(1, 13)))
+
+# which sequences are tested; all others train
+UCALGARY_PROTOCOLS: dict[str, IsTest] = {
+    "repeat": lambda tags: tags["run"] in ("2", "4", "6"),
+    "cross-condition": lambda tags: tags["run"] not in ("1", "2"),
+    "leave-condition-out": lambda tags: tags["run"] in ("5", "6"),
+}
+UTD_PROTOCOLS: dict[str, IsTest] = {
+    "trials": lambda tags: tags["trial"] in ("3", "4"),
+    "actions": lambda tags: tags["action"] in ("9", "24", "26"),
+}
+VOWELS_PROTOCOLS: dict[str, IsTest] = {"fixed": lambda tags: tags["split"] == "test"}
+
+
+def load_ucalgary_gait(options: DataOptions) -> Dataset:
+    """Walking persons (27, after copies are dropped) as a Kinect sees them, in meters.
+
+    Source: Kozlow, Abid, Yanushkevich, IEEE SSCI 2017; research use only. The protocols are
+    ours: "repeat" (runs 1, 3, 5 train, 2, 4, 6 test), "cross-condition", "leave-condition-out".
+    """
+    return _named(options, "ucalgary-gait", read_ucalgary_gait, KINECT_18, UCALGARY_PROTOCOLS)
+
+
+def load_utd_mhad(options: DataOptions) -> Dataset:
+    """Eight persons' actions as OpenPose sees them, in units of the shoulders' width.
+
+    Source: Schneider, Memmesheimer, Kramer, Paulus, RoboCup 2019, of UTD-MHAD (Chen, Jafari,
+    Kehtarnavaz, ICIP 2015). The protocols are ours: "trials" (1, 2 train, 3, 4 test), "actions"
+    (1, 6, 7 train, 9, 24, 26 test).
+    """
+    return _named(options, "utd-mhad", read_utd_mhad, COCO_18, UTD_PROTOCOLS)
+
+
+def load_japanese_vowels(options: DataOptions) -> Dataset:
+    """Nine speakers' vowels as 12 cepstrum coefficients over time; a published split.
+
+    Source: Kudo, Toyama, Shimbo 1999, UCI "Japanese Vowels". No skeletons, but series of few
+    persons: a public check.
+    """
+    return _named(options, "japanese-vowels", read_japanese_vowels, CEPSTRUM, VOWELS_PROTOCOLS)
+
+
+def _named(
+    options: DataOptions,
+    name: str,
+    read: Callable[[Path], list[LabelledTrack]],
+    layout: Layout,
+    protocols: Mapping[str, IsTest],
+) -> Dataset:
+    if options.data_dir is None:
+        raise GMMVAEError(f"{name} can't be downloaded; name the folder of its files (--data-dir)")
+    protocol = options.protocol or next(iter(protocols))
+    if protocol not in protocols:
+        raise unknown_name("protocol", protocol, list(protocols))
+    found = read(options.data_dir)
+    is_test = protocols[protocol]
+    people = People(
+        tuple(one.person for one in found),
+        tuple("test" if is_test(one.tags) else "train" for one in found),
+    )
+    return sequence_dataset([one.track for one in found], people, layout, options)
+
+
+def load_skeleton(options: DataOptions) -> Dataset:
+    """The user's own tracks, with a table of who is who."""
+    if options.tracks is None:
+        raise GMMVAEError(
+            "--data skeleton needs --tracks, a table of joints ('gmmvae skeleton track' makes one)"
+        )
+    layout = None if options.layout is None else find_layout(options.layout)
+    tracks = read_tracks(options.tracks, None if layout is None else len(layout.joints))
+    if options.labels_file is None:
+        people = People.unknown(len(tracks))
+    else:
+        people = read_people(options.labels_file, [track.sequence for track in tracks])
+    return sequence_dataset(tracks, people, layout or layout_of(tracks), options)
+
+
+def layout_of(tracks: Sequence[Track]) -> Layout:
+    """The layout that OpenPose writes with this many joints.
+
+    Raises:
+        GMMVAEError: another number of joints, or one that several layouts have in 3-D.
+    """
+    joints, dimensions = tracks[0].poses.shape[1:]
+    known = {25: "body_25", 18: "coco_18"}
+    if joints not in known or dimensions != 2:
+        raise GMMVAEError(
+            f"the tracks have {joints} joints in {dimensions}-D: name their layout with --layout "
+            f"({', '.join(LAYOUTS)}, or a TOML file)"
+        )
+    return LAYOUTS[known[joints]]
