@@ -17,6 +17,7 @@ from pyro_gmmvae.cli.list import list_names
 from pyro_gmmvae.cli.options import is_first_process
 from pyro_gmmvae.cli.predict import predict
 from pyro_gmmvae.cli.resume import resume
+from pyro_gmmvae.cli.skeleton import skeleton
 from pyro_gmmvae.cli.train import train
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (train, resume, evaluate, predict, generate, ablate, list_names):
+for command in (train, resume, evaluate, predict, generate, ablate, skeleton, list_names):
     cli.add_command(command)
 
 
