@@ -1,0 +1,250 @@
+"""Tracklets: detections that follow each other beyond doubt.
+
+Frame by frame, detections are assigned to the people seen just before, who are expected to move
+on as they did. A pair is taken only if every other assignment is worse by a margin; where two
+people come too near each other to tell, their tracklets end, and :mod:`linking` decides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pyro_gmmvae.data.bodies import Bodies, Reals
+from pyro_gmmvae.data.dataset import Labels
+
+# standard deviations, in heights: of a joint where it is, of a joint's step in a frame at 30
+# frames a second, beyond the body's known velocity, and of one whose velocity is unknown
+JITTER = 0.02
+SWAY = 0.012
+STRIDE = 0.03
+LOST_JOINT = 0.02  # joints found where they should not be: left and right exchanged
+JOINTS_THAT_COUNT = 3.0  # joints move together: so many are independent evidence
+MARGIN = 4.0  # nats by which an assignment must be better than any other
+PATIENCE = 4  # frames
+RECALL = 10  # frames that velocity and pose are taken from
+STAYING = 0.25  # share of the people who may be found again after a cut, by chance
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Where people are expected after (or before) their last (or first) detection.
+
+    Attributes:
+        pose: (N, J, 2) pixels at that detection, joints lost shortly before moved along.
+        weight: (N, J) confidence.
+        velocity: (N, 2) pixels a frame.
+        steady: (N,) standard deviation of the velocity, heights a frame.
+        size: (N,) height in pixels.
+        number: (N,) frame number.
+    """
+
+    pose: Reals
+    weight: Reals
+    velocity: Reals
+    steady: Reals
+    size: Reals
+    number: Labels
+
+
+def evidence(residual: Reals, weight: Reals, spread: Reals) -> Reals:
+    """Log-odds (nats) that two poses are one person's, against anyone's within a height.
+
+    For joints j both have, with residual r_j (in heights) and confidences w_j:
+
+        n' / (n' + 1) 3 sum_j w_j log((1 - e) N(r_j; 0, s^2 I) / U + e) / sum_j w_j,
+
+    n' = sum_j w_j, U = 1 per squared height, e the share of joints found elsewhere. -inf
+    where no joint is common.
+
+    Args:
+        residual: (..., J, 2), NaN where a joint is missing.
+        weight: (..., J) in [0, 1].
+        spread: (...,) s, in heights.
+    """
+    square = (residual**2).sum(-1)
+    both = np.isfinite(square) & (weight > 0)
+    variance = spread[..., None] ** 2
+    density = np.exp(-np.where(both, square, 0) / (2 * variance)) / (2 * np.pi * variance)
+    odds = np.log((1 - LOST_JOINT) * density + LOST_JOINT)
+    weight = np.where(both, weight, 0)
+    total = weight.sum(-1)
+    mean = (weight * odds).sum(-1) / np.where(total > 0, total, 1)
+    return np.where(total > 0, JOINTS_THAT_COUNT * total / (total + 1) * mean, -np.inf)
+
+
+def outlook(bodies: Bodies, chains: Sequence[Labels], rate: float) -> Outlook:
+    """The outlook of each chain of detections: onwards from its last one.
+
+    Chains in the order of time give what follows, reversed ones what came before. The velocity
+    is the median of the joints' least-squares slopes over the last detections.
+    """
+    n, joints = len(chains), bodies.poses.shape[1]
+    at = np.full((n, RECALL), -1)
+    for row, chain in enumerate(chains):
+        recent = chain[-RECALL:]
+        at[row, RECALL - len(recent) :] = recent
+    last = at[:, -1]
+    time = np.where(at >= 0, bodies.number[at] - bodies.number[last][:, None], 0)
+    here = (at >= 0) & (np.abs(time) < RECALL)
+    seen = here[..., None] & (bodies.weight[at] > 0)
+    poses = np.where(seen[..., None], bodies.poses[at], 0)
+    t = np.where(seen, time[..., None], 0).astype(np.float64)
+    count = seen.sum(1).clip(1)
+    centered = np.where(seen, t - (t.sum(1) / count)[:, None], 0)
+    lever = (centered**2).sum(1)
+    with np.errstate(invalid="ignore"):
+        slopes = (centered[..., None] * poses).sum(1) / np.where(lever > 0, lever, np.nan)[
+            ..., None
+        ]
+    moving = np.isfinite(slopes[..., 0])
+    velocity = np.zeros((n, 2))
+    known = moving.any(1)
+    if known.any():
+        velocity[known] = np.nanmedian(slopes[known], 1)
+    newest = RECALL - 1 - seen[:, ::-1].argmax(1)  # (N, J) when each joint was last seen
+    rows, columns = np.arange(n)[:, None], np.arange(joints)[None]
+    ever = seen.any(1)
+    pose = poses[rows, newest, columns] - t[rows, newest, columns][..., None] * velocity[:, None]
+    size = np.exp(np.where(here, np.log(bodies.size[at]), 0).sum(1) / here.sum(1))
+    span = np.where(here, np.abs(time), 0).max(1)
+    steady = np.hypot(SWAY * 30 / rate, JITTER / span.clip(1))
+    stride = STRIDE * 30 / rate
+    return Outlook(
+        pose=np.where(ever[..., None], pose, np.nan),
+        weight=np.where(ever, bodies.weight[at][rows, newest, columns], 0),
+        velocity=velocity,
+        steady=np.where(known & (span > 1), steady.clip(None, stride), stride),
+        size=size,
+        number=bodies.number[last],
+    )
+
+
+@dataclass
+class Tracklet:
+    """Detections of one person.
+
+    Attributes:
+        chain: their rows in the bodies, in order.
+        doubtful: whether it begins or ends where people could not be told apart.
+    """
+
+    chain: list[int] = field(default_factory=list)
+    doubtful: bool = False
+
+
+def grow_tracklets(bodies: Bodies, rate: float) -> tuple[list[Tracklet], Labels]:
+    """The tracklets of a clip, in order of their beginnings, and the first frames of its scenes.
+
+    Args:
+        bodies: the clip's detections.
+        rate: frames a second.
+    """
+    grown: list[Tracklet] = []
+    active: list[Tracklet] = []
+    scenes: list[int] = []
+    edges = np.searchsorted(bodies.number, [*bodies.numbers, np.iinfo(np.int64).max])
+    for at, number in enumerate(bodies.numbers):
+        if at == 0 or is_cut(bodies, edges, at, rate):
+            scenes.append(int(number))
+            active = []
+        active = [t for t in active if number - bodies.number[t.chain[-1]] <= PATIENCE]
+        new = np.arange(edges[at], edges[at + 1])
+        partner, doubtful, closed = _assign(bodies, active, new, rate)
+        kept = [t for t, shut in zip(active, closed, strict=True) if not shut]
+        for row in np.flatnonzero(closed):
+            active[row].doubtful = True
+        for detection, row, doubt in zip(new, partner, doubtful, strict=True):
+            if row >= 0 and not doubt:
+                active[row].chain.append(int(detection))
+            else:
+                grown.append(Tracklet([int(detection)], bool(doubt)))
+                kept.append(grown[-1])
+        active = kept
+    return grown, np.array(scenes, np.int64)
+
+
+def _assign(
+    bodies: Bodies, active: Sequence[Tracklet], new: Labels, rate: float
+) -> tuple[Labels, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whom each new detection follows (-1: nobody), whether that is in doubt, and who ends."""
+    closed = np.zeros(len(active), bool)
+    if not active or not len(new):
+        return np.full(len(new), -1), np.zeros(len(new), bool), closed
+    known = outlook(bodies, [np.array(t.chain[-RECALL:]) for t in active], rate)
+    odds = next_odds(known, bodies, new)
+    partner = best_partners(odds)
+    rivals = _rivals(odds, partner) & (partner >= 0)
+    doubtful = rivals.any(0)
+    closed[rivals.any(1)] = True
+    closed[partner[doubtful]] = True
+    # one who ends for another's sake is not continued either
+    doubtful |= (partner >= 0) & closed[partner]
+    return partner, doubtful, closed
+
+
+def next_odds(known: Outlook, bodies: Bodies, new: Labels) -> Reals:
+    """Log-odds (A, P) that detections of one frame are the people expected there."""
+    steps = (bodies.number[new[0]] - known.number).astype(np.float64)
+    expected = known.pose + (known.velocity * steps[:, None])[:, None]
+    residual = (bodies.poses[new] - expected[:, None]) / known.size[:, None, None, None]
+    weight = np.sqrt(known.weight[:, None] * bodies.weight[new])
+    spread = np.hypot(JITTER, steps * known.steady)
+    return evidence(residual, weight, spread[:, None])
+
+
+def best_partners(odds: Reals) -> Labels:
+    """The assignment of greatest sum: each column's row, -1 where none is better than nobody."""
+    rows, columns = linear_sum_assignment(odds.clip(0), maximize=True)
+    partner = np.full(odds.shape[1], -1)
+    partner[columns] = np.where(odds[rows, columns] > 0, rows, -1)
+    return partner
+
+
+def _rivals(odds: Reals, partner: Labels) -> NDArray[np.bool_]:
+    """(A, P): where giving a detection to another person costs less than the margin.
+
+    That person's own detection then goes to the one who loses, or to nobody.
+    """
+    odds = odds.clip(0)
+    people, columns = odds.shape
+    matched = np.flatnonzero(partner >= 0)
+    own = np.full(people, -1)
+    own[partner[matched]] = matched
+    value = np.where(own >= 0, odds[np.arange(people), own], 0)
+    held = np.where(partner >= 0, odds[partner, np.arange(columns)], 0)
+    # what the loser of column p gets in the place of it: the column that person a had
+    back = np.where((own >= 0)[:, None], odds[partner[None, :], own[:, None]], 0)
+    loss = held + value[:, None] - odds - back
+    loss[partner[matched], matched] = np.inf
+    return (loss < MARGIN) & (odds > 0)
+
+
+def is_cut(bodies: Bodies, edges: Labels, at: int, rate: float) -> bool:
+    """Whether all people are replaced at once: hardly anybody stands near where one stood.
+
+    One bad frame is no cut: the frames before and after it must be strangers too.
+    """
+    if at == 0:
+        return True
+    near = _share_that_stays(bodies, edges, at - 1, at, rate)
+    if near is None or near > STAYING:
+        return False
+    around = [(at - 2, at)] * (at >= 2) + [(at - 1, at + 1)] * (at + 2 < len(edges))
+    shares = [_share_that_stays(bodies, edges, a, b, rate) for a, b in around]
+    return all(share is None or share <= STAYING for share in shares)
+
+
+def _share_that_stays(
+    bodies: Bodies, edges: Labels, before: int, after: int, rate: float
+) -> float | None:
+    """Of the people of the emptier frame, how many may be in the other; None below two."""
+    old = np.arange(edges[before], edges[before + 1])
+    new = np.arange(edges[after], edges[after + 1])
+    if min(len(old), len(new)) < 2:
+        return None
+    known = outlook(bodies, list(old[:, None]), rate)
+    partner = best_partners(next_odds(known, bodies, new))
+    return float((partner >= 0).sum() / min(len(old), len(new)))
