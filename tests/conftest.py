@@ -46,3 +46,17 @@ def mnist_dir() -> Path:
         if any(place.glob("train-images-idx3-ubyte*")):
             return place
     pytest.skip("real MNIST files are not here (set PYRO_GMMVAE_DATA)")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the published recordings; skips where it is not here.
+
+    It is $GMMVAE_TEST_DATA, or shared/data beside the checkout; a test skips by itself where
+    the set that it needs is not among them.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("GMMVAE_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("real recordings are not here (set GMMVAE_TEST_DATA)")
+    return folder

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -50,9 +51,9 @@ class SkeletonFilm:
     ) -> None:
         self.poses, self.numbers, self.title = poses, numbers, title
         self._edges = np.array(edges, int).reshape(-1, 2)
-        self._colors = np.array([COLORS[p % len(COLORS)] for p in range(len(names))])
+        self._colors = np.array(_colors(len(names)))
         low, high = _extent(poses)
-        listed = names if len(names) <= MOST_NAMES else ()
+        listed = names if len(names) <= MOST_NAMES and list(names) != [title] else ()
         self.figure, self._axes = _canvas(high - low, listed)
         self._axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         if y_down:
@@ -116,6 +117,14 @@ class SkeletonFilm:
             text.set_text(name)
 
 
+def _colors(count: int) -> list[str]:
+    """One per person; beyond twenty they are used again."""
+    if count <= len(COLORS):
+        return list(COLORS[:count])
+    many = colormaps["tab20"]
+    return [to_hex(many(p % many.N)) for p in range(count)]
+
+
 def _extent(poses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Lower and upper corner of what is drawn, with a margin."""
     points = poses[np.isfinite(poses).all(-1)].astype(np.float64)
@@ -124,7 +133,7 @@ def _extent(poses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     low, high = np.percentile(points, EXTENT, axis=0)
     size = high - low
     # a person who is one vertical line still gets a picture that can be looked at
-    margin = 0.06 * size + np.maximum(0, 0.25 * size.max() - size) / 2
+    margin = 0.06 * size + np.maximum(0, 0.5 * size.max() - size) / 2
     margin += 0.5 * (size.max() == 0)
     return low - margin, high + margin
 
