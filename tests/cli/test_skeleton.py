@@ -191,8 +191,9 @@ def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None
     poses[0, 0] = [[0, 0], [1, 1], [2, 4]]
     poses[0, 1, :2] = [[5, 5], [6, 6]]
     poses[1, 1] = [[5, 5], [6, 6], [7, 9]]
-    names = ["$1_", "_2"]  # neither a formula nor hidden
-    shown = SkeletonFilm(poses, names, [(0, 1), (1, 2)], [7, 8], title="c")
+    names = ["$1_$", "_2"]  # neither a formula nor hidden
+    shown = SkeletonFilm(poses, names, [(0, 1), (1, 2)], [7, 8], title="c$_$")
+    shown.figure.draw_without_rendering()
     axes = shown.figure.axes[0]
     bones, joints = axes.collections
     assert [s.tolist() for s in bones.get_segments()] == [
@@ -201,7 +202,7 @@ def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None
     first, second = bones.get_colors()[0].tolist(), bones.get_colors()[2].tolist()
     assert first != second
     assert len(joints.get_offsets()) == 5
-    assert axes.get_title(loc="left") == "c   frame 7"
+    assert axes.get_title(loc="left") == "c$_$   frame 7"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == names
     before = axes.get_xlim(), axes.get_ylim()
     shown.show(1)

@@ -260,7 +260,9 @@ def test_a_tar_that_is_cut_between_two_files(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as packed:
         for path in put(tmp_path / "frames", {name(n): text(person()) for n in (0, 1)}).iterdir():
             packed.add(path, path.name)
+    with tarfile.open(tmp_path / "a.tar") as packed:
         second = packed.getmembers()[1].offset
+    assert second > 0
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:second])
     with pytest.raises(GMMVAEError, match="damaged archive"):
         read(tmp_path / "a.tar")
