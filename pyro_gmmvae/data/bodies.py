@@ -88,11 +88,11 @@ def heights(poses: Reals, layout: Layout) -> Reals:
     lengths = _lengths(poses, layout)
     shares = np.zeros(lengths.shape[1])
     for _ in range(5):
-        height = _quantile(lengths - shares, 0.75)
-        shares = _quantile((lengths - height[:, None]).T, 0.5)
+        height = quantile(lengths - shares, 0.75)
+        shares = quantile((lengths - height[:, None]).T, 0.5)
     if np.isfinite(shares[-1]):  # the torso's
         shares = shares - (shares[-1] + np.log(HEIGHT_OF_TORSO))
-        height = _quantile(lengths - shares, 0.75)
+        height = quantile(lengths - shares, 0.75)
     elif np.isfinite(height).any():
         height += np.nanquantile(np.log(extent) - height, 0.9)
     return np.where(np.isfinite(height), np.exp(height), extent).clip(1)
@@ -110,7 +110,7 @@ def _lengths(poses: Reals, layout: Layout) -> Reals:
     return np.where(length > 1, np.log(length.clip(1)), np.nan)
 
 
-def _quantile(values: Reals, q: float) -> Reals:
+def quantile(values: Reals, q: float) -> Reals:
     """A quantile over the last axis of what is not NaN; NaN where nothing is."""
     ordered = np.sort(values, -1)  # NaN last
     count = np.isfinite(ordered).sum(-1)

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_gmmvae.data.bodies import Bodies, Reals
+from pyro_gmmvae.data.bodies import Bodies, Reals, quantile
 from pyro_gmmvae.data.dataset import Labels
 from pyro_gmmvae.data.path_cover import PathCover, solve
-from pyro_gmmvae.data.tracklets import JITTER, STRIDE, Outlook, evidence, outlook
+from pyro_gmmvae.data.tracklets import JITTER, STRIDE, SWAY, Outlook, evidence, outlook
 
 COME_OR_GO = 3.0  # nats that a person's entering or leaving costs, each
 MISSED = 0.1  # nats a frame in which a person who is there is not detected
 FASTEST = 0.25  # heights a frame at 30 frames a second: 13 m/s
 NEAR = 0.3  # heights that a gap's ends may lie apart at any speed
-GROWTH = 0.15  # standard deviation of one person's log height, over a gap
-GROWTHS = 0.5  # the same between people
+GROWTH = 0.06  # scale of a change of one person's log height, over a gap
+GROWTHS = 0.3  # the same between people
+LIMBS = 0.05  # heights by which limbs leave their place in the body, at most
+OTHER_POSE = 0.08  # heights by which another person's joints do
+TAIL = 4.0  # degrees of freedom
 OVERLAP = 0.5  # similarity of poses above which two detections are one person's
 TOLERANCE = 0.1  # heights that a joint may be off by in that similarity
 PAIRS_AT_ONCE = 20_000
@@ -84,54 +87,51 @@ def _scored(
 def _same_person(after: Outlook, before: Outlook, rate: float) -> Reals:
     """Log-odds (M,) that those who are seen after and before a gap are the same; -inf: can't be.
 
-    The sum of four parts: the way (:func:`_motion`), the change of velocity (:func:`_turn`), the
-    change of height, and a cost of each frame in which nothing was detected.
+    The sum of five parts: that the body went where both velocities lead, that the velocity
+    changed so much, that limbs moved, that the height changed, and that nothing was detected in
+    the frames between.
     """
     gap = (before.number - after.number).astype(np.float64)
     size = np.sqrt(after.size * before.size)
     move = (before.pose - after.pose) / size[:, None, None]
-    common = np.isfinite(move[..., 0])
-    shift = np.where(common[..., None], move, 0).sum(1) / common.sum(1).clip(1)[:, None]
-    possible = np.hypot(*shift.T) < NEAR + FASTEST * 30 / rate * gap
+    weight = np.sqrt(after.weight * before.weight)
+    shift = quantile(np.where(weight > 0, move.transpose(2, 0, 1), np.nan), 0.5).T
+    known = np.isfinite(shift[:, 0])
+    shift = np.where(known[:, None], shift, 0)
+    possible = known & (np.hypot(*shift.T) < NEAR + FASTEST * 30 / rate * gap)
+    # the better known velocity counts for more
+    trust = np.stack([after.steady**-2, before.steady**-2])
+    speed = np.stack([after.velocity, before.velocity]) / size[:, None]
+    expected = (trust[..., None] * speed).sum(0) / trust.sum(0)[:, None]
+    miss = np.hypot(*(shift - expected * gap[:, None]).T)
+    turn = np.hypot(*(speed[1] - speed[0]).T)
+    unsteady = np.hypot(after.steady, before.steady)
+    stray = np.hypot(JITTER, gap / np.sqrt(trust.sum(0)))
+    limbs = np.hypot(JITTER, np.minimum(gap * SWAY * 30 / rate, LIMBS))
     odds = (
-        _motion(after, before, gap, move, size)
-        + _turn(after, before, size, rate)
-        + _log_ratio(np.log(before.size / after.size), GROWTH, GROWTHS)
+        _log_t(miss, stray, 2)
+        - np.log(2 * np.pi)
+        + _log_t(turn, unsteady, 2)
+        - _log_t(turn, np.hypot(unsteady, STRIDE * 30 / rate), 2)
+        + _log_t(np.log(before.size / after.size), GROWTH, 1)
+        - _log_t(np.log(before.size / after.size), GROWTHS, 1)
+        + evidence(move - shift[:, None], weight, limbs, OTHER_POSE)
         - MISSED * (gap - 1)
     )
     return np.where(possible, odds, -np.inf)
 
 
+def _log_t(distance: Reals, scale: Reals | float, dimensions: int) -> Reals:
+    """log density of Student's t with TAIL degrees of freedom, up to a constant.
+
+    People walk on most of the time, and at times turn or jump: tails are heavy.
+    """
+    square = (distance / scale) ** 2
+    return -dimensions * np.log(scale) - (TAIL + dimensions) / 2 * np.log1p(square / TAIL)
+
+
 def _rows(known: Outlook, rows: Labels) -> Outlook:
     return Outlook(**{name: value[rows] for name, value in vars(known).items()})
-
-
-def _motion(after: Outlook, before: Outlook, gap: Reals, move: Reals, size: Reals) -> Reals:
-    """Mean of the evidence that u's way leads to v, and that v's leads back to u."""
-    weight = np.sqrt(after.weight * before.weight)
-    parts = []
-    for side in (after, before):
-        travelled = side.velocity * (gap / size)[:, None]
-        spread = np.sqrt(JITTER**2 + (gap * side.steady) ** 2)
-        parts.append(evidence(move - travelled[:, None], weight, spread))
-    return (parts[0] + parts[1]) / 2
-
-
-def _turn(after: Outlook, before: Outlook, size: Reals, rate: float) -> Reals:
-    """Log-odds of the change of velocity, in place of any two people's."""
-    stride = STRIDE * 30 / rate
-    change = np.hypot(*(before.velocity - after.velocity).T) / size
-    known = (after.steady < stride) & (before.steady < stride)
-    own = np.sqrt(after.steady**2 + before.steady**2)
-    other = np.hypot(own, stride)
-    odds = 2 * np.log(other / own) - change**2 * (1 / own**2 - 1 / other**2) / 2
-    return np.where(known, odds.clip(-6), 0)
-
-
-def _log_ratio(value: Reals, own: float, other: float) -> Reals:
-    """log N(value; 0, own^2) / N(value; 0, other^2), no less than -4."""
-    odds = np.log(other / own) - value**2 * (1 / own**2 - 1 / other**2) / 2
-    return odds.clip(-4)
 
 
 def _is_person(bodies: Bodies, chain: Labels) -> float:

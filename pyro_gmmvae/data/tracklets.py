@@ -20,6 +20,8 @@ from pyro_gmmvae.data.dataset import Labels
 JITTER = 0.02
 SWAY = 0.012
 STRIDE = 0.03
+DRIFT = 0.004  # of the body's velocity
+SURE = 6.0  # nats below which nothing is beyond doubt
 LOST_JOINT = 0.02  # joints found where they should not be: left and right exchanged
 JOINTS_THAT_COUNT = 3.0  # joints move together: so many are independent evidence
 MARGIN = 4.0  # nats by which an assignment must be better than any other
@@ -49,26 +51,31 @@ class Outlook:
     number: Labels
 
 
-def evidence(residual: Reals, weight: Reals, spread: Reals) -> Reals:
-    """Log-odds (nats) that two poses are one person's, against anyone's within a height.
+def evidence(residual: Reals, weight: Reals, spread: Reals, other: float | None = None) -> Reals:
+    """Log-odds (nats) that two poses are one person's, against another's.
 
     For joints j both have, with residual r_j (in heights) and confidences w_j:
 
-        n' / (n' + 1) 3 sum_j w_j log((1 - e) N(r_j; 0, s^2 I) / U + e) / sum_j w_j,
+        n' / (n' + 1) 3 sum_j w_j log((1 - e) N(r_j; 0, s^2 I) / U(r_j) + e) / sum_j w_j,
 
-    n' = sum_j w_j, U = 1 per squared height, e the share of joints found elsewhere. -inf
-    where no joint is common.
+    n' = sum_j w_j, e the share of joints found elsewhere, U the density of another's joints: 1
+    per squared height, or N(r_j; 0, o^2 I). -inf where no joint is common.
 
     Args:
         residual: (..., J, 2), NaN where a joint is missing.
         weight: (..., J) in [0, 1].
         spread: (...,) s, in heights.
+        other: o, in heights; None: another may be anywhere within a height.
     """
     square = (residual**2).sum(-1)
     both = np.isfinite(square) & (weight > 0)
     variance = spread[..., None] ** 2
-    density = np.exp(-np.where(both, square, 0) / (2 * variance)) / (2 * np.pi * variance)
-    odds = np.log((1 - LOST_JOINT) * density + LOST_JOINT)
+    square = np.where(both, square, 0)
+    if other is None:
+        ratio = np.exp(-square / (2 * variance)) / (2 * np.pi * variance)
+    else:
+        ratio = np.exp(-square * (1 / variance - other**-2) / 2) * other**2 / variance
+    odds = np.log((1 - LOST_JOINT) * ratio + LOST_JOINT)
     weight = np.where(both, weight, 0)
     total = weight.sum(-1)
     mean = (weight * odds).sum(-1) / np.where(total > 0, total, 1)
@@ -110,7 +117,7 @@ def outlook(bodies: Bodies, chains: Sequence[Labels], rate: float) -> Outlook:
     pose = poses[rows, newest, columns] - t[rows, newest, columns][..., None] * velocity[:, None]
     size = np.exp(np.where(here, np.log(bodies.size[at]), 0).sum(1) / here.sum(1))
     span = np.where(here, np.abs(time), 0).max(1)
-    steady = np.hypot(SWAY * 30 / rate, JITTER / span.clip(1))
+    steady = np.hypot(DRIFT * 30 / rate, JITTER / span.clip(1))
     stride = STRIDE * 30 / rate
     return Outlook(
         pose=np.where(ever[..., None], pose, np.nan),
@@ -174,10 +181,10 @@ def _assign(
     if not active or not len(new):
         return np.full(len(new), -1), np.zeros(len(new), bool), closed
     known = outlook(bodies, [np.array(t.chain[-RECALL:]) for t in active], rate)
-    odds = next_odds(known, bodies, new)
+    odds = next_odds(known, bodies, new, rate)
     partner = best_partners(odds)
     rivals = _rivals(odds, partner) & (partner >= 0)
-    doubtful = rivals.any(0)
+    doubtful = rivals.any(0) | ((partner >= 0) & (odds[partner, np.arange(len(new))] < SURE))
     closed[rivals.any(1)] = True
     closed[partner[doubtful]] = True
     # one who ends for another's sake is not continued either
@@ -185,13 +192,13 @@ def _assign(
     return partner, doubtful, closed
 
 
-def next_odds(known: Outlook, bodies: Bodies, new: Labels) -> Reals:
+def next_odds(known: Outlook, bodies: Bodies, new: Labels, rate: float) -> Reals:
     """Log-odds (A, P) that detections of one frame are the people expected there."""
     steps = (bodies.number[new[0]] - known.number).astype(np.float64)
     expected = known.pose + (known.velocity * steps[:, None])[:, None]
     residual = (bodies.poses[new] - expected[:, None]) / known.size[:, None, None, None]
     weight = np.sqrt(known.weight[:, None] * bodies.weight[new])
-    spread = np.hypot(JITTER, steps * known.steady)
+    spread = np.hypot(JITTER, steps * np.hypot(SWAY * 30 / rate, known.steady))
     return evidence(residual, weight, spread[:, None])
 
 
@@ -246,5 +253,5 @@ def _share_that_stays(
     if min(len(old), len(new)) < 2:
         return None
     known = outlook(bodies, list(old[:, None]), rate)
-    partner = best_partners(next_odds(known, bodies, new))
+    partner = best_partners(next_odds(known, bodies, new, rate))
     return float((partner >= 0).sum() / min(len(old), len(new)))
