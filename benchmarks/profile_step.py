@@ -25,7 +25,9 @@ def main(engine: str, precision: str, net: str, batch: int, steps: int, lines: i
     torch.set_num_threads(1)
     x = main_rows(None, 12_000)
     model = build_model(net, x.device)
-    objective = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents, label_site="s")
+    objective = OBJECTIVES["trace"](
+        model.model, model.guide, latents=model.latents, label_sites=("s",)
+    )
     batches = Batches(x, torch.full((len(x),), -1), batch, 0, 0)
     fit = Fit(objective, model, batches, FitSettings(epochs=1, engine=engine, precision=precision))
     rows = endless(batches)

@@ -88,7 +88,7 @@ def measure(point: Point, steps: int) -> dict[str, float]:
             options=NetworkOptions(hidden=(point.width, point.width)),
         )
         objective = OBJECTIVES["trace"](
-            model.model, model.guide, latents=model.latents, label_site="s"
+            model.model, model.guide, latents=model.latents, label_sites=("s",)
         )
         x = torch.rand(point.rows, point.pixels)
         before = _peak_mib()

@@ -170,7 +170,9 @@ def fused(module: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, batch:
 
 def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Contender:
     model = build_model(net, x.device)
-    objective = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents, label_site="s")
+    objective = OBJECTIVES["trace"](
+        model.model, model.guide, latents=model.latents, label_sites=("s",)
+    )
     objective = objective.to(x.device)
     settings = FitSettings(
         epochs=1, learning_rate=RATE, decay="constant", engine=engine, precision=precision

@@ -24,7 +24,9 @@ from pyro_gmmvae.data.skeleton_sets import (
     load_ucalgary_gait,
     load_utd_mhad,
 )
+from pyro_gmmvae.data.skeletons import cut_windows
 from pyro_gmmvae.data.splits import Split, split_rows, split_sequences
+from pyro_gmmvae.data.tracks import read_tracks
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 
@@ -105,10 +107,12 @@ __all__ = [
     "Split",
     "StreamedRows",
     "Transform",
+    "cut_windows",
     "is_file_name",
     "load_array",
     "load_data",
     "presets_of",
+    "read_tracks",
     "split_rows",
     "split_sequences",
 ]

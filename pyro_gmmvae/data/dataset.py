@@ -72,8 +72,8 @@ class Transform:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Transform":
-        moments = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
-        return cls(*moments, content.get("limit"))
+        shift, scale = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
+        return cls(shift, scale, content.get("limit"))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class Sequences:
 LIMIT = 6.0
 """Standard deviations that a feature of a skeleton is clipped to: joints that jump are rare, and
 far away."""
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -140,9 +140,7 @@ KINECT_18 = Layout(
     torso=((8,), (10,)),
 )
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (BODY_25, COCO_18, KINECT_18)
-}
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (BODY_25, COCO_18, KINECT_18)}
 
 
 def find_layout(text: str) -> Layout:

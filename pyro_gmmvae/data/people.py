@@ -88,5 +88,7 @@ def _read(path: Path) -> "pd.DataFrame":
         raise GMMVAEError(f"{path} can't be read as csv: {reason}") from error
     for column in ("sequence", "person"):
         if column not in table.columns:
-            raise GMMVAEError(f"{path} lacks the column {column!r}; it has {', '.join(table)}")
+            raise GMMVAEError(
+                f"{path} lacks the column {column!r}; it has {', '.join(table.columns)}"
+            )
     return table.apply(lambda column: column.str.strip())

@@ -19,7 +19,7 @@ from pyro_gmmvae.data.tracks import Track, read_tracks
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 Tags = Mapping[str, str]
-IsTest = Callable[[Tags], bool]
+PartOf = Callable[[Tags], str | None]
 
 # chosen on validation sequences of ucalgary-gait and utd-mhad
 SKELETON: dict[str, Any] = {
@@ -39,19 +39,19 @@ BEST: dict[str, Any] = SKELETON | {
     "pseudo_balance": True,
     "pseudo_from": 60,
 }
-SKELETON_PRESETS: dict[str, Mapping[str, Any]] = {
+SKELETON_PRESETS: dict[str, dict[str, Any]] = {
     "paper": SKELETON | PAPER,
     "permutation-invariant": INVARIANT,
     "best": BEST,
 }
-UCALGARY_PRESETS: dict[str, Mapping[str, Any]] = {
+UCALGARY_PRESETS: dict[str, dict[str, Any]] = {
     name: preset | {"scale": "none", "statistics": ("mean",)}
     for name, preset in SKELETON_PRESETS.items()
 }
-UTD_PRESETS: dict[str, Mapping[str, Any]] = {
+UTD_PRESETS: dict[str, dict[str, Any]] = {
     name: preset | {"scale": "none"} for name, preset in SKELETON_PRESETS.items()
 }
-VOWELS_PRESETS: dict[str, Mapping[str, Any]] = {
+VOWELS_PRESETS: dict[str, dict[str, Any]] = {
     name: preset
     | {
         "scale": "none",
@@ -64,17 +64,23 @@ VOWELS_PRESETS: dict[str, Mapping[str, Any]] = {
 
 CEPSTRUM = Layout("cepstrum", tuple(f"c{k}" for k in range(1, 13)))
 
-# which sequences are tested; all others train
-UCALGARY_PROTOCOLS: dict[str, IsTest] = {
-    "repeat": lambda tags: tags["run"] in ("2", "4", "6"),
-    "cross-condition": lambda tags: tags["run"] not in ("1", "2"),
-    "leave-condition-out": lambda tags: tags["run"] in ("5", "6"),
+
+def _parts(tag: str, train: str, test: str) -> PartOf:
+    """Training and test sequences by the values of a tag; those of neither are left out."""
+    of_value = dict.fromkeys(train.split(), "train") | dict.fromkeys(test.split(), "test")
+    return lambda tags: of_value.get(tags[tag])
+
+
+UCALGARY_PROTOCOLS: dict[str, PartOf] = {
+    "repeat": _parts("run", "1 3 5", "2 4 6"),
+    "cross-condition": _parts("run", "1 2", "3 4 5 6"),
+    "leave-condition-out": _parts("run", "1 2 3 4", "5 6"),
 }
-UTD_PROTOCOLS: dict[str, IsTest] = {
-    "trials": lambda tags: tags["trial"] in ("3", "4"),
-    "actions": lambda tags: tags["action"] in ("9", "24", "26"),
+UTD_PROTOCOLS: dict[str, PartOf] = {
+    "trials": _parts("trial", "1 2", "3 4"),
+    "actions": _parts("action", "1 6 7", "9 24 26"),
 }
-VOWELS_PROTOCOLS: dict[str, IsTest] = {"fixed": lambda tags: tags["split"] == "test"}
+VOWELS_PROTOCOLS: dict[str, PartOf] = {"fixed": _parts("split", "train", "test")}
 
 
 def load_ucalgary_gait(options: DataOptions) -> Dataset:
@@ -110,19 +116,16 @@ def _named(
     name: str,
     read: Callable[[Path], list[LabelledTrack]],
     layout: Layout,
-    protocols: Mapping[str, IsTest],
+    protocols: Mapping[str, PartOf],
 ) -> Dataset:
     if options.data_dir is None:
         raise GMMVAEError(f"{name} can't be downloaded; name the folder of its files (--data-dir)")
     protocol = options.protocol or next(iter(protocols))
     if protocol not in protocols:
         raise unknown_name("protocol", protocol, list(protocols))
-    found = read(options.data_dir)
-    is_test = protocols[protocol]
-    people = People(
-        tuple(one.person for one in found),
-        tuple("test" if is_test(one.tags) else "train" for one in found),
-    )
+    part_of = protocols[protocol]
+    found = [one for one in read(options.data_dir) if part_of(one.tags) is not None]
+    people = People(tuple(one.person for one in found), tuple(part_of(one.tags) for one in found))
     return sequence_dataset([one.track for one in found], people, layout, options)
 
 

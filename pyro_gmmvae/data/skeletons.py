@@ -105,11 +105,16 @@ def relative_poses(poses: Floats, layout: Layout, scale: str = "torso") -> Float
     return (centered / body_size(poses, layout)).astype(np.float32)
 
 
+def is_known(poses: Floats) -> NDArray[np.bool_]:
+    """(...) where a joint (..., C) has all its coordinates."""
+    return np.logical_and.reduce(np.isfinite(poses), axis=-1)
+
+
 def _root(poses: Floats, root: int) -> NDArray[np.floating]:
     """(T, C) the root's place in each frame."""
     place = poses[:, root]
-    if not np.isfinite(place).all(-1).any():
-        found = np.isfinite(poses).all(-1, keepdims=True)
+    if not is_known(place).any():
+        found = is_known(poses)[..., None]
         place = np.where(found, poses, 0).sum(1) / np.maximum(found.sum(1), 1)
         place = np.where(found.any(1), place, np.nan)
     return interpolate(place[:, None], len(place))[0][:, 0]
@@ -123,7 +128,7 @@ def body_size(poses: Floats, layout: Layout) -> float:
         sizes = np.linalg.norm(above - below, axis=-1)
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
     if not len(sizes):
-        found = np.isfinite(poses).all(-1)[..., None]
+        found = is_known(poses)[..., None]
         count = np.maximum(found.sum(1, keepdims=True), 1)
         offsets = poses - np.where(found, poses, 0).sum(1, keepdims=True) / count
         sizes = np.sqrt(np.nansum(offsets**2, (1, 2)) / count[:, 0, 0])
@@ -163,7 +168,7 @@ def interpolate(
         The poses, and where a joint was put in, (T, J).
     """
     filled = np.array(poses, np.float32)
-    missing = ~np.isfinite(filled).all(-1)
+    missing = ~is_known(filled)
     put_in = np.zeros_like(missing)
     time = np.arange(len(filled))
     for joint in np.flatnonzero(missing.any(0) & ~missing.all(0)):

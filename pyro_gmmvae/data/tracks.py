@@ -177,7 +177,7 @@ def write_tracks(tracks: Iterable[Track], path: Path) -> None:
         elif path.suffix == ".csv":
             table.to_csv(part, index=False)
         elif path.suffix == ".npz":
-            columns = {name: _plain(table[name]) for name in table.columns}
+            columns: dict[str, Any] = {name: _plain(table[name]) for name in table.columns}
             with part.open("wb") as file:
                 np.savez_compressed(file, **columns)
         else:

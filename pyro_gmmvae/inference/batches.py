@@ -57,7 +57,9 @@ class Batches:
                 f"{batch_size}, not {labelled}"
             )
         self.x, self.y, self.world = x, y, world
-        y = y.cpu()  # the order is drawn on the CPU, so that every device sees the same batches
+        y = class_labels(
+            y
+        ).cpu()  # the order is drawn on the CPU, so that every device sees the same batches
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
@@ -126,3 +128,8 @@ class Batches:
         uniform = torch.rand(shape, generator=self.generator, device="cpu")
         within = (uniform * self._counts[label]).long().minimum(self._counts[label] - 1)
         return self._by_class[self._starts[label] + within]
+
+
+def class_labels(y: Tensor) -> Tensor:
+    """(N,) labels of the class: y itself, or its first column where it has one per factor."""
+    return y if y.dim() == 1 else y[:, 0]

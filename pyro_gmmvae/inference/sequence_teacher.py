@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.inference.batches import class_labels
 from pyro_gmmvae.inference.teacher import Teacher
 
 
@@ -18,7 +19,8 @@ class SequenceTeacher(Teacher):
     Args:
         module, threshold, from_step, balanced_over, decay: as of :class:`Teacher`.
         x: (N, ...) all training windows, as the module sees them.
-        y: (N,) their labels, -1 where there is none. **Filled in place**: batches that are
+        y: (N,) or (N, F) their labels, the class's in the first column, -1 where there is none.
+            **Filled in place**: batches that are
             taken from it carry the pseudo-labels, and a checkpoint of this module holds it.
         sequences: (N,) the number of each window's sequence, from 0.
         every: steps from one labelling to the next.
@@ -42,7 +44,7 @@ class SequenceTeacher(Teacher):
         super().__init__(module, threshold, from_step, decay=decay)
         self.x, self.every, self.balanced_over = x, every, balanced_over
         self.register_buffer("labels", y)
-        self.windows = torch.nonzero(y < 0).squeeze(-1)
+        self.windows = torch.nonzero(class_labels(y) < 0).squeeze(-1)
         _, self.sequence_of = sequences[self.windows].unique(return_inverse=True)
 
     def begin(self, step: int) -> None:
@@ -62,7 +64,7 @@ class SequenceTeacher(Teacher):
             log_probs = balance(log_probs)
         best, label = log_probs.max(-1)
         label = torch.where(best.exp() >= self.threshold, label, -1)
-        self.labels[self.windows] = label[self.sequence_of]
+        class_labels(self.labels)[self.windows] = label[self.sequence_of]
 
 
 def pooled(log_probs: Tensor, group: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.inference.batches import Batches
+from pyro_gmmvae.inference.batches import Batches, class_labels
 from pyro_gmmvae.inference.captured import BF16_TOLERANCE
 from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
@@ -299,7 +299,7 @@ class Fit:
         if self.augment is not None:
             seen = self.describe(self.augment(x))
         if self.labelled_weight is not None and self.world.size > 1:
-            self.labelled_weight.fill_(self.world.weight_of_labelled(y))
+            self.labelled_weight.fill_(self.world.weight_of_labelled(class_labels(y)))
         with self._products():
             terms = self.engine(seen, y)
         parts = {"loss": terms.loss.detach()} | terms.parts

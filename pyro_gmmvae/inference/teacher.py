@@ -57,6 +57,8 @@ class Teacher(nn.Module):
         """y (B,) with -1 replaced where the average is sure."""
         if not self.active:
             return y
+        if y.dim() > 1:  # of several factors, the class
+            return torch.cat([self.relabel(x, y[:, 0]).unsqueeze(1), y[:, 1:]], 1)
         probs = self.average.classify(x).exp()
         if self.shares is not None:
             probs = self._balance(probs, y < 0)

@@ -6,6 +6,7 @@ from pyro_gmmvae.models.adgm import ADGM, SDGM
 from pyro_gmmvae.models.ae import AE
 from pyro_gmmvae.models.cvae import CVAE
 from pyro_gmmvae.models.gmmvae import GMMVAE
+from pyro_gmmvae.models.gmmvae_factors import FactorGMMVAE
 from pyro_gmmvae.models.gmvae_discrete import GMVAEDiscrete
 from pyro_gmmvae.models.m1 import M1
 from pyro_gmmvae.models.m1m2 import M1M2
@@ -14,6 +15,7 @@ from pyro_gmmvae.models.vae import VAE
 
 MODELS: dict[str, type[nn.Module]] = {
     "gmmvae": GMMVAE,
+    "gmmvae-factors": FactorGMMVAE,
     "gmvae-discrete": GMVAEDiscrete,
     "ae": AE,
     "vae": VAE,
@@ -37,6 +39,7 @@ __all__ = [
     "MODELS",
     "SDGM",
     "VAE",
+    "FactorGMMVAE",
     "GMVAEDiscrete",
     "M2Gumbel",
 ]

@@ -1,5 +1,7 @@
 """Classes y as one-hot vectors, in programs where some rows know theirs."""
 
+from typing import Any
+
 import pyro
 import torch
 from pyro.distributions import OneHotCategorical
@@ -9,6 +11,12 @@ from pyro_gmmvae.models.checks import check_class
 
 # a probability of exactly 0 whose logarithm stays finite: 0 * CERTAIN is 0, and not NaN
 CERTAIN = -1e3
+
+
+def label_sites(model: Any) -> tuple[str, ...]:
+    """The latent sites that labels are of, the class's first."""
+    one: tuple[str, ...] = () if model.label_site is None else (model.label_site,)
+    return getattr(model, "label_sites", one)
 
 
 def flat_prior(rows: int, K: int, like: Tensor) -> OneHotCategorical:

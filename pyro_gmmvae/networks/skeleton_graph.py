@@ -33,9 +33,7 @@ class GraphConvolution(nn.Module):
 
     graph: Tensor
 
-    def __init__(
-        self, in_size: int, out_size: int, graph: Tensor, options: NetworkOptions
-    ) -> None:
+    def __init__(self, in_size: int, out_size: int, graph: Tensor, options: NetworkOptions) -> None:
         super().__init__()
         self.register_buffer("graph", graph, persistent=False)
         self.over_joints = nn.Conv2d(in_size, len(graph) * out_size, 1)

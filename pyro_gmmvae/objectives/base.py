@@ -19,13 +19,13 @@ class Estimate:
         bound: the weighted ELBO per row, with the right gradient.
         log_px: log p of all observed sites.
         kl: per latent site, log q - log p or its closed form, unweighted.
-        class_logits: (..., B, K) unnormalized log q(y|x), where the guide has the label site.
+        class_logits: (..., B, K) unnormalized log q(y|x) of each label site the guide has.
     """
 
     bound: Tensor
     log_px: Tensor
     kl: dict[str, Tensor]
-    class_logits: Tensor | None
+    class_logits: dict[str, Tensor]
 
 
 @dataclass
@@ -57,7 +57,8 @@ class Objective(nn.Module, ABC):
         model: Pyro program of (x, y); a callable, so any model's method will do.
         guide: Pyro program with the same signature.
         latents: names of the latent sites, in the order the guide draws them.
-        label_site: the latent site whose distribution in the guide has class ``logits``.
+        label_sites: the latent sites whose distributions in the guide have class ``logits``;
+            one, or one for each column of y.
         particles: how many samples the estimate pools; None: the objective's own number.
     """
 
@@ -71,13 +72,13 @@ class Objective(nn.Module, ABC):
         guide: Program,
         *,
         latents: Sequence[str],
-        label_site: str | None = None,
+        label_sites: Sequence[str] = (),
         particles: int | None = None,
     ) -> None:
         super().__init__()
         # in a tuple, so that a guide that is a module does not become part of this one
         self._programs = (model, guide)
-        self.latents, self.label_site = tuple(latents), label_site
+        self.latents, self.label_sites = tuple(latents), tuple(label_sites)
         self.particles = particles or self.default_particles
         self.register_buffer("alpha", torch.tensor(0.0))
         # of several processes' means over their labelled rows; see inference.Fit
@@ -96,7 +97,10 @@ class Objective(nn.Module, ABC):
         return {site: getattr(self, f"kl_{site}") for site in self.latents}
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Terms:
-        """Estimate the objective on rows x (B, *x_shape) with labels y (B,), -1: none."""
+        """Estimate the objective on rows x (B, *x_shape) with labels y, -1: none.
+
+        y is (B,), or (B, F) with a column for each label site.
+        """
         with LocalParams():
             estimates = [self.estimate(x, y) for _ in range(self.particles)]
         loss = -self.pool([e.bound for e in estimates]).mean()
@@ -104,12 +108,20 @@ class Objective(nn.Module, ABC):
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
-        if y is not None and estimates[0].class_logits is not None:
-            terms = [_cross_entropy(e.class_logits, y) for e in estimates]
-            classification = self.labelled_weight * _masked_mean(_mean(terms), y >= 0)
+        if y is not None and estimates[0].class_logits:
+            classification = self.labelled_weight * self._classification(estimates, y)
             loss = loss + self.alpha * classification
             parts["classification"] = classification.detach()
         return Terms(loss, parts)
+
+    def _classification(self, estimates: list[Estimate], y: Tensor) -> Tensor:
+        """Mean over labelled rows of -log q(y|x), summed over the label sites."""
+        columns = (y,) if y.dim() == 1 else y.unbind(-1)
+        found = []
+        for site, label in zip(self.label_sites, columns, strict=False):
+            terms = [_cross_entropy(e.class_logits[site], label) for e in estimates]
+            found.append(_masked_mean(_mean(terms), label >= 0))
+        return sum(found[1:], start=found[0])
 
     def estimate(self, x: Tensor, y: Tensor | None) -> Estimate:
         """One particle."""
@@ -123,7 +135,7 @@ class Objective(nn.Module, ABC):
             bound=self.row_bound(one, one.log_px - weighted),
             log_px=one.mean(one.log_px),
             kl={site: one.mean(value) for site, value in kl.items()},
-            class_logits=one.class_logits(self.label_site),
+            class_logits=one.class_logits(self.label_sites),
         )
 
     def row_bound(self, one: Draw, values: Tensor) -> Tensor:
@@ -143,9 +155,8 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
 
 
-def _cross_entropy(logits: Tensor | None, y: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """-log q(y|x) per row, (B,); meaningless where y = -1."""
-    assert logits is not None
     return torch.nn.functional.cross_entropy(logits, y.clamp_min(0), reduction="none")
 
 

@@ -67,17 +67,19 @@ class Draw:
         ]
         return sum(scores[1:], start=scores[0]) if scores else None
 
-    def class_logits(self, label_site: str | None) -> Tensor | None:
-        """(B, K) log q(y|x), unnormalized; None where the guide has no such site.
+    def class_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
+        """(B, K) log q(y|x), unnormalized, of each of some sites that the guide has.
 
         A guide whose site is told the label (so that its logits know it) leaves those of
         unlabelled rows in ``infer["class_logits"]``.
         """
-        site = self.guide.get(label_site) if label_site else None
-        if site is None:
-            return None
-        given: Tensor | None = site["infer"].get("class_logits")
-        return site["fn"].logits if given is None else given
+        found = {}
+        for name in label_sites:
+            if name in self.guide:
+                site = self.guide[name]
+                given: Tensor | None = site["infer"].get("class_logits")
+                found[name] = site["fn"].logits if given is None else given
+        return found
 
 
 def draw(

@@ -11,6 +11,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.inference import Schedule, dtype_of
 from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 from pyro_gmmvae.runs.defaults import KNOBS, check_names, with_defaults_named
@@ -71,6 +72,7 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
         "x_shape": schema.x_shape,
         "components": components,
         "latent_dim": config.latent_dim,
+        "factors": _factors(config, schema),
         "auxiliary_dim": config.auxiliary_dim,
         "network": config.network,
         "likelihood": schema.likelihood,
@@ -95,6 +97,29 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
     return values
 
 
+def _factors(config: Config, schema: Schema) -> dict[str, int]:
+    """Components of each further factor: those asked for, or its classes in the data.
+
+    Raises:
+        GMMVAEError: a number that is none, or no number for a factor the data doesn't know.
+    """
+    known = {name: len(classes) for name, classes in schema.factors}
+    found: dict[str, int] = {}
+    for text in config.factors:
+        name, _, number = text.partition("=")
+        if number and not number.isdecimal():
+            raise GMMVAEError(f"factors: write name or name=K, not {text!r}")
+        size = int(number) if number else known.get(name, 0)
+        if size < max(1, known.get(name, 0)):
+            what = f"{known[name]} classes" if name in known else "no column"
+            raise GMMVAEError(
+                f"factors {text}: the data has {what} of {name!r}; write {name}=K with K of at "
+                "least that, or at least 1"
+            )
+        found[name] = size
+    return found
+
+
 def build_objective(config: Config, model: Any) -> Objective:
     """The objective of a config for a model, on the model's device and of its type."""
     name = with_defaults_named(config).objective
@@ -102,7 +127,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         model.model,
         model.guide,
         latents=model.latents,
-        label_site=model.label_site,
+        label_sites=label_sites(model),
         particles=config.particles,
     )
     return objective.to(next(model.parameters()))
@@ -122,4 +147,10 @@ def build_schedules(
         lowest = min(schedule.start, schedule.end)
         if lowest < 0 or (lowest == 0 and "temperature" in key) or math.isnan(lowest):
             raise GMMVAEError(f"{key} must stay positive, not go to {lowest:g}")
-    return [(buffers[key], schedule) for key, schedule in schedules.items()]
+    # what holds for s holds for s_view as well
+    return [
+        (buffer, schedule)
+        for key, schedule in schedules.items()
+        for name, buffer in buffers.items()
+        if name == key or name.startswith(f"{key}_")
+    ]

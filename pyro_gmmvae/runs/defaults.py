@@ -18,6 +18,7 @@ LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from", "pse
 MODEL_KEYS = {
     "guide",
     "components",
+    "factors",
     "auxiliary_dim",
     "learn_prior",
     "label_eps",

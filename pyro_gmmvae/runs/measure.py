@@ -19,6 +19,7 @@ from pyro_gmmvae.evaluation import (
     wilson_interval,
 )
 from pyro_gmmvae.runs.rows import Rows, some_of
+from pyro_gmmvae.runs.sequences import measure_sequences
 
 ELBO_SAMPLES = 10
 SAMPLES_FOR_A_TAIL = 25
@@ -34,6 +35,10 @@ class Measured(Protocol):
     def has_bound(self) -> bool: ...
 
     def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None: ...
+
+    def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]: ...
+
+    def elbo(self, x: Tensor) -> np.ndarray[Any, Any]: ...
 
     def embed(self, x: Tensor) -> np.ndarray[Any, Any]: ...
 
@@ -52,22 +57,48 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
         ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
         draws on ``nll_rows`` rows), ``bits_per_dim`` (nll in bits per entry of x, in the
         model's units), ``ess`` (median effective sample size), ``pareto_k_bad`` (share of rows
-        with k-hat above 0.7; None below 25 samples).
+        with k-hat above 0.7; None below 25 samples). Of rows that are windows of sequences
+        also what :func:`pyro_gmmvae.runs.sequences.measure_sequences` gives, and of further
+        factors ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
     """
     x, y = rows.part(rows.split.test, run.device)
-    numbers = _of_classes(run, rows, x, y.cpu().numpy())
+    log_probs = run.log_probs(x) if len(x) else None
+    numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_densities(run, x, y, samples, some_of(len(x), nll_rows))
+    if rows.dataset.sequences is not None:
+        elbo = run.elbo(x) if run.has_bound else None
+        numbers |= measure_sequences(rows, log_probs, elbo, rows.split.test)
+    for name in rows.factors:
+        numbers |= _of_factor(run, rows, name, x)
     return numbers | {"test_rows": len(x), "labels": len(rows.split.labelled)}
 
 
-def _of_classes(run: Measured, rows: Rows, x: Tensor, y: np.ndarray[Any, Any]) -> Numbers:
+def _of_factor(run: Measured, rows: Rows, name: str, x: Tensor) -> Numbers:
+    """``accuracy_NAME`` (where the fit saw labels of it) and how it clusters its classes."""
+    y = rows.factor_labels(name, rows.split.test)
+    if not (y >= 0).any():
+        return {}
+    log_probs = run.factor_log_probs(x)[name]
+    scores = clustering_scores(log_probs.argmax(1), y)
+    found: Numbers = {f"{key}_{name}": value for key, value in scores.items()}
+    if (rows.factor_labels(name, rows.split.train) >= 0).any():
+        found[f"accuracy_{name}"] = accuracy(log_probs, y)
+    return found
+
+
+def _of_classes(
+    run: Measured,
+    rows: Rows,
+    log_probs: np.ndarray[Any, Any] | None,
+    x: Tensor,
+    y: np.ndarray[Any, Any],
+) -> Numbers:
     names = ("accuracy", "accuracy_low", "accuracy_high", "ece", "reliability", "confusion")
     numbers: Numbers = dict.fromkeys((*names, "probe_accuracy"))
     numbers |= dict.fromkeys(("cluster_accuracy", "nmi", "ari"))
     known = int((y >= 0).sum())
     if not known:
         return numbers
-    log_probs = run.log_probs(x)
     if log_probs is not None:
         numbers |= clustering_scores(log_probs.argmax(1), y)
     if not len(rows.split.labelled):

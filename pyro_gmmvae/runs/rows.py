@@ -139,12 +139,21 @@ class Schema:
 
 @dataclass(frozen=True)
 class Rows:
-    """Data ready to fit: rows in the model's units, labels, and who is in which part."""
+    """Data ready to fit: rows in the model's units, labels, and who is in which part.
+
+    ``factors`` are the names of further classes that the model has latents for.
+    """
 
     dataset: Dataset
     split: Split
     schema: Schema
     dtype: torch.dtype
+    factors: tuple[str, ...] = ()
+
+    def factor_labels(self, name: str, rows: Labels) -> Labels:
+        """Classes of a further factor, of some rows; -1 where unknown."""
+        found = {factor.name: factor.y for factor in self.dataset.factors}
+        return found[name][rows] if name in found else np.full(len(rows), -1, np.int64)
 
     def describe(self) -> str:
         """One line on what was read, so that a label mistaken for a feature is seen."""
@@ -199,7 +208,9 @@ class Rows:
         """
         numbers, x = self.split.train, self.dataset.x
         hidden = np.isin(numbers, self.split.labelled, invert=True)
-        y = torch.from_numpy(np.where(hidden, -1, self.dataset.y[numbers])).to(device)
+        known = np.where(hidden, -1, self.dataset.y[numbers])
+        columns = [self.factor_labels(name, numbers) for name in self.factors]
+        y = torch.from_numpy(np.stack([known, *columns], -1) if columns else known).to(device)
         if not described:
             return torch.from_numpy(x[numbers]).to(device, self.dtype), y
         if isinstance(x, Shards):
@@ -240,7 +251,8 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
         )
     elif schema.fingerprint != fingerprint:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
-    rows = Rows(dataset, split, schema, dtype_of(config.precision))
+    factors = tuple(text.partition("=")[0] for text in config.factors)
+    rows = Rows(dataset, split, schema, dtype_of(config.precision), factors)
     schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
     return rows
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, log_weights
+from pyro_gmmvae.evaluation import Bounds, log_weights, mean_by_sequence
 from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
@@ -20,6 +20,7 @@ from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.rows import Rows, Schema, load_rows
+from pyro_gmmvae.runs.sequences import sequence_table
 
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 
@@ -141,6 +142,18 @@ class Run:
         parts = [self.model.classify(rows) for rows in x.split(4096)]
         return torch.cat(parts).cpu().numpy()
 
+    @torch.no_grad()
+    def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
+        """(N, K_f) log q(y_f|x) of each further factor by name; nothing for most models."""
+        if not hasattr(self.model, "classify_factors"):
+            return {}
+        parts = [self.model.classify_factors(rows) for rows in x.split(4096)]
+        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+
+    def elbo(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """(N,) ELBO of rows in the model's units, in nats."""
+        return self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+
     def evaluate(
         self, *, samples: int = 100, nll_rows: int = 1000, data: str | None = None
     ) -> dict[str, Any]:
@@ -169,9 +182,16 @@ class Run:
         what the model was trained on. Rows keep the order and the numbers they
         have in the file, from 0.
 
+        For a run on skeletons FILE is a table of tracks, and the result has a row per sequence:
+        its windows' log-probabilities are averaged, and ``unusual`` compares mean ELBOs.
+
         Raises:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
+        if self.schema.features is not None:
+            found, elbo = sequence_table(self, Path(file))
+            found["elbo"], found["unusual"] = elbo, self._unusual(elbo)
+            return found
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
@@ -180,7 +200,7 @@ class Run:
         )
         x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file)))
         x = x.to(self.device, dtype_of(self.config.precision))
-        elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        elbo = self.elbo(x)
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)
         if log_probs is not None:
@@ -188,11 +208,15 @@ class Run:
             table["label"] = np.asarray(names)[log_probs.argmax(1)]
             table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
         table["elbo" if self.has_bound else "log_px"] = elbo
+        table["unusual"] = self._unusual(elbo)
+        return pd.DataFrame(table)
+
+    def _unusual(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Share of validation rows (or sequences) whose ELBO is higher."""
         reference = self.reference()
         unusual = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
         # a row so far out that its density underflows is the most unusual of all
-        table["unusual"] = np.where(np.isfinite(elbo), unusual, 1.0)
-        return pd.DataFrame(table)
+        return np.where(np.isfinite(elbo), unusual, 1.0)
 
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
         """Decoded means of draws from the prior, in the file's units, (classes, n, *x_shape).
@@ -250,8 +274,11 @@ class Run:
 
     def measure_reference(self, rows: Rows) -> np.ndarray[Any, Any]:
         """Compute :meth:`reference` from the rows (training rows where none are held out)."""
-        x, _ = rows.part(rows.watched(1000), self.device)
-        elbo = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        watched = rows.watched(1000)
+        elbo = self.elbo(rows.part(watched, self.device)[0])
+        if rows.dataset.sequences is not None:
+            of_row = np.unique(rows.dataset.sequences.of_row[watched], return_inverse=True)[1]
+            elbo = mean_by_sequence(elbo, of_row)
         return np.quantile(elbo, np.linspace(0, 1, 201))
 
     def _metrics(self) -> dict[str, Any]:

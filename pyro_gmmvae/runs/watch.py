@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
-from pyro_gmmvae.evaluation import accuracy
+from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.rows import Rows
@@ -22,7 +23,11 @@ class Watch:
 
     def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
         self.model, self.objective, self.device = model, objective, device
-        self.x, y = rows.part(rows.watched(MOST_ROWS), device)
+        watched, sequences = rows.watched(MOST_ROWS), rows.dataset.sequences
+        self.x, y = rows.part(watched, device)
+        self.of_row: np.ndarray[Any, Any] | None = None
+        if sequences is not None:
+            self.of_row = np.unique(sequences.of_row[watched], return_inverse=True)[1]
         # a model that is given the class bounds log p(x|y), and says nothing without one
         self.given = y if getattr(model, "given_class", False) else None
         self.x_labelled, self.y_labelled = rows.part(rows.split.labelled, device)
@@ -41,7 +46,18 @@ class Watch:
             parts = self.objective(self.x, self.given).parts
         record = {f"val_{name}": value.item() for name, value in parts.items()}
         if self.y is not None:
-            right = accuracy(self.model.classify(self.x).cpu().numpy(), self.y)
+            log_probs = self.model.classify(self.x).cpu().numpy()
+            right = accuracy(log_probs, self.y)
             if right is not None:
                 record["val_accuracy"] = right
+                record |= self._of_sequences(log_probs)
         return record
+
+    def _of_sequences(self, log_probs: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Accuracy of the sequences that the rows are windows of, where they are."""
+        if self.of_row is None or self.y is None:
+            return {}
+        y = np.full(int(self.of_row.max()) + 1, -1)
+        y[self.of_row] = self.y
+        right = accuracy(pool_by_sequence(log_probs, self.of_row), y)
+        return {} if right is None else {"val_sequence_accuracy": right}

@@ -25,7 +25,9 @@ def recipe(device: torch.device, **settings: Any) -> Fit:
     torch.manual_seed(0)
     options = NetworkOptions(hidden=(12,), batch_norm=True, dropout=0.2)
     model = GMMVAE((1, 6, 6), 3, 2, temperature=0.5, options=options).to(device)
-    objective = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents, label_site="s")
+    objective = OBJECTIVES["trace"](
+        model.model, model.guide, latents=model.latents, label_sites=("s",)
+    )
     x = torch.rand(ROWS, 1, 6, 6).round()
     y = torch.where(torch.arange(ROWS) % 5 == 0, torch.arange(ROWS) % 3, -1)
     batches = Batches(x.to(device), y.to(device), BATCH, 4, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import M2, MODELS, M2Gumbel
+from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, TraceObjective
 
@@ -21,7 +22,9 @@ OPTIONS = NetworkOptions(hidden=(8,))
 
 
 def small(name: str, **more: Any) -> Any:
-    sizes = {"latent_dim": D} if name in ("vae", "ae") else {"components": K, "latent_dim": D}
+    sizes: dict[str, Any] = {"latent_dim": D}
+    sizes |= {} if name in ("vae", "ae") else {"components": K}
+    sizes |= {"factors": {"view": 2}} if name == "gmmvae-factors" else {}
     return MODELS[name]((2,), **sizes, likelihood="normal", options=OPTIONS, **more).eval()
 
 
@@ -72,7 +75,7 @@ def test_no_bound_exceeds_log_px(name: str, guide: str | None, trained: bool) ->
 
 def train(model: Any, x: Tensor, y: Tensor | None) -> None:
     objective = TraceObjective(
-        model.model, model.guide, latents=model.latents, label_site=model.label_site
+        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):
@@ -118,7 +121,7 @@ def test_m2_is_the_explicit_sum_over_y(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = lambda shape, *_, **__: noise.expand(shape)  # noqa: E731
     monkeypatch.setattr("torch.distributions.normal._standard_normal", fixed)
     ours = OBJECTIVES["analytic"](
-        model.model, model.guide, latents=model.latents, label_site=model.label_site
+        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
     )
     pyros = TraceEnum_ELBO(max_plate_nesting=1)
     sampled = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents)
@@ -165,7 +168,7 @@ def test_labelled_rows_of_m2_gumbel_know_their_class() -> None:
     x, y = torch.randn(5, 2), torch.tensor([1, -1, 0, 2, -1])
     seen = []
     model.observation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    objective = TraceObjective(model.model, model.guide, latents=model.latents, label_site="y")
+    objective = TraceObjective(model.model, model.guide, latents=model.latents, label_sites=("y",))
     estimate = objective.estimate(x, y)
     assert torch.equal(seen[-1][y >= 0], torch.eye(K)[y[y >= 0]])
     assert (estimate.kl["y"][y >= 0] == 0).all()

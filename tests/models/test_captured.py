@@ -65,7 +65,7 @@ def test_it_computes_what_eager_evaluation_does(build: Build, noisy: bool) -> No
 def test_every_objective_is_captured(objective: str, particles: int) -> None:
     model = gmmvae("product")()
     built = OBJECTIVES[objective](
-        model.model, model.guide, latents=model.latents, label_site="s", particles=particles
+        model.model, model.guide, latents=model.latents, label_sites=("s",), particles=particles
     )
     x, y = rows()
     with pyro.validation_enabled(False):

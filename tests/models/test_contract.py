@@ -16,6 +16,7 @@ from pyro_gmmvae.distributions import GaussianProduct
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES, ConditionalGuide
 from pyro_gmmvae.models import GMMVAE, MODELS, VAE, GMVAEDiscrete
+from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
 
@@ -38,7 +39,7 @@ def vae(**more: Any) -> VAE:
 
 def plain(name: str) -> Build:
     """A model without a choice of guides."""
-    sizes = {"components": K, "latent_dim": D}
+    sizes = {"components": K, "latent_dim": D, "factors": {"view": 2}}
     wanted = inspect.signature(MODELS[name]).parameters
 
     def build(**more: Any) -> Any:
@@ -110,7 +111,7 @@ def needs_trace(model: Any) -> bool:
 
 def build_objective(model: Any, name: str) -> nn.Module:
     return OBJECTIVES[name](
-        model.model, model.guide, latents=model.latents, label_site=model.label_site
+        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
     )
 
 
@@ -129,7 +130,7 @@ def test_a_reloaded_model_gives_the_same_loss(build: Build) -> None:
 def test_shapes(build: Build) -> None:
     model, (x, _) = build().eval(), rows(5)
     z = model.embed(x)
-    assert z.shape == (5, D)
+    assert z.shape == (5, D * len(getattr(model, "sizes", [K])))
     if hasattr(model, "classify"):
         log_probs = model.classify(x)
         assert log_probs.shape == (5, K)

@@ -34,7 +34,7 @@ def rows(n: int) -> tuple[Tensor, Tensor]:
 
 
 def build(kind: type[Objective], model: Any, **options: Any) -> Objective:
-    return kind(model.model, model.guide, latents=model.latents, label_site="s", **options)
+    return kind(model.model, model.guide, latents=model.latents, label_sites=("s",), **options)
 
 
 @pytest.mark.parametrize("guide", GUIDES)

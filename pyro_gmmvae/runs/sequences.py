@@ -1,0 +1,133 @@
+"""What a run makes of whole sequences: numbers on the test ones, and a table of new ones."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.data import cut_windows, read_tracks
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.evaluation import (
+    accuracy,
+    clustering_scores,
+    detection_auroc,
+    mean_by_sequence,
+    pool_by_sequence,
+    wilson_interval,
+)
+from pyro_gmmvae.runs.rows import Rows, Schema, data_options
+
+Array = np.ndarray[Any, Any]
+Numbers = dict[str, Any]
+
+
+class Predicts(Protocol):
+    """What is asked of a run."""
+
+    config: Any
+    schema: Schema
+    device: torch.device
+
+    def log_probs(self, x: Tensor) -> Array | None: ...
+
+    def class_names(self) -> list[str]: ...
+
+    def elbo(self, x: Tensor) -> Array: ...
+
+
+def measure_sequences(
+    rows: Rows, log_probs: Array | None, elbo: Array | None, numbers: Array
+) -> Numbers:
+    """Numbers of test sequences, from log q(y|x) and ELBO of the windows of some rows.
+
+    Returns:
+        ``sequence_accuracy`` with its Wilson interval and ``test_sequences``; where the test part
+        has persons who are no class: ``strangers`` (their sequences), how well scores tell
+        them (``stranger_auroc_extra``: probability of components beyond the classes;
+        ``stranger_auroc_class``: 1 less that of the likeliest class; ``stranger_auroc_elbo``:
+        minus the ELBO) and how their sequences are clustered (``stranger_accuracy``,
+        ``stranger_nmi``, ``stranger_ari``). None where a number has no meaning.
+    """
+    sequences = rows.dataset.sequences
+    assert sequences is not None
+    present, of_row = np.unique(sequences.of_row[numbers], return_inverse=True)
+    y = np.full(len(present), -1)
+    y[of_row] = rows.dataset.y[numbers]
+    unseen = sequences.unseen[present]
+    strange = unseen >= 0
+    found: Numbers = dict.fromkeys(
+        ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
+    )
+    found |= {"test_sequences": len(present), "strangers": int(strange.sum())}
+    judged = strange | (y >= 0)
+    if strange.any() and elbo is not None:
+        means = mean_by_sequence(elbo, of_row)
+        found["stranger_auroc_elbo"] = detection_auroc(-means[judged], strange[judged])
+    if log_probs is None:
+        return found
+    pooled = pool_by_sequence(log_probs, of_row)
+    share, known = accuracy(pooled, y), int((y >= 0).sum())
+    if share is not None and len(rows.split.labelled):
+        found["sequence_accuracy"] = share
+        low, high = wilson_interval(share, known)
+        found |= {"sequence_accuracy_low": low, "sequence_accuracy_high": high}
+    if strange.any():
+        of_classes = pooled[:, : len(rows.schema.classes)]
+        doubt = 1 - np.exp(of_classes).max(1)
+        found["stranger_auroc_class"] = detection_auroc(doubt[judged], strange[judged])
+        if pooled.shape[1] > of_classes.shape[1]:
+            extra = 1 - np.exp(of_classes).sum(1)
+            found["stranger_auroc_extra"] = detection_auroc(extra[judged], strange[judged])
+        scores = clustering_scores(pooled.argmax(1), unseen)
+        names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
+        found |= {f"stranger_{names[key]}": value for key, value in scores.items()}
+    return found
+
+
+def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
+    """A table of a file's tracks: sequence, windows, label, probabilities, mean ELBO.
+
+    A track without any joint has no windows, and nothing is said of it.
+
+    Returns:
+        The table, and each track's mean ELBO over its windows (NaN without any).
+
+    Raises:
+        GMMVAEError: a file that can't be read, or tracks of another layout.
+    """
+    schema, features = run.schema, run.schema.features
+    assert features is not None
+    tracks = read_tracks(file, len(features.layout.joints))
+    if tracks[0].poses.shape[-1] != schema.dimensions:
+        raise GMMVAEError(
+            f"{file} holds tracks in {tracks[0].poses.shape[-1]}-D; the run was trained on "
+            f"{schema.dimensions}-D ones"
+        )
+    options = data_options(run.config).windows
+    windows = cut_windows(tracks, features.layout, options)
+    rows = schema.described(windows.x)
+    if rows.shape[1:] != schema.x_shape:
+        raise GMMVAEError(
+            f"{file} gives windows of shape {rows.shape[1:]}; the model was trained on "
+            f"{schema.x_shape} (window=0 takes sequences of one length)"
+        )
+    parameter = next(run.model.parameters())  # type: ignore[attr-defined]
+    x = torch.from_numpy(rows).to(parameter)
+    present, of_row = np.unique(windows.of_track, return_inverse=True)
+    counts = np.bincount(windows.of_track, minlength=len(tracks))
+    table: dict[str, Any] = {"sequence": [track.sequence for track in tracks], "windows": counts}
+    elbo = np.full(len(tracks), np.nan)
+    elbo[present] = mean_by_sequence(run.elbo(x), of_row)
+    log_probs = run.log_probs(x)
+    if log_probs is not None:
+        names = np.asarray(run.class_names())
+        pooled = np.full((len(tracks), len(names)), np.nan)
+        pooled[present] = np.exp(pool_by_sequence(log_probs, of_row))
+        best = np.nan_to_num(pooled).argmax(1)
+        table["label"] = np.where(counts > 0, names[best], "")
+        table["probability"] = pooled[np.arange(len(tracks)), best]
+        table |= {f"p_{name}": pooled[:, k] for k, name in enumerate(names)}
+    return pd.DataFrame(table), elbo
