@@ -58,6 +58,7 @@ class Config(BaseModel):
     data_dir: str | None = None
     label_column: str = "label"
     labels: Labels = Field(None, description="labels the fit sees; none or all: all there are")
+    use_unlabelled: bool = Field(True, description="fit rows without a label, too")
     label_seed: Seed | None = Field(None, description="of the label draw; none: seed")
     split_seed: Seed = Field(0, description="of the test and validation rows")
     test: int | float = Field(

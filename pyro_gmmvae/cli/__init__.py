@@ -19,6 +19,7 @@ from pyro_gmmvae.cli.predict import predict
 from pyro_gmmvae.cli.resume import resume
 from pyro_gmmvae.cli.skeleton import skeleton
 from pyro_gmmvae.cli.train import train
+from pyro_gmmvae.cli.traverse import traverse
 from pyro_gmmvae.errors import GMMVAEError
 
 
@@ -37,7 +38,11 @@ def cli() -> None:
     """
 
 
-for command in (train, resume, evaluate, predict, generate, ablate, skeleton, list_names):
+COMMANDS = (
+    *(train, resume, evaluate, predict, generate, traverse),
+    *(ablate, skeleton, list_names),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

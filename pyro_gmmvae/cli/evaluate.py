@@ -18,6 +18,17 @@ MEANING = {
     "accuracy_low": "95 % Wilson interval of it: from",
     "accuracy_high": "to",
     "ece": "expected calibration error",
+    "sequence_accuracy": "share of test sequences, their windows pooled",
+    "sequence_accuracy_low": "95 % Wilson interval of it: from",
+    "sequence_accuracy_high": "to",
+    "test_sequences": "how many there are",
+    "strangers": "sequences of persons who are no class",
+    "stranger_auroc_extra": "told by the probability of components beyond classes",
+    "stranger_auroc_class": "told by that of the likeliest class",
+    "stranger_auroc_elbo": "told by the ELBO",
+    "stranger_accuracy": "their components matched to them one to one",
+    "stranger_nmi": "normalized mutual information of both",
+    "stranger_ari": "adjusted Rand index of both",
     "probe_accuracy": "logistic regression on z of the labelled rows",
     "cluster_accuracy": "components matched to classes one to one",
     "nmi": "normalized mutual information of both",
@@ -76,7 +87,7 @@ def evaluate(
     for key, value in result.items():
         shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
         if not isinstance(value, list):
-            click.echo(f"{key:<18}{shown:<24}{MEANING.get(key, '')}".rstrip())
+            click.echo(f"{key:<24}{shown:<24}{MEANING.get(key, '')}".rstrip())
     if result["confusion"] is not None:
         classes = len(loaded.schema.classes)
         click.echo(_confusion(loaded.class_names(), classes, result["confusion"]))

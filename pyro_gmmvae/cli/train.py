@@ -24,11 +24,10 @@ from pyro_gmmvae.cli.options import (
     "--data",
     cls=KeyOption,
     metavar="NAME|FILE",
-    help="digits, mnist, a file (npz, npy, csv, parquet), or a folder of npy or parquet shards.",
+    help="digits, mnist, skeleton (see --tracks) or another of 'gmmvae list data'; a file (npz, "
+    "npy, csv, parquet); or a folder of npy or parquet shards.",
 )
-@click.option(
-    "--data-dir", cls=KeyOption, metavar="DIR", help="Folder with the data set's files (mnist)."
-)
+@click.option("--data-dir", cls=KeyOption, metavar="DIR", help="Folder with the data set's files.")
 @click.option(
     "--label-column", cls=KeyOption, metavar="NAME", help="Column or array with the labels."
 )
@@ -38,6 +37,31 @@ from pyro_gmmvae.cli.options import (
     type=Count(),
     metavar="N|all",
     help="Labels the fit may see, balanced over the classes; digits and mnist: 100, files: all.",
+)
+@click.option(
+    "--tracks", cls=KeyOption, metavar="FILE", help="Joints over time, for --data skeleton."
+)
+@click.option(
+    "--labels-file", cls=KeyOption, metavar="CSV", help="Who is who: sequence, person, split."
+)
+@click.option(
+    "--layout", cls=KeyOption, metavar="NAME|TOML", help="Of the joints: body_25, coco_18, ..."
+)
+@click.option(
+    "--protocol", cls=KeyOption, metavar="NAME", help="Which sequences of a named set are tested."
+)
+@click.option(
+    "--extra-components",
+    cls=KeyOption,
+    type=int,
+    metavar="M",
+    help="Components beyond one per class, for persons nobody named.",
+)
+@click.option(
+    "--factors",
+    cls=KeyOption,
+    metavar="NAME[=K],...",
+    help="Further classes (view, action) of the model gmmvae-factors.",
 )
 @click.option(
     "--preset",
@@ -141,6 +165,7 @@ def train(
     \b
     gmmvae train --data mnist --data-dir ~/mnist --labels 1000 --minutes 5 --out runs/mnist
     gmmvae train --data rows.csv --label-column person --guide conditional --out runs/rows
+    gmmvae train --data skeleton --tracks tracks.parquet --labels-file people.csv --out runs/gait
     """
     from pyro_gmmvae.cli.progress import run_with_progress
     from pyro_gmmvae.config import read_toml

@@ -143,6 +143,22 @@ KINECT_18 = Layout(
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (BODY_25, COCO_18, KINECT_18)}
 
 
+def layout_like(shape: tuple[int, ...], source: str) -> Layout:
+    """The layout that OpenPose writes for poses of this shape, (T, J, C).
+
+    Raises:
+        GMMVAEError: another number, or joints in 3-D, which are of another camera.
+    """
+    _, joints, dimensions = shape
+    for layout in (BODY_25, COCO_18):
+        if len(layout.joints) == joints and dimensions == 2:
+            return layout
+    raise GMMVAEError(
+        f"{source} holds {joints} joints in {dimensions}-D; say which with --layout "
+        f"({', '.join(LAYOUTS)}, or a TOML file)"
+    )
+
+
 def find_layout(text: str) -> Layout:
     """A layout by name, or from a TOML file.
 

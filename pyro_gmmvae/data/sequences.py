@@ -1,6 +1,5 @@
 """Rows that are windows of sequences: which one each is of, and what is known of it."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from pyro_gmmvae.data.dataset import Dataset, Factor, Labels, Sequences
 from pyro_gmmvae.data.layouts import Layout
+from pyro_gmmvae.data.openpose import natural
 from pyro_gmmvae.data.options import DataOptions
 from pyro_gmmvae.data.people import Names, People
 from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
@@ -80,16 +80,10 @@ def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = 
     """Class numbers of names; only those of sequences that count make a class."""
     counts = [True] * len(names) if counts is None else counts
     present = {name for name, one in zip(names, counts, strict=True) if one and name is not None}
-    order = sorted(present, key=_naturally)
+    order = sorted(present, key=natural)
     numbers = {name: number for number, name in enumerate(order)}
     of_sequence = np.array([-1 if n is None else numbers.get(n, -1) for n in names], np.int64)
     return _Codes(tuple(order), of_sequence)
-
-
-def _naturally(name: str) -> list[tuple[int, int, str]]:
-    """subject2 before subject10."""
-    parts = ("".join(run) for _, run in itertools.groupby(name, str.isdigit))
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
 
 
 def _notes(empty: tuple[str, ...], short: tuple[str, ...], interpolated: float) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """Skeleton data sets by name, and the user's own tracks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.layouts import COCO_18, KINECT_18, LAYOUTS, Layout, find_layout
+from pyro_gmmvae.data.layouts import COCO_18, KINECT_18, Layout, find_layout, layout_like
 from pyro_gmmvae.data.options import DataOptions
 from pyro_gmmvae.data.people import People, read_people
 from pyro_gmmvae.data.sequences import sequence_dataset
@@ -15,7 +15,7 @@ from pyro_gmmvae.data.skeleton_tables import (
     read_ucalgary_gait,
     read_utd_mhad,
 )
-from pyro_gmmvae.data.tracks import Track, read_tracks
+from pyro_gmmvae.data.tracks import read_tracks
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 Tags = Mapping[str, str]
@@ -141,20 +141,5 @@ def load_skeleton(options: DataOptions) -> Dataset:
         people = People.unknown(len(tracks))
     else:
         people = read_people(options.labels_file, [track.sequence for track in tracks])
-    return sequence_dataset(tracks, people, layout or layout_of(tracks), options)
-
-
-def layout_of(tracks: Sequence[Track]) -> Layout:
-    """The layout that OpenPose writes with this many joints.
-
-    Raises:
-        GMMVAEError: another number of joints, or one that several layouts have in 3-D.
-    """
-    joints, dimensions = tracks[0].poses.shape[1:]
-    known = {25: "body_25", 18: "coco_18"}
-    if joints not in known or dimensions != 2:
-        raise GMMVAEError(
-            f"the tracks have {joints} joints in {dimensions}-D: name their layout with --layout "
-            f"({', '.join(LAYOUTS)}, or a TOML file)"
-        )
-    return LAYOUTS[known[joints]]
+    layout = layout or layout_like(tracks[0].poses.shape, str(options.tracks))
+    return sequence_dataset(tracks, people, layout, options)

@@ -34,8 +34,8 @@ class SkeletonFilm:
             in the frame.
         names: P names, listed at the right where they are few.
         edges: bones, as pairs of joint numbers.
-        numbers: (T,) frame numbers.
-        title: stands above, before the frame number.
+        captions: (T,) of the frames.
+        title: stands above, before the frame's caption.
         y_down: whether y grows downwards, as in a picture.
     """
 
@@ -44,12 +44,12 @@ class SkeletonFilm:
         poses: NDArray[Any],
         names: Sequence[str],
         edges: Sequence[tuple[int, int]],
-        numbers: Sequence[int],
+        captions: Sequence[str],
         *,
         title: str = "",
         y_down: bool = True,
     ) -> None:
-        self.poses, self.numbers, self.title = poses, numbers, title
+        self.poses, self.captions, self.title = poses, captions, title
         self._edges = np.array(edges, int).reshape(-1, 2)
         self._colors = np.array(_colors(len(names)))
         low, high = _extent(poses)
@@ -63,7 +63,7 @@ class SkeletonFilm:
         self._joints = self._axes.scatter([], [], s=14, linewidths=0.6, edgecolors="w", zorder=3)
         if listed:
             self._list(listed)
-        if len(numbers):
+        if len(captions):
             self.show(0)
 
     def show(self, index: int) -> None:
@@ -76,7 +76,7 @@ class SkeletonFilm:
         person, joint = np.nonzero(np.isfinite(pose).all(-1))
         self._joints.set_offsets(pose[person, joint])
         self._joints.set_facecolor(self._colors[person].tolist())
-        label = f"{self.title}   frame {self.numbers[index]}".strip()
+        label = f"{self.title}   {self.captions[index]}".strip()
         self._axes.set_title(label, loc="left", fontsize=9, color="#333333", parse_math=False)
 
     def save(self, path: Path, fps: int = 25, ffmpeg: str | None = None) -> None:
@@ -96,7 +96,7 @@ class SkeletonFilm:
             if ffmpeg is not None:
                 writer = FFMpegWriter(fps=fps, codec="h264")
             with writer.saving(self.figure, str(path), DPI):
-                for index in range(len(self.numbers)):
+                for index in range(len(self.captions)):
                     self.show(index)
                     writer.grab_frame()
 

@@ -12,9 +12,9 @@ class SequenceTeacher(Teacher):
 
     All windows of a sequence are of one class: their log q(y|x) are averaged, and a sequence
     whose likeliest class has at least ``threshold`` gets it, in all its windows, until the next
-    time. With ``balanced_over`` the unlabelled sequences are shared equally among the classes
-    first, by Sinkhorn's iteration (Asano, Rupprecht, Vedaldi 2020, arXiv:1911.05371): of few
-    sequences no class may take those of another.
+    time. With ``balanced_over`` all classes are taken to have equally many sequences: the
+    unlabelled ones are shared among them as the labelled ones leave it, by Sinkhorn's iteration
+    (Asano, Rupprecht, Vedaldi 2020, arXiv:1911.05371), so that none takes those of another.
 
     Args:
         module, threshold, from_step, balanced_over, decay: as of :class:`Teacher`.
@@ -42,10 +42,17 @@ class SequenceTeacher(Teacher):
         decay: float = 0.99,
     ) -> None:
         super().__init__(module, threshold, from_step, decay=decay)
-        self.x, self.every, self.balanced_over = x, every, balanced_over
+        self.x, self.every = x, every
         self.register_buffer("labels", y)
         self.windows = torch.nonzero(class_labels(y) < 0).squeeze(-1)
         _, self.sequence_of = sequences[self.windows].unique(return_inverse=True)
+        self.left = None
+        if balanced_over is not None:
+            first = _first_of(sequences)
+            known = class_labels(y)[first]
+            labelled = torch.bincount(known[known >= 0], minlength=balanced_over)
+            # a class that has its share already is not ruled out
+            self.left = (len(first) / balanced_over - labelled).clamp_min(0.01)
 
     def begin(self, step: int) -> None:
         super().begin(step)
@@ -60,8 +67,8 @@ class SequenceTeacher(Teacher):
     def _label(self) -> None:
         parts = [self.average.classify(self.x[rows]) for rows in self.windows.split(4096)]
         log_probs = pooled(torch.cat(parts), self.sequence_of)
-        if self.balanced_over is not None:
-            log_probs = balance(log_probs)
+        if self.left is not None:
+            log_probs = balance(log_probs, self.left)
         best, label = log_probs.max(-1)
         label = torch.where(best.exp() >= self.threshold, label, -1)
         class_labels(self.labels)[self.windows] = label[self.sequence_of]
@@ -75,8 +82,24 @@ def pooled(log_probs: Tensor, group: Tensor) -> Tensor:
     return (total / count).log_softmax(-1)
 
 
-def balance(log_probs: Tensor, rounds: int = 20) -> Tensor:
-    """Log-probabilities (S, K) scaled by row and column until all columns weigh the same."""
+def balance(log_probs: Tensor, weights: Tensor, rounds: int = 20) -> Tensor:
+    """Log-probabilities (S, K), scaled by row and column until columns are as heavy as asked.
+
+    Args:
+        log_probs: (S, K).
+        weights: (K,) positive; how columns are to weigh, up to a factor.
+        rounds: of scaling columns, then rows.
+    """
+    wanted = weights.to(log_probs).log()
     for _ in range(rounds):
-        log_probs = (log_probs - log_probs.logsumexp(0)).log_softmax(-1)
+        log_probs = (log_probs - log_probs.logsumexp(0) + wanted).log_softmax(-1)
     return log_probs
+
+
+def _first_of(sequences: Tensor) -> Tensor:
+    """(S,) the number of each sequence's first window."""
+    order = sequences.argsort(stable=True)
+    ordered = sequences[order]
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    return order[starts]

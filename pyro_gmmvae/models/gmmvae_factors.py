@@ -161,15 +161,22 @@ class FactorGMMVAE(nn.Module):
             z: (B, (1 + F) d), all z_f one after the other, as :meth:`embed` gives them.
             s: (B, K) of the class, further factors being undecided, or (B, K_1 + K_2 + ...).
         """
-        if s.shape[-1] == self.components:
-            undecided = [torch.full_like(s[:, :1], 1 / K).expand(-1, K) for K in self._further]
-            s = torch.cat([s, *undecided], -1)
-        return self.observation(z, s).mean
+        return self.observation(z, self._all_factors(s)).mean
 
-    @property
-    def _further(self) -> list[int]:
-        """Components of each further factor."""
-        return list(self.sizes.values())[1:]
+    def z_prior(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(z_1..|s_1..), both (B, (1 + F) d); s as in decode."""
+        parts = self._all_factors(s).split(list(self.sizes.values()), -1)
+        products = [mixture(part) for mixture, part in zip(self.mixtures, parts, strict=True)]
+        return torch.cat([p.mean for p in products], -1), torch.cat(
+            [p.stddev for p in products], -1
+        )
+
+    def _all_factors(self, s: Tensor) -> Tensor:
+        """s (B, K) of the class alone with further factors undecided; of all as it is."""
+        if s.shape[-1] > self.components or len(self.sizes) == 1:
+            return s
+        further = list(self.sizes.values())[1:]
+        return torch.cat([s, *(s.new_full((len(s), K), 1 / K) for K in further)], -1)
 
     def generate(self, label: int, n: int) -> Tensor:
         """n draws of E[x|.] with s the vertex of class ``label``, all else from its prior.

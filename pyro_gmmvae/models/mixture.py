@@ -100,6 +100,11 @@ class MixtureVAE(nn.Module):
         """Posterior mean of z, (B, d), at s = the class probabilities of x."""
         return self.guide.embed(x)
 
+    def z_prior(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(z|s), both (B, d), for s (B, K) on the simplex."""
+        product = self.mixture(s)
+        return product.mean, product.stddev
+
     def generate(self, label: int, n: int) -> Tensor:
         """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
 

@@ -19,6 +19,11 @@ class OneHotClass(nn.Module):
         """Mean of p(x|y,z), (B, *x_shape), for z (B, d) and classes s (B, K)."""
         return self.observation(z, s).mean
 
+    def z_prior(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(z), both (B, d): 0 and 1, whatever the class."""
+        zeros = s.new_zeros(len(s), self.latent_dim)
+        return zeros, torch.ones_like(zeros)
+
     def generate(self, label: int, n: int) -> Tensor:
         """n draws of E[x|y,z] with y the class ``label`` and z ~ N(0, I)."""
         parameter = next(self.observation.parameters())

@@ -13,7 +13,8 @@ from pyro_gmmvae.inference.checkpoint import atomic_write
 from pyro_gmmvae.runs.cells import KEY, Say, key_of
 
 REQUIRED = [*KEY, "version", "command"]
-TEXT = [name for name in REQUIRED if name != "seed"] + ["engine", "device", "processor", "versions"]
+TEXT = [name for name in REQUIRED if name != "seed"]
+TEXT += ["engine", "device", "processor", "versions", "table", "split", "variant"]
 
 
 def read_results(file: Path, say: Say = print) -> pd.DataFrame:

@@ -149,6 +149,7 @@ class Rows:
     schema: Schema
     dtype: torch.dtype
     factors: tuple[str, ...] = ()
+    use_unlabelled: bool = True
 
     def factor_labels(self, name: str, rows: Labels) -> Labels:
         """Classes of a further factor, of some rows; -1 where unknown."""
@@ -198,6 +199,11 @@ class Rows:
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
+    @property
+    def fitted(self) -> Labels:
+        """Numbers of the rows that a fit sees: the training ones, or those with a label."""
+        return self.split.train if self.use_unlabelled else self.split.labelled
+
     def training(
         self, device: torch.device, *, described: bool = True
     ) -> tuple[Tensor | StreamedRows, Tensor]:
@@ -206,7 +212,7 @@ class Rows:
         Shards stay on disk: their rows are read as batches ask for them. Without ``described``
         skeletons stay windows of poses, which augmentation changes.
         """
-        numbers, x = self.split.train, self.dataset.x
+        numbers, x = self.fitted, self.dataset.x
         hidden = np.isin(numbers, self.split.labelled, invert=True)
         known = np.where(hidden, -1, self.dataset.y[numbers])
         columns = [self.factor_labels(name, numbers) for name in self.factors]
@@ -242,7 +248,9 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
             classes=dataset.classes,
             columns=dataset.columns,
             likelihood=config.likelihood or dataset.likelihood,
-            transform=dataset.fit_transform_on(split.train),
+            transform=dataset.fit_transform_on(
+                split.train if config.use_unlabelled else split.labelled
+            ),
             fingerprint=fingerprint,
             missing=dataset.features is not None,
             features=dataset.features,
@@ -252,7 +260,10 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
     elif schema.fingerprint != fingerprint:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
     factors = tuple(text.partition("=")[0] for text in config.factors)
-    rows = Rows(dataset, split, schema, dtype_of(config.precision), factors)
+    dtype = dtype_of(config.precision)
+    rows = Rows(dataset, split, schema, dtype, factors, config.use_unlabelled)
+    if not len(rows.fitted):
+        raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
     schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
     return rows
 

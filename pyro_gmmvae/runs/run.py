@@ -21,6 +21,7 @@ from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.rows import Rows, Schema, load_rows
 from pyro_gmmvae.runs.sequences import sequence_table
+from pyro_gmmvae.runs.traversal import traverse
 
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 
@@ -242,6 +243,13 @@ class Run:
             else:
                 blocks = [self.model.generate(k, n) for k in self._labels(label)]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
+
+    def traverse(
+        self, latent: str, *, label: str | None = None, steps: int = 25, span: float = 2.5
+    ) -> tuple[list[str], np.ndarray[Any, Any]]:
+        """Decoded skeletons along one latent; see :func:`pyro_gmmvae.runs.traversal.traverse`."""
+        number = 0 if label is None else self._labels(label)[0]
+        return traverse(self, latent, number, steps, span)
 
     def _labels(self, label: str | None) -> range | list[int]:
         names = self.class_names()

@@ -30,6 +30,8 @@ NUMBERS = (
     "ess",
     "pareto_k_bad",
     "test_rows",
+    "sequence_accuracy",
+    "test_sequences",
 )
 FINISHED = ("complete", "early-stopped")
 

@@ -227,7 +227,7 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
     if sequences is None:
         teacher = Teacher(model, threshold, config.pseudo_from, **settings)
         return teacher.to(next(model.parameters()))
-    numbers = rows.split.train
+    numbers = rows.fitted
     return SequenceTeacher(
         model,
         threshold,

@@ -70,11 +70,11 @@ def render(
         _stack(of_clip, numbers),
         [track.sequence.rpartition("/")[2] for track in of_clip],
         used.edges,
-        numbers,
+        [f"frame {number}" for number in numbers],
         title=chosen,
         y_down=of_clip[0].poses.shape[-1] == 2,
     )
-    _save(film, out, fps, ffmpeg)
+    save_film(film, out, fps, ffmpeg)
     other = "" if clips == 1 else f" (1 of {clips} clips: --clip)"
     click.echo(f"clip {chosen}{other}, {len(numbers)} frames -> {out}", err=True)
 
@@ -93,21 +93,12 @@ def _ffmpeg() -> str:
 
 
 def _read(path: Path, name: str | None) -> tuple[list["Track"], "Layout"]:
-    from pyro_gmmvae.data.layouts import BODY_25, COCO_18, find_layout
+    from pyro_gmmvae.data.layouts import find_layout, layout_like
     from pyro_gmmvae.data.tracks import read_tracks
-    from pyro_gmmvae.errors import GMMVAEError
 
     layout = None if name is None else find_layout(name)
     tracks = read_tracks(path, None if layout is None else len(layout.joints))
-    _, joints, axes = tracks[0].poses.shape
-    # OpenPose's are flat; 18 joints in space are another camera's
-    known = {25: BODY_25, 18: COCO_18} if axes == 2 else {}
-    layout = layout or known.get(joints)
-    if layout is None:
-        raise GMMVAEError(
-            f"{path} holds {joints} joints in {axes}-D; say which with --layout NAME or FILE.toml"
-        )
-    return tracks, layout
+    return tracks, layout or layout_like(tracks[0].poses.shape, str(path))
 
 
 def _choose(tracks: list["Track"], name: str | None, path: Path) -> tuple[str, list["Track"], int]:
@@ -162,7 +153,8 @@ def _stack(tracks: list["Track"], numbers: list[int]) -> "NDArray[Any]":
     return poses
 
 
-def _save(film: Any, out: Path, fps: int, ffmpeg: str | None) -> None:
+def save_film(film: Any, out: Path, fps: int, ffmpeg: str | None = None) -> None:
+    """Write a film, all of it or nothing."""
     import subprocess
 
     from pyro_gmmvae.errors import GMMVAEError

@@ -1,0 +1,77 @@
+"""scikit-learn on the same features and splits of sequences, whole or in windows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
+from pyro_gmmvae.runs.rows import Rows, load_rows
+
+REFERENCES: dict[str, Callable[[], Any]] = {
+    "logistic": lambda: LogisticRegression(max_iter=2000),
+    "LDA": LinearDiscriminantAnalysis,
+    "SVM (RBF)": lambda: SVC(C=10, probability=False),
+    "1-NN": lambda: KNeighborsClassifier(1),
+}
+WHOLE = {"window": 0, "statistics": ("mean",)}
+WAYS: dict[str, dict[str, Any]] = {
+    "windows, pooled": {},
+    "whole, bones": WHOLE | {"features": ("bones",)},
+    "whole, joints": WHOLE | {"features": ("joints",)},
+}
+
+
+def reference_rows(config: Config, has_bones: bool) -> list[dict[str, Any]]:
+    """Accuracy of test sequences by each reference, in each way of describing sequences."""
+    found = []
+    for way, changes in WAYS.items():
+        if "bones" in way and not has_bones:
+            continue
+        rows = load_rows(config.replace(**changes))
+        for name, make in REFERENCES.items():
+            windows, sequences = score(make(), rows)
+            found.append(
+                {
+                    "model": name,
+                    "variant": way,
+                    "accuracy": sequences,
+                    "window_accuracy": windows,
+                }
+            )
+    return found
+
+
+def score(classifier: Any, rows: Rows) -> tuple[float | None, float | None]:
+    """Accuracy of test windows, and of the sequences that they are pooled to."""
+    x, y = _known(rows, rows.split.labelled)
+    test_x, test_y = _known(rows, rows.split.test)
+    classifier.fit(x, y)
+    classes = len(rows.schema.classes)
+    log_probs = np.full((len(test_x), classes), -50.0)
+    log_probs[:, classifier.classes_] = _log_probs(classifier, test_x)
+    sequences = rows.dataset.sequences
+    assert sequences is not None
+    present, of_row = np.unique(sequences.of_row[rows.split.test], return_inverse=True)
+    of_sequence = np.full(len(present), -1)
+    of_sequence[of_row] = test_y
+    return accuracy(log_probs, test_y), accuracy(pool_by_sequence(log_probs, of_row), of_sequence)
+
+
+def _known(rows: Rows, numbers: Any) -> tuple[Any, Any]:
+    """Rows as arrays; what is missing takes the mean, which is 0 after standardizing."""
+    x, y = rows.part(numbers)
+    return np.nan_to_num(x.flatten(1).numpy()), y.numpy()
+
+
+def _log_probs(classifier: Any, x: Any) -> Any:
+    if hasattr(classifier, "predict_log_proba"):
+        with np.errstate(divide="ignore"):
+            return classifier.predict_log_proba(x).clip(-50)
+    # of votes between pairs of classes: how the machine itself ranks them
+    return classifier.decision_function(x)

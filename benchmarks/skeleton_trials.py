@@ -1,0 +1,101 @@
+"""Trials that need more than a fit: joints that are lost at test, and persons never named."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.data.skeleton_tables import read_ucalgary_gait
+from pyro_gmmvae.data.tracks import write_tracks
+from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
+from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.runs.training import train
+
+SHARES = (0.0, 0.1, 0.3, 0.5)
+STRANGERS = 5
+
+
+def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
+    """Accuracy where a share of joints is lost over whole test sequences.
+
+    The config is trained with joints hidden (``augment=drop``) and without; lost joints are
+    missing (the likelihood leaves them out, the encoder is told), or stand at the root, 0.
+    """
+    found = []
+    for name, changes in (("trained with drop", {}), ("trained without", {"augment": None})):
+        done = train(config.replace(**changes), folder / name)
+        rows = load_rows(done.config)
+        for share in SHARES:
+            for way in ("masked", "zero-filled"):
+                windows, sequences = _accuracy(done, rows, share, way, config.seed)
+                found.append(
+                    {
+                        "variant": f"{name}, {way}, {share:.0%}",
+                        "accuracy": sequences,
+                        "window_accuracy": windows,
+                    }
+                )
+    return found
+
+
+def _accuracy(
+    done: Run, rows: Rows, share: float, way: str, seed: int
+) -> tuple[float | None, float | None]:
+    """Of test windows and sequences, with a share of each sequence's joints lost."""
+    sequences, numbers = rows.dataset.sequences, rows.split.test
+    assert sequences is not None
+    present, of_row = np.unique(sequences.of_row[numbers], return_inverse=True)
+    windows = rows.dataset.x[numbers].copy()
+    lost = np.random.default_rng(seed).random((len(present), windows.shape[2])) < share
+    hidden = np.broadcast_to(lost[of_row][:, None, :, None], windows.shape)
+    windows[hidden] = np.nan if way == "masked" else 0.0
+    log_probs = done.log_probs(torch.from_numpy(done.schema.described(windows)))
+    assert log_probs is not None
+    y = rows.dataset.y[numbers]
+    of_sequence = np.full(len(present), -1)
+    of_sequence[of_row] = y
+    return accuracy(log_probs, y), accuracy(pool_by_sequence(log_probs, of_row), of_sequence)
+
+
+def with_strangers(config: Config, folder: Path, extra: int) -> list[dict[str, Any]]:
+    """Five persons are never named: their training sequences have no label, their test
+    sequences are to be told as strangers', and clustered.
+
+    The data goes through the plain files, as a user's would.
+    """
+    assert config.data_dir is not None
+    found = read_ucalgary_gait(Path(config.data_dir))
+    people = sorted({one.person for one in found})
+    strangers = set(np.random.default_rng(config.seed).choice(people, STRANGERS, replace=False))
+    lines = []
+    for one in found:
+        part = "test" if one.tags["run"] in ("2", "4", "6") else "train"
+        named = part == "test" or one.person not in strangers
+        lines.append((one.track.sequence, one.person if named else "", part))
+    table = pd.DataFrame(lines, columns=["sequence", "person", "split"])
+    table.to_csv(folder / "people.csv", index=False)
+    write_tracks([one.track for one in found], folder / "tracks.npz")
+    settings = config.replace(
+        data="skeleton",
+        data_dir=None,
+        protocol=None,
+        tracks=str(folder / "tracks.npz"),
+        labels_file=str(folder / "people.csv"),
+        layout="kinect_18",
+        extra_components=extra,
+    )
+    numbers = train(settings, folder / "run").evaluate(samples=2, nll_rows=100)
+    kept = {k: v for k, v in numbers.items() if k.startswith("stranger")}
+    return [
+        kept
+        | {
+            "accuracy": numbers["sequence_accuracy"],
+            "window_accuracy": numbers["accuracy"],
+            "elbo": numbers["elbo"],
+            "test_sequences": numbers["test_sequences"],
+        }
+    ]
