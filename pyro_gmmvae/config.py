@@ -75,7 +75,7 @@ class Config(BaseModel):
     window: int = Field(8, ge=0, description="frames per window; 0: the whole sequence")
     stride: int = Field(4, ge=1, description="frames between the starts of windows")
     max_gap: int = Field(5, ge=0, description="missing frames in a row that are interpolated")
-    scale: Literal["torso", "none"] = Field("torso", description="what a body's size divides")
+    scale: Literal["torso", "file"] = Field("torso", description="torso: divide by the body's size; file: keep units")
     features: Names = Field(("joints", "bones"), min_length=1)
     statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
 

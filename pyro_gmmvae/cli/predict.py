@@ -42,7 +42,7 @@ def predict(
     """Label the rows of FILE (npz, npy, csv, parquet, IDX images) with RUN.
 
     For a run on skeletons FILE is a table of tracks; there is a row per sequence, with columns
-    sequence, windows (how many), label, probability, p_CLASS, elbo and unusual.
+    sequence, windows (how many), person, probability, p_CLASS, elbo and unusual.
 
     Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats)
     and unusual (share of validation rows that the model finds likelier than this one: near 1

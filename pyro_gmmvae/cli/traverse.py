@@ -78,13 +78,13 @@ def traverse(
         raise GMMVAEError(
             f"{len(pictures)} pictures are too many for a GIF; ask for fewer with --steps"
         )
-    name = label or loaded.class_names()[0]
+    name = "" if latent == "class" else label or loaded.class_names()[0]
     film = SkeletonFilm(
         pictures[:, None, :, :2],
         [name],
         features.layout.edges,
         [caption for caption in captions for _ in range(frames)],
-        title=name if latent != "class" else "",
+        title=name,
         y_down=loaded.schema.dimensions == 2,
     )
     save_film(film, out, fps)

@@ -45,16 +45,16 @@ SKELETON_PRESETS: dict[str, dict[str, Any]] = {
     "best": BEST,
 }
 UCALGARY_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset | {"scale": "none", "statistics": ("mean",)}
+    name: preset | {"scale": "file", "statistics": ("mean",)}
     for name, preset in SKELETON_PRESETS.items()
 }
 UTD_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset | {"scale": "none"} for name, preset in SKELETON_PRESETS.items()
+    name: preset | {"scale": "file"} for name, preset in SKELETON_PRESETS.items()
 }
 VOWELS_PRESETS: dict[str, dict[str, Any]] = {
     name: preset
     | {
-        "scale": "none",
+        "scale": "file",
         "window": 0,
         "features": ("joints",),
         "statistics": ("mean", "std", "first", "last"),

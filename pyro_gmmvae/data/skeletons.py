@@ -11,7 +11,7 @@ from pyro_gmmvae.data.layouts import Layout
 from pyro_gmmvae.data.tracks import Track
 from pyro_gmmvae.errors import GMMVAEError
 
-SCALES = ("torso", "none")
+SCALES = ("torso", "file")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class WindowOptions:
         stride: frames from the start of one window to that of the next.
         max_gap: missing frames in a row that are interpolated; longer gaps stay missing, and
             longer runs without any frame end a piece of the track.
-        scale: "torso" divides by the body's size, "none" leaves the file's units.
+        scale: "torso" divides by the body's size, "file" leaves the file's units.
     """
 
     window: int = 8
@@ -100,7 +100,7 @@ def relative_poses(poses: Floats, layout: Layout, scale: str = "torso") -> Float
     if layout.root is None:
         return poses
     centered = poses - _root(poses, layout.root)[:, None]
-    if scale == "none":
+    if scale == "file":
         return centered.astype(np.float32)
     return (centered / body_size(poses, layout)).astype(np.float32)
 

@@ -70,7 +70,7 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
         numbers |= measure_sequences(rows, log_probs, elbo, rows.split.test)
     for name in rows.factors:
         numbers |= _of_factor(run, rows, name, x)
-    return numbers | {"test_rows": len(x), "labels": len(rows.split.labelled)}
+    return numbers | {"test_rows": len(x), "labels": rows.labels}
 
 
 def _of_factor(run: Measured, rows: Rows, name: str, x: Tensor) -> Numbers:

@@ -204,6 +204,12 @@ class Rows:
         """Numbers of the rows that a fit sees: the training ones, or those with a label."""
         return self.split.train if self.use_unlabelled else self.split.labelled
 
+    @property
+    def labels(self) -> int:
+        """How many labels the fit sees: one per row, or per sequence where rows are parts."""
+        sequences, labelled = self.dataset.sequences, self.split.labelled
+        return len(labelled if sequences is None else np.unique(sequences.of_row[labelled]))
+
     def training(
         self, device: torch.device, *, described: bool = True
     ) -> tuple[Tensor | StreamedRows, Tensor]:

@@ -88,7 +88,7 @@ def measure_sequences(
 
 
 def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
-    """A table of a file's tracks: sequence, windows, label, probabilities, mean ELBO.
+    """A table of a file's tracks: sequence, windows, person, probabilities, mean ELBO.
 
     A track without any joint has no windows, and nothing is said of it.
 
@@ -127,7 +127,7 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
         pooled = np.full((len(tracks), len(names)), np.nan)
         pooled[present] = np.exp(pool_by_sequence(log_probs, of_row))
         best = np.nan_to_num(pooled).argmax(1)
-        table["label"] = np.where(counts > 0, names[best], "")
+        table["person"] = np.where(counts > 0, names[best], "")
         table["probability"] = pooled[np.arange(len(tracks)), best]
         table |= {f"p_{name}": pooled[:, k] for k, name in enumerate(names)}
     return pd.DataFrame(table), elbo
