@@ -40,10 +40,10 @@ class TrackingOptions:
     """
 
     frame_rate: float = 30.0
-    max_gap: int = 30
+    max_gap: int = 60
     min_length: int = 5
     min_joints: int = 3
-    window: int = 120
+    window: int = 150
 
     def __post_init__(self) -> None:
         least = {"max_gap": 0, "min_length": 1, "min_joints": 1, "window": 2}

@@ -7,6 +7,7 @@ people come too near each other to tell, their tracklets end, and :mod:`linking`
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,13 @@ JITTER = 0.02
 SWAY = 0.012
 STRIDE = 0.03
 DRIFT = 0.004  # of the body's velocity
-SURE = 6.0  # nats below which nothing is beyond doubt
+SURE = 8.0  # nats below which nothing is beyond doubt
 LOST_JOINT = 0.02  # joints found where they should not be: left and right exchanged
 JOINTS_THAT_COUNT = 3.0  # joints move together: so many are independent evidence
 MARGIN = 4.0  # nats by which an assignment must be better than any other
-PATIENCE = 4  # frames
+PATIENCE = 10  # frames
 RECALL = 10  # frames that velocity and pose are taken from
+FOLLOWED = 3  # frames after which a person counts as one
 STAYING = 0.25  # share of the people who may be found again after a cut, by chance
 
 
@@ -153,12 +155,13 @@ def grow_tracklets(bodies: Bodies, rate: float) -> tuple[list[Tracklet], Labels]
     active: list[Tracklet] = []
     scenes: list[int] = []
     edges = np.searchsorted(bodies.number, [*bodies.numbers, np.iinfo(np.int64).max])
+    rows = [np.arange(*span) for span in pairwise(edges)]
     for at, number in enumerate(bodies.numbers):
-        if at == 0 or is_cut(bodies, edges, at, rate):
+        active = [t for t in active if number - bodies.number[t.chain[-1]] <= PATIENCE]
+        if at == 0 or is_cut(bodies, active, rows[at : at + 3], rate):
             scenes.append(int(number))
             active = []
-        active = [t for t in active if number - bodies.number[t.chain[-1]] <= PATIENCE]
-        new = np.arange(edges[at], edges[at + 1])
+        new = rows[at]
         partner, doubtful, closed = _assign(bodies, active, new, rate)
         kept = [t for t, shut in zip(active, closed, strict=True) if not shut]
         for row in np.flatnonzero(closed):
@@ -184,11 +187,13 @@ def _assign(
     odds = next_odds(known, bodies, new, rate)
     partner = best_partners(odds)
     rivals = _rivals(odds, partner) & (partner >= 0)
-    doubtful = rivals.any(0) | ((partner >= 0) & (odds[partner, np.arange(len(new))] < SURE))
+    doubtful = rivals.any(0)
     closed[rivals.any(1)] = True
     closed[partner[doubtful]] = True
     # one who ends for another's sake is not continued either
     doubtful |= (partner >= 0) & closed[partner]
+    unsure = odds[partner, np.arange(len(new))] < SURE
+    partner[unsure & ~doubtful] = -1
     return partner, doubtful, closed
 
 
@@ -229,29 +234,21 @@ def _rivals(odds: Reals, partner: Labels) -> NDArray[np.bool_]:
     return (loss < MARGIN) & (odds > 0)
 
 
-def is_cut(bodies: Bodies, edges: Labels, at: int, rate: float) -> bool:
-    """Whether all people are replaced at once: hardly anybody stands near where one stood.
+def is_cut(
+    bodies: Bodies, active: Sequence[Tracklet], frames: Sequence[Labels], rate: float
+) -> bool:
+    """Whether all people are replaced at once: hardly anybody who was followed is found again.
 
-    One bad frame is no cut: the frames before and after it must be strangers too.
+    One bad frame is no cut, so that all the frames given, one or two, must be of strangers.
     """
-    if at == 0:
-        return True
-    near = _share_that_stays(bodies, edges, at - 1, at, rate)
-    if near is None or near > STAYING:
+    followed = [np.array(t.chain[-RECALL:]) for t in active if len(t.chain) >= FOLLOWED]
+    if len(followed) < 2:
         return False
-    around = [(at - 2, at)] * (at >= 2) + [(at - 1, at + 1)] * (at + 2 < len(edges))
-    shares = [_share_that_stays(bodies, edges, a, b, rate) for a, b in around]
-    return all(share is None or share <= STAYING for share in shares)
-
-
-def _share_that_stays(
-    bodies: Bodies, edges: Labels, before: int, after: int, rate: float
-) -> float | None:
-    """Of the people of the emptier frame, how many may be in the other; None below two."""
-    old = np.arange(edges[before], edges[before + 1])
-    new = np.arange(edges[after], edges[after + 1])
-    if min(len(old), len(new)) < 2:
-        return None
-    known = outlook(bodies, list(old[:, None]), rate)
-    partner = best_partners(next_odds(known, bodies, new, rate))
-    return float((partner >= 0).sum() / min(len(old), len(new)))
+    known = outlook(bodies, followed, rate)
+    for new in frames:
+        if len(new) < 2:
+            return False
+        partner = best_partners(next_odds(known, bodies, new, rate))
+        if (partner >= 0).sum() > STAYING * min(len(followed), len(new)):
+            return False
+    return True
