@@ -16,7 +16,7 @@ from pyro_gmmvae.runs.rows import Rows, load_rows
 REFERENCES: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=2000),
     "LDA": LinearDiscriminantAnalysis,
-    "SVM (RBF)": lambda: SVC(C=10, probability=False),
+    "SVM (RBF)": lambda: SVC(C=10),
     "1-NN": lambda: KNeighborsClassifier(1),
 }
 WHOLE = {"window": 0, "statistics": ("mean",)}
@@ -70,8 +70,7 @@ def _known(rows: Rows, numbers: Any) -> tuple[Any, Any]:
 
 
 def _log_probs(classifier: Any, x: Any) -> Any:
-    if hasattr(classifier, "predict_log_proba"):
-        with np.errstate(divide="ignore"):
-            return classifier.predict_log_proba(x).clip(-50)
+    if hasattr(classifier, "predict_proba"):
+        return np.log(classifier.predict_proba(x).clip(np.exp(-50)))
     # of votes between pairs of classes: how the machine itself ranks them
     return classifier.decision_function(x)

@@ -30,14 +30,14 @@ SKELETON: dict[str, Any] = {
     "latent_dim": 8,
     "alpha": 30,
     "weight_decay": 0.01,
-    "epochs": 20,
+    "epochs": 25,
 }
 PAPER: dict[str, Any] = {"alpha": 0, "labelled_per_batch": 0}
 INVARIANT: dict[str, Any] = SKELETON
 BEST: dict[str, Any] = SKELETON | {
-    "pseudo_threshold": 0.5,
+    "pseudo_threshold": 0.3,
     "pseudo_balance": True,
-    "pseudo_from": 60,
+    "pseudo_from": 100,
 }
 SKELETON_PRESETS: dict[str, dict[str, Any]] = {
     "paper": SKELETON | PAPER,
