@@ -22,7 +22,7 @@ class Layout:
         pairs: (left, right) joint numbers that a mirror exchanges.
         root: the joint that positions are relative to; None: positions are left as they are.
         torso: two sets of joints; the distance of their centers is the body's size. None:
-            the joints' root mean square distance from the root is.
+            the joints' root mean square distance from their center is.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Layout:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Layout":
         """From :meth:`to_json`, or the keys of a TOML file."""
-        torso = content.get("torso")
+        torso, root = content.get("torso"), content.get("root")
         return cls(
             name=str(content["name"]),
             joints=tuple(str(joint) for joint in content["joints"]),
             edges=_pairs(content.get("edges", ())),
             pairs=_pairs(content.get("pairs", ())),
-            root=content.get("root"),
-            torso=None if torso is None else (_numbers(torso[0]), _numbers(torso[1])),
+            root=None if root is None else _numbers([root])[0],
+            torso=None if torso is None else _ends(torso),
         )
 
 
@@ -67,6 +67,13 @@ def _numbers(values: Sequence[Any]) -> tuple[int, ...]:
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         raise TypeError(f"joint numbers {values!r}")
     return tuple(values)
+
+
+def _ends(torso: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    one, other = map(_numbers, torso)
+    if not one or not other:
+        raise ValueError("one end of the torso is empty")
+    return one, other
 
 
 def _pairs(values: Sequence[Any]) -> Pairs:

@@ -91,4 +91,6 @@ def _read(path: Path) -> "pd.DataFrame":
             raise GMMVAEError(
                 f"{path} lacks the column {column!r}; it has {', '.join(table.columns)}"
             )
+    if table.empty:
+        raise GMMVAEError(f"{path} holds no rows")
     return table.apply(lambda column: column.str.strip())

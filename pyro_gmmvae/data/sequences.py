@@ -64,7 +64,7 @@ def sequence_dataset(
         sequences=Sequences(
             tuple(track.sequence for track in tracks),
             of_row,
-            tuple(frozenset(pose.tobytes() for pose in track.poses) for track in tracks),
+            tuple(_frames_of(track) for track in tracks),
             unseen.of_sequence,
             unseen.names,
         ),
@@ -74,6 +74,12 @@ def sequence_dataset(
         ),
         notes=_notes(windows.empty, windows.short, float(windows.interpolated.mean())),
     )
+
+
+def _frames_of(track: Track) -> frozenset[bytes]:
+    """The track's different frames, without those that show no joint."""
+    shown = np.isfinite(track.poses).any((1, 2))
+    return frozenset(pose.tobytes() for pose in track.poses[shown])
 
 
 def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = None) -> _Codes:

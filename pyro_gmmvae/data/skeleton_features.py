@@ -147,6 +147,10 @@ class SkeletonFeatures:
             raise GMMVAEError(
                 f"the layout {self.layout.name!r} has no edges, which {min(of_bones)} need"
             )
+        if "angles" in self.features and not angle_triples(self.layout.edges):
+            raise GMMVAEError(
+                f"no two edges of the layout {self.layout.name!r} share a joint, which angles need"
+            )
 
     def __call__(self, x: Tensor) -> Tensor:
         per_frame = [FEATURES[name](x, self.layout) for name in self.features]

@@ -19,7 +19,7 @@ class WindowOptions:
     """How tracks become windows.
 
     Attributes:
-        window: T, frames per window; 0: the whole track, padded to the longest.
+        window: T, frames per window; 0: each piece of a track as a whole, padded to the longest.
         stride: frames from the start of one window to that of the next.
         max_gap: missing frames in a row that are interpolated; longer gaps stay missing, and
             longer runs without any frame end a piece of the track.
@@ -70,16 +70,19 @@ def cut_windows(tracks: Sequence[Track], layout: Layout, options: WindowOptions)
     """
     if len({track.poses.shape[1:] for track in tracks}) > 1:
         raise GMMVAEError("tracks of several layouts or dimensions can't be used together")
-    length = options.window or max((int(np.ptp(t.frames)) + 1 for t in tracks), default=1)
-    parts, numbers, empty, short = [], [], [], []
+    pieces_of, empty, short = {}, [], []
     for number, track in enumerate(tracks):
         if not np.isfinite(track.poses).any():
             empty.append(track.sequence)
             continue
-        poses = relative_poses(track.poses, layout, options.scale)
-        pieces = continuous_pieces(track.frames, poses, options.max_gap)
-        if sum(len(piece) for piece, _ in pieces) < options.window:
+        poses = relative_poses(track.poses, layout, options.scale, track.frames)
+        pieces_of[number] = continuous_pieces(track.frames, poses, options.max_gap)
+        if sum(len(piece) for piece, _ in pieces_of[number]) < options.window:
             short.append(track.sequence)
+    longest = max((len(piece) for pieces in pieces_of.values() for piece, _ in pieces), default=1)
+    length = options.window or longest
+    parts, numbers = [], []
+    for number, pieces in pieces_of.items():
         for window in (w for p in pieces for w in _windows_of(*p, length, options.stride)):
             if np.isfinite(window[0]).any():
                 parts.append(window)
@@ -90,16 +93,25 @@ def cut_windows(tracks: Sequence[Track], layout: Layout, options: WindowOptions)
     return Windows(x, interpolated, np.asarray(numbers), tuple(empty), tuple(short))
 
 
-def relative_poses(poses: Floats, layout: Layout, scale: str = "torso") -> Floats:
+def relative_poses(
+    poses: Floats, layout: Layout, scale: str = "torso", frames: Labels | None = None
+) -> Floats:
     """Poses (T, J, C) relative to the root, and in units of the body's size.
 
     Where the root is missing, its place is interpolated between the frames beside; a track
     that never shows it is centered on the mean of its joints. The size is the median over
     frames, one number for the track: a person's proportions stay what they are.
+
+    Args:
+        poses: NaN where a joint is missing.
+        layout: names root and torso; without a root poses are left as they are.
+        scale: "torso" or "file".
+        frames: (T,) their numbers; None: one follows the other.
     """
     if layout.root is None:
         return poses
-    centered = poses - _root(poses, layout.root)[:, None]
+    frames = np.arange(len(poses)) if frames is None else frames
+    centered = poses - _root(poses, layout.root, frames)[:, None]
     if scale == "file":
         return centered.astype(np.float32)
     return (centered / body_size(poses, layout)).astype(np.float32)
@@ -110,14 +122,17 @@ def is_known(poses: Floats) -> NDArray[np.bool_]:
     return np.logical_and.reduce(np.isfinite(poses), axis=-1)
 
 
-def _root(poses: Floats, root: int) -> NDArray[np.floating]:
+def _root(poses: Floats, root: int, frames: Labels) -> NDArray[np.floating]:
     """(T, C) the root's place in each frame."""
     place = poses[:, root]
     if not is_known(place).any():
         found = is_known(poses)[..., None]
         place = np.where(found, poses, 0).sum(1) / np.maximum(found.sum(1), 1)
         place = np.where(found.any(1), place, np.nan)
-    return interpolate(place[:, None], len(place))[0][:, 0]
+    known = is_known(place)
+    if not known.any():
+        return place
+    return np.stack([np.interp(frames, frames[known], axis) for axis in place[known].T], -1)
 
 
 def body_size(poses: Floats, layout: Layout) -> float:
@@ -150,19 +165,18 @@ def continuous_pieces(
         numbers = frames[part] - frames[part[0]]
         full = np.full((int(numbers[-1]) + 1, *poses.shape[1:]), np.nan, np.float32)
         full[numbers] = poses[part]
-        pieces.append(interpolate(full, max_gap, edges=False))
+        pieces.append(interpolate(full, max_gap))
     return pieces
 
 
-def interpolate(
-    poses: Floats, max_gap: int, *, edges: bool = True
-) -> tuple[Floats, NDArray[np.bool_]]:
+def interpolate(poses: Floats, max_gap: int) -> tuple[Floats, NDArray[np.bool_]]:
     """Close gaps of up to ``max_gap`` frames of each joint, linearly between its neighbors.
+
+    What is missing before a joint's first frame or after its last stays missing.
 
     Args:
         poses: (T, J, C), NaN where missing.
         max_gap: frames.
-        edges: whether gaps at the beginning and the end take the nearest frame's place.
 
     Returns:
         The poses, and where a joint was put in, (T, J).
@@ -177,7 +191,7 @@ def interpolate(
         after = np.minimum(before + 1, len(there) - 1)
         inside = (time > there[0]) & (time < there[-1])
         gap = there[after] - there[np.maximum(before, 0)] - 1
-        close = missing[:, joint] & np.where(inside, gap <= max_gap, edges)
+        close = missing[:, joint] & inside & (gap <= max_gap)
         for axis in range(filled.shape[-1]):
             known = filled[there, joint, axis]
             filled[close, joint, axis] = np.interp(time[close], there, known)

@@ -1,6 +1,7 @@
 """Tracks: one person's joints over time, and the plain table they are kept in."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("sequence", "frame", "joint", "x", "y")
+# beyond are numbers that stand for something else; their squares still fit a float
+FARTHEST, MOST_JOINTS = 1e12, 10_000
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,23 @@ def from_table(table: "pd.DataFrame", source: str, joints: int | None = None) ->
     axes = [name for name in ("x", "y", "z") if name in table.columns]
     numbers = {name: _whole(table, name, source) for name in ("frame", "joint")}
     found = int(numbers["joint"].max()) + 1
-    if numbers["joint"].min() < 0 or (joints is not None and found > joints):
+    if numbers["joint"].min() < 0 or found > (joints or MOST_JOINTS):
+        wrong = min(int(numbers["joint"].min()), 0) or found - 1
+        there = "joints are" if joints is None else f"the layout has {joints} joints,"
+        advice = "" if joints is None else " (another --layout?)"
         raise GMMVAEError(
-            f"{source}: joint {numbers['joint'].min() if joints is None else found - 1} is out of "
-            f"range; the layout has {joints} joints, numbered from 0 (another --layout?)"
+            f"{source}: joint {wrong} is out of range; {there} numbered from 0{advice}"
         )
     values = np.stack([_floats(table, name, source) for name in axes], -1)
+    if (np.abs(values[np.isfinite(values)]) > FARTHEST).any():
+        raise GMMVAEError(f"{source}: coordinates go beyond {FARTHEST:g}, which none can be")
     certain = np.ones(len(table))
     if "confidence" in table.columns:
         certain = np.nan_to_num(_floats(table, "confidence", source)).clip(0, 1)
     if table["sequence"].isna().any():
         raise GMMVAEError(f"{source}: a row names no sequence")
     names = table["sequence"].astype(str).to_numpy()
+    _refuse_mixed_dimensions(names, values, source)
     order = np.lexsort((numbers["joint"], numbers["frame"], names))
     names, values, certain = names[order], values[order], certain[order]
     frame, joint = numbers["frame"][order], numbers["joint"][order]
@@ -119,6 +127,18 @@ def from_table(table: "pd.DataFrame", source: str, joints: int | None = None) ->
         _track(str(names[a]), frame[a:b], joint[a:b], values[a:b], certain[a:b], joints or found)
         for a, b in spans
     ]
+
+
+def _refuse_mixed_dimensions(names: NDArray[Any], values: NDArray[np.float64], source: str) -> None:
+    """A sequence without any z among others that have it would look like one without joints."""
+    flat = np.isfinite(values[:, :2]).all(-1)
+    whole = np.isfinite(values).all(-1)
+    without = sorted(set(names[flat]) - set(names[whole]))
+    if without:
+        raise GMMVAEError(
+            f"{source}: sequence {without[0]!r} has x and y and no z; keep tracks in 2-D and in "
+            "3-D in files of their own, those in 2-D without the column 'z'"
+        )
 
 
 def _track(
@@ -151,8 +171,7 @@ def _read(path: Path) -> "pd.DataFrame":
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype={"sequence": str})
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as content:
-                return pd.DataFrame({name: content[name] for name in content.files})
+            return pd.DataFrame(_arrays(path))
     except ImportError as error:
         raise GMMVAEError(
             "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
@@ -161,6 +180,17 @@ def _read(path: Path) -> "pd.DataFrame":
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
     raise GMMVAEError(f"{path}: unknown kind of file; tracks are .parquet, .npz or .csv")
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is damaged, or another kind of file")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except zlib.error as error:
+        raise ValueError(f"it is damaged ({error})") from error
 
 
 def write_tracks(tracks: Iterable[Track], path: Path) -> None:

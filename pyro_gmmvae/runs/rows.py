@@ -242,11 +242,20 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
     """
     dataset = load_data(config.data, data_options(config))
     if config.labels and not dataset.classes:
-        raise GMMVAEError(
-            f"{config.data} has no labels: no column or array {config.label_column!r} "
-            "(name it with --label-column, or give --labels 0)"
+        where = (
+            f"no column or array {config.label_column!r} (name it with --label-column, or"
+            if dataset.sequences is None
+            else "no person is named (name them with --labels-file, or"
         )
+        raise GMMVAEError(f"{config.data} has no labels: {where} give --labels 0)")
     split = _split(dataset, config)
+    fitted = split.train if config.use_unlabelled else split.labelled
+    if not len(fitted):
+        raise GMMVAEError(
+            "no training rows: all are test or validation ones"
+            if config.use_unlabelled
+            else "use_unlabelled=false leaves nothing to fit: no row has a label"
+        )
     fingerprint = _fingerprint(dataset)
     if schema is None:
         schema = Schema(
@@ -254,9 +263,7 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
             classes=dataset.classes,
             columns=dataset.columns,
             likelihood=config.likelihood or dataset.likelihood,
-            transform=dataset.fit_transform_on(
-                split.train if config.use_unlabelled else split.labelled
-            ),
+            transform=dataset.fit_transform_on(fitted),
             fingerprint=fingerprint,
             missing=dataset.features is not None,
             features=dataset.features,
@@ -268,8 +275,6 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
     factors = tuple(text.partition("=")[0] for text in config.factors)
     dtype = dtype_of(config.precision)
     rows = Rows(dataset, split, schema, dtype, factors, config.use_unlabelled)
-    if not len(rows.fitted):
-        raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
     schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
     return rows
 
@@ -316,4 +321,8 @@ def _fingerprint(dataset: Dataset) -> str:
     # of shards some rows must do: reading all would take as long as an epoch
     digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).tobytes())
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
+    if dataset.sequences is not None:  # parts and further classes are given, and may change
+        others = [dataset.sequences.of_row, dataset.test, dataset.validation]
+        for rows in (*others, *(factor.y for factor in dataset.factors)):
+            digest.update(b"-" if rows is None else rows.tobytes() + b"+")
     return digest.hexdigest()
