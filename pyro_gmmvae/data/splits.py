@@ -51,12 +51,14 @@ def split_rows(
         GMMVAEError: more rows or labels asked for than there are, fewer labels than classes.
     """
     rows = np.arange(len(y))
+    if isinstance(validation, np.ndarray):  # given ones are not drawn as test rows
+        rows = np.setdiff1d(rows, validation)
     if isinstance(test, np.ndarray):
         rest, test_rows = np.setdiff1d(rows, test), test
     else:
         rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
     if isinstance(validation, np.ndarray):
-        train, validation_rows = np.setdiff1d(rest, validation), validation
+        train, validation_rows = rest, validation
     else:
         train, validation_rows = _hold_out(rest, y, validation, split_seed, "validation")
     known = train[y[train] >= 0]
