@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import AUGMENTATIONS, Batches, Fit, FitSettings
-
-affine = AUGMENTATIONS["affine"]
+from pyro_gmmvae.inference import Batches, Fit, FitSettings
+from pyro_gmmvae.inference.augment import affine
 
 
 def square() -> torch.Tensor:
