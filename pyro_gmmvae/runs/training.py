@@ -225,10 +225,10 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
     settings: dict[str, Any] = {"balanced_over": components, "decay": config.pseudo_decay}
     sequences = rows.dataset.sequences
     if sequences is None:
-        teacher = Teacher(model, threshold, config.pseudo_from, **settings)
-        return teacher.to(next(model.parameters()))
+        plain = Teacher(model, threshold, config.pseudo_from, **settings)
+        return plain.to(next(model.parameters()))
     numbers = rows.fitted
-    return SequenceTeacher(
+    teacher = SequenceTeacher(
         model,
         threshold,
         config.pseudo_from,
@@ -238,6 +238,7 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
         every=config.pseudo_every,
         **settings,
     )
+    return teacher.to(next(model.parameters()))
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
