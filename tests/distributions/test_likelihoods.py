@@ -69,3 +69,36 @@ def test_scale_link() -> None:
     assert (scale > 0).all()
     assert (scale.diff() > 0).all()
     assert scale[2].item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "normal"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_nan_is_missing_where_it_is_said_to_be(family: str, masked: bool) -> None:
+    """As a mask that is false there; beside a mask, both count; over a summed-out class too."""
+    parameter = torch.randn(3, 4, 6, requires_grad=True)
+    x, mask = torch.rand(4, 6), torch.rand(4, 6) < 0.7
+    gone = torch.rand(4, 6) < 0.4
+    gone[1] = True
+    known = ~gone & mask if masked else ~gone
+
+    def likelihood(**more: object) -> BernoulliLikelihood | NormalLikelihood:
+        if family == "bernoulli":
+            return BernoulliLikelihood(parameter, **more)  # type: ignore[arg-type]
+        return NormalLikelihood(parameter, torch.full((6,), 0.5), **more)  # type: ignore[arg-type]
+
+    with_nan = torch.where(gone, torch.nan, x)
+    one = likelihood(nan_is_missing=True, mask=mask if masked else None)
+    found = one.log_prob(with_nan)
+    assert found.shape == (3, 4)
+    torch.testing.assert_close(found, likelihood(mask=known).log_prob(x))
+    assert (found[:, 1] == 0).all()
+    torch.testing.assert_close(one.expand(torch.Size([2, 3, 4])).log_prob(with_nan)[1], found)
+    found.sum().backward()
+    assert parameter.grad is not None
+    assert (parameter.grad[:, ~known] == 0).all()
+    assert (parameter.grad[:, known] != 0).all()
+
+
+def test_nan_is_a_mistake_where_nothing_is_missing() -> None:
+    x = torch.tensor([0.5, torch.nan])
+    assert NormalLikelihood(torch.zeros(2), torch.ones(2)).log_prob(x).isnan()

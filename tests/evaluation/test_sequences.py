@@ -1,0 +1,43 @@
+"""Numbers of whole sequences, against the plainest way to compute them."""
+
+import numpy as np
+import pytest
+
+from pyro_gmmvae.evaluation import detection_auroc, mean_by_sequence, pool_by_sequence
+
+RNG = np.random.default_rng(0)
+OF_ROW = RNG.permutation(np.r_[np.arange(6), RNG.integers(0, 6, 40)])
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
+def test_means_are_those_of_each_sequence(shape: tuple[int, ...]) -> None:
+    values = RNG.normal(size=(len(OF_ROW), *shape))
+    expected = [values[sequence == OF_ROW].mean(0) for sequence in range(6)]
+    np.testing.assert_allclose(mean_by_sequence(values, OF_ROW), expected)
+
+
+def test_pooled_log_probabilities_are_normalized_geometric_means() -> None:
+    probs = RNG.dirichlet(np.ones(4), len(OF_ROW))
+    found = np.exp(pool_by_sequence(np.log(probs), OF_ROW))
+    for sequence in range(6):
+        mine = probs[sequence == OF_ROW]
+        mean = np.prod(mine, 0) ** (1 / len(mine))
+        np.testing.assert_allclose(found[sequence], mean / mean.sum())
+
+
+def test_a_repeated_window_makes_no_sequence_surer() -> None:
+    log_probs = np.log([[0.7, 0.3]])
+    for times in (1, 50):
+        found = np.exp(pool_by_sequence(np.repeat(log_probs, times, 0), np.zeros(times, int)))
+        np.testing.assert_allclose(found, [[0.7, 0.3]])
+
+
+def test_the_area_is_how_often_a_stranger_has_the_higher_score() -> None:
+    scores = RNG.integers(0, 6, 30).astype(float)
+    strange = RNG.uniform(size=30) < 0.4
+    pairs = scores[strange][:, None] - scores[~strange]
+    assert detection_auroc(scores, strange) == pytest.approx(
+        (pairs > 0).mean() + 0.5 * (pairs == 0).mean()
+    )
+    assert detection_auroc(scores, np.zeros(30, bool)) is None
+    assert detection_auroc(scores, np.ones(30, bool)) is None
