@@ -55,6 +55,8 @@ def split_rows(
         rows = np.setdiff1d(rows, validation)
     if isinstance(test, np.ndarray):
         rest, test_rows = np.setdiff1d(rows, test), test
+        if not len(rest):
+            raise GMMVAEError("no training rows: all are test or validation ones")
     else:
         rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
     if isinstance(validation, np.ndarray):

@@ -15,6 +15,7 @@ class SequenceTeacher(Teacher):
     time. With ``balanced_over`` all classes are taken to have equally many sequences: the
     unlabelled ones are shared among them as the labelled ones leave it, by Sinkhorn's iteration
     (Asano, Rupprecht, Vedaldi 2020, arXiv:1911.05371), so that none takes those of another.
+    Components beyond those classes keep the probability they have of each sequence.
 
     Args:
         module, threshold, from_step, balanced_over, decay: as of :class:`Teacher`.
@@ -68,7 +69,9 @@ class SequenceTeacher(Teacher):
         parts = [self.average.classify(self.x[rows]) for rows in self.windows.split(4096)]
         log_probs = pooled(torch.cat(parts), self.sequence_of)
         if self.left is not None:
-            log_probs = balance(log_probs, self.left)
+            known, others = log_probs.tensor_split([len(self.left)], -1)
+            shared = balance(known, self.left) + known.logsumexp(-1, keepdim=True)
+            log_probs = torch.cat([shared, others], -1)
         best, label = log_probs.max(-1)
         label = torch.where(best.exp() >= self.threshold, label, -1)
         class_labels(self.labels)[self.windows] = label[self.sequence_of]

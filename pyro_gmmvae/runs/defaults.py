@@ -14,10 +14,12 @@ from pyro_gmmvae.objectives import OBJECTIVES
 
 KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z", "kl_y", "kl_a")
 # the keys that some model takes and another does not; only one with classes takes the first
-LABEL_KEYS = {"alpha", "pseudo_threshold", "pseudo_balance", "pseudo_from", "pseudo_decay"}
+PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
+LABEL_KEYS = {"alpha", *PSEUDO_KEYS}
 MODEL_KEYS = {
     "guide",
     "components",
+    "extra_components",
     "factors",
     "auxiliary_dim",
     "learn_prior",
@@ -99,6 +101,7 @@ def check_keys(config: Config) -> None:
     defaults = default_config(config.data, {"preset": config.preset})
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
     taken |= LABEL_KEYS if model_class.label_site else set()
+    taken |= {"extra_components"} if "components" in wanted else set()
     for key in sorted(MODEL_KEYS):
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")

@@ -191,7 +191,9 @@ class Run:
         """
         if self.schema.features is not None:
             found, elbo = sequence_table(self, Path(file))
-            found["elbo"], found["unusual"] = elbo, self._unusual(elbo)
+            # of a track without any joint nothing is known, not even that it is unusual
+            unusual = np.where(found["windows"] > 0, self._unusual(elbo), np.nan)
+            found["elbo"], found["unusual"] = elbo, unusual
             return found
         dataset = load_array(
             Path(file),
@@ -297,7 +299,15 @@ class Run:
 
 
 def moved(config: Config, data: str | None) -> Config:
-    """The configuration with its data at another place: a file, or the set's folder."""
+    """The configuration with its data at another place: a file, or the set's folder.
+
+    Of tracks it is their file; a table of persons that is gone is looked for beside it.
+    """
     if data is None:
         return config
+    if config.tracks is not None:
+        labels = config.labels_file
+        if labels is not None and not Path(labels).exists():
+            labels = str(Path(data).parent / Path(labels).name)
+        return config.replace(tracks=data, labels_file=labels)
     return config.replace(**{"data" if is_file_name(config.data) else "data_dir": data})

@@ -221,9 +221,11 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
     threshold = config.pseudo_threshold
     if threshold is None or model.label_site is None or not len(rows.split.labelled):
         return None
-    components = model.components if config.pseudo_balance else None
-    settings: dict[str, Any] = {"balanced_over": components, "decay": config.pseudo_decay}
+    settings: dict[str, Any] = {"decay": config.pseudo_decay}
     sequences = rows.dataset.sequences
+    if config.pseudo_balance:
+        classes = len(rows.schema.classes)
+        settings["balanced_over"] = model.components if sequences is None else classes
     if sequences is None:
         plain = Teacher(model, threshold, config.pseudo_from, **settings)
         return plain.to(next(model.parameters()))

@@ -104,6 +104,14 @@ def test_balanced_over_classes_what_labels_leave_is_shared() -> None:
     assert torch.equal(y[::2], y[1::2])
 
 
+def test_components_beyond_the_classes_keep_what_they_have() -> None:
+    """Sequence 1 is a stranger's, and 2 and 3 are shared between two classes."""
+    x = torch.tensor([[0.0, -9, -9], [-9.0, -9, 0], [1.0, 0, -9], [9.0, 0, -9]])
+    y = torch.full((4,), -1)
+    teacher(x, y, torch.arange(4), threshold=0.5, balanced_over=2).begin(4)
+    assert y.tolist() == [0, 2, 1, 0]
+
+
 def test_where_every_row_has_a_label_nothing_is_to_do() -> None:
     x, _, sequences = rows()
     y = torch.zeros(7, dtype=torch.int64)
