@@ -52,6 +52,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "": {},
     "no pseudo-labels": {"pseudo_threshold": None},
     "labelled sequences only": {"use_unlabelled": False, "pseudo_threshold": None},
+    "transductive": {"transductive": True},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp of 12 frames": {"network": "mlp"},
@@ -67,13 +68,15 @@ def trials(seeds: int, quick: bool) -> Iterator[dict[str, Any]]:
         for seed in range(seeds):
             base = {"data": data, "split": split, "seed": seed, "labels": "all"}
             yield base | {"table": "main", "model": "gmmvae"}
+            if split == "actions":
+                yield base | {"table": "main", "model": "gmmvae", "variant": "transductive"}
             if seed == 0:  # they draw nothing
                 yield base | {"table": "main", "model": "references"}
     gait = {"data": "ucalgary-gait", "split": "repeat"}
     for labels, seed in ((n, s) for n in (27, 54) for s in range(seeds)):
         base = gait | {"table": "few labels", "labels": str(labels), "seed": seed}
         yield base | {"model": "references"}
-        for variant in PARTS:
+        for variant in ("", "no pseudo-labels", "labelled sequences only"):
             yield base | {"model": "gmmvae", "variant": variant}
     for seed in range(seeds):
         yield gait | {"table": "joints", "model": "gmmvae", "labels": "all", "seed": seed}

@@ -59,6 +59,7 @@ class Config(BaseModel):
     label_column: str = "label"
     labels: Labels = Field(None, description="labels the fit sees; none or all: all there are")
     use_unlabelled: bool = Field(True, description="fit rows without a label, too")
+    transductive: bool = Field(False, description="fit the test rows, too, without labels")
     label_seed: Seed | None = Field(None, description="of the label draw; none: seed")
     split_seed: Seed = Field(0, description="of the test and validation rows")
     test: int | float = Field(
@@ -75,7 +76,9 @@ class Config(BaseModel):
     window: int = Field(8, ge=0, description="frames per window; 0: the whole sequence")
     stride: int = Field(4, ge=1, description="frames between the starts of windows")
     max_gap: int = Field(5, ge=0, description="missing frames in a row that are interpolated")
-    scale: Literal["torso", "file"] = Field("torso", description="torso: divide by the body's size; file: keep units")
+    scale: Literal["torso", "file"] = Field(
+        "torso", description="unit of poses: the body's size, or as in the file"
+    )
     features: Names = Field(("joints", "bones"), min_length=1)
     statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
 

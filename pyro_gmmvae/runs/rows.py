@@ -141,15 +141,16 @@ class Schema:
 class Rows:
     """Data ready to fit: rows in the model's units, labels, and who is in which part.
 
-    ``factors`` are the names of further classes that the model has latents for.
+    ``fitted`` are the rows that a fit sees, of which it knows the labels of ``split.labelled``
+    alone; ``factors`` are the names of further classes that the model has latents for.
     """
 
     dataset: Dataset
     split: Split
     schema: Schema
     dtype: torch.dtype
+    fitted: Labels
     factors: tuple[str, ...] = ()
-    use_unlabelled: bool = True
 
     def factor_labels(self, name: str, rows: Labels) -> Labels:
         """Classes of a further factor, of some rows; -1 where unknown."""
@@ -200,11 +201,6 @@ class Rows:
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
     @property
-    def fitted(self) -> Labels:
-        """Numbers of the rows that a fit sees: the training ones, or those with a label."""
-        return self.split.train if self.use_unlabelled else self.split.labelled
-
-    @property
     def labels(self) -> int:
         """How many labels the fit sees: one per row, or per sequence where rows are parts."""
         sequences, labelled = self.dataset.sequences, self.split.labelled
@@ -221,7 +217,9 @@ class Rows:
         numbers, x = self.fitted, self.dataset.x
         hidden = np.isin(numbers, self.split.labelled, invert=True)
         known = np.where(hidden, -1, self.dataset.y[numbers])
-        columns = [self.factor_labels(name, numbers) for name in self.factors]
+        # of test rows that are fitted too, nothing is shown
+        train = np.isin(numbers, self.split.train)
+        columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
         y = torch.from_numpy(np.stack([known, *columns], -1) if columns else known).to(device)
         if not described:
             return torch.from_numpy(x[numbers]).to(device, self.dtype), y
@@ -249,13 +247,11 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
         )
         raise GMMVAEError(f"{config.data} has no labels: {where} give --labels 0)")
     split = _split(dataset, config)
-    fitted = split.train if config.use_unlabelled else split.labelled
+    fitted = _fitted(split, config)
+    if not len(split.train):
+        raise GMMVAEError("no training rows: all are test or validation ones")
     if not len(fitted):
-        raise GMMVAEError(
-            "no training rows: all are test or validation ones"
-            if config.use_unlabelled
-            else "use_unlabelled=false leaves nothing to fit: no row has a label"
-        )
+        raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
     fingerprint = _fingerprint(dataset)
     if schema is None:
         schema = Schema(
@@ -274,7 +270,7 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
         raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
     factors = tuple(text.partition("=")[0] for text in config.factors)
     dtype = dtype_of(config.precision)
-    rows = Rows(dataset, split, schema, dtype, factors, config.use_unlabelled)
+    rows = Rows(dataset, split, schema, dtype, fitted, factors)
     schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
     return rows
 
@@ -291,6 +287,12 @@ def _split(dataset: Dataset, config: Config) -> Split:
     if dataset.sequences is not None:
         return split_sequences(dataset.y, dataset.sequences, **sizes)
     return split_rows(dataset.y, **sizes)
+
+
+def _fitted(split: Split, config: Config) -> Labels:
+    """Numbers of the rows to fit: the training ones, those with a label, or the test ones too."""
+    rows = split.train if config.use_unlabelled else split.labelled
+    return np.union1d(rows, split.test) if config.transductive else rows
 
 
 def data_options(config: Config) -> DataOptions:

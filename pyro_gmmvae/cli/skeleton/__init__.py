@@ -4,6 +4,7 @@ import click
 
 from pyro_gmmvae.cli.skeleton.inspect import inspect
 from pyro_gmmvae.cli.skeleton.render import render
+from pyro_gmmvae.cli.skeleton.track import track
 
 
 @click.group(short_help="Look at OpenPose frames and tracks.", no_args_is_help=True)
@@ -12,9 +13,10 @@ def skeleton() -> None:
 
     \b
     gmmvae skeleton inspect frames/
-    gmmvae skeleton render tracks.npz --out people.gif
+    gmmvae skeleton track frames/ --out tracks.parquet
+    gmmvae skeleton render tracks.parquet --out people.gif
     """
 
 
-for command in (inspect, render):
+for command in (inspect, track, render):
     skeleton.add_command(command)
