@@ -2,12 +2,13 @@
 
 Detections that follow each other beyond doubt become tracklets (:mod:`tracklets`); an integer
 program decides which tracklets are people and which are the same person (:mod:`linking`,
-:mod:`path_cover`); detections that were left in doubt then fill the gaps of the paths.
+:mod:`path_cover`); detections that were left in doubt then fill the gaps of the paths, or begin or
+end them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from pyro_gmmvae.data.bodies import Bodies, Reals, bodies_of
 from pyro_gmmvae.data.dataset import Labels
 from pyro_gmmvae.data.layouts import Layout
-from pyro_gmmvae.data.linking import link, nodes_of
+from pyro_gmmvae.data.linking import ENOUGH, link, nodes_of
 from pyro_gmmvae.data.tracklets import JITTER, SWAY, evidence, grow_tracklets
 from pyro_gmmvae.data.tracks import Track
 from pyro_gmmvae.errors import GMMVAEError
@@ -93,16 +94,30 @@ def track_people(
 def _people(bodies: Bodies, options: TrackingOptions) -> list[Labels]:
     """The detections of each person, in order of appearance."""
     tracklets, scenes = grow_tracklets(bodies, options.frame_rate)
-    chains = [np.array(t.chain) for t in tracklets if not t.doubtful or len(t.chain) >= SHORT]
-    nodes = nodes_of(bodies, chains, scenes, options.max_gap, options.frame_rate)
-    paths = [
-        np.concatenate([chains[node] for node in path])
-        for path in link(nodes, options.max_gap, options.window)
-    ]
-    paths = fill_gaps(bodies, paths, options.frame_rate)
+    clear = [np.array(t.chain) for t in tracklets if not t.doubtful or len(t.chain) >= SHORT]
+    paths = fill_gaps(bodies, _linked(bodies, clear, scenes, options), options.frame_rate)
+    # whoever was left in doubt and lies in no gap may still begin or end a path; not ghosts,
+    # which one by one resemble each other
+    used = np.zeros(len(bodies.number), bool)
+    used[list(chain(*paths))] = True
+    doubtful = [np.array(t.chain) for t in tracklets if t.doubtful and len(t.chain) < SHORT]
+    used |= bodies.weight.sum(1) < ENOUGH
+    paths += [rest for rest in doubtful if not used[rest].any()]
+    paths = _linked(bodies, sorted(paths, key=lambda path: path[0]), scenes, options)
     return sorted(
         (path for path in paths if len(path) >= options.min_length), key=lambda path: path[0]
     )
+
+
+def _linked(
+    bodies: Bodies, chains: list[Labels], scenes: Labels, options: TrackingOptions
+) -> list[Labels]:
+    """The detections of each person, of tracklets in order of their beginnings."""
+    nodes = nodes_of(bodies, chains, scenes, options.max_gap, options.frame_rate)
+    return [
+        np.concatenate([chains[node] for node in path])
+        for path in link(nodes, options.max_gap, options.window)
+    ]
 
 
 def fill_gaps(bodies: Bodies, paths: Sequence[Labels], rate: float) -> list[Labels]:
