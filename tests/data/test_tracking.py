@@ -119,6 +119,15 @@ def test_detections_in_doubt_fill_the_gaps_they_lie_in() -> None:
     assert path.tolist() == mine.tolist()
 
 
+def test_frames_in_doubt_are_not_lost() -> None:
+    """In the middle of a path, where two go slowly past each other, and at its end."""
+    past = tracked(film([walker(220, 1), walker(280, -1, y=306)]))
+    assert len(past) == 2
+    assert sum(len(track.frames) for track in past) >= 112
+    end = tracked(film([walker(170, 2), walker(330, -2, y=304)], 40))
+    assert sum(len(track.frames) for track in end) == 79
+
+
 def test_who_is_too_near_to_tell_is_left_to_the_program() -> None:
     people = [walker(100, 5), walker(400, -5, y=303)]
     tracklets, _ = grow_tracklets(bodies_of(film(people), STICK, 3), 30.0)
