@@ -21,7 +21,7 @@ TITLES = {
     "main": "All training sequences labelled",
     "few labels": "27 or 54 of 81 training sequences labelled (one or two a person)",
     "family": "The family of models, one labelled sequence a person",
-    "networks": "Networks on windows of 12 frames, frame by frame, all labelled",
+    "networks": "Networks on windows of 12 frames, frame by frame, 10 epochs, all labelled",
     "joints": "Joints lost over whole test sequences",
     "strangers": "Five persons never named; stranger_*: telling their sequences, clustering them",
 }
@@ -41,8 +41,8 @@ def report(table: pd.DataFrame, out: Path) -> None:
         "accuracy: share of test sequences right, windows pooled; window_accuracy: of windows. "
         "Mean and standard deviation over seeds (weights, batches, label draw); with all labels "
         "scikit-learn's references draw nothing. The data sets' presets were chosen on validation "
-        "sequences; these fits then use all training sequences. transductive: the fit sees the test "
-        "sequences too, without their labels.",
+        "sequences; these fits then use all training sequences. transductive: the fit sees the "
+        "test sequences too, without their labels.",
         "",
         f"{about['device']} ({about['processor']}), {int(about['threads'])} thread(s). "
         f"pyro_gmmvae={about['version']} {about['versions']}.",
