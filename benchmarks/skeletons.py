@@ -32,6 +32,7 @@ from pyro_gmmvae.inference.checkpoint import read_json
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.cells import command_of
 from pyro_gmmvae.runs.defaults import with_defaults_named
+from pyro_gmmvae.runs.folder import processor
 from pyro_gmmvae.runs.results import append, read_results
 from pyro_gmmvae.runs.training import train
 
@@ -185,8 +186,6 @@ def fitted(config: Config, folder: Path) -> dict[str, Any]:
 
 def about(trial: dict[str, Any], config: Config) -> dict[str, Any]:
     """What every row says of its trial."""
-    import platform
-
     return {
         "table": trial["table"],
         "data": trial["data"],
@@ -201,7 +200,7 @@ def about(trial: dict[str, Any], config: Config) -> dict[str, Any]:
         "seed": trial["seed"],
         "device": "cpu",
         "threads": torch.get_num_threads(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "versions": f"torch={torch.__version__} numpy={np.__version__}",
         "version": pyro_gmmvae.__version__,
         "command": command_of(config),

@@ -85,7 +85,9 @@ class Config(BaseModel):
     # model
     components: int | None = Field(None, ge=1, description="K; none: the number of classes")
     extra_components: int = Field(0, ge=0, description="beyond one per class, for strangers")
-    factors: Names = Field((), description="further latents s: name, or name=K where unlabelled")
+    factors: Names = Field(
+        (), description="further latents s: name (all training labels shown), or name=K"
+    )
     latent_dim: int = Field(16, ge=1, description="d, the size of z")
     auxiliary_dim: int | None = Field(None, ge=1, description="size of a; none: latent_dim")
     likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")

@@ -36,22 +36,29 @@ class Transform:
     def standardizing(cls, rows: NDArray[Any], limit: float | None = None) -> "Transform":
         """Zero mean and unit variance per entry over ``rows``; constant entries keep scale 1.
 
-        Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17.
+        Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17, and more
+        where the rows are in single precision.
         Missing entries (NaN) are left out; one that is missing in all rows is left as it is.
         """
+        rounding = 16 * np.finfo(rows.dtype).eps if rows.dtype.kind == "f" else 0.0
         wide = rows.astype(np.float64)
         if np.isfinite(wide).all():
-            return cls.of_moments(wide.mean(0), wide.std(0), limit)
+            return cls.of_moments(wide.mean(0), wide.std(0), limit, rounding)
         known = np.ma.masked_invalid(wide)
         mean, scale = np.ma.filled(known.mean(0), 0.0), np.ma.filled(known.std(0), 1.0)
-        return cls.of_moments(mean, scale, limit)
+        return cls.of_moments(mean, scale, limit, rounding)
 
     @classmethod
     def of_moments(
-        cls, mean: NDArray[np.float64], scale: NDArray[np.float64], limit: float | None = None
+        cls,
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        limit: float | None = None,
+        rounding: float = 0.0,
     ) -> "Transform":
-        """From the mean and standard deviation of each entry."""
-        return cls(mean, np.where(scale <= 1e-12 * np.abs(mean), 1.0, scale), limit)
+        """From the mean and standard deviation of each entry, which rounding blurs by a share."""
+        constant = scale <= max(1e-12, rounding) * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, scale), limit)
 
     def __call__(self, rows: NDArray[Any]) -> Floats:
         # large numbers close to each other (times, say) differ only in double precision

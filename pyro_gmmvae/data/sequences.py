@@ -11,7 +11,7 @@ from pyro_gmmvae.data.openpose import natural
 from pyro_gmmvae.data.options import DataOptions
 from pyro_gmmvae.data.people import Names, People
 from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
-from pyro_gmmvae.data.skeletons import cut_windows
+from pyro_gmmvae.data.skeletons import Windows, cut_windows
 from pyro_gmmvae.data.tracks import Track
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -72,7 +72,7 @@ def sequence_dataset(
             Factor(name, codes.names, codes.of_sequence[of_row])
             for name, codes in ((n, _codes(v)) for n, v in people.factors.items())
         ),
-        notes=_notes(windows.empty, windows.short, float(windows.interpolated.mean())),
+        notes=_notes(windows, layout),
     )
 
 
@@ -92,15 +92,21 @@ def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = 
     return _Codes(tuple(order), of_sequence)
 
 
-def _notes(empty: tuple[str, ...], short: tuple[str, ...], interpolated: float) -> tuple[str, ...]:
+def _notes(windows: Windows, layout: Layout) -> tuple[str, ...]:
+    """What a user should know of windows before trusting what is made of them."""
     notes = []
-    if empty:
-        notes.append(f"{len(empty)} sequences without any joint are left out ({empty[0]}, ...)")
-    if short:
+    if windows.empty:
+        notes.append(f"{len(windows.empty)} sequences have no joint ({windows.empty[0]}, ...)")
+    if windows.short:
         notes.append(
-            f"{len(short)} sequences are shorter than a window and filled up with missing frames "
-            f"({short[0]}, ...)"
+            f"{len(windows.short)} sequences are shorter than a window and filled up with missing "
+            f"frames ({windows.short[0]}, ...)"
         )
-    if interpolated > 0:
-        notes.append(f"{interpolated:.2%} of joints are interpolated over short gaps")
+    never = np.flatnonzero(np.isnan(windows.x).all(axis=(0, 1, 3)))
+    if len(never):
+        names = ", ".join(layout.joints[j] for j in never[:3])
+        notes.append(f"{len(never)} joints of {layout.name} are never there ({names}, ...)")
+    share = float(windows.interpolated.mean())
+    if share > 0:
+        notes.append(f"{share:.2%} of joints are interpolated over short gaps")
     return tuple(notes)

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,8 +238,3 @@ def _whole(table: "pd.DataFrame", name: str, source: str) -> Labels:
     if not (np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)).all():
         raise GMMVAEError(f"{source}: the column {name!r} must hold whole numbers")
     return values.astype(np.int64)
-
-
-def names_of(tracks: Sequence[Track]) -> list[str]:
-    """The sequences' names, in order."""
-    return [track.sequence for track in tracks]

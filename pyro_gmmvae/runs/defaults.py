@@ -91,11 +91,14 @@ def check_names(config: Config) -> None:
 
 
 def check_keys(config: Config) -> None:
-    """Refuse a key that was given and means nothing to the model.
+    """Refuse a key that was given and means nothing to the model or the data.
 
     Raises:
-        GMMVAEError: naming key and model.
+        GMMVAEError: naming the key, and the model or data.
     """
+    for key in ("tracks", "labels_file", "layout"):
+        if getattr(config, key) is not None and config.data != "skeleton":
+            raise GMMVAEError(f"{key} is for --data skeleton, and means nothing to {config.data!r}")
     model_class: Any = MODELS[config.model]
     wanted = inspect.signature(model_class).parameters
     defaults = default_config(config.data, {"preset": config.preset})

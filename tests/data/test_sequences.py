@@ -62,7 +62,7 @@ def test_what_was_left_out_or_filled_up_is_told() -> None:
         Track("gap", np.array([0, 1, 3, 4]), *_arrays(4)),
     ]
     notes = " ".join(dataset(People.unknown(4), found).notes)
-    assert "1 sequences without any joint are left out (empty, ...)" in notes
+    assert "1 sequences have no joint (empty, ...)" in notes
     assert "1 sequences are shorter than a window and filled up" in notes
     assert "(s1, ...)" in notes
     assert "joints are interpolated" in notes
