@@ -10,13 +10,28 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.skeleton_tables import read_ucalgary_gait
 from pyro_gmmvae.data.tracks import write_tracks
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
+from pyro_gmmvae.inference.checkpoint import read_json
 from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.training import train
 
 SHARES = (0.0, 0.1, 0.3, 0.5)
 STRANGERS = 5
+
+
+def trained(config: Config, folder: Path) -> Run:
+    """A run that came to its end.
+
+    Raises:
+        GMMVAEError: it was stopped by a signal; its row would be of a shorter fit.
+    """
+    done = train(config, folder)
+    outcome = read_json(folder / "metrics.json")["outcome"]
+    if outcome != "complete":
+        raise GMMVAEError(f"interrupted ({outcome}); the same command goes on")
+    return done
 
 
 def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
@@ -27,7 +42,7 @@ def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
     """
     found = []
     for name, changes in (("trained with drop", {}), ("trained without", {"augment": None})):
-        done = train(config.replace(**changes), folder / name)
+        done = trained(config.replace(**changes), folder / name)
         rows = load_rows(done.config)
         for share in SHARES:
             for way in ("masked", "zero-filled"):
@@ -88,7 +103,7 @@ def with_strangers(config: Config, folder: Path, extra: int) -> list[dict[str, A
         layout="kinect_18",
         extra_components=extra,
     )
-    numbers = train(settings, folder / "run").evaluate(samples=2, nll_rows=100)
+    numbers = trained(settings, folder / "run").evaluate(samples=2, nll_rows=100)
     kept = {k: v for k, v in numbers.items() if k.startswith("stranger")}
     return [
         kept

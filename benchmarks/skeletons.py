@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from skeleton_references import reference_rows
 from skeleton_report import report
-from skeleton_trials import dropped_joints, with_strangers
+from skeleton_trials import dropped_joints, trained, with_strangers
 
 import pyro_gmmvae
 from pyro_gmmvae.cli import run
@@ -34,7 +34,6 @@ from pyro_gmmvae.runs.cells import command_of
 from pyro_gmmvae.runs.defaults import with_defaults_named
 from pyro_gmmvae.runs.folder import processor
 from pyro_gmmvae.runs.results import append, read_results
-from pyro_gmmvae.runs.training import train
 
 FOLDERS = {
     "ucalgary-gait": "ucalgary_gait",
@@ -167,7 +166,7 @@ def rows_of(trial: dict[str, Any], config: Config) -> list[dict[str, Any]]:
 
 def fitted(config: Config, folder: Path) -> dict[str, Any]:
     """Train, and measure on the test sequences."""
-    done = train(config, folder / "run")
+    done = trained(config, folder / "run")
     numbers = done.evaluate(samples=2, nll_rows=100)
     metrics = read_json(folder / "run" / "metrics.json")
     score, windows = numbers["sequence_accuracy"], numbers["accuracy"]
