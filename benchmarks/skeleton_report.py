@@ -51,7 +51,9 @@ def report(table: pd.DataFrame, out: Path) -> None:
     ]
     atomic_write(out / "table.md", "\n".join(lines).encode())
     if (table["table"] == "joints").any():
-        _plot(table[table["table"] == "joints"], out / "joints.png")
+        _plot_joints(table[table["table"] == "joints"], out / "joints.png")
+    if (table["table"] == "few labels").any():
+        _plot_few_labels(table, out / "few-labels.png")
 
 
 def _summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +87,34 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _plot(rows: pd.DataFrame, file: Path) -> None:
+def _plot_few_labels(table: pd.DataFrame, file: Path) -> None:
+    """Accuracy against the labelled sequences of a person, three being all."""
+    rows = table[(table["data"] == "ucalgary-gait") & table["table"].isin(["main", "few labels"])]
+    rows = rows.assign(sequences=rows["labels"].map({"27": 1, "54": 2, "all": 3}))
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for model, variant, name in (
+        ("gmmvae", "", "GMM-VAE"),
+        ("gmmvae", "no pseudo-labels", "without pseudo-labels"),
+        ("gmmvae", "labelled sequences only", "labelled sequences only"),
+        ("LDA", "windows, pooled", "LDA on windows, pooled"),
+        ("1-NN", "windows, pooled", "1-NN on windows, pooled"),
+    ):
+        mine = rows[(rows["model"] == model) & (rows["variant"] == variant)]
+        grouped = mine.groupby("sequences")["accuracy"]
+        mean, spread = grouped.mean(), grouped.std().fillna(0)
+        axes.errorbar(mean.index, mean, spread, marker="o", capsize=3, label=name)
+    axes.set(
+        xlabel="labelled sequences a person (of three)",
+        ylabel="test sequences right",
+        xticks=[1, 2, 3],
+        title="UCalgary gait, runs 1, 3, 5 -> 2, 4, 6",
+    )
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def _plot_joints(rows: pd.DataFrame, file: Path) -> None:
     """Accuracy against the share of joints that are lost."""
     parts = rows["variant"].str.rsplit(", ", n=1, expand=True)
     curves = rows.assign(way=parts[0], share=parts[1].str.rstrip("%").astype(float))

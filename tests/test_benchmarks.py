@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.tables import newest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -103,3 +104,55 @@ def test_a_point_of_the_scaling_benchmark(monkeypatch: pytest.MonkeyPatch) -> No
     table = pd.DataFrame({"axis": "batch", "guide": "", "size": [1, 10, 100]})
     fitted = scaling.exponents(table.assign(ms=[1.0, 10, 100], peak_mib=[5.0, 5, 5]))
     assert fitted[["ms", "peak_mib"]].to_numpy().tolist() == [[1.0, 0.0]]
+
+
+@pytest.fixture
+def skeletons(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", ["skeletons.py", "--data-dir", "/somebody/home"])
+    return importlib.import_module("skeletons")
+
+
+def test_the_report_of_skeletons_means_over_seeds_beside_targets(
+    skeletons: Any, tmp_path: Path
+) -> None:
+    given = pd.DataFrame(
+        {
+            "table": "few labels",
+            "data": "ucalgary-gait",
+            "split": "repeat",
+            "model": "gmmvae",
+            "variant": "",
+            "labels": "27",
+            "seed": [0, 1],
+            "accuracy": [0.8, 0.9],
+            "window_accuracy": 0.7,
+            "elbo": -80.0,
+            "seconds": 5.0,
+            "device": "cpu",
+            "processor": "p",
+            "threads": 1,
+            "version": "0",
+            "versions": "torch=0",
+        }
+    )
+    skeletons.report(given, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "| 0.8500 ± 0.0707 | 0.7000 ± 0.0000 | -80.0 | 5.0 | 2 | .93 (.96) |" in text
+    assert "somebody" not in text
+    assert (tmp_path / "few-labels.png").stat().st_size > 1000
+
+
+def test_a_fit_that_was_stopped_makes_no_row(
+    skeletons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = importlib.import_module("skeleton_trials")
+
+    def stopped(_: Any, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "metrics.json").write_text('{"outcome": "SIGTERM"}')
+
+    monkeypatch.setattr(trials, "train", stopped)
+    with pytest.raises(GMMVAEError, match="SIGTERM"):
+        trials.trained(None, tmp_path / "run")
+    assert skeletons.trained is trials.trained
