@@ -147,4 +147,24 @@ def _hold_out(
     )
     if possible:
         kept = np.concatenate([kept, rows[lonely]])
+    else:
+        kept, held = _with_all_classes(kept, held, y, seed)
     return np.sort(kept), np.sort(held)
+
+
+def _with_all_classes(kept: Labels, held: Labels, y: Labels, seed: int) -> tuple[Labels, Labels]:
+    """The same, but a class of which all rows would be held out gets one back for another's.
+
+    (Else nobody could learn it, and a person in two sequences is soon without any.)
+    """
+    generator = np.random.default_rng(seed)
+    kept, held = kept.copy(), held.copy()
+    for label in np.setdiff1d(y[held], np.append(y[kept], -1)):
+        values, counts = np.unique(y[kept], return_counts=True)
+        spare = np.isin(y[kept], values[(counts > 1) | (values < 0)])
+        if not spare.any():
+            break
+        one = generator.choice(np.flatnonzero(spare))
+        other = np.flatnonzero(y[held] == label)[0]
+        kept[one], held[other] = held[other], kept[one]
+    return kept, held

@@ -32,6 +32,18 @@ def test_parts_are_stratified() -> None:
         assert np.abs(np.bincount(Y[part]) / len(part) - share).max() < 0.01
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_small_classes_are_not_held_out_as_a_whole(seed: int) -> None:
+    y = np.array([*np.repeat(np.arange(27), 2), -1, -1])
+    s = split_rows(
+        y, classes=27, labels=27, test=0.1, validation=0.1, split_seed=seed, label_seed=0
+    )
+    assert np.array_equal(np.unique(y[s.labelled]), np.arange(27))
+    assert (len(s.test), len(s.validation)) == (6, 5)
+    together = np.concatenate([s.train, s.validation, s.test])
+    assert np.array_equal(np.sort(together), np.arange(len(y)))
+
+
 @pytest.mark.parametrize("labels", [10, 57, 100])
 def test_label_draws_are_balanced(labels: int) -> None:
     counts = np.bincount(Y[split(labels=labels).labelled], minlength=10)
