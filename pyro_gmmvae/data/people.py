@@ -86,11 +86,14 @@ def _read(path: Path) -> "pd.DataFrame":
     except (ValueError, UnicodeDecodeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as csv: {reason}") from error
+    table.columns = table.columns.str.strip()
     for column in ("sequence", "person"):
         if column not in table.columns:
             raise GMMVAEError(
                 f"{path} lacks the column {column!r}; it has {', '.join(table.columns)}"
             )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first entries for names
+        raise GMMVAEError(f"{path}: a line has more entries than the first one, which names them")
     if table.empty:
         raise GMMVAEError(f"{path} holds no rows")
     return table.apply(lambda column: column.str.strip())

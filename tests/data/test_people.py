@@ -44,6 +44,10 @@ def test_lines_that_agree_are_joined(tmp_path: Path) -> None:
     assert people.factors == {"view": ("front", None, None)}
 
 
+def test_blanks_around_names_are_no_part_of_them(tmp_path: Path) -> None:
+    assert read(tmp_path, "sequence , person\na , bo \n").person == ("bo", None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -54,6 +58,7 @@ def test_lines_that_agree_are_joined(tmp_path: Path) -> None:
         ("sequence,name\na,bo\n", "lacks the column 'person'; it has sequence, name"),
         ("sequence;person\na;bo\n", "lacks the column 'sequence'"),
         ("sequence,person\na,bo\nb,al,x\n", "can't be read as csv"),
+        ("sequence,person\na,bo,x\nb,al\n", "a line has more entries than the first one"),
         ("sequence,person\n", "holds no rows"),
         ("", "can't be read as csv"),
     ],
