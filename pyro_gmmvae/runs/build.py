@@ -101,7 +101,8 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
     """Components of each further factor: those asked for, or its classes in the data.
 
     Raises:
-        GMMVAEError: a number that is none, or no number for a factor the data doesn't know.
+        GMMVAEError: a name that is none, taken or given twice, a number that is none, or no number
+            for a factor the data doesn't know.
     """
     known = {name: len(classes) for name, classes in schema.factors}
     found: dict[str, int] = {}
@@ -109,13 +110,16 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
         name, _, number = text.partition("=")
         if number and not number.isdecimal():
             raise GMMVAEError(f"factors: write name or name=K, not {text!r}")
+        if not name or name == "class" or name in found:
+            why = "has no name" if not name else "stands there twice" if name in found else ""
+            raise GMMVAEError(f"factors {text!r}: {why or 'the class is one already'}")
         size = int(number) if number else known.get(name, 0)
         if size < max(1, known.get(name, 0)):
-            what = f"{known[name]} classes" if name in known else "no column"
-            raise GMMVAEError(
-                f"factors {text}: the data has {what} of {name!r}; write {name}=K with K of at "
-                "least that, or at least 1"
-            )
+            if known.get(name):
+                needs = f"the data has {known[name]} classes of it; write {name}, or more with"
+            else:
+                needs = "the data has no labels of it; say how many components it has with"
+            raise GMMVAEError(f"factors {text}: {needs} {name}=K")
         found[name] = size
     return found
 

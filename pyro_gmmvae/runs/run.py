@@ -130,6 +130,11 @@ class Run:
         """Whether the model has latents to bound log p(x) with; an autoencoder has none."""
         return bool(self.model.latents)
 
+    @property
+    def _bound_name(self) -> str:
+        """What :meth:`elbo` is called in tables."""
+        return "elbo" if self.has_bound else "log_px"
+
     @torch.no_grad()
     def embed(self, x: Tensor) -> np.ndarray[Any, Any]:
         """(N, d) posterior means of z of rows in the model's units."""
@@ -193,8 +198,7 @@ class Run:
             found, elbo = sequence_table(self, Path(file))
             # of a track without any joint nothing is known, not even that it is unusual
             unusual = np.where(found["windows"] > 0, self._unusual(elbo), np.nan)
-            found["elbo"], found["unusual"] = elbo, unusual
-            return found
+            return found.assign(**{self._bound_name: elbo, "unusual": unusual})
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
@@ -210,7 +214,7 @@ class Run:
             names = self.class_names()
             table["label"] = np.asarray(names)[log_probs.argmax(1)]
             table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
-        table["elbo" if self.has_bound else "log_px"] = elbo
+        table[self._bound_name] = elbo
         table["unusual"] = self._unusual(elbo)
         return pd.DataFrame(table)
 

@@ -1,5 +1,6 @@
 """What a run makes of whole sequences: numbers on the test ones, and a table of new ones."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,13 +108,11 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
             f"{schema.dimensions}-D ones"
         )
     options = data_options(run.config).windows
+    if options.window == 0 and not features.statistics:
+        # whole sequences were filled up to the longest one: so are these, or cut to its length
+        options = dataclasses.replace(options, window=schema.x_shape[0])
     windows = cut_windows(tracks, features.layout, options)
     rows = schema.described(windows.x)
-    if rows.shape[1:] != schema.x_shape:
-        raise GMMVAEError(
-            f"{file} gives windows of shape {rows.shape[1:]}; the model was trained on "
-            f"{schema.x_shape} (window=0 takes sequences of one length)"
-        )
     parameter = next(run.model.parameters())  # type: ignore[attr-defined]
     x = torch.from_numpy(rows).to(parameter)
     present, of_row = np.unique(windows.of_track, return_inverse=True)

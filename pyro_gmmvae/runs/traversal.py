@@ -52,14 +52,15 @@ def traverse(
         raise GMMVAEError(
             f"the model {run.config.model!r} has no p(z|s) to walk in; train gmmvae, or m2"
         )
+    if schema.dimensions not in (2, 3):
+        raise GMMVAEError("this run's series are no skeletons: there is nothing to draw")
     sizes: dict[str, int] = getattr(model, "sizes", {"": model.components})
     if latent.isdecimal():
         captions, z, s = _along_z(model, sizes, int(latent), label, steps, span)
     else:
         captions, z, s = _along_s(run, sizes, latent, label, steps)
     rows = schema.transform.invert(model.decode(z, s).cpu().numpy())
-    dimensions = schema.dimensions or 2
-    return captions, features.poses(torch.from_numpy(rows), dimensions).numpy()
+    return captions, features.poses(torch.from_numpy(rows), schema.dimensions).numpy()
 
 
 def _along_z(
@@ -95,7 +96,7 @@ def _along_s(
             rows.append(s)
             captions.append(f"{names[one]} -> {names[other]}: {share:.0%}")
     if not rows:
-        raise GMMVAEError(f"{latent} has a single class: there is nothing to walk")
+        raise GMMVAEError(f"{latent!r} has a single value: there is nowhere to walk to")
     s = torch.cat(rows)
     return captions, run.model.z_prior(s)[0], s
 

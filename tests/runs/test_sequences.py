@@ -90,7 +90,7 @@ def keys(folder: Path, **more: object) -> dict[str, Any]:
         "pseudo_every": 3,
         "engine": "svi",
     }
-    if more.get("model") == "vae":  # which has no classes to give labels of
+    if more.get("model") in ("ae", "vae"):  # which have no classes to give labels of
         del given["pseudo_from"], given["pseudo_every"]
     return given | more
 
@@ -332,9 +332,15 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"features": "joint"}, "did you mean 'joints'"),
         ({"statistics": "median"}, "statistic"),
         ({"factors": "view"}, "means nothing to the model"),
-        ({"model": "gmmvae-factors", "factors": "light"}, "no column of 'light'"),
-        ({"model": "gmmvae-factors", "factors": "view=1"}, "2 classes of 'view'"),
+        (
+            {"model": "gmmvae-factors", "factors": "light"},
+            "no labels of it; say how many .* light=K",
+        ),
+        ({"model": "gmmvae-factors", "factors": "view=1"}, "2 classes of it; write view, or"),
         ({"model": "gmmvae-factors", "factors": "view=two"}, "write name or name=K"),
+        ({"model": "gmmvae-factors", "factors": "=2"}, "'=2': has no name"),
+        ({"model": "gmmvae-factors", "factors": "view,view"}, "'view': stands there twice"),
+        ({"model": "gmmvae-factors", "factors": "class=2"}, "the class is one already"),
         ({"model": "vae", "extra_components": 2}, "extra_components means nothing"),
         ({"model": "vae", "pseudo_every": 5}, "pseudo_every means nothing"),
         ({"tracks": None}, "needs --tracks"),
@@ -385,3 +391,24 @@ def test_moved_tracks_are_found_and_changed_persons_noticed(folder: Path, tmp_pa
         people.write_text(told.replace(old, new))
         with pytest.raises(GMMVAEError, match="it has changed"):
             found.evaluate(samples=2, data=str(tmp_path / "new" / "tracks.npz"))
+
+
+def test_whole_sequences_of_any_length_are_predicted(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "r", window=0, statistics="", epochs=1)
+    assert found.schema.x_shape[0] == 16
+    generator = np.random.default_rng(1)
+    tracks = [walk("ann", k, generator) for k in range(2)]
+    short, long = (
+        np.concatenate([t.poses, t.poses])[:n] for t, n in zip(tracks, (9, 25), strict=True)
+    )
+    new = [Track.of_poses("short", short), Track.of_poses("long", long)]
+    write_tracks(new, tmp_path / "new.npz")
+    table = found.predict(tmp_path / "new.npz").set_index("sequence")
+    assert table.loc["short", "windows"] == 1
+    assert table.loc["long", "windows"] == 4
+    assert np.isfinite(table["elbo"]).all()
+
+
+def test_an_autoencoder_names_no_bound(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "r", model="ae", epochs=1)
+    assert {"log_px", "unusual"} <= {*found.predict(folder / "tracks.npz").columns}
