@@ -170,7 +170,9 @@ class Dataset:
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        return tuple(self.described(self.x[:1]).shape[1:])
+        if self.features is None:
+            return tuple(self.x.shape[1:])
+        return tuple(self.features.of_arrays(self.x[:1]).shape[1:])
 
     def described(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows as they are modelled, in the file's units."""

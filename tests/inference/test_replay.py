@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyro_gmmvae.inference import AUGMENTATIONS, Batches, Fit, FitSettings, Teacher
+from pyro_gmmvae.inference import Batches, Fit, FitSettings, Teacher
+from pyro_gmmvae.inference.augment import affine
 from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.replay import WARM_UP, CudaGraphs, Launch, Replay
 from pyro_gmmvae.models import GMMVAE
@@ -38,7 +39,7 @@ def recipe(device: torch.device, **settings: Any) -> Fit:
         batches,
         FitSettings(**given),
         teacher=Teacher(model, 0.4, 25, balanced_over=3).to(device),
-        augment=AUGMENTATIONS["affine"],
+        augment=affine,
     )
 
 
