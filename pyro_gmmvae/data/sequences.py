@@ -34,7 +34,8 @@ def sequence_dataset(
     run's ways with strangers are measured.
 
     Raises:
-        GMMVAEError: tracks without any joint, or of other joints than the layout's.
+        GMMVAEError: tracks without any joint, or of other joints than the layout's; windows too
+            short for what is to describe them.
     """
     found, wanted = tracks[0].poses.shape[1], len(layout.joints)
     if found != wanted:
@@ -44,6 +45,8 @@ def sequence_dataset(
         )
     features = SkeletonFeatures(layout, options.features, options.statistics)
     windows = cut_windows(tracks, layout, options.windows)
+    if windows.x.shape[1] == 1 and set(options.features) == {"velocities"}:
+        raise GMMVAEError("velocities need windows of at least 2 frames")
     of_row = windows.of_track
     classes = _codes(people.person, [split != "test" for split in people.split])
     strangers = [

@@ -62,6 +62,10 @@ def test_problems_and_nobody_are_errors(recording: Path, tmp_path: Path) -> None
     nobody = call(recording, "--out", out, "--min-length", 21).exception
     assert isinstance(nobody, GMMVAEError)
     assert "--min-length" in str(nobody)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a_000000000000_keypoints.json").write_text('{"people": []}')
+    empty = call(tmp_path / "empty", "--out", out).exception
+    assert "nobody in any of its 1 frames" in str(empty)
     (recording / "a_000000000005_keypoints.json").write_text("{")
     refused = call(recording, "--out", out, "--strict").exception
     assert isinstance(refused, GMMVAEError)

@@ -331,6 +331,7 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"network": "skeleton-graph", "statistics": ""}, "skeleton-graph network needs windows"),
         ({"features": "joint"}, "did you mean 'joints'"),
         ({"statistics": "median"}, "statistic"),
+        ({"features": "velocities", "window": 1}, "at least 2 frames"),
         ({"factors": "view"}, "means nothing to the model"),
         (
             {"model": "gmmvae-factors", "factors": "light"},

@@ -74,6 +74,8 @@ def track(
     first = next(frames)  # the layout is known from here on
     assert report.layout is not None
     tracks = list(track_people(chain([first], frames), report.layout, options))
+    if not report.people:
+        raise GMMVAEError(f"{source}: there is nobody in any of its {report.frames} frames")
     if not tracks:
         raise GMMVAEError(
             f"{source}: nobody was followed for {min_length} frames; lower --min-length"
