@@ -15,7 +15,8 @@ from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, Objective
 from pyro_gmmvae.runs.defaults import KNOBS, check_names, with_defaults_named
-from pyro_gmmvae.runs.rows import Rows, Schema
+from pyro_gmmvae.runs.rows import Rows
+from pyro_gmmvae.runs.schema import Schema
 
 
 def build_model(config: Config, schema: Schema) -> nn.Module:

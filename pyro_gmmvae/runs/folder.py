@@ -13,7 +13,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import resolve_device
 from pyro_gmmvae.inference.checkpoint import read_json, remove_leftovers, write_json
-from pyro_gmmvae.runs.rows import Schema
+from pyro_gmmvae.runs.schema import Schema
 
 FORMAT = 2  # 1: the temperature of p(s) and pi_y were buffers of the model itself
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")

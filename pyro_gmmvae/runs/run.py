@@ -19,7 +19,8 @@ from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
-from pyro_gmmvae.runs.rows import Rows, Schema, load_rows
+from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.sequences import sequence_table
 from pyro_gmmvae.runs.traversal import traverse
 

@@ -19,7 +19,8 @@ from pyro_gmmvae.evaluation import (
     pool_by_sequence,
     wilson_interval,
 )
-from pyro_gmmvae.runs.rows import Rows, Schema, data_options
+from pyro_gmmvae.runs.rows import Rows, data_options
+from pyro_gmmvae.runs.schema import Schema
 
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]

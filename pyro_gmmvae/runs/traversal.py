@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.runs.rows import Schema
+from pyro_gmmvae.runs.schema import Schema
 
 
 class Decodes(Protocol):
