@@ -73,9 +73,11 @@ class Config(BaseModel):
     labels_file: str | None = Field(None, description="CSV: sequence, person, split, factors")
     layout: str | None = Field(None, description="of the joints: a name, or a TOML file")
     protocol: str | None = Field(None, description="which sequences of a named set are tested")
-    window: int = Field(8, ge=0, description="frames per window; 0: the whole sequence")
+    window: int = Field(8, ge=0, le=10_000, description="frames per window; 0: the whole sequence")
     stride: int = Field(4, ge=1, description="frames between the starts of windows")
-    max_gap: int = Field(5, ge=0, description="missing frames in a row that are interpolated")
+    max_gap: int = Field(
+        5, ge=0, le=1000, description="missing frames in a row that are interpolated"
+    )
     scale: Literal["torso", "file"] = Field(
         "torso", description="unit of poses: the body's size, or as in the file"
     )

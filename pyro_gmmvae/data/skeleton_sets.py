@@ -39,17 +39,21 @@ BEST: dict[str, Any] = SKELETON | {
     "pseudo_balance": True,
     "pseudo_from": 100,
 }
-SKELETON_PRESETS: dict[str, dict[str, Any]] = {
+NAMED_PRESETS: dict[str, dict[str, Any]] = {
     "paper": SKELETON | PAPER,
     "permutation-invariant": INVARIANT,
     "best": BEST,
 }
+# of a user's tracks nobody knows whether persons are equally frequent, or all are named
+SKELETON_PRESETS = NAMED_PRESETS | {
+    "best": BEST | {"pseudo_threshold": 0.9, "pseudo_balance": False}
+}
 UCALGARY_PRESETS: dict[str, dict[str, Any]] = {
     name: preset | {"scale": "file", "statistics": ("mean",)}
-    for name, preset in SKELETON_PRESETS.items()
+    for name, preset in NAMED_PRESETS.items()
 }
 UTD_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset | {"scale": "file"} for name, preset in SKELETON_PRESETS.items()
+    name: preset | {"scale": "file"} for name, preset in NAMED_PRESETS.items()
 }
 VOWELS_PRESETS: dict[str, dict[str, Any]] = {
     name: preset
@@ -59,7 +63,7 @@ VOWELS_PRESETS: dict[str, dict[str, Any]] = {
         "features": ("joints",),
         "statistics": ("mean", "std", "first", "last"),
     }
-    for name, preset in SKELETON_PRESETS.items()
+    for name, preset in NAMED_PRESETS.items()
 }
 
 CEPSTRUM = Layout("cepstrum", tuple(f"c{k}" for k in range(1, 13)))

@@ -129,7 +129,10 @@ def _hold_out(
 
     count = round(size * len(rows)) if size < 1 else int(size)
     if (size >= 1 and count != size) or (size > 0 and count == 0):
-        raise GMMVAEError(f"{name} {size}: give a number of rows, or a share of {len(rows)} rows")
+        raise GMMVAEError(
+            f"{name} {size}: {len(rows)} are there to take it from; give a whole number, a share "
+            f"that leaves at least one, or 0 for none (--set {name}=0)"
+        )
     if count == 0:
         return rows, rows[:0]
     if not 0 < count < len(rows):

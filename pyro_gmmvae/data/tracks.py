@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("sequence", "frame", "joint", "x", "y")
+NUMBERS = (*COLUMNS[1:], "z", "confidence")
 # beyond are numbers that stand for something else; their squares still fit a float
 FARTHEST, MOST_JOINTS = 1e12, 10_000
 
@@ -169,7 +170,10 @@ def _read(path: Path) -> "pd.DataFrame":
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix == ".csv":
-            return pd.read_csv(path, dtype={"sequence": str})
+            # a sequence may well be called NA
+            missing = {name: ["", "nan", "NaN", "NA"] for name in NUMBERS}
+            text = {"sequence": str}
+            return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
         if path.suffix == ".npz":
             return pd.DataFrame(_arrays(path))
     except ImportError as error:

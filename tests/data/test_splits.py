@@ -105,8 +105,8 @@ def test_a_class_without_a_label_is_named() -> None:
         ({"labels": 5000}, "5000 labels asked for; the training rows hold 1238"),
         ({"test": 1797}, "1797 rows are there"),
         ({"validation": 9000}, "validation 9000"),
-        ({"test": 1.5}, "test 1.5: give a number"),
-        ({"test": 1e-6}, "a share of 1797 rows"),
+        ({"test": 1.5}, "test 1.5: 1797 are there"),
+        ({"test": 1e-6}, "give a whole number, a share"),
     ],
 )
 def test_more_than_there_is_is_refused(changes: dict[str, float], message: str) -> None:
