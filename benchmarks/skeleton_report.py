@@ -129,14 +129,15 @@ def _plot_joints(rows: pd.DataFrame, file: Path) -> None:
         ylim=(0, 1.02),
         title="UCalgary gait, runs 1, 3, 5 -> 2, 4, 6",
     )
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.86))
     figure.savefig(file, dpi=150)
     plt.close(figure)
 
 
 def _public(arguments: list[str]) -> list[str]:
-    """The command without this machine's folder."""
-    return [
-        "DIR" if i and arguments[i - 1] == "--data-dir" else text
-        for i, text in enumerate(arguments)
-    ]
+    """The command that makes all tables, without this machine's folder."""
+    shown = list(arguments)
+    if "--tables" in shown:
+        at = shown.index("--tables")
+        del shown[at : at + 2]
+    return ["DIR" if i and shown[i - 1] == "--data-dir" else text for i, text in enumerate(shown)]
