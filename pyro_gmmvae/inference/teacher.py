@@ -66,12 +66,17 @@ class Teacher(nn.Module):
         return torch.where((y < 0) & (prob >= self.threshold), label, y)
 
     def _balance(self, probs: Tensor, unlabelled: Tensor) -> Tensor:
-        """Weigh classes down that the average has given more than their equal share of rows."""
+        """Weigh classes down that the average has given more than their equal share of rows.
+
+        Components beyond the classes keep what they have.
+        """
+        known, others = probs.tensor_split([len(self.shares)], -1)
         weight = unlabelled.to(probs).unsqueeze(-1)
-        mean = (weight * probs).sum(0) / weight.sum().clamp_min(1)
+        mean = (weight * known).sum(0) / weight.sum().clamp_min(1)
         self.shares.lerp_(mean, 0.05)
-        balanced = probs / self.shares.clamp_min(1e-3)
-        return balanced / balanced.sum(-1, keepdim=True)
+        balanced = known / self.shares.clamp_min(1e-3)
+        left = 1 - others.sum(-1, keepdim=True)
+        return torch.cat([balanced / balanced.sum(-1, keepdim=True) * left, others], -1)
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

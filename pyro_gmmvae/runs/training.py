@@ -224,8 +224,7 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
     settings: dict[str, Any] = {"decay": config.pseudo_decay}
     sequences = rows.dataset.sequences
     if config.pseudo_balance:
-        classes = len(rows.schema.classes)
-        settings["balanced_over"] = model.components if sequences is None else classes
+        settings["balanced_over"] = len(rows.schema.classes)
     if sequences is None:
         plain = Teacher(model, threshold, config.pseudo_from, **settings)
         return plain.to(next(model.parameters()))

@@ -354,3 +354,16 @@ def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
     after = (labels == 1).float().mean()
     assert before < 0.3
     assert before + 0.08 < after < 0.55
+
+
+def test_balancing_leaves_components_beyond_the_classes_alone() -> None:
+    class Fixed(torch.nn.Module):
+        def classify(self, x: Tensor) -> Tensor:
+            return x.log()
+
+    teacher = Teacher(Fixed(), 0.6, 0, balanced_over=2)
+    teacher.begin(0)
+    teacher.shares.copy_(torch.tensor([0.9, 0.1]))
+    probs = torch.tensor([[0.05, 0.01, 0.94], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0]])
+    labels = teacher.relabel(probs, torch.full((3,), -1))
+    assert labels.tolist() == [2, 1, 1]
