@@ -74,7 +74,8 @@ def main(
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}
     cells = plan(
         common | assignments(sets),
-        models=models or list(MODELS),
+        # without further factors, which images have none of, gmmvae-factors is gmmvae
+        models=models or [name for name in MODELS if name != "gmmvae-factors"],
         presets=[preset],
         variants=[assignments(text.split(",") if text else ()) for text in variants] or [{}],
         labels=labels,

@@ -59,7 +59,7 @@ class KeyOption(click.Option):
 
         record = super().get_help_record(ctx)
         default = Config.model_fields[str(self.name)].default
-        if record is None or default in (None, False):
+        if record is None or default in (None, False, ()):
             return record
         return record[0], f"{record[1]}  [default: {default}]"
 
