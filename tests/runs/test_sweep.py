@@ -301,7 +301,12 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, name: str) ->
     sets = ["--set", "hidden=16", "--set", "checkpoint_seconds=0", "--out", str(out)]
     command = [sys.executable, "-m", "pyro_gmmvae", *words, *sets]
     first = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # tests that a shell runs in the background are deaf to Ctrl-C, and so are their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("runs/*/training.pt")):
