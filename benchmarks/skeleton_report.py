@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from pyro_gmmvae.inference.checkpoint import atomic_write
 
@@ -100,9 +101,7 @@ def _plot_few_labels(table: pd.DataFrame, file: Path) -> None:
         ("1-NN", "windows, pooled", "1-NN on windows, pooled"),
     ):
         mine = rows[(rows["model"] == model) & (rows["variant"] == variant)]
-        grouped = mine.groupby("sequences")["accuracy"]
-        mean, spread = grouped.mean(), grouped.std().fillna(0)
-        axes.errorbar(mean.index, mean, spread, marker="o", capsize=3, label=name)
+        _draw(axes, mine, "sequences", name)
     axes.set(
         xlabel="labelled sequences a person (of three)",
         ylabel="test sequences right",
@@ -120,9 +119,7 @@ def _plot_joints(rows: pd.DataFrame, file: Path) -> None:
     curves = rows.assign(way=parts[0], share=parts[1].str.rstrip("%").astype(float))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for way, curve in curves.groupby("way"):
-        grouped = curve.groupby("share")["accuracy"]
-        mean, spread = grouped.mean(), grouped.std().fillna(0)
-        axes.errorbar(mean.index, mean, spread, marker="o", capsize=3, label=way)
+        _draw(axes, curve, "share", str(way))
     axes.set(
         xlabel="joints lost over whole test sequences (%)",
         ylabel="test sequences right",
@@ -132,6 +129,13 @@ def _plot_joints(rows: pd.DataFrame, file: Path) -> None:
     axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.86))
     figure.savefig(file, dpi=150)
     plt.close(figure)
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, along: str, name: str) -> None:
+    """Mean and standard deviation of the accuracy along a column."""
+    grouped = rows.groupby(along)["accuracy"]
+    mean, spread = grouped.mean(), grouped.std().fillna(0)
+    axes.errorbar(mean.index, mean, spread, marker="o", capsize=3, label=name)
 
 
 def _public(arguments: list[str]) -> list[str]:

@@ -21,8 +21,8 @@ class SequenceTeacher(Teacher):
         module, threshold, from_step, balanced_over, decay: as of :class:`Teacher`.
         x: (N, ...) all training windows, as the module sees them.
         y: (N,) or (N, F) their labels, the class's in the first column, -1 where there is none.
-            **Filled in place**: batches that are
-            taken from it carry the pseudo-labels, and a checkpoint of this module holds it.
+            **Filled in place**: batches that are taken from it carry the pseudo-labels, and a
+            checkpoint of this module holds it.
         sequences: (N,) the number of each window's sequence, from 0.
         every: steps from one labelling to the next.
     """

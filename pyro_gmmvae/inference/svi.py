@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from signal import Signals
 from typing import Any
 
@@ -22,6 +22,7 @@ from pyro_gmmvae.inference.interrupt import StopRequest, stop_on_signal
 from pyro_gmmvae.inference.memory import fitting_batch, told_of_memory
 from pyro_gmmvae.inference.nonfinite import NonFiniteError
 from pyro_gmmvae.inference.precision import bf16_products, check_precision, fit_switches
+from pyro_gmmvae.inference.progress import Progress
 from pyro_gmmvae.inference.replay import CudaGraphs, Replay
 from pyro_gmmvae.inference.schedules import Schedule
 from pyro_gmmvae.inference.settings import Callback, FitSettings, LossTerms, Record
@@ -32,19 +33,6 @@ StateDict = dict[str, Tensor]
 
 STEPS_AHEAD = 50
 """How many steps the host may queue up on a GPU before it waits and looks at the numbers."""
-
-
-@dataclass
-class Progress:
-    """Where a fit stands; everything here travels in a checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best_value: float = -math.inf
-    best_epoch: int = 0
-    history: list[Record] = field(default_factory=list)
 
 
 class Fit:

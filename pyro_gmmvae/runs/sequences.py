@@ -31,7 +31,7 @@ class Predicts(Protocol):
 
     config: Any
     schema: Schema
-    device: torch.device
+    model: Any
 
     def log_probs(self, x: Tensor) -> Array | None: ...
 
@@ -114,7 +114,7 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
         options = dataclasses.replace(options, window=schema.x_shape[0])
     windows = cut_windows(tracks, features.layout, options)
     rows = schema.described(windows.x)
-    parameter = next(run.model.parameters())  # type: ignore[attr-defined]
+    parameter = next(run.model.parameters())
     x = torch.from_numpy(rows).to(parameter)
     present, of_row = np.unique(windows.of_track, return_inverse=True)
     counts = np.bincount(windows.of_track, minlength=len(tracks))
