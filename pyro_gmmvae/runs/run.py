@@ -176,7 +176,9 @@ class Run:
         """
         rows = load_rows(moved(self.config, data), self.schema)
         if not len(rows.split.test):
-            raise GMMVAEError(f"{self.path} was trained without test rows (test = 0, or a split that names none)")
+            raise GMMVAEError(
+                f"{self.path} was trained without test rows (test = 0, or a split that names none)"
+            )
         told = {"seed", "model", "guide", "objective", "preset", "data"}
         result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=told)
         write_json(self.path / "metrics.json", self._metrics() | {"test": result})
