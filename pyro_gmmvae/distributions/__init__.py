@@ -1,9 +1,10 @@
-"""Distributions: the Concrete s, the Gaussian product z, and the likelihoods of x."""
+"""Distributions: the Concrete s, the Gaussian products z, and the likelihoods of x."""
 
 from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
+from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
 from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
 from pyro_gmmvae.distributions.likelihoods import BernoulliLikelihood, NormalLikelihood
-from pyro_gmmvae.distributions.links import positive_scale
+from pyro_gmmvae.distributions.links import positive_scale, positive_tril
 
 LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
     "bernoulli": BernoulliLikelihood,
@@ -14,8 +15,10 @@ __all__ = [
     "LIKELIHOODS",
     "BernoulliLikelihood",
     "Concrete",
+    "FullGaussianProduct",
     "GaussianProduct",
     "NormalLikelihood",
     "StraightThroughConcrete",
     "positive_scale",
+    "positive_tril",
 ]

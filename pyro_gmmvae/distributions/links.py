@@ -1,4 +1,4 @@
-"""The link from unconstrained numbers to scales: the only place that decides it."""
+"""The links from unconstrained numbers to scales and factors: the only place that decides them."""
 
 import math
 
@@ -22,3 +22,19 @@ def positive_scale(raw: Tensor) -> Tensor:
         Standard deviations (not variances) of the same shape.
     """
     return torch.nn.functional.softplus(raw + _UNIT_OFFSET) + SMALLEST_SCALE
+
+
+def positive_tril(raw: Tensor) -> Tensor:
+    """Lower-triangular L with L_jj = 1 / positive_scale(raw_jj): the identity at raw = 0.
+
+    L is a factor of a precision, L L^T, so the floor on scales bounds its diagonal by 1e4. The
+    strictly lower part is taken as it is, and what stands above the diagonal is not read.
+
+    Args:
+        raw: unconstrained numbers, ``(..., d, d)``.
+
+    Returns:
+        Lower-triangular matrices with positive diagonals, ``(..., d, d)``.
+    """
+    diagonal = positive_scale(raw.diagonal(dim1=-2, dim2=-1)).reciprocal()
+    return raw.tril(-1) + torch.diag_embed(diagonal)
