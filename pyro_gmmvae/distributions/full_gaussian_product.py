@@ -21,8 +21,9 @@ class FullGaussianProduct(GaussianProduct):
     At a vertex of the simplex it is N(loc_i, P_i^-1); with diagonal L_i it is the
     :class:`GaussianProduct` of scales 1 / L_i. Weights need not sum to 1.
 
-    P is factored once, in the constructor, without a look at its values. Where it is singular in
-    the numbers' type (a condition number past 1e7 in float32), results are silently wrong.
+    P is factored once, in the constructor, without a look at its values. Where it is near singular
+    in the numbers' type (in float32, scaled to a unit diagonal, a condition number past 1e7),
+    results are silently wrong: strictly lower entries of L_i several times its diagonal do that.
 
     Args:
         weights: ``(..., K)``, non-negative, with a positive sum.
