@@ -30,6 +30,7 @@ def _all_is_none(value: Any) -> Any:
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_list)]
 Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, BeforeValidator(_split_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(_split_list)]
 ScheduleText = Annotated[str, BeforeValidator(_as_text)]
 
@@ -94,6 +95,10 @@ class Config(BaseModel):
     auxiliary_dim: int | None = Field(None, ge=1, description="size of a; none: latent_dim")
     likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
     learn_prior: bool = Field(False, description="learn pi")
+    class_prior: Shares = Field(
+        None, description="pi, a share per component; none: flat (all as frequent)"
+    )
+    covariance: Literal["diagonal", "full"] = Field("diagonal", description="of p(z|s)")
     label_eps: float = Field(1e-3, gt=0, lt=1, description="prior mass a label leaves to others")
     temperature: ScheduleText = Field("0.5", description="of q(s|x)")
     prior_temperature: ScheduleText = Field("0.5", description="of p(s)")
@@ -115,9 +120,19 @@ class Config(BaseModel):
     kl_y: ScheduleText = Field("1", description="weight of the KL term of y")
     kl_a: ScheduleText = Field("1", description="weight of the KL term of a")
 
+    balance: ScheduleText = Field(
+        "0", description="weight of KL(mean of q(s|x) || p(s)), over a batch"
+    )
+    consistency: ScheduleText = Field(
+        "0", description="weight of the cross-entropy between a row's and its augmented twin's s"
+    )
+
     # augmentation and pseudo-labels
     augment: str | None = Field(
         None, description="affine (images); of mirror,jitter,warp,rotate,drop (skeletons)"
+    )
+    reconstruct: Literal["augmented", "clean"] = Field(
+        "augmented", description="what the decoder explains of an augmented row"
     )
     joint_dropout: float = Field(0.5, ge=0, lt=1, description="most joints augment=drop hides")
     pseudo_threshold: float | None = Field(
@@ -129,6 +144,9 @@ class Config(BaseModel):
     pseudo_every: int = Field(20, ge=1, description="steps between labels of whole sequences")
 
     # fit
+    init: Literal["random", "kmeans", "ae-gmm"] = Field(
+        "random", description="clusters that the first steps take as labels"
+    )
     epochs: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(128, ge=2)

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.inference.augment_skeletons import OF_SKELETONS, Body
+from pyro_gmmvae.inference.augment_tables import OF_TABLES
+
+Augmentation = Callable[[Tensor], Tensor]
 
 DEGREES, SCALE, SHEAR, SHIFT = 15.0, 0.15, 0.15, 1 / 14
 
@@ -31,7 +34,7 @@ def affine(x: Tensor) -> Tensor:
     """
     if x.dim() != 4:
         raise GMMVAEError(
-            f"augment=affine turns images (channels, height, width), not rows of shape "
+            "augment=affine turns images (channels, height, width), not rows of shape "
             f"{tuple(x.shape[1:])}; leave augment out"
         )
     angle, scale_x, scale_y, shear, shift_x, shift_y = (
@@ -52,36 +55,53 @@ def affine(x: Tensor) -> Tensor:
 
 
 OF_IMAGES: dict[str, Callable[[Tensor], Tensor]] = {"affine": affine}
-AUGMENTATIONS = (*OF_IMAGES, *OF_SKELETONS)
+
+OF_KINDS: dict[str, dict[str, Callable[..., Tensor]]] = {
+    "images": OF_IMAGES,
+    "skeletons": OF_SKELETONS,
+    "plain numbers": OF_TABLES,
+}
+AUTO = {"images": "affine", "skeletons": "mirror,jitter,warp", "plain numbers": "noise,dropout"}
+AUGMENTATIONS = ("auto", *(name for kind in OF_KINDS.values() for name in kind))
 
 
-def augmentation(names: str | None, body: Body | None) -> Callable[[Tensor], Tensor] | None:
+def _kind_of_rows(x_shape: tuple[int, ...], body: Body | None) -> str:
+    """A key of ``OF_KINDS``."""
+    if body is not None:
+        return "skeletons"
+    return "images" if len(x_shape) == 3 else "plain numbers"
+
+
+def augmentation(
+    names: str | None, x_shape: tuple[int, ...], body: Body | None = None
+) -> Augmentation | None:
     """What some names, separated by commas, do to rows one after the other; None: nothing.
 
     Args:
-        names: of images, or of windows of skeletons.
+        names: of what is in ``OF_KINDS`` for this kind of rows, or "auto": what suits them.
+        x_shape: of one row.
         body: of the skeletons; None where rows are none.
 
     Raises:
         GMMVAEError: an unknown name, or one that rows of this kind can't take.
     """
-    chosen = [name.strip() for name in (names or "").split(",") if name.strip()]
-    steps: list[Callable[[Tensor], Tensor]] = []
-    for name in chosen:
+    kind = _kind_of_rows(x_shape, body)
+    text = AUTO[kind] if names == "auto" else names or ""
+    steps: list[Augmentation] = []
+    for name in filter(None, (part.strip() for part in text.split(","))):
         if name not in AUGMENTATIONS:
             raise unknown_name("augmentation", name, list(AUGMENTATIONS))
-        if (name in OF_SKELETONS) != (body is not None):
-            kinds = ", ".join(OF_IMAGES if body is None else OF_SKELETONS)
-            rows = "no skeletons" if body is None else "skeletons"
-            raise GMMVAEError(f"augment={name}: the rows are {rows}, for which there is {kinds}")
-        if body is None:
-            steps.append(OF_IMAGES[name])
-        else:
-            steps.append(functools.partial(OF_SKELETONS[name], body=body))
+        if name not in OF_KINDS[kind]:
+            raise GMMVAEError(
+                f"augment={name}: the rows are {kind}, for which there is "
+                f"{', '.join(OF_KINDS[kind])} (augment=auto takes what suits)"
+            )
+        step = OF_KINDS[kind][name]
+        steps.append(step if body is None else functools.partial(step, body=body))
     return functools.partial(_in_turn, steps) if steps else None
 
 
-def _in_turn(steps: list[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+def _in_turn(steps: list[Augmentation], x: Tensor) -> Tensor:
     for step in steps:
         x = step(x)
     return x

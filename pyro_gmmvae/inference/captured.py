@@ -50,8 +50,8 @@ class _Evaluation(nn.Module):
         self.module = module
         self.objective = objective
 
-    def forward(self, x: Tensor, y: Tensor) -> Any:
-        return self.objective(x, y)
+    def forward(self, *batch: Tensor) -> Any:
+        return self.objective(*batch)
 
 
 class CapturedStep:
@@ -62,7 +62,8 @@ class CapturedStep:
     captured then, in well under a second.
 
     Args:
-        objective: called with a batch (x, y), gives terms with ``loss`` and ``parts``.
+        objective: called with a batch, (x, y) or more tensors, gives terms with ``loss`` and
+            ``parts``.
         module: owns the parameters.
         compiled_shape: shape of x whose graph Inductor compiles; the others are replayed by
             eager kernels (a last, smaller batch is met once an epoch and would not earn a
@@ -78,7 +79,7 @@ class CapturedStep:
 
     def __init__(
         self,
-        objective: Callable[[Tensor, Tensor], Any],
+        objective: Callable[..., Any],
         module: nn.Module,
         *,
         compiled_shape: torch.Size | None = None,
@@ -108,82 +109,83 @@ class CapturedStep:
         self._constants = {k: t for k, t in tensors.items() if not t.requires_grad}
         self._leaves = [t for t in tensors.values() if isinstance(t, nn.Parameter)]
 
-    def __call__(self, x: Tensor, y: Tensor) -> StepTerms:
+    def __call__(self, *batch: Tensor) -> StepTerms:
         """Loss and parts of a batch; leaves the gradients in each parameter's ``grad``."""
-        graph = self.graphs.get(self._key(x)) or self.prepare(x, y)
+        graph = self.graphs.get(self._key(batch)) or self.prepare(*batch)
         for leaf in self._leaves:  # those that were frozen since, too
             leaf.grad = None  # its memory, still in the cache, is there for the next one
         with torch.no_grad():
-            loss, *rest = graph.run(*self._inputs(x, y))
+            loss, *rest = graph.run(*self._inputs(batch))
         parts = dict(zip(graph.parts, rest, strict=False))
         gradients = iter(rest[len(parts) :])
         for parameter, known in zip(self._parameters.values(), graph.has_gradient, strict=True):
             parameter.grad = next(gradients) if known else None
         return StepTerms(loss, parts)
 
-    def prepare(self, x: Tensor, y: Tensor) -> StepGraph:
+    def prepare(self, *batch: Tensor) -> StepGraph:
         """Make and verify the graph for batches of this shape; leaves every state as it was."""
         tensors = [*self._parameters.values(), *self._constants.values()]
-        graph = capture(self.evaluation, self._places, tensors, x, y)
-        compiling = x.shape == self.compiled_shape
+        graph = capture(self.evaluation, self._places, tensors, batch)
+        compiling = batch[0].shape == self.compiled_shape
         if compiling:
-            graph = compiled(graph, self._inputs(x, y))
-        self.graphs[self._key(x)] = graph
+            graph = compiled(graph, self._inputs(batch))
+        self.graphs[self._key(batch)] = graph
         try:
             if self.verify:
-                self._verify(x, y, self.compiled_tolerance if compiling else None)
+                self._verify(batch, self.compiled_tolerance if compiling else None)
         except Exception as error:
-            del self.graphs[self._key(x)]
+            del self.graphs[self._key(batch)]
             # also where the native code fails when it is first run
             if compiling and not is_of_memory(error):
                 raise CompileError(f"the compiled step is at fault: {first_line(error)}") from error
             raise
         return graph
 
-    def _key(self, x: Tensor) -> Any:
-        return x.shape, self.evaluation.module.training
+    def _key(self, batch: Sequence[Tensor]) -> Any:
+        return batch[0].shape, len(batch), self.evaluation.module.training
 
-    def _inputs(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _inputs(self, batch: Sequence[Tensor]) -> list[Tensor]:
         tensors = (*self._parameters.values(), *self._constants.values())
-        return [*(t.data for t in tensors), x, y]
+        return [*(t.data for t in tensors), *batch]
 
-    def _verify(self, x: Tensor, y: Tensor, tolerance: float | None) -> None:
+    def _verify(self, batch: Sequence[Tensor], tolerance: float | None) -> None:
         """Compare a replay with an eager evaluation from the same state."""
-        eager, drawn = self._observed(self._eager, x, y)
-        replayed, redrawn = self._observed(self, x, y)
+        eager, drawn = self._observed(self._eager, batch)
+        replayed, redrawn = self._observed(self, batch)
         for p in self._parameters.values():
             p.grad = None
-        _compare(eager, replayed, self.graphs[self._key(x)].parts, tolerance)
+        _compare(eager, replayed, self.graphs[self._key(batch)].parts, tolerance)
         if any(not torch.equal(state, redrawn[kind]) for kind, state in drawn.items()):
             raise CaptureError(
                 "the captured step draws other random numbers than eager evaluation; fit with "
                 "--engine svi"
             )
 
-    def _eager(self, x: Tensor, y: Tensor) -> Any:
+    def _eager(self, *batch: Tensor) -> Any:
         for p in self._parameters.values():
             p.grad = None
-        terms = self.evaluation(x, y)
+        terms = self.evaluation(*batch)
         terms.loss.backward()
         return terms
 
     def _observed(
-        self, evaluate: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor
+        self, evaluate: Callable[..., Any], batch: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every tensor an evaluation leaves behind, and the generators' states; all put back."""
-        start, before = rng_state(x.device), {k: t.clone() for k, t in self._constants.items()}
+        device = batch[0].device
+        start, before = rng_state(device), {k: t.clone() for k, t in self._constants.items()}
         try:
-            terms = evaluate(x, y)
+            terms = evaluate(*batch)
             left = {"the loss": terms.loss.detach()} | terms.parts
             for name, p in self._parameters.items():
                 if p.grad is not None:
                     left[GRADIENT + name] = p.grad
             left |= {k: t.clone() for k, t in self._constants.items()}
-            return left, rng_state(x.device)
+            return left, rng_state(device)
         finally:
             for name, tensor in self._constants.items():
                 tensor.copy_(before[name])
-            set_rng_state(x.device, start)
+            set_rng_state(device, start)
 
 
 def _compare(

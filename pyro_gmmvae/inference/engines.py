@@ -19,13 +19,13 @@ STEPS_TO_COMPILE = 20_000
 
 MINUTES_TO_COMPILE = 5.0
 
-Example = tuple[Tensor, Tensor]
+Example = tuple[Tensor, ...]
 
 
 class Engine(Protocol):
     """Evaluates the objective on a batch and leaves the gradients in ``grad``."""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Any: ...
+    def __call__(self, *batch: Tensor) -> Any: ...
 
     def refresh(self) -> None:
         """At each epoch's start: something may have replaced a buffer."""
@@ -34,15 +34,15 @@ class Engine(Protocol):
 class EagerStep:
     """What ``pyro.infer.SVI`` does: run model and guide under Pyro's handlers, then backward."""
 
-    def __init__(self, objective: Callable[[Tensor, Tensor], Any], module: nn.Module) -> None:
+    def __init__(self, objective: Callable[..., Any], module: nn.Module) -> None:
         self.objective, self.module = objective, module
         self.refresh()
 
     def refresh(self) -> None:
         self._parameters = list(self.module.parameters())
 
-    def __call__(self, x: Tensor, y: Tensor) -> Any:
-        terms = self.objective(x, y)
+    def __call__(self, *batch: Tensor) -> Any:
+        terms = self.objective(*batch)
         for parameter in self._parameters:
             parameter.grad = None
         terms.loss.backward()
@@ -68,7 +68,7 @@ def choose(steps: int | None, minutes: float | None) -> tuple[str, str]:
 
 def build_engine(
     name: str,
-    objective: Callable[[Tensor, Tensor], Any],
+    objective: Callable[..., Any],
     module: nn.Module,
     examples: Sequence[Example],
     *,
@@ -112,8 +112,8 @@ def build_engine(
             compiled_tolerance=compiled_tolerance,
         )
         try:
-            for x, y in examples:
-                engine.prepare(x, y)
+            for batch in examples:
+                engine.prepare(*batch)
         except CaptureError as error:
             if not fall_back:
                 raise

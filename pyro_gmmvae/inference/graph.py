@@ -29,7 +29,7 @@ class StepGraph:
     """A recorded evaluation.
 
     Attributes:
-        run: (*parameters, *constants, x, y) -> loss, the parts, the gradients that exist.
+        run: (*parameters, *constants, *batch) -> loss, the parts, the gradients that exist.
         parts: names of the parts.
         has_gradient: per parameter, whether the loss depends on it.
     """
@@ -55,19 +55,18 @@ def capture(
     evaluation: nn.Module,
     places: Mapping[str, Tensor],
     tensors: Sequence[Tensor],
-    x: Tensor,
-    y: Tensor,
+    batch: Sequence[Tensor],
 ) -> StepGraph:
-    """Record loss, parts and gradients of ``evaluation(x, y)`` for batches of this shape.
+    """Record loss, parts and gradients of ``evaluation(*batch)`` for batches of this shape.
 
     Nothing is computed (the tensors are fakes) and no random number is drawn.
 
     Args:
-        evaluation: module of (x, y) that gives terms.
+        evaluation: module of a batch's tensors that gives terms.
         places: its parameters and buffers by name; tied ones have several.
         tensors: the same, each once: in this order they are inputs of the graph, and those that
             require a gradient get one.
-        x, y: a batch.
+        batch: rows, labels, and what else the evaluation takes.
 
     Raises:
         CaptureError: a site that is not reparameterised, control flow that depends on data, or
@@ -77,19 +76,20 @@ def capture(
     position = {name: order[id(tensor)] for name, tensor in places.items()}
     parts: list[str] = []
     has_gradient: list[bool] = []
+    last = len(tensors)
 
     def evaluate(*inputs: Tensor) -> list[Tensor]:
         state = {name: inputs[i] for name, i in position.items()}
         # Pyro's checks look at values, which a fake has none of
         with _Reparameterised(), pyro.validation_enabled(False):
-            terms = torch.func.functional_call(evaluation, state, inputs[-2:], tie_weights=False)
+            terms = torch.func.functional_call(evaluation, state, inputs[last:], tie_weights=False)
         replaced = [name for name, i in position.items() if state[name] is not inputs[i]]
         if replaced:
             raise CaptureError(
                 f"{own_name(replaced[0])} is replaced in each step instead of changed in place; "
                 "such models are fitted with --engine svi"
             )
-        wanted = [tensor for tensor in inputs[:-2] if tensor.requires_grad]
+        wanted = [tensor for tensor in inputs[:last] if tensor.requires_grad]
         gradients = torch.autograd.grad(terms.loss, wanted, allow_unused=True)
         parts.extend(terms.parts)
         has_gradient.extend(g is not None for g in gradients)
@@ -97,7 +97,7 @@ def capture(
         return [*values, *_as_accumulated(gradients, wanted, inputs)]
 
     try:
-        graph = make_fx(evaluate, tracing_mode="fake")(*tensors, x, y)
+        graph = make_fx(evaluate, tracing_mode="fake")(*tensors, *batch)
     except CaptureError:
         raise
     except Exception as error:

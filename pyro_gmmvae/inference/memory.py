@@ -44,10 +44,9 @@ def is_of_memory(error: BaseException) -> bool:
 
 
 def fitting_batch(
-    objective: Callable[[Tensor, Tensor], Any],
+    objective: Callable[..., Any],
     parameters: Sequence[nn.Parameter],
-    x: Tensor,
-    y: Tensor,
+    batch: Sequence[Tensor],
     *,
     moments: bool,
 ) -> int:
@@ -56,30 +55,30 @@ def fitting_batch(
     Found by halving and trying: what is left of a GPU depends on its other users too.
 
     Args:
-        objective, parameters, x, y: of the step that failed.
+        objective, parameters, batch: of the step that failed.
         moments: leave room for Adam's two, which are not there yet.
 
     Returns:
         0 where not even two rows do (batch norm can't train on one).
     """
-    rows = len(x)
-    while rows >= min(2, len(x)):
+    x, most = batch[0], len(batch[0])
+    rows = most
+    while rows >= min(2, most):
         for parameter in parameters:
             parameter.grad = None
         if x.device.type == "cuda":
             torch.cuda.empty_cache()
-        if _fits(objective, parameters if moments else (), x[:rows], y[:rows]):
+        part = [tensor[:rows] for tensor in batch]
+        if _fits(objective, parameters if moments else (), part):
             return rows
         rows //= 2
     return 0
 
 
-def _fits(
-    objective: Callable[[Tensor, Tensor], Any], beside: Sequence[Tensor], x: Tensor, y: Tensor
-) -> bool:
+def _fits(objective: Callable[..., Any], beside: Sequence[Tensor], batch: Sequence[Tensor]) -> bool:
     try:
         held = [torch.empty_like(p) for p in beside for _ in range(2)]
-        objective(x, y).loss.backward()
+        objective(*batch).loss.backward()
         del held
     except RuntimeError as error:
         if not is_of_memory(error):

@@ -39,7 +39,8 @@ class Fit:
     """Fits an objective by one fused Adam, and can be stopped and resumed at any step.
 
     Args:
-        objective: called with a batch (x, y), gives :class:`LossTerms`.
+        objective: called with a batch (x, y), or (x, y, clean) with ``twins``, gives
+            :class:`LossTerms`.
         module: owns every parameter and buffer that is fitted and saved.
         batches: the training rows.
         settings: budget, rate, clipping, patience.
@@ -48,6 +49,7 @@ class Fit:
             ``val_elbo``, decides which weights are the best.
         teacher: fills in confident labels of unlabelled rows, or None.
         augment: changes a batch's rows before the step; the teacher sees them unchanged.
+        twins: give the objective the rows as they were, too, beside the augmented ones.
         describe: from a batch's rows to what objective and teacher see, after augmentation;
             None: the rows themselves.
         callbacks: told of each step and epoch.
@@ -61,7 +63,7 @@ class Fit:
 
     def __init__(
         self,
-        objective: Callable[[Tensor, Tensor], LossTerms],
+        objective: Callable[..., LossTerms],
         module: nn.Module,
         batches: Batches,
         settings: FitSettings,
@@ -70,6 +72,7 @@ class Fit:
         validate: Callable[[], Record] = dict,
         teacher: Teacher | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
+        twins: bool = False,
         describe: Callable[[Tensor], Tensor] | None = None,
         callbacks: Sequence[Callback] = (),
         about: str = "",
@@ -82,6 +85,7 @@ class Fit:
         self.settings, self.schedules, self.validate = settings, schedules, validate
         self.teacher, self.callbacks, self.save = teacher, callbacks, save
         self.augment, self.about, self.world = augment, about, world
+        self.twins = twins and augment is not None
         self.describe = describe or _as_they_are
         self.progress = Progress()
         self.best: StateDict = {}
@@ -158,7 +162,7 @@ class Fit:
                 had if name == "auto" and had else name,
                 self.objective,
                 self.module,
-                [(self.describe(x), y) for x, y in self.batches.examples()],
+                self._examples(),
                 steps=steps,
                 minutes=settings.minutes,
                 verify=settings.verify,
@@ -182,11 +186,11 @@ class Fit:
     def _batch_that_fits(self) -> str:
         """Advice for a fit whose step the device's memory does not hold."""
         self.replay = None
-        x, y = self.batches.examples()[0]
-        x = self.describe(x)
+        batch = self._examples()[0]
+        x = batch[0]
         with self._products():
             rows = fitting_batch(
-                self.objective, self.parameters, x, y, moments=not self.descent.optimizer.state
+                self.objective, self.parameters, batch, moments=not self.descent.optimizer.state
             )
         if not rows:
             return f"the model does not fit, whatever the batch (now {len(x)} rows)"
@@ -281,15 +285,14 @@ class Fit:
 
         (But of processes that talk to each other, and on a CPU, where a look costs nothing.)
         """
-        seen = self.describe(x)
         if self.teacher is not None:
-            y = self.teacher.relabel(seen, y)
-        if self.augment is not None:
-            seen = self.describe(self.augment(x))
+            y = self.teacher.relabel(self.describe(x), y)
+        seen = self.describe(x if self.augment is None else self.augment(x))
+        batch = (seen, y, self.describe(x)) if self.twins else (seen, y)
         if self.labelled_weight is not None and self.world.size > 1:
             self.labelled_weight.fill_(self.world.weight_of_labelled(class_labels(y)))
         with self._products():
-            terms = self.engine(seen, y)
+            terms = self.engine(*batch)
         parts = {"loss": terms.loss.detach()} | terms.parts
         if self.world.size > 1:
             self._seconds, self._stopping = self.world.average_step(
@@ -299,6 +302,12 @@ class Fit:
         if self.teacher is not None:
             self.teacher.update(self.module)
         self.totals.add(parts)
+
+    def _examples(self) -> list[tuple[Tensor, ...]]:
+        """What the objective is given, for a batch of each shape; draws nothing."""
+        examples = [(self.describe(x), y) for x, y in self.batches.examples()]
+        # other rows stand for the augmented ones: one tensor given twice is one input to a tracer
+        return [(x.roll(1, 0), y, x) if self.twins else (x, y) for x, y in examples]
 
     def _changing(self) -> dict[str, list[Tensor]]:
         """The tensors that a step changes, in groups by name."""

@@ -1,13 +1,13 @@
 """The Gaussian-mixture variational autoencoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyro
 from torch import Tensor, nn
 
 from pyro_gmmvae.guides import ProductGuide
 from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.mixture import Mixture, MixtureVAE
+from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
@@ -38,7 +38,9 @@ class GMMVAE(MixtureVAE):
         temperature: of q(s|x); the guide holds it as a buffer that schedules can move.
         prior_temperature: of p(s); not above ``temperature`` is what works.
         label_eps: probability a labelled row's prior leaves to the other classes, in (0, 1).
-        learn_prior: learn pi instead of keeping it flat.
+        learn_prior: learn pi instead of keeping it as it is.
+        class_prior: pi, K positive numbers; None: flat.
+        covariance: of p(z|s), "diagonal" or "full".
         options: hidden sizes, activation, batch norm, dropout, input noise.
 
     Raises:
@@ -69,6 +71,8 @@ class GMMVAE(MixtureVAE):
         prior_temperature: float = 0.5,
         label_eps: float = 1e-3,
         learn_prior: bool = False,
+        class_prior: Sequence[float] | None = None,
+        covariance: str = "diagonal",
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
@@ -79,10 +83,12 @@ class GMMVAE(MixtureVAE):
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         self.network, self.options = network, options or NetworkOptions()
         self.initial_temperature = temperature
-        self.mixture = Mixture(
+        self.mixture = build_mixture(
+            covariance,
             components,
             latent_dim,
             learn_prior=learn_prior,
+            class_prior=class_prior,
             label_eps=label_eps,
             prior_temperature=prior_temperature,
         )

@@ -11,7 +11,7 @@ from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models.checks import check_range, check_sizes
 from pyro_gmmvae.models.labels import vertex
-from pyro_gmmvae.models.mixture import Mixture
+from pyro_gmmvae.models.mixture import build_mixture
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
@@ -42,8 +42,8 @@ class FactorGMMVAE(nn.Module):
         components: K of the class, at least the number of classes.
         latent_dim: d, the size of each z.
         factors: names of the further factors, each with its number of components.
-        network, likelihood, temperature, prior_temperature, label_eps, learn_prior, options: as
-            of :class:`GMMVAE`.
+        network, likelihood, temperature, prior_temperature, label_eps, learn_prior, covariance,
+            options: as of :class:`GMMVAE`.
 
     Raises:
         GMMVAEError: sizes, temperatures or names out of range.
@@ -71,6 +71,7 @@ class FactorGMMVAE(nn.Module):
         prior_temperature: float = 0.5,
         label_eps: float = 1e-3,
         learn_prior: bool = False,
+        covariance: str = "diagonal",
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +86,8 @@ class FactorGMMVAE(nn.Module):
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         options = options or NetworkOptions()
         self.mixtures = nn.ModuleList(
-            Mixture(
+            build_mixture(
+                covariance,
                 K,
                 latent_dim,
                 learn_prior=learn_prior,

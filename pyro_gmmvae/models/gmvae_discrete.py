@@ -1,13 +1,13 @@
 """The Gaussian-mixture VAE with a discrete class that is summed out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyro
 from torch import Tensor, nn
 
 from pyro_gmmvae.guides import MeanFieldGuide
 from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.mixture import Mixture, MixtureVAE
+from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
@@ -32,7 +32,7 @@ class GMVAEDiscrete(MixtureVAE):
     Args:
         x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
         guide: called with this model, gives the posterior.
-        label_eps, learn_prior: as for :class:`GMMVAE`.
+        label_eps, learn_prior, class_prior, covariance: as for :class:`GMMVAE`.
 
     References:
         Jiang et al. 2017, arXiv:1611.05148; Dilokthanakul et al. 2016, arXiv:1611.02648.
@@ -51,6 +51,8 @@ class GMVAEDiscrete(MixtureVAE):
         guide: Callable[["GMVAEDiscrete"], nn.Module] = MeanFieldGuide,
         label_eps: float = 1e-3,
         learn_prior: bool = False,
+        class_prior: Sequence[float] | None = None,
+        covariance: str = "diagonal",
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
@@ -59,10 +61,12 @@ class GMVAEDiscrete(MixtureVAE):
         self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
         self.network, self.options = network, options or NetworkOptions()
         self.initial_temperature = 1.0
-        self.mixture = Mixture(
+        self.mixture = build_mixture(
+            covariance,
             components,
             latent_dim,
             learn_prior=learn_prior,
+            class_prior=class_prior,
             label_eps=label_eps,
             prior_temperature=1.0,
         )

@@ -1,25 +1,36 @@
 """p(z|s) and p(s): what the Gaussian-mixture models share."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pyro.distributions import OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
+from pyro_gmmvae.distributions import (
+    Concrete,
+    FullGaussianProduct,
+    GaussianProduct,
+    positive_scale,
+    positive_tril,
+    raw_of_scale,
+)
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.models.labels import vertex
 from pyro_gmmvae.models.observation import network_pair
 from pyro_gmmvae.networks import NetworkOptions
 
 
-class Mixture(nn.Module):
+class Mixture(nn.Module, ABC):
     """K Gaussians to multiply, the weights pi to draw s from, and what a label makes of them.
 
     Args:
         K: components.
         d: size of z.
-        learn_prior: learn pi instead of keeping it flat.
+        learn_prior: learn pi instead of keeping it as it is.
+        class_prior: pi (or where it begins), K positive numbers; None: flat.
         label_eps: probability a labelled row's prior leaves to the other classes.
         prior_temperature: of p(s), where it is a Concrete.
     """
@@ -29,22 +40,36 @@ class Mixture(nn.Module):
     prior_temperature: Tensor
 
     def __init__(
-        self, K: int, d: int, *, learn_prior: bool, label_eps: float, prior_temperature: float
+        self,
+        K: int,
+        d: int,
+        *,
+        learn_prior: bool = False,
+        class_prior: Sequence[float] | None = None,
+        label_eps: float = 1e-3,
+        prior_temperature: float = 0.5,
     ) -> None:
         super().__init__()
         self.loc = nn.Parameter(torch.randn(K, d))
-        self.raw_scale = nn.Parameter(torch.zeros(K, d))
-        flat = torch.full((K,), -math.log(K))
+        logits = _prior_logits(K, class_prior)
         if learn_prior:
-            self.prior_logits = nn.Parameter(flat)
+            self.prior_logits = nn.Parameter(logits)
         else:
-            self.register_buffer("prior_logits", flat)
+            self.register_buffer("prior_logits", logits)
         self.register_buffer("label_logits", _label_logits(K, label_eps))
         self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
 
+    @abstractmethod
     def forward(self, s: Tensor) -> GaussianProduct:
         """p(z|s) for s (..., K) on the simplex: event shape (d,)."""
-        return GaussianProduct(s, self.loc, positive_scale(self.raw_scale))
+
+    @abstractmethod
+    def log_densities(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
+
+    @abstractmethod
+    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
+        """Move the components to means (K, d) and covariances (K, d, d)."""
 
     def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> TorchDistribution:
         """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0.
@@ -60,7 +85,21 @@ class Mixture(nn.Module):
         return OneHotCategorical(logits=logits)
 
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """log pi_i + E[log N(z; loc_i, scale_i^2)] for z ~ N(loc, scale^2), (B, K), in nats."""
+        """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
+        return self.prior_logits + self.log_densities(loc, scale)
+
+
+class DiagonalMixture(Mixture):
+    """p(z|s) = prod_i N(z; loc_i, scale_i^2)^(s_i) / const."""
+
+    def __init__(self, K: int, d: int, **of_prior: Any) -> None:
+        super().__init__(K, d, **of_prior)
+        self.raw_scale = nn.Parameter(torch.zeros(K, d))
+
+    def forward(self, s: Tensor) -> GaussianProduct:
+        return GaussianProduct(s, self.loc, positive_scale(self.raw_scale))
+
+    def log_densities(self, loc: Tensor, scale: Tensor) -> Tensor:
         precision = positive_scale(self.raw_scale).square().reciprocal()
         # sum_d P_i ((loc - loc_i)^2 + scale^2), with no (B, K, d) tensor
         squares = (
@@ -69,7 +108,57 @@ class Mixture(nn.Module):
             + (precision * self.loc.square()).sum(-1)
         )
         log_scales = 0.5 * (precision.log() - math.log(2 * math.pi)).sum(-1)
-        return self.prior_logits + log_scales - 0.5 * squares
+        return log_scales - 0.5 * squares
+
+    @torch.no_grad()
+    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
+        self.loc.copy_(loc)
+        self.raw_scale.copy_(raw_of_scale(covariance.diagonal(dim1=-2, dim2=-1).sqrt()))
+
+
+class FullMixture(Mixture):
+    """p(z|s) = prod_i N(z; loc_i, P_i^-1)^(s_i) / const, P_i = L_i L_i^T: d (d + 1) / 2 numbers."""
+
+    def __init__(self, K: int, d: int, **of_prior: Any) -> None:
+        super().__init__(K, d, **of_prior)
+        self.raw_tril = nn.Parameter(torch.zeros(K, d, d))
+
+    def forward(self, s: Tensor) -> GaussianProduct:
+        return FullGaussianProduct(s, self.loc, positive_tril(self.raw_tril))
+
+    def log_densities(self, loc: Tensor, scale: Tensor) -> Tensor:
+        tril = positive_tril(self.raw_tril)
+        # |L_i^T (loc - loc_i)|^2 and tr(P_i diag(scale^2)), with L_i^T e = e^T L_i
+        offsets = torch.einsum("bd,kde->bke", loc, tril)
+        offsets = offsets - torch.einsum("kd,kde->ke", self.loc, tril)
+        spread = scale.square() @ tril.square().sum(-1).T
+        log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)
+        return log_det - constant - 0.5 * (offsets.square().sum(-1) + spread)
+
+    @torch.no_grad()
+    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
+        self.loc.copy_(loc)
+        # P = L L^T from covariance = U U^T with U upper triangular: L = U^-T
+        flipped = torch.linalg.cholesky(covariance.flip(-1, -2)).flip(-1, -2)
+        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        tril = torch.linalg.solve_triangular(flipped, identity, upper=True).mT
+        diagonal = raw_of_scale(tril.diagonal(dim1=-2, dim2=-1).reciprocal())
+        self.raw_tril.copy_(tril.tril(-1) + torch.diag_embed(diagonal))
+
+
+COVARIANCES: dict[str, type[Mixture]] = {"diagonal": DiagonalMixture, "full": FullMixture}
+
+
+def build_mixture(covariance: str, K: int, d: int, **of_prior: Any) -> Mixture:
+    """A mixture by the name of its covariances.
+
+    Raises:
+        GMMVAEError: an unknown name.
+    """
+    if covariance not in COVARIANCES:
+        raise unknown_name("covariance", covariance, list(COVARIANCES))
+    return COVARIANCES[covariance](K, d, **of_prior)
 
 
 class MixtureVAE(nn.Module):
@@ -117,6 +206,19 @@ class MixtureVAE(nn.Module):
     def build_encoder(self, out_size: int) -> nn.Module:
         """An encoder of x with this model's kind of network, for guides to use."""
         return network_pair(self.network)[0](self.x_shape, out_size, self.options)
+
+
+def _prior_logits(K: int, class_prior: Sequence[float] | None) -> Tensor:
+    """(K,) log pi."""
+    if class_prior is None:
+        return torch.full((K,), -math.log(K))
+    if len(class_prior) != K or not all(0 < p < math.inf for p in class_prior):
+        raise GMMVAEError(
+            f"class_prior needs a positive number for each of the {K} components, and has "
+            f"{', '.join(f'{p:g}' for p in class_prior)}"
+        )
+    weights = torch.tensor(class_prior, dtype=torch.get_default_dtype())
+    return (weights / weights.sum()).log()
 
 
 def _label_logits(K: int, eps: float) -> Tensor:

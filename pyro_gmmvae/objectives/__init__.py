@@ -4,6 +4,13 @@ from pyro_gmmvae.objectives.analytic import AnalyticObjective
 from pyro_gmmvae.objectives.base import Objective, Terms
 from pyro_gmmvae.objectives.categorical import CategoricalObjective
 from pyro_gmmvae.objectives.iwae import IWAEObjective
+from pyro_gmmvae.objectives.regularizers import (
+    REGULARIZERS,
+    Assignment,
+    Balance,
+    Consistency,
+    Regularizer,
+)
 from pyro_gmmvae.objectives.trace import TraceObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -15,10 +22,15 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 __all__ = [
     "OBJECTIVES",
+    "REGULARIZERS",
     "AnalyticObjective",
+    "Assignment",
+    "Balance",
     "CategoricalObjective",
+    "Consistency",
     "IWAEObjective",
     "Objective",
+    "Regularizer",
     "Terms",
     "TraceObjective",
 ]

@@ -73,27 +73,34 @@ class Draw:
         A guide whose site is told the label (so that its logits know it) leaves those of
         unlabelled rows in ``infer["class_logits"]``.
         """
-        found = {}
-        for name in label_sites:
-            if name in self.guide:
-                site = self.guide[name]
-                given: Tensor | None = site["infer"].get("class_logits")
-                found[name] = site["fn"].logits if given is None else given
-        return found
+        return _class_logits(self.guide, label_sites)
+
+    def prior_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
+        """(B, K) log p(y), unnormalized, of the label sites that the guide has."""
+        return {name: self.model[name]["fn"].logits for name in label_sites if name in self.guide}
 
 
 def draw(
-    model: Program, guide: Program, x: Tensor, y: Tensor | None, latents: Sequence[str]
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    y: Tensor | None,
+    latents: Sequence[str],
+    observed: Tensor | None = None,
 ) -> Draw:
-    """Run the guide, replay the model against it, and score every site.
+    """Run the guide on x, replay the model against it, and score every site.
+
+    Args:
+        model, guide, latents: the programs, and the sites that both have.
+        x, y: rows and labels.
+        observed: the rows the model explains, where they are not those the guide sees.
 
     Raises:
         GMMVAEError: a guide or a model that draws other sites than ``latents``.
     """
-    marked = poutine.infer_config(guide, _enumerate_if_marked)
-    enumerating = poutine.enum(marked, first_available_dim=-2)  # -1 is the plate of the rows
-    guide_trace = poutine.trace(enumerating).get_trace(x, y)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, y)
+    guide_trace = _trace_of(guide, x, y)
+    seen = x if observed is None else observed
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(seen, y)
     summing = any(_is_enumerated(s) for s in guide_trace.nodes.values() if s["type"] == "sample")
     if is_validation_enabled() and not summing:  # its shapes know of no axes in front
         check_model_guide_match(model_trace, guide_trace)
@@ -106,6 +113,29 @@ def draw(
     log_weights = [s["log_prob"] for s in guide_sites.values() if _is_enumerated(s)]
     weights = sum(log_weights[1:], start=log_weights[0]).exp() if log_weights else None
     return Draw(guide_sites, model_sites, weights)
+
+
+def assignments(
+    guide: Program, x: Tensor, y: Tensor | None, label_sites: Sequence[str]
+) -> dict[str, Tensor]:
+    """(B, K) log q(y|x), unnormalized, of each of some sites that the guide has."""
+    return _class_logits(_samples(_trace_of(guide, x, y)), label_sites)
+
+
+def _trace_of(guide: Program, x: Tensor, y: Tensor | None) -> Any:
+    marked = poutine.infer_config(guide, _enumerate_if_marked)
+    enumerating = poutine.enum(marked, first_available_dim=-2)  # -1 is the plate of the rows
+    return poutine.trace(enumerating).get_trace(x, y)
+
+
+def _class_logits(guide: dict[str, Any], label_sites: Sequence[str]) -> dict[str, Tensor]:
+    found = {}
+    for name in label_sites:
+        if name in guide:
+            site = guide[name]
+            given: Tensor | None = site["infer"].get("class_logits")
+            found[name] = site["fn"].logits if given is None else given
+    return found
 
 
 def _enumerate_if_marked(site: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pyro_gmmvae.inference import Schedule, dtype_of
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
-from pyro_gmmvae.objectives import OBJECTIVES, Objective
+from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
 from pyro_gmmvae.runs.defaults import KNOBS, check_names, with_defaults_named
 from pyro_gmmvae.runs.rows import Rows
 from pyro_gmmvae.runs.schema import Schema
@@ -78,6 +78,8 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
         "network": config.network,
         "likelihood": schema.likelihood,
         "learn_prior": config.learn_prior,
+        "class_prior": config.class_prior,
+        "covariance": config.covariance,
         "label_eps": config.label_eps,
         "temperature": Schedule.parse(config.temperature)(0),
         "prior_temperature": Schedule.parse(config.prior_temperature)(0),
@@ -134,6 +136,12 @@ def build_objective(config: Config, model: Any) -> Objective:
         latents=model.latents,
         label_sites=label_sites(model),
         particles=config.particles,
+        regularizers={
+            name: term()
+            for name, term in REGULARIZERS.items()
+            if Schedule.parse(getattr(config, name)) != Schedule(0, 0)
+        },
+        explain_clean=config.reconstruct == "clean",
     )
     return objective.to(next(model.parameters()))
 

@@ -13,6 +13,7 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.runs.assembly import check_fit
 from pyro_gmmvae.runs.defaults import (
     check_keys,
     check_names,
@@ -21,7 +22,6 @@ from pyro_gmmvae.runs.defaults import (
     with_defaults_named,
 )
 from pyro_gmmvae.runs.rows import Rows, load_rows
-from pyro_gmmvae.runs.training import check_fit
 
 Say = Callable[[str], None]
 

@@ -10,12 +10,15 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
-from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
 
-KNOBS = ("temperature", "prior_temperature", "alpha", "kl_s", "kl_z", "kl_y", "kl_a")
+KNOBS = (
+    *("temperature", "prior_temperature", "alpha", "kl_s", "kl_z", "kl_y", "kl_a"),
+    *REGULARIZERS,
+)
 # the keys that some model takes and another does not; only one with classes takes the first
 PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
-LABEL_KEYS = {"alpha", *PSEUDO_KEYS}
+LABEL_KEYS = {"alpha", *PSEUDO_KEYS, *REGULARIZERS}
 MODEL_KEYS = {
     "guide",
     "components",
@@ -23,6 +26,8 @@ MODEL_KEYS = {
     "factors",
     "auxiliary_dim",
     "learn_prior",
+    "class_prior",
+    "covariance",
     "label_eps",
     *KNOBS,
     *LABEL_KEYS,

@@ -1,26 +1,17 @@
 """Train a config into a run folder, and go on with one that was stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import (
-    Batches,
-    Body,
     Callback,
     Fit,
-    FitSettings,
-    SequenceTeacher,
-    Teacher,
-    augmentation,
-    check_precision,
 )
 from pyro_gmmvae.inference.checkpoint import (
     atomic_write,
@@ -32,9 +23,8 @@ from pyro_gmmvae.inference.checkpoint import (
     write_json,
 )
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.inference.distributed import World, joined
-from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
+from pyro_gmmvae.inference.distributed import joined
+from pyro_gmmvae.runs.assembly import assemble
 from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import (
     environment,
@@ -44,6 +34,7 @@ from pyro_gmmvae.runs.folder import (
     undo,
     write_config,
 )
+from pyro_gmmvae.runs.initialise import initialise
 from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.run import Run, moved, read_config
 from pyro_gmmvae.runs.watch import Watch
@@ -81,15 +72,17 @@ def train(
         with world.together():
             rows = load_rows(config)
             # assembled first: whatever doesn't fit is refused before anything is written
-            fit = _assemble(config, rows, device, callbacks, world)
+            fit = assemble(config, rows, device, callbacks, world)
         with world.together():
             if world.is_first:
                 made = make_folder(out, force)
                 write_config(out, config, rows.schema)
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
-        world.reseed(config.seed)
         try:
+            if config.init != "random":
+                initialise(config, rows, fit.module, fit.objective, callbacks)
+            world.reseed(config.seed)
             return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
@@ -133,7 +126,7 @@ def resume(
     with joined(config.device) as (world, where), seeded(config.seed, where):
         with world.together():
             rows = load_rows(config, schema)
-            fit = _assemble(config, rows, where, callbacks, world)
+            fit = assemble(config, rows, where, callbacks, world)
             world.reseed(config.seed)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
                 _restore(fit, load_training(out / "training.pt", where), out)
@@ -152,94 +145,6 @@ def resume(
                 _tell_of_processes(out, world.size, callbacks)
                 note_resumption(out / "environment.json", about)
         return _run(fit, config, rows, out)
-
-
-def _assemble(
-    config: Config,
-    rows: Rows,
-    device: torch.device,
-    callbacks: Sequence[Callback],
-    world: World,
-) -> Fit:
-    """Model, objective, batches and schedules of a config, ready to run."""
-    model, objective = check_fit(config, rows, device)
-    augment = _augmentation(config, rows)
-    of_poses = augment is not None and rows.schema.features is not None
-    x, y = rows.training(device, described=not of_poses)
-    return Fit(
-        objective,
-        model,
-        Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
-        FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
-        schedules=build_schedules(config, model, objective),
-        validate=Watch(model, objective, rows, device),
-        teacher=_teacher(config, model, rows, y),
-        augment=augment,
-        describe=rows.schema.describe_on(device, rows.dtype) if of_poses else None,
-        callbacks=callbacks,
-        about=rows.describe(),
-        labelled_weight=objective.labelled_weight,
-        world=world,
-    )
-
-
-def check_fit(
-    config: Config, rows: Rows, device: torch.device | str = "cpu"
-) -> tuple[nn.Module, Objective]:
-    """Model and objective of a config, after one evaluation on two rows.
-
-    Raises:
-        GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
-    """
-    check_precision(config.precision, torch.device(device))
-    model = build_model(config, rows.schema).to(device).eval()
-    require_labels(config, model, rows)
-    objective = build_objective(config, model)
-    build_schedules(config, model, objective)
-    x, y = rows.part(rows.split.train[:2], device)
-    Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
-    augment = _augmentation(config, rows)
-    with seeded(0, torch.device(device)), torch.no_grad():
-        if augment is not None and rows.schema.features is None:
-            x = augment(x)
-        objective(x, y)
-    return model, objective
-
-
-def _augmentation(config: Config, rows: Rows) -> Callable[[Tensor], Tensor] | None:
-    features = rows.schema.features
-    body = None if features is None else Body(features.layout.pairs, config.joint_dropout)
-    return augmentation(config.augment, body)
-
-
-def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | None:
-    """The averaged copy that gives pseudo-labels, where the config asks for one.
-
-    Args:
-        y: labels of the training rows, which a teacher of sequences fills in.
-    """
-    threshold = config.pseudo_threshold
-    if threshold is None or model.label_site is None or not len(rows.split.labelled):
-        return None
-    settings: dict[str, Any] = {"decay": config.pseudo_decay}
-    sequences = rows.dataset.sequences
-    if config.pseudo_balance:
-        settings["balanced_over"] = len(rows.schema.classes)
-    if sequences is None:
-        plain = Teacher(model, threshold, config.pseudo_from, **settings)
-        return plain.to(next(model.parameters()))
-    numbers = rows.fitted
-    teacher = SequenceTeacher(
-        model,
-        threshold,
-        config.pseudo_from,
-        x=rows.part(numbers, y.device)[0],
-        y=y,
-        sequences=torch.from_numpy(sequences.of_row[numbers]).to(y.device),
-        every=config.pseudo_every,
-        **settings,
-    )
-    return teacher.to(next(model.parameters()))
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:

@@ -1,0 +1,176 @@
+"""From a config and its rows to a fit that is ready to run."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.inference import (
+    Batches,
+    Body,
+    Callback,
+    Fit,
+    FitSettings,
+    SequenceTeacher,
+    Teacher,
+    augmentation,
+    check_precision,
+)
+from pyro_gmmvae.inference.batches import class_labels
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.inference.distributed import World
+from pyro_gmmvae.objectives import Objective
+from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
+from pyro_gmmvae.runs.rows import Rows
+from pyro_gmmvae.runs.watch import Watch
+
+
+def assemble(
+    config: Config,
+    rows: Rows,
+    device: torch.device,
+    callbacks: Sequence[Callback],
+    world: World,
+) -> Fit:
+    """Model, objective, batches and schedules of a config, ready to run."""
+    model, objective = check_fit(config, rows, device)
+    views = _views(config, rows, objective, device)
+    x, y = rows.training(device, described=views["describe"] is None)
+    return Fit(
+        objective,
+        model,
+        Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
+        FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
+        schedules=build_schedules(config, model, objective),
+        validate=Watch(model, objective, rows, device),
+        teacher=_teacher(config, model, rows, y),
+        callbacks=callbacks,
+        about="; ".join((rows.describe(), *_cautions(config, rows, objective))),
+        labelled_weight=objective.labelled_weight,
+        world=world,
+        **views,
+    )
+
+
+def pre_fit(
+    config: Config,
+    rows: Rows,
+    model: nn.Module,
+    objective: Objective,
+    y: Tensor | None,
+    steps: int,
+) -> None:
+    """Fit for so many steps (of whole epochs) before the fit that counts, with other labels.
+
+    Args:
+        config, rows, model, objective: of this fit.
+        y: a label for each fitted row, or None.
+        steps: at least so many.
+
+    Raises:
+        KeyboardInterrupt: when told to stop; there is nothing to save.
+    """
+    device = next(model.parameters()).device
+    views = _views(config, rows, objective, device)
+    x, hidden = rows.training(device, described=views["describe"] is None)
+    y = torch.full_like(class_labels(hidden), -1) if y is None else y.to(device)
+    batches = Batches(x, y, config.batch_size, 0, config.seed)
+    settings = FitSettings(
+        epochs=math.ceil(steps / len(batches)),
+        learning_rate=config.learning_rate,
+        clip_norm=config.clip_norm,
+        engine="svi" if config.engine == "svi" else "auto",
+        precision=config.precision,
+    )
+    schedules = build_schedules(config, model, objective)
+    outcome = Fit(objective, model, batches, settings, schedules=schedules, **views).run()
+    if outcome.startswith("SIG"):
+        raise KeyboardInterrupt
+
+
+def _views(
+    config: Config, rows: Rows, objective: Objective, device: torch.device
+) -> dict[str, Any]:
+    """What a fit is told of augmentation: poses are augmented before they are described."""
+    augment, features = _augmentation(config, rows), rows.schema.features
+    of_poses = augment is not None and features is not None
+    return {
+        "augment": augment,
+        "twins": config.reconstruct == "clean" or bool(objective.regularizers),
+        "describe": rows.schema.describe_on(device, rows.dtype) if of_poses else None,
+    }
+
+
+def _cautions(config: Config, rows: Rows, objective: Objective) -> list[str]:
+    """What a user of the terms on assignments should know before the fit."""
+    told = []
+    if "consistency" in objective.regularizers and _augmentation(config, rows) is None:
+        told.append(
+            "augment is none: consistency then compares each row with itself, and clusters follow "
+            "whatever varies most"
+        )
+    if config.labels == 0 and rows.dataset.classes:
+        told.append("labels are used for evaluation only")
+    return told
+
+
+def check_fit(
+    config: Config, rows: Rows, device: torch.device | str = "cpu"
+) -> tuple[nn.Module, Objective]:
+    """Model and objective of a config, after one evaluation on two rows.
+
+    Raises:
+        GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
+    """
+    check_precision(config.precision, torch.device(device))
+    model = build_model(config, rows.schema).to(device).eval()
+    require_labels(config, model, rows)
+    objective = build_objective(config, model)
+    build_schedules(config, model, objective)
+    x, y = rows.part(rows.split.train[:2], device)
+    Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
+    augment = _augmentation(config, rows)
+    with seeded(0, torch.device(device)), torch.no_grad():
+        if augment is not None and rows.schema.features is None:
+            x = augment(x)
+        objective(x, y)
+    return model, objective
+
+
+def _augmentation(config: Config, rows: Rows) -> Callable[[Tensor], Tensor] | None:
+    features = rows.schema.features
+    body = None if features is None else Body(features.layout.pairs, config.joint_dropout)
+    return augmentation(config.augment, rows.schema.x_shape, body)
+
+
+def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | None:
+    """The averaged copy that gives pseudo-labels, where the config asks for one.
+
+    Args:
+        y: labels of the training rows, which a teacher of sequences fills in.
+    """
+    threshold = config.pseudo_threshold
+    if threshold is None or model.label_site is None or not len(rows.split.labelled):
+        return None
+    settings: dict[str, Any] = {"decay": config.pseudo_decay}
+    sequences = rows.dataset.sequences
+    if config.pseudo_balance:
+        settings["balanced_over"] = len(rows.schema.classes)
+    if sequences is None:
+        plain = Teacher(model, threshold, config.pseudo_from, **settings)
+        return plain.to(next(model.parameters()))
+    numbers = rows.fitted
+    teacher = SequenceTeacher(
+        model,
+        threshold,
+        config.pseudo_from,
+        x=rows.part(numbers, y.device)[0],
+        y=y,
+        sequences=torch.from_numpy(sequences.of_row[numbers]).to(y.device),
+        every=config.pseudo_every,
+        **settings,
+    )
+    return teacher.to(next(model.parameters()))
