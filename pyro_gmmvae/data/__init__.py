@@ -12,6 +12,7 @@ from pyro_gmmvae.data.digits import load_digits
 from pyro_gmmvae.data.mnist import PRESETS as MNIST_PRESETS
 from pyro_gmmvae.data.mnist import load_mnist
 from pyro_gmmvae.data.options import DataOptions
+from pyro_gmmvae.data.presets import CLUSTER
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
 from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
 from pyro_gmmvae.data.skeleton_sets import (
@@ -62,6 +63,7 @@ FILE_PRESETS: dict[str, Mapping[str, Any]] = {
     "paper": {"alpha": 0, "labelled_per_batch": 0},
     "permutation-invariant": {},
     "best": {"batch_norm": True, "pseudo_threshold": 0.95},
+    "cluster": CLUSTER,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.presets import CLUSTER
 
 ROWS = {"labels": 100, "test": 500, "validation": 150}
 # chosen on validation rows (means of five label draws)
@@ -30,6 +31,16 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         **INVARIANT,
         "augment": "affine",
         "epochs": 50,
+    },
+    "cluster": CLUSTER
+    | {
+        "test": 500,
+        "validation": 150,
+        "hidden": (256, 256),
+        "batch_norm": True,
+        "dropout": 0.3,
+        "init": "ae-gmm",
+        "epochs": 150,
     },
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.presets import CLUSTER
 from pyro_gmmvae.errors import GMMVAEError
 
 ROWS = {"labels": 100, "validation": 5000}
@@ -54,6 +55,7 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         **PSEUDO,
         "epochs": 30,
     },
+    "cluster": CLUSTER | {"validation": 5000, "hidden": (500, 500), "epochs": 25},
 }
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"

@@ -8,6 +8,7 @@ from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.layouts import COCO_18, KINECT_18, Layout, find_layout, layout_like
 from pyro_gmmvae.data.options import DataOptions
 from pyro_gmmvae.data.people import People, read_people
+from pyro_gmmvae.data.presets import CLUSTER
 from pyro_gmmvae.data.sequences import sequence_dataset
 from pyro_gmmvae.data.skeleton_tables import (
     LabelledTrack,
@@ -42,6 +43,7 @@ NAMED_PRESETS: dict[str, dict[str, Any]] = {
     "paper": SKELETON | PAPER,
     "permutation-invariant": SKELETON,
     "best": BEST,
+    "cluster": SKELETON | CLUSTER,
 }
 # of a user's tracks nobody knows whether persons are equally frequent, or all are named
 SKELETON_PRESETS = NAMED_PRESETS | {
