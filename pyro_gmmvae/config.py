@@ -126,6 +126,9 @@ class Config(BaseModel):
     consistency: ScheduleText = Field(
         "0", description="weight of the cross-entropy between a row's and its augmented twin's s"
     )
+    sparsity: ScheduleText = Field(
+        "0", description="weight of a sparse Dirichlet prior on a learnt pi: small components empty"
+    )
 
     # augmentation and pseudo-labels
     augment: str | None = Field(

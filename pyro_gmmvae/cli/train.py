@@ -67,7 +67,13 @@ from pyro_gmmvae.cli.options import (
     "--preset",
     cls=KeyOption,
     metavar="NAME",
-    help="Settings to start from: paper, permutation-invariant, best.",
+    help="Settings to start from: paper, permutation-invariant, best, cluster (no labels).",
+)
+@click.option(
+    "--init",
+    cls=KeyOption,
+    metavar="NAME",
+    help="Without labels: random, or clusters to begin from (kmeans, ae-gmm).",
 )
 @click.option(
     "--model", cls=KeyOption, type=TableName("models"), help="Model to train ('gmmvae list')."

@@ -4,7 +4,7 @@ from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
 from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
 from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
 from pyro_gmmvae.distributions.likelihoods import BernoulliLikelihood, NormalLikelihood
-from pyro_gmmvae.distributions.links import positive_scale, positive_tril, raw_of_scale
+from pyro_gmmvae.distributions.links import positive_scale, positive_tril
 
 LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
     "bernoulli": BernoulliLikelihood,
@@ -21,5 +21,4 @@ __all__ = [
     "StraightThroughConcrete",
     "positive_scale",
     "positive_tril",
-    "raw_of_scale",
 ]

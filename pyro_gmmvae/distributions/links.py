@@ -24,13 +24,6 @@ def positive_scale(raw: Tensor) -> Tensor:
     return torch.nn.functional.softplus(raw + _UNIT_OFFSET) + SMALLEST_SCALE
 
 
-def raw_of_scale(scale: Tensor) -> Tensor:
-    """The inverse of :func:`positive_scale`; scales at or below its floor are raised."""
-    # softplus^-1(v) = v + log(1 - exp(-v))
-    value = (scale - SMALLEST_SCALE).clamp_min(SMALLEST_SCALE)
-    return value + torch.log(-torch.expm1(-value)) - _UNIT_OFFSET
-
-
 def positive_tril(raw: Tensor) -> Tensor:
     """Lower-triangular L with L_jj = 1 / positive_scale(raw_jj): the identity at raw = 0.
 

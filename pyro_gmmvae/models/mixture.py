@@ -15,7 +15,6 @@ from pyro_gmmvae.distributions import (
     GaussianProduct,
     positive_scale,
     positive_tril,
-    raw_of_scale,
 )
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.models.labels import vertex
@@ -67,10 +66,6 @@ class Mixture(nn.Module, ABC):
     def log_densities(self, loc: Tensor, scale: Tensor) -> Tensor:
         """E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
 
-    @abstractmethod
-    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
-        """Move the components to means (K, d) and covariances (K, d, d)."""
-
     def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> TorchDistribution:
         """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0.
 
@@ -110,11 +105,6 @@ class DiagonalMixture(Mixture):
         log_scales = 0.5 * (precision.log() - math.log(2 * math.pi)).sum(-1)
         return log_scales - 0.5 * squares
 
-    @torch.no_grad()
-    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
-        self.loc.copy_(loc)
-        self.raw_scale.copy_(raw_of_scale(covariance.diagonal(dim1=-2, dim2=-1).sqrt()))
-
 
 class FullMixture(Mixture):
     """p(z|s) = prod_i N(z; loc_i, P_i^-1)^(s_i) / const, P_i = L_i L_i^T: d (d + 1) / 2 numbers."""
@@ -135,16 +125,6 @@ class FullMixture(Mixture):
         log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * self.loc.shape[-1] * math.log(2 * math.pi)
         return log_det - constant - 0.5 * (offsets.square().sum(-1) + spread)
-
-    @torch.no_grad()
-    def set_components(self, loc: Tensor, covariance: Tensor) -> None:
-        self.loc.copy_(loc)
-        # P = L L^T from covariance = U U^T with U upper triangular: L = U^-T
-        flipped = torch.linalg.cholesky(covariance.flip(-1, -2)).flip(-1, -2)
-        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
-        tril = torch.linalg.solve_triangular(flipped, identity, upper=True).mT
-        diagonal = raw_of_scale(tril.diagonal(dim1=-2, dim2=-1).reciprocal())
-        self.raw_tril.copy_(tril.tril(-1) + torch.diag_embed(diagonal))
 
 
 COVARIANCES: dict[str, type[Mixture]] = {"diagonal": DiagonalMixture, "full": FullMixture}

@@ -10,6 +10,7 @@ from pyro_gmmvae.objectives.regularizers import (
     Balance,
     Consistency,
     Regularizer,
+    Sparsity,
 )
 from pyro_gmmvae.objectives.trace import TraceObjective
 
@@ -31,6 +32,7 @@ __all__ = [
     "IWAEObjective",
     "Objective",
     "Regularizer",
+    "Sparsity",
     "Terms",
     "TraceObjective",
 ]

@@ -73,6 +73,19 @@ class Consistency(Regularizer):
         return -(target * one.logits.log_softmax(-1)).sum(-1).mean()
 
 
+class Sparsity(Regularizer):
+    """sum_k log pi_k: a Dirichlet prior of pi whose concentration is below 1.
+
+    Beside a :class:`Balance` of weight b towards a learnt pi, the best pi is what is left of each
+    component's share of rows above w / (b + 1), up to a factor: components with less than that
+    share empty. A component's log pi counts down to log(1e-3 / K) only.
+    """
+
+    def forward(self, one: Assignment) -> Tensor:
+        p = one.prior.softmax(-1).mean(0)
+        return (p + 1e-3 / len(p)).log().sum()
+
+
 REGULARIZERS: Mapping[str, type[Regularizer]] = MappingProxyType(
-    {"balance": Balance, "consistency": Consistency}
+    {"balance": Balance, "consistency": Consistency, "sparsity": Sparsity}
 )

@@ -4,10 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import Shards
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import (
     Batches,
     Body,
@@ -130,6 +133,7 @@ def check_fit(
     require_labels(config, model, rows)
     objective = build_objective(config, model)
     build_schedules(config, model, objective)
+    _check_components(config, model, rows)
     x, y = rows.part(rows.split.train[:2], device)
     Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
     augment = _augmentation(config, rows)
@@ -138,6 +142,23 @@ def check_fit(
             x = augment(x)
         objective(x, y)
     return model, objective
+
+
+def _check_components(config: Config, model: Any, rows: Rows) -> None:
+    """Refuse what can't be clustered."""
+    K, N = getattr(model, "components", 1), len(rows.fitted)
+    if K > N:
+        raise GMMVAEError(f"components {K}: there are only {N} training rows")
+    x = rows.dataset.x
+    if config.labels == 0 and K > 1 and not isinstance(x, Shards):
+        first = x[rows.fitted[0]]
+        if all((x[part] == first).all() for part in np.array_split(rows.fitted, 1 + N // 4096)):
+            raise GMMVAEError("all training rows are equal: there is nothing to cluster")
+    if config.init != "random" and config.labels != 0 and len(rows.split.labelled):
+        raise GMMVAEError(
+            f"init={config.init} names components by itself and is for fits without labels; give "
+            "--labels 0, or leave init out"
+        )
 
 
 def _augmentation(config: Config, rows: Rows) -> Callable[[Tensor], Tensor] | None:

@@ -67,7 +67,8 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
     """Every value a model's constructor may ask for, by the constructor's own names."""
     classes = len(schema.classes)
     components = config.components or (classes or 10) + config.extra_components
-    if components < classes:
+    # without a label components are no classes, and K may be any
+    if components < classes and config.labels != 0:
         raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
     values: dict[str, Any] = {
         "x_shape": schema.x_shape,

@@ -18,7 +18,7 @@ KNOBS = (
 )
 # the keys that some model takes and another does not; only one with classes takes the first
 PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
-LABEL_KEYS = {"alpha", *PSEUDO_KEYS, *REGULARIZERS}
+LABEL_KEYS = {"alpha", "init", *PSEUDO_KEYS, *REGULARIZERS}
 MODEL_KEYS = {
     "guide",
     "components",

@@ -9,7 +9,6 @@ import torch
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.dataset import Labels
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference import Callback
 from pyro_gmmvae.runs.assembly import pre_fit
 from pyro_gmmvae.runs.build import build_model, build_objective
@@ -39,12 +38,8 @@ def initialise(
         rows, model, objective: of the fit that follows.
         callbacks: told of what is done.
 
-    Raises:
-        GMMVAEError: fewer rows than components.
     """
     started, K = time.monotonic(), model.components
-    if len(rows.fitted) < K:
-        raise GMMVAEError(f"{len(rows.fitted)} training rows can't make {K} components")
     clusters = INITS[config.init](config, rows, K, next(model.parameters()).device)
     y = torch.from_numpy(clusters.astype(np.int64))
     pre_fit(config, rows, model, objective, y, WARM_UP_STEPS)

@@ -80,6 +80,8 @@ def train(
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
         try:
+            if config.init != "random" and world.size > 1:
+                raise GMMVAEError(f"init={config.init} is for one process")
             if config.init != "random":
                 initialise(config, rows, fit.module, fit.objective, callbacks)
             world.reseed(config.seed)

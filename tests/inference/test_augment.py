@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Batches, Fit, FitSettings
+from pyro_gmmvae.inference import Batches, Fit, FitSettings, augmentation
 from pyro_gmmvae.inference.augment import affine
 
 
@@ -86,3 +86,51 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
         augment=lambda rows: rows + 100,
     ).run()
     torch.testing.assert_close(objective.seen[0], teacher.seen[0] + 100)
+
+
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_twins_bring_the_rows_as_they_were(engine: str) -> None:
+    """The captured step has to tell the two views apart, which begin as the same rows."""
+
+    class Objective(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, y, clean):  # type: ignore[no-untyped-def]  # noqa: ARG002
+            apart = (x - clean).mean()
+            loss = apart + self.weight.sum()
+            return type("Terms", (), {"loss": loss, "parts": {"apart": apart.detach()}})
+
+    objective = Objective()
+    batches = Batches(torch.rand(8, 3), torch.full((8,), -1), 8, 0, seed=0)
+    fit = Fit(
+        objective,
+        objective,
+        batches,
+        FitSettings(epochs=2, engine=engine),
+        augment=lambda rows: rows + 100,
+        twins=True,
+    )
+    fit.run()
+    assert fit.progress.history[-1]["apart"] == pytest.approx(100, rel=1e-4)
+
+
+def test_what_suits_the_rows_is_taken_by_itself() -> None:
+    image, row = torch.rand(4, 1, 8, 8), torch.randn(400, 20)
+    of_images = augmentation("auto", (1, 8, 8))
+    of_tables = augmentation("auto", (20,))
+    assert of_images is not None
+    assert of_tables is not None
+    torch.manual_seed(3)
+    found = of_images(image)
+    torch.manual_seed(3)
+    torch.testing.assert_close(found, affine(image))
+    changed = of_tables(row)
+    assert (changed == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert (changed - row)[changed != 0].std().item() == pytest.approx(0.3, abs=0.02)
+
+
+def test_images_do_not_take_what_is_for_tables() -> None:
+    with pytest.raises(GMMVAEError, match="the rows are images, for which there is affine"):
+        augmentation("noise", (1, 8, 8))

@@ -137,16 +137,19 @@ def test_drop_hides_whole_joints_up_to_a_share() -> None:
     assert not drop(x, Body((), 0.0)).isnan().any()
 
 
+ROW = (30,)  # what such windows are described by
+
+
 def test_names_are_done_in_turn_each_with_its_noise() -> None:
     x = windows()
-    both = augmentation(" mirror, drop ", BODY)
+    both = augmentation(" mirror, drop ", ROW, BODY)
     assert both is not None
     torch.manual_seed(2)
     found = both(x)
     torch.manual_seed(2)
     torch.testing.assert_close(drop(mirror(x, BODY), BODY), found, equal_nan=True)
     for nothing in (None, "", " , "):
-        assert augmentation(nothing, BODY) is None
+        assert augmentation(nothing, ROW, BODY) is None
 
 
 @pytest.mark.parametrize(
@@ -155,9 +158,9 @@ def test_names_are_done_in_turn_each_with_its_noise() -> None:
         ("miror", BODY, "did you mean 'mirror'"),
         ("affine", BODY, "the rows are skeletons, for which there is mirror"),
         ("mirror,affine", BODY, "augment=affine"),
-        ("drop", None, "the rows are no skeletons, for which there is affine"),
+        ("drop", None, "the rows are plain numbers, for which there is noise, dropout"),
     ],
 )
 def test_what_rows_can_not_take_is_refused(names: str, body: Body | None, message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
-        augmentation(names, body)
+        augmentation(names, ROW, body)

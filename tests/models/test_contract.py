@@ -64,6 +64,7 @@ VARIANTS |= {f"gmmvae:{name}": gmmvae(name) for name in GUIDES}
 VARIANTS |= {f"gmvae-discrete:{n}": discrete(n) for n in GUIDES if n != "straight-through"}
 VARIANTS |= {"gmmvae:conv": gmmvae("product", network="conv")}
 VARIANTS |= {"gmmvae:normal": gmmvae("product", likelihood="normal")}
+VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
 every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
 
 

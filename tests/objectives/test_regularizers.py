@@ -1,0 +1,157 @@
+"""Terms on assignments: their values by hand, and what reaches which part of an objective."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.models import M2
+from pyro_gmmvae.objectives import (
+    OBJECTIVES,
+    AnalyticObjective,
+    Assignment,
+    Balance,
+    Consistency,
+    Objective,
+    Sparsity,
+)
+from tests.models.test_contract import SHAPE, K, gmmvae, needs_trace
+
+B = 12
+
+
+def assignment(q: Tensor, p: Tensor | None = None, twin: Tensor | None = None) -> Assignment:
+    p = torch.full_like(q, 1 / q.shape[-1]) if p is None else p
+    return Assignment(q.log() + 3.0, p.log() - 1.0, (q if twin is None else twin).log())
+
+
+def probs(rows: int = B) -> Tensor:
+    return torch.randn(rows, K).softmax(-1)
+
+
+def test_balance_is_the_kl_of_the_mean_assignment() -> None:
+    q, p = probs(), probs(1).expand(B, K)
+    found = Balance()(assignment(q, p))
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(q.mean(0)), torch.distributions.Categorical(p[0])
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_balance_of_a_flat_prior_is_what_entropy_lacks() -> None:
+    q = torch.eye(K)[torch.zeros(B, dtype=torch.long)].clamp_min(1e-30)
+    assert Balance()(assignment(q)).item() == pytest.approx(math.log(K), abs=1e-5)
+    q = torch.eye(K).clamp_min(1e-30)
+    assert Balance()(assignment(q)).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_consistency_is_a_cross_entropy_to_the_sharpened_twin() -> None:
+    q, twin = probs(), probs()
+    target = twin**1.5 / (twin**1.5).sum(-1, keepdim=True)
+    found = Consistency()(assignment(q, twin=twin))
+    torch.testing.assert_close(found, -(target * q.log()).sum(-1).mean())
+
+
+def test_sparsity_and_balance_leave_what_is_above_the_threshold() -> None:
+    """The minimum over pi that the docstring claims, found by descent."""
+    share, weight, sparsity = torch.tensor([0.6, 0.3, 0.09, 0.01]), 99.0, 3.0
+    logits = torch.zeros(4, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    rows = torch.eye(4)[torch.multinomial(share, 5, replacement=True)]  # shape alone counts
+    for _ in range(1500):
+        one = Assignment(share.log().expand(len(rows), 4), logits.expand(len(rows), 4), logits)
+        # b + 1: the ELBO's own KL of s pulls pi to the shares as well
+        loss = (weight + 1) * Balance()(one) + sparsity * Sparsity()(one)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    left = (share - sparsity / (weight + 1)).clamp_min(0)
+    torch.testing.assert_close(logits.detach().softmax(-1), left / left.sum(), atol=0.01, rtol=0)
+
+
+def regularized(model: Any, name: str, **options: Any) -> Objective:
+    return OBJECTIVES[name](
+        model.model,
+        model.guide,
+        latents=model.latents,
+        label_sites=(model.label_site,),
+        regularizers={"balance": Balance(), "consistency": Consistency()},
+        **options,
+    )
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_carries_them_under_every_guide(name: str, guide: str) -> None:
+    """The loss is that without them plus weight times term, and gradients reach the guide."""
+    model = gmmvae(guide)()
+    if name != "trace" and needs_trace(model):
+        pytest.skip("no closed form")
+    x, y = torch.rand(B, *SHAPE), torch.full((B,), -1)
+    objective = regularized(model, name)
+    batch = (x, y, torch.rand(B, *SHAPE))
+    losses = {}
+    for balance, consistency in ((0.0, 0.0), (7.0, 3.0)):
+        objective.knobs["balance"].fill_(balance)
+        objective.knobs["consistency"].fill_(consistency)
+        torch.manual_seed(1)
+        losses[balance] = objective(*batch)
+    weighted = losses[7.0]
+    added = 7 * weighted.parts["balance"] + 3 * weighted.parts["consistency"]
+    torch.testing.assert_close(weighted.loss, losses[0.0].loss + added)
+    weighted.loss.backward()
+    assert all(p.grad is not None for p in model.guide.parameters())
+
+
+def test_models_with_a_class_y_take_them_too() -> None:
+    model = M2(SHAPE, K, 3)
+    terms = regularized(model, "analytic")(torch.rand(B, *SHAPE), None, torch.rand(B, *SHAPE))
+    assert terms.parts["balance"] >= 0
+    assert terms.parts["consistency"] > 0
+
+
+def test_the_guide_sees_the_augmented_rows_and_the_model_explains_the_clean_ones() -> None:
+    model = gmmvae("product")().eval()
+    x, clean = torch.rand(B, *SHAPE), torch.rand(B, *SHAPE)
+    plain: Any = {"latents": model.latents, "label_sites": ("s",)}
+    objective = AnalyticObjective(model.model, model.guide, **plain)
+    found = {}
+    for name, batch in (("both", (x, None, clean)), ("x", (x, None)), ("clean", (clean, None))):
+        torch.manual_seed(4)
+        found[name] = objective(*batch).parts
+    # KL terms are the guide's on x; log p(x|z) is that of the other rows
+    for kl in ("kl_s", "kl_z"):
+        torch.testing.assert_close(found["both"][kl], found["x"][kl])
+        assert not torch.allclose(found["both"][kl], found["clean"][kl])
+    assert not torch.allclose(found["both"]["log_px"], found["x"]["log_px"])
+    seen = AnalyticObjective(model.model, model.guide, explain_clean=False, **plain)
+    torch.manual_seed(4)
+    torch.testing.assert_close(seen(x, None, clean).parts["log_px"], found["x"]["log_px"])
+
+
+def test_no_gradient_goes_through_the_twin() -> None:
+    """Where both views are the same rows, the target's share of the gradient would show."""
+    model = gmmvae("product")().eval()
+    x = torch.rand(B, *SHAPE)
+    logits = model.guide.class_logits(x)
+    target = (1.5 * logits.log_softmax(-1)).softmax(-1).detach()
+    expected = torch.autograd.grad(
+        -(target * logits.log_softmax(-1)).sum(-1).mean(), list(model.guide.parameters())
+    )
+    objective = AnalyticObjective(
+        model.model,
+        model.guide,
+        latents=model.latents,
+        label_sites=("s",),
+        regularizers={"consistency": Consistency()},
+    )
+    torch.manual_seed(0)
+    with_term = torch.autograd.grad(objective(x).loss, list(model.guide.parameters()))
+    objective.knobs["consistency"].fill_(0)
+    torch.manual_seed(0)
+    without = torch.autograd.grad(objective(x).loss, list(model.guide.parameters()))
+    for a, b, wanted in zip(with_term, without, expected, strict=True):
+        torch.testing.assert_close(a - b, wanted, atol=1e-4, rtol=1e-3)
