@@ -63,7 +63,8 @@ FILE_PRESETS: dict[str, Mapping[str, Any]] = {
     "paper": {"alpha": 0, "labelled_per_batch": 0},
     "permutation-invariant": {},
     "best": {"batch_norm": True, "pseudo_threshold": 0.95},
-    "cluster": CLUSTER,
+    # no augmentation of plain numbers says what a class is: k-means has to begin
+    "cluster": CLUSTER | {"init": "kmeans"},
 }
 
 

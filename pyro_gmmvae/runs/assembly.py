@@ -135,6 +135,8 @@ def check_fit(
     build_schedules(config, model, objective)
     _check_components(config, model, rows)
     x, y = rows.part(rows.split.train[:2], device)
+    if config.labels == 0:  # components may be fewer than classes
+        y = torch.full_like(y, -1)
     Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
     augment = _augmentation(config, rows)
     with seeded(0, torch.device(device)), torch.no_grad():

@@ -59,7 +59,8 @@ def compare_components(
         GMMVAEError: nothing fits, or every run failed.
     """
     cells = plan(
-        common,
+        {key: value for key, value in common.items() if key not in ("model", "preset")},
+        presets=[common.get("preset")],
         models=[str(common.get("model", "gmmvae"))],
         variants=[{"components": K} for K in numbers],
         seeds=range(seeds),

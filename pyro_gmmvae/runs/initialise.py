@@ -1,6 +1,7 @@
 """Where a fit without labels begins: random weights, or a clustering that it then improves on."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,8 +40,13 @@ def initialise(
         callbacks: told of what is done.
 
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     started, K = time.monotonic(), model.components
-    clusters = INITS[config.init](config, rows, K, next(model.parameters()).device)
+    with warnings.catch_warnings():
+        # rows that are fewer than they look make fewer clusters, or mixtures that wander on
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clusters = INITS[config.init](config, rows, K, next(model.parameters()).device)
     y = torch.from_numpy(clusters.astype(np.int64))
     pre_fit(config, rows, model, objective, y, WARM_UP_STEPS)
     for callback in callbacks:
