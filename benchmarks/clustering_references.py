@@ -1,0 +1,239 @@
+"""Clusterings by scikit-learn, fitted on the same training rows and scored on the same test rows.
+
+K is the number of classes, as for the models; no label is seen. Every mixture is the likeliest
+of ten fits.
+"""
+
+import hashlib
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from skeleton_trials import trained
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+
+import pyro_gmmvae
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import presets_of
+from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.evaluation import clustering_scores, pool_by_sequence
+from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.defaults import MODEL_KEYS
+from pyro_gmmvae.runs.initialise import AUTOENCODER_KL
+from pyro_gmmvae.runs.results import append, read_results
+from pyro_gmmvae.runs.rows import Rows, load_rows
+
+RESTARTS = 10
+# a mixture learns no more from further rows, and takes longer
+MIXTURE_ROWS = 20_000
+# as a share of the mean variance; of pixels that are nearly constant a smaller one makes
+# everything (on digits 1e-6 costs the diagonal mixture ten points of accuracy)
+REGULARIZATION = 0.3
+SPECTRAL_ROWS = 5_000
+# for the hash that says whether a row is of these settings
+APART = {"seed", "data_dir", "device"}
+OF_FIT = {"epochs", "minutes", "balance", "consistency"}
+
+Floats = NDArray[np.floating]
+Clusters = Callable[[Config, Rows], Labels]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A clustering of test rows.
+
+    Attributes:
+        cluster: from a config (its seed, its d) and rows to a cluster of each test row.
+        changes: keys of the data that differ from the models'.
+        fits: whether it is one for these rows.
+    """
+
+    cluster: Clusters
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    fits: Callable[[Rows], bool] = lambda rows: True  # noqa: ARG005
+
+
+def add_references(
+    config: Config, seeds: range, results: Path, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Append a row for each reference and seed whose row is not there yet.
+
+    Returns:
+        The last settings' hash by name, which tells rows of these settings from older ones.
+    """
+    rows, hashes = load_rows(config), {}
+    for name, reference in REFERENCES.items():
+        if not reference.fits(rows):
+            continue
+        changed = config.replace(**reference.changes)
+        mine = load_rows(changed) if reference.changes else rows
+        hashes[name] = _hash(name, changed, mine)
+        table = read_results(results, say)
+        same = (table["data"] == config.data) & (table["config"] == hashes[name])
+        done = set(table[same]["seed"])
+        for seed in (seed for seed in seeds if seed not in done):
+            row = _row(name, changed.replace(seed=seed), mine)
+            append(results, row | {"config": hashes[name]})
+            say(f"{name}, seed {seed}: cluster_accuracy {row['cluster_accuracy']:.4f}")
+    return hashes
+
+
+def _row(name: str, config: Config, rows: Rows) -> dict[str, Any]:
+    started = time.monotonic()
+    with threadpool_limits(1), warnings.catch_warnings():
+        # of neighbors' graphs in several pieces, and of fits that would go on
+        warnings.filterwarnings("ignore", module="sklearn")
+        clusters = REFERENCES[name].cluster(config, rows)
+    seconds = round(time.monotonic() - started, 1)
+    return {
+        "data": config.data,
+        "model": name,
+        "labels": "0",
+        "seed": config.seed,
+        "guide": "",
+        "objective": "",
+        "preset": "",
+        "settings": "",
+        "table": "references",
+        "variant": name,
+        **scores(rows, clusters),
+        "seconds": seconds,
+        "fit_seconds": seconds,
+        "device": "cpu",
+        "threads": 1,
+        "processor": platform.machine(),
+        "versions": f"scikit-learn={sklearn.__version__}",
+        "version": pyro_gmmvae.__version__,
+        "command": f"scikit-learn: {name}",
+    }
+
+
+def scores(rows: Rows, clusters: Labels) -> dict[str, Any]:
+    """What evaluate says of a run's clusters: of test rows, and of sequences by their votes."""
+    y, sequences = rows.dataset.y[rows.split.test], rows.dataset.sequences
+    numbers: dict[str, Any] = clustering_scores(clusters, y)
+    sizes = np.unique(clusters, return_counts=True)[1]
+    # at least one row in a thousand, as evaluate counts components
+    used = int((sizes >= 1e-3 * len(clusters)).sum())
+    numbers |= {"components_used": used, "test_rows": len(y)}
+    if sequences is not None:
+        present, of_row = np.unique(sequences.of_row[rows.split.test], return_inverse=True)
+        votes = np.log(np.eye(int(clusters.max()) + 1)[clusters] + 1e-9)
+        of_sequence = np.empty(len(present), np.int64)
+        of_sequence[of_row] = y
+        found = clustering_scores(pool_by_sequence(votes, of_row).argmax(1), of_sequence)
+        numbers["sequence_cluster_accuracy"] = found["cluster_accuracy"]
+        numbers["test_sequences"] = len(present)
+    return numbers
+
+
+def _hash(name: str, config: Config, rows: Rows) -> str:
+    # weights of terms that no reference has, and a budget that only an autoencoder has
+    apart = APART | (OF_FIT if "autoencoder" not in name else {"balance", "consistency"})
+    content = config.model_dump_json(exclude_defaults=True, exclude=apart)
+    return hashlib.sha256((name + content + rows.schema.fingerprint).encode()).hexdigest()[:8]
+
+
+def _parts(rows: Rows) -> tuple[Floats, Floats]:
+    """Training and test rows as tables; what is missing takes the mean, 0."""
+    found = (rows.part(numbers)[0] for numbers in (rows.fitted, rows.split.test))
+    train, test = (x.flatten(1).nan_to_num().double().numpy() for x in found)
+    return train, test
+
+
+def _k_means(config: Config, rows: Rows) -> Labels:
+    train, test = _parts(rows)
+    K = len(rows.schema.classes)
+    return np.asarray(KMeans(K, n_init=RESTARTS, random_state=config.seed).fit(train).predict(test))
+
+
+def _mixture(config: Config, rows: Rows, train: Floats, test: Floats, covariance: str) -> Labels:
+    some = np.random.default_rng(config.seed).permutation(len(train))[:MIXTURE_ROWS]
+    share = REGULARIZATION if covariance == "diag" else 1e-4
+    mixture = GaussianMixture(
+        len(rows.schema.classes),
+        covariance_type=covariance,
+        n_init=RESTARTS,
+        random_state=config.seed,
+        reg_covar=share * float(train.var(0).mean()) + 1e-12,
+    )
+    return np.asarray(mixture.fit(train[some]).predict(test))
+
+
+def _diagonal_mixture(config: Config, rows: Rows) -> Labels:
+    return _mixture(config, rows, *_parts(rows), covariance="diag")
+
+
+def _mixture_of_pca(config: Config, rows: Rows) -> Labels:
+    train, test = _parts(rows)
+    d = min(config.latent_dim, *train.shape)
+    pca = PCA(d, random_state=config.seed).fit(train)
+    return _mixture(config, rows, pca.transform(train), pca.transform(test), "full")
+
+
+def autoencoder(config: Config, augment: str | None) -> Config:
+    """The model ``vae`` with a weak KL, with the networks and the budget of a config."""
+    kept = {k: v for k, v in config.model_dump().items() if k not in MODEL_KEYS}
+    changes = {
+        "preset": presets_of(config.data)[1],
+        "model": "vae",
+        "objective": "analytic",
+        "kl_z": AUTOENCODER_KL,
+        "init": "random",
+        "augment": augment,
+        "reconstruct": "augmented" if augment is None else "clean",
+    }
+    return default_config(config.data, kept, changes)
+
+
+def _mixture_of_z(config: Config, rows: Rows, augment: str | None) -> Labels:
+    with tempfile.TemporaryDirectory(prefix="clustering-") as folder:
+        run = trained(autoencoder(config, augment), Path(folder) / "run")
+        parts = (rows.fitted, rows.split.test)
+        train, test = (run.embed(rows.part(n, run.device)[0]).astype(float) for n in parts)
+    return _mixture(config, rows, train, test, "full")
+
+
+def _spectral(config: Config, rows: Rows) -> Labels:
+    """Of training and test rows at once: it has no rule for new rows."""
+    train, test = _parts(rows)
+    K = len(rows.schema.classes)
+    found = SpectralClustering(K, affinity="nearest_neighbors", random_state=config.seed)
+    return np.asarray(found.fit_predict(np.concatenate([train, test]))[len(train) :])
+
+
+def _has_bones(rows: Rows) -> bool:
+    features = rows.schema.features
+    return features is not None and bool(features.layout.edges)
+
+
+def _few(rows: Rows) -> bool:
+    return len(rows.fitted) + len(rows.split.test) <= SPECTRAL_ROWS
+
+
+REFERENCES: dict[str, Reference] = {
+    "k-means": Reference(_k_means),
+    "diagonal mixture": Reference(_diagonal_mixture),
+    "full mixture of PCA": Reference(_mixture_of_pca),
+    "autoencoder, full mixture of z": Reference(lambda c, rows: _mixture_of_z(c, rows, None)),
+    "autoencoder + augmentation, full mixture of z": Reference(
+        lambda c, rows: _mixture_of_z(c, rows, c.augment)
+    ),
+    "spectral (test rows fitted, too)": Reference(_spectral, fits=_few),
+    "k-means of a sequence's mean bones": Reference(
+        _k_means,
+        {"window": 0, "features": ("bones",), "statistics": ("mean",)},
+        fits=_has_bones,
+    ),
+}
