@@ -71,6 +71,7 @@ def ablations(preset: Config) -> dict[str, dict[str, Any]]:
         "decoder explains the augmented row": {"reconstruct": "augmented"},
         "diagonal covariances": {"covariance": "diagonal"},
         "flat pi": {"learn_prior": False},
+        "learnt pi": {"learn_prior": True},
     }
     for init in get_args(Config.model_fields["init"].annotation):
         found[f"init {init}"] = {"init": init}
