@@ -1,6 +1,7 @@
 """gmmvae evaluate"""
 
 import json
+import textwrap
 from pathlib import Path
 
 import click
@@ -21,6 +22,9 @@ MEANING = {
     "sequence_accuracy": "share of test sequences, their windows pooled",
     "sequence_accuracy_low": "95 % Wilson interval of it: from",
     "sequence_accuracy_high": "to",
+    "sequence_cluster_accuracy": "components matched to persons one to one, windows pooled",
+    "sequence_nmi": "normalized mutual information of both",
+    "sequence_ari": "adjusted Rand index of both",
     "test_sequences": "how many there are",
     "strangers": "sequences of persons who are no class",
     "stranger_auroc_extra": "told by the probability of components beyond classes",
@@ -33,6 +37,11 @@ MEANING = {
     "cluster_accuracy": "components matched to classes one to one",
     "nmi": "normalized mutual information of both",
     "ari": "adjusted Rand index of both",
+    "components_used": "likeliest of at least 1 test row, and 1 in 1000",
+    "component_sizes": "test rows whose likeliest each is",
+    "assignment_entropy": "mean entropy of q(s|x), nats",
+    "silhouette": "of z in components, -1 to 1, on up to 2000 rows",
+    "named_accuracy": "share of test rows whose likeliest name is their class",
     "elbo": "nats per row",
     "rate": "KL of all latents, nats per row",
     "distortion": "-log p(x|latents), nats per row",
@@ -87,10 +96,24 @@ def evaluate(
     for key, value in result.items():
         shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
         if not isinstance(value, list):
-            click.echo(f"{key:<24}{shown:<24}{MEANING.get(key, '')}".rstrip())
+            click.echo(f"{key:<27}{shown:<24}{MEANING.get(key, '')}".rstrip())
+    if result["component_sizes"] is not None:
+        click.echo(_sizes(loaded.class_names(), result["component_sizes"]))
+    if not result["labels"] and result["cluster_accuracy"] is not None:
+        click.echo("\nthe fit saw no class label; those of the data served this evaluation only")
     if result["confusion"] is not None:
         classes = len(loaded.schema.classes)
         click.echo(_confusion(loaded.class_names(), classes, result["confusion"]))
+
+
+def _sizes(names: list[str], sizes: list[int]) -> str:
+    """The components with the test rows whose likeliest each is, the largest first."""
+    order = sorted(range(len(names)), key=lambda k: -sizes[k])
+    # a name and its number stay on one line
+    items = [f"{names[k]}: {sizes[k]}".replace(" ", "\N{NO-BREAK SPACE}") for k in order]
+    listed = f"test rows per component: {', '.join(items)}"
+    wrapped = textwrap.fill(listed, 100, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n" + wrapped.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _confusion(names: list[str], classes: int, counts: list[list[int]]) -> str:

@@ -31,7 +31,9 @@ MOST_CELLS = 1000
     show_default=True,
     help="Draws per class.",
 )
-@click.option("--class", "label", metavar="NAME", help="Only this class.")
+@click.option(
+    "--class", "label", metavar="NAME", help="Only this class, or components of this name."
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),

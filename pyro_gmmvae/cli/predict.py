@@ -46,7 +46,8 @@ def predict(
 
     Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats)
     and unusual (share of validation rows that the model finds likelier than this one: near 1
-    for a row unlike the training data). A label column in FILE is ignored.
+    for a row unlike the training data). A label column in FILE is ignored. Where RUN was
+    trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
     from pyro_gmmvae.inference.checkpoint import atomic_write
     from pyro_gmmvae.runs import Run

@@ -1,9 +1,12 @@
-"""How well components match classes that they were not told."""
+"""What components hold, how sure they are, and how well they match classes they were not told."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+IN_USE = 1e-3
 
 
 def clustering_scores(clusters: NDArray[Any], y: NDArray[np.int64]) -> dict[str, float]:
@@ -27,3 +30,62 @@ def clustering_scores(clusters: NDArray[Any], y: NDArray[np.int64]) -> dict[str,
         "nmi": float(normalized_mutual_info_score(y, clusters)),
         "ari": float(adjusted_rand_score(y, clusters)),
     }
+
+
+def used_components(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of the components in use, the largest first.
+
+    Args:
+        clusters: (N,) the likeliest component of each row.
+
+    Returns:
+        Those that are the likeliest of at least one row, and of one row in a thousand.
+    """
+    found, sizes = np.unique(clusters, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    return found[order][sizes[order] >= IN_USE * len(clusters)]
+
+
+def components_used(clusters: NDArray[np.int64]) -> int:
+    """How many components :func:`used_components` finds in use."""
+    return len(used_components(clusters))
+
+
+def assignment_entropy(log_probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(N,) entropy of q(s|x) in nats, 0 to log K, from log-probabilities (N, K)."""
+    from scipy.stats import entropy
+
+    return np.asarray(entropy(np.exp(log_probs.astype(np.float64)), axis=1))
+
+
+def silhouette(z: NDArray[np.floating], clusters: NDArray[np.int64]) -> float | None:
+    """scikit-learn's mean silhouette of points z (N, d) in clusters (N,), from -1 to 1.
+
+    None where there are fewer than two clusters, or as many as rows. Rousseeuw 1987.
+    """
+    from sklearn.metrics import silhouette_score
+
+    if not 2 <= len(np.unique(clusters)) < len(clusters):
+        return None
+    return float(silhouette_score(z, clusters))
+
+
+def log_probs_of_names(
+    log_probs: NDArray[np.floating], names: Sequence[str]
+) -> tuple[list[str], NDArray[np.floating]]:
+    """Log-probabilities of names that components may share.
+
+    Args:
+        log_probs: (N, K) log q(s|x).
+        names: K of them.
+
+    Returns:
+        The distinct names, in the order they are first met, and (N, names) sums over the
+        components of each, as logarithms.
+    """
+    found = list(dict.fromkeys(names))
+    if len(found) == len(names):
+        return found, log_probs
+    named = np.asarray(names)
+    each = [np.logaddexp.reduce(log_probs[:, named == name], axis=1) for name in found]
+    return found, np.stack(each, 1)

@@ -10,12 +10,16 @@ from torch import Tensor
 from pyro_gmmvae.evaluation import (
     Bounds,
     accuracy,
+    assignment_entropy,
     clustering_scores,
+    components_used,
     confusion,
     expected_calibration_error,
+    log_probs_of_names,
     pareto_k,
     probe_accuracy,
     reliability,
+    silhouette,
     wilson_interval,
 )
 from pyro_gmmvae.runs.rows import Rows, some_of
@@ -23,6 +27,7 @@ from pyro_gmmvae.runs.sequences import measure_sequences
 
 ELBO_SAMPLES = 10
 SAMPLES_FOR_A_TAIL = 25
+SILHOUETTE_ROWS = 2000  # it compares all pairs
 Numbers = dict[str, Any]
 
 
@@ -30,6 +35,7 @@ class Measured(Protocol):
     """What is asked of a run."""
 
     device: torch.device
+    names: tuple[str, ...] | None
 
     @property
     def has_bound(self) -> bool: ...
@@ -52,7 +58,12 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
         From class probabilities and true classes (None where fit or test rows had no labels):
         ``accuracy`` with its 95 % Wilson interval ``accuracy_low`` and ``accuracy_high``,
         ``ece``, ``reliability``, ``confusion``, ``probe_accuracy`` (a linear probe of z).
-        From components and classes: ``cluster_accuracy``, ``nmi``, ``ari``.
+        From components and classes: ``cluster_accuracy``, ``nmi``, ``ari`` and, where components
+        were named after the fit, ``named_accuracy`` (share of test rows whose likeliest name
+        is their class). From components alone: ``components_used`` (likeliest of at least one
+        row, and of one in a thousand), ``component_sizes`` (rows whose likeliest each is),
+        ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
+        no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
         ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
         draws on ``nll_rows`` rows), ``bits_per_dim`` (nll in bits per entry of x, in the
@@ -64,6 +75,7 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
     x, y = rows.part(rows.split.test, run.device)
     log_probs = run.log_probs(x) if len(x) else None
     numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
+    numbers |= _of_components(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_densities(run, x, y, samples, some_of(len(x), nll_rows))
     if rows.dataset.sequences is not None:
         elbo = run.elbo(x) if run.has_bound else None
@@ -121,6 +133,36 @@ def _of_classes(
             confusion(log_probs, y).tolist(),
         )
         numbers |= dict(zip(names, values, strict=True))
+    return numbers
+
+
+def _of_components(
+    run: Measured,
+    rows: Rows,
+    log_probs: np.ndarray[Any, Any] | None,
+    x: Tensor,
+    y: np.ndarray[Any, Any],
+) -> Numbers:
+    names = ("components_used", "component_sizes", "assignment_entropy", "silhouette")
+    numbers: Numbers = dict.fromkeys(names)
+    if log_probs is None:
+        return numbers
+    clusters = log_probs.argmax(1)
+    numbers |= {
+        "components_used": components_used(clusters),
+        "component_sizes": np.bincount(clusters, minlength=log_probs.shape[1]).tolist(),
+        "assignment_entropy": float(assignment_entropy(log_probs).mean()),
+    }
+    has_classes = bool((y >= 0).any())
+    if not (has_classes and len(rows.split.labelled)) and numbers["components_used"] > 1:
+        chosen = some_of(len(x), SILHOUETTE_ROWS)
+        numbers["silhouette"] = silhouette(run.embed(x[chosen]), clusters[chosen])
+    if run.names is not None and has_classes:
+        found, of_names = log_probs_of_names(log_probs, run.names)
+        number_of = {name: number for number, name in enumerate(found)}
+        # a class that no component is named after is never said: its rows are wrong
+        wanted = np.array([number_of.get(name, len(found)) for name in rows.schema.classes])
+        numbers["named_accuracy"] = accuracy(of_names, np.where(y < 0, -1, wanted[y]))
     return numbers
 
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, log_weights, mean_by_sequence
+from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean_by_sequence
 from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
+from pyro_gmmvae.runs.names import component_names, named_by_fit, read_names
 from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.sequences import sequence_table
@@ -61,6 +62,7 @@ class Run:
         model: in evaluation mode, on ``device``.
         device: where it computes.
         weights: "last" or "best".
+        names: K names given to components after a fit without labels, or None.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class Run:
     model: Any
     device: torch.device
     weights: str
+    names: tuple[str, ...] | None = None
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", weights: str | None = None) -> "Run":
@@ -82,7 +85,7 @@ class Run:
 
         Raises:
             GMMVAEError: a folder that is missing, half-written, of another version, or whose
-                weights were altered.
+                weights were altered, or whose names.json is damaged or of another run.
         """
         path = Path(path)
         config, schema = read_config(path)
@@ -98,14 +101,17 @@ class Run:
         where = resolve_device(device)
         check_precision(config.precision if config.precision == "f64" else "f32", where)
         with seeded(0, where):
-            model = build_model(config, schema)
+            model: Any = build_model(config, schema)
         try:
             model.load_state_dict(load_weights(file))
         except RuntimeError as error:
             raise GMMVAEError(
                 f"{file} does not fit the model in config.json: one of the two is of another run"
             ) from error
-        return cls(path, config, schema, model.to(where).eval(), where, weights)
+        names = None
+        if hasattr(model, "components") and not named_by_fit(config, schema):
+            names = read_names(path, model.components)
+        return cls(path, config, schema, model.to(where).eval(), where, weights, names)
 
     def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None, seed: int = 0) -> Bounds:
         """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each.
@@ -187,6 +193,9 @@ class Run:
     def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
         """A table for the rows of a file: label, class probabilities, ELBO, how unusual.
 
+        Where the fit saw no label there is a probability of each name that was given to
+        components since, or of each component.
+
         ``unusual`` is the share of validation rows whose ELBO is higher: near 1 for a row unlike
         what the model was trained on. Rows keep the order and the numbers they
         have in the file, from 0.
@@ -214,9 +223,9 @@ class Run:
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)
         if log_probs is not None:
-            names = self.class_names()
-            table["label"] = np.asarray(names)[log_probs.argmax(1)]
-            table |= {f"p_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(names)}
+            names, of_names = log_probs_of_names(log_probs, self.class_names())
+            table["label"] = np.asarray(names)[of_names.argmax(1)]
+            table |= {f"p_{name}": np.exp(of_names[:, k]) for k, name in enumerate(names)}
         table[self._bound_name] = elbo
         table["unusual"] = self._unusual(elbo)
         return pd.DataFrame(table)
@@ -231,8 +240,8 @@ class Run:
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
         """Decoded means of draws from the prior, in the file's units, (classes, n, *x_shape).
 
-        One block per class (all components, where there were no labels; one block for a model
-        without classes), or only that of ``label``.
+        One block per class (per component, where the fit saw no label; one block for a model
+        without classes), or only those of the components that are called ``label``.
 
         Raises:
             GMMVAEError: if ``label`` is no class of this run.
@@ -250,34 +259,39 @@ class Run:
                     )
                 blocks = [self.model.generate(n)]
             else:
-                blocks = [self.model.generate(k, n) for k in self._labels(label)]
+                blocks = [self.model.generate(k, n) for k in self.components_of(label)]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
 
     def traverse(
         self, latent: str, *, label: str | None = None, steps: int = 25, span: float = 2.5
     ) -> tuple[list[str], np.ndarray[Any, Any]]:
         """Decoded skeletons along one latent; see :func:`pyro_gmmvae.runs.traversal.traverse`."""
-        number = 0 if label is None else self._labels(label)[0]
+        number = 0 if label is None else self.components_of(label)[0]
         return traverse(self, latent, number, steps, span)
 
-    def _labels(self, label: str | None) -> range | list[int]:
+    def components_of(self, label: str | None) -> list[int]:
+        """Numbers of the components of a class; None: of all classes, or all there are.
+
+        Raises:
+            GMMVAEError: if ``label`` is no class of this run.
+        """
         names = self.class_names()
         if label is None:
-            return range(len(self.schema.classes) or len(names))
+            return list(range(len(named_by_fit(self.config, self.schema)) or len(names)))
         if label not in names:
-            raise unknown_name("class", label, names)
-        return [names.index(label)]
+            raise unknown_name("class", label, list(dict.fromkeys(names)))
+        return [k for k, name in enumerate(names) if name == label]
 
     def block_names(self, label: str | None = None) -> list[str]:
         """The names that go with the blocks of :meth:`generate`."""
         if not self.model.class_conditional:
             return ["draws"]
-        return [self.class_names()[k] for k in self._labels(label)]
+        return [self.class_names()[k] for k in self.components_of(label)]
 
     def class_names(self) -> list[str]:
-        """One name per component: the classes', then "component_k" for those beyond them."""
-        classes = list(self.schema.classes)
-        return classes + [f"component_{k}" for k in range(len(classes), self.model.components)]
+        """One name per component: the class it was fitted to, or given since, or "component_k"."""
+        given = self.names or named_by_fit(self.config, self.schema)
+        return component_names(given, self.model.components)
 
     def reference(self) -> np.ndarray[Any, Any]:
         """Sorted quantiles of the validation rows' ELBO, the scale of ``unusual``."""

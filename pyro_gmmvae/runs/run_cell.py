@@ -23,6 +23,9 @@ NUMBERS = (
     "cluster_accuracy",
     "nmi",
     "ari",
+    "components_used",
+    "assignment_entropy",
+    "silhouette",
     "elbo",
     "nll",
     "rate",
@@ -31,6 +34,8 @@ NUMBERS = (
     "pareto_k_bad",
     "test_rows",
     "sequence_accuracy",
+    "sequence_cluster_accuracy",
+    "sequence_nmi",
     "test_sequences",
 )
 FINISHED = ("complete", "early-stopped")

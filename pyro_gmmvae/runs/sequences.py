@@ -15,6 +15,7 @@ from pyro_gmmvae.evaluation import (
     accuracy,
     clustering_scores,
     detection_auroc,
+    log_probs_of_names,
     mean_by_sequence,
     pool_by_sequence,
     wilson_interval,
@@ -46,9 +47,10 @@ def measure_sequences(
     """Numbers of test sequences, from log q(y|x) and ELBO of the windows of some rows.
 
     Returns:
-        ``sequence_accuracy`` with its Wilson interval and ``test_sequences``; where the test part
-        has persons who are no class: ``strangers`` (their sequences), how well scores tell
-        them (``stranger_auroc_extra``: probability of components beyond the classes;
+        ``sequence_accuracy`` with its Wilson interval and ``test_sequences``; how components
+        match persons (``sequence_cluster_accuracy``, ``sequence_nmi``, ``sequence_ari``); where
+        the test part has persons who are no class: ``strangers`` (their sequences), how well
+        scores tell them (``stranger_auroc_extra``: probability of components beyond the classes;
         ``stranger_auroc_class``: 1 less that of the likeliest class; ``stranger_auroc_elbo``:
         minus the ELBO) and how their sequences are clustered (``stranger_accuracy``,
         ``stranger_nmi``, ``stranger_ari``). None where a number has no meaning.
@@ -63,6 +65,7 @@ def measure_sequences(
     found: Numbers = dict.fromkeys(
         ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
     )
+    found |= dict.fromkeys(("sequence_cluster_accuracy", "sequence_nmi", "sequence_ari"))
     found |= {"test_sequences": len(present), "strangers": int(strange.sum())}
     judged = strange | (y >= 0)
     if strange.any() and elbo is not None:
@@ -72,17 +75,21 @@ def measure_sequences(
         return found
     pooled = pool_by_sequence(log_probs, of_row)
     share, known = accuracy(pooled, y), int((y >= 0).sum())
+    if known:
+        scores = clustering_scores(pooled.argmax(1), y)
+        found |= {f"sequence_{key}": value for key, value in scores.items()}
     if share is not None and len(rows.split.labelled):
         found["sequence_accuracy"] = share
         low, high = wilson_interval(share, known)
         found |= {"sequence_accuracy_low": low, "sequence_accuracy_high": high}
-    if strange.any():
+    if strange.any() and len(rows.split.labelled):  # else no component is a class, or extra
         of_classes = pooled[:, : len(rows.schema.classes)]
         doubt = 1 - np.exp(of_classes).max(1)
         found["stranger_auroc_class"] = detection_auroc(doubt[judged], strange[judged])
         if pooled.shape[1] > of_classes.shape[1]:
             extra = 1 - np.exp(of_classes).sum(1)
             found["stranger_auroc_extra"] = detection_auroc(extra[judged], strange[judged])
+    if strange.any():
         scores = clustering_scores(pooled.argmax(1), unseen)
         names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
         found |= {f"stranger_{names[key]}": value for key, value in scores.items()}
@@ -123,11 +130,12 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
     elbo[present] = mean_by_sequence(run.elbo(x), of_row)
     log_probs = run.log_probs(x)
     if log_probs is not None:
-        names = np.asarray(run.class_names())
+        # a sequence whose windows are in turn of two components of one name is surely of that name
+        names, of_names = log_probs_of_names(log_probs, run.class_names())
         pooled = np.full((len(tracks), len(names)), np.nan)
-        pooled[present] = np.exp(pool_by_sequence(log_probs, of_row))
+        pooled[present] = np.exp(pool_by_sequence(of_names, of_row))
         best = np.nan_to_num(pooled).argmax(1)
-        table["person"] = np.where(counts > 0, names[best], "")
+        table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
         table["probability"] = pooled[np.arange(len(tracks)), best]
         table |= {f"p_{name}": pooled[:, k] for k, name in enumerate(names)}
     return pd.DataFrame(table), elbo

@@ -20,6 +20,8 @@ class Decodes(Protocol):
 
     def class_names(self) -> list[str]: ...
 
+    def components_of(self, label: str | None) -> list[int]: ...
+
 
 @torch.no_grad()
 def traverse(
@@ -82,8 +84,10 @@ def _along_s(
     factor = "" if latent == "class" else latent
     if factor not in sizes:
         raise unknown_name("latent", latent, ["class", *filter(None, sizes), "a number"])
-    names = run.class_names() if not factor else _factor_names(run.schema, factor, sizes[factor])
-    names = names if factor else names[: len(run.schema.classes) or None]
+    if factor:
+        names = _factor_names(run.schema, factor, sizes[factor])
+    else:
+        names = [run.class_names()[k] for k in run.components_of(None)]
     at = list(sizes).index(factor)
     begin = sum(list(sizes.values())[:at])
     start = _start(run.model, sizes, label)

@@ -1,0 +1,50 @@
+"""Numbers from components alone, against counting by hand and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pyro_gmmvae.evaluation import (
+    assignment_entropy,
+    components_used,
+    log_probs_of_names,
+    silhouette,
+    used_components,
+)
+
+
+def test_a_component_is_in_use_from_one_row_in_a_thousand() -> None:
+    clusters = np.repeat([4, 7, 2], [1, 1000, 999])
+    assert used_components(clusters).tolist() == [7, 2]
+    assert used_components(clusters[1:1001]).tolist() == [7]
+    assert used_components(np.append(clusters[1:1000], 4)).tolist() == [7, 4]
+    assert components_used(np.array([3, 3, 5])) == 2
+
+
+def test_entropy_is_zero_where_sure_and_the_log_of_their_number_where_not() -> None:
+    probs = np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]])
+    with np.errstate(divide="ignore"):
+        found = assignment_entropy(np.log(probs).astype(np.float32))
+    assert found == pytest.approx([0, math.log(4), math.log(2)], abs=1e-6)
+
+
+def test_the_silhouette_of_two_pairs_is_the_textbook_one() -> None:
+    """a = 1 within a pair; b = 10.5 and 9.5 to the other, on a line."""
+    z = np.array([[0.0], [1.0], [10.0], [11.0]])
+    expected = np.mean([1 - 1 / 10.5, 1 - 1 / 9.5, 1 - 1 / 9.5, 1 - 1 / 10.5])
+    assert silhouette(z, np.array([0, 0, 5, 5])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("clusters", [[1, 1, 1], [0, 1, 2]])
+def test_one_cluster_or_one_of_each_row_has_no_silhouette(clusters: list[int]) -> None:
+    assert silhouette(np.eye(3), np.array(clusters)) is None
+
+
+def test_probabilities_of_a_shared_name_are_added() -> None:
+    probs = np.array([[0.3, 0.45, 0.25], [0.1, 0.9, 0.0]])
+    with np.errstate(divide="ignore"):
+        names, found = log_probs_of_names(np.log(probs), ["b", "a", "b"])
+    assert names == ["b", "a"]
+    np.testing.assert_allclose(np.exp(found), [[0.55, 0.45], [0.1, 0.9]])
+    assert found.argmax(1).tolist() == [0, 1]  # b is likelier than a, though a component is not
