@@ -12,8 +12,10 @@ import click
 from pyro_gmmvae import __version__
 from pyro_gmmvae.cli.ablate import ablate
 from pyro_gmmvae.cli.evaluate import evaluate
+from pyro_gmmvae.cli.figures import figures
 from pyro_gmmvae.cli.generate import generate
 from pyro_gmmvae.cli.list import list_names
+from pyro_gmmvae.cli.name import name
 from pyro_gmmvae.cli.options import is_first_process
 from pyro_gmmvae.cli.predict import predict
 from pyro_gmmvae.cli.resume import resume
@@ -40,6 +42,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(train, resume, evaluate, predict, generate, traverse),
+    *(figures, name),
     *(ablate, skeleton, list_names),
 )
 for command in COMMANDS:

@@ -17,6 +17,7 @@ from pyro_gmmvae.runs.schema import Schema
 
 FORMAT = 2  # 1: the temperature of p(s) and pi_y were buffers of the model itself
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
+FIGURES = "figures"
 OURS = (
     "config.json",
     "environment.json",
@@ -25,6 +26,10 @@ OURS = (
     "training.pt",
     "weights.safetensors",
     "best.safetensors",
+    "names.json",
+    f"{FIGURES}/clusters.csv",
+    f"{FIGURES}/components.png",
+    f"{FIGURES}/entropy.png",
 )
 
 
@@ -73,6 +78,9 @@ def remove_replaced(out: Path) -> None:
         remove_leftovers(aside)
         for name in OURS:
             (aside / name).unlink(missing_ok=True)
+        figures = aside / FIGURES
+        if figures.is_dir() and not any(figures.iterdir()):
+            figures.rmdir()
         if not any(aside.iterdir()):
             aside.rmdir()
 

@@ -10,6 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from pyro_gmmvae.cli import main
+from tests.runs.conftest import clustered  # noqa: F401
 
 
 @dataclass

@@ -16,6 +16,10 @@ from pyro_gmmvae.inference import SequenceTeacher
 from pyro_gmmvae.inference.augment_skeletons import OF_SKELETONS
 from pyro_gmmvae.inference.checkpoint import load_training, load_weights
 from pyro_gmmvae.runs import Run, default_config, resume, train
+from pyro_gmmvae.runs.clusters import read_clusters
+from pyro_gmmvae.runs.names import write_names
+from pyro_gmmvae.runs.naming import Labels, name_components
+from pyro_gmmvae.runs.pictures import FIGURES
 from pyro_gmmvae.runs.rows import load_rows
 from tests.inference.test_svi import StopAfter
 
@@ -413,3 +417,63 @@ def test_whole_sequences_of_any_length_are_predicted(folder: Path, tmp_path: Pat
 def test_an_autoencoder_names_no_bound(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "r", model="ae", epochs=1)
     assert {"log_px", "unusual"} <= {*found.predict(folder / "tracks.npz").columns}
+
+
+def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "r", labels=0, components=6, epochs=20, labelled_per_batch=0)
+    assert found.class_names() == [f"component_{k}" for k in range(6)]
+    numbers = found.evaluate(samples=2)
+    assert numbers["sequence_accuracy"] is None
+    assert 0.25 <= numbers["sequence_cluster_accuracy"] <= 1
+    assert {"sequence_nmi", "sequence_ari", "stranger_auroc_elbo"} <= set(numbers)
+    assert "stranger_auroc_class" not in numbers  # no component is a class
+    clusters = read_clusters(found)
+    table = clusters.table()
+    assert len(table) == clusters.sizes.sum() == 30
+    assert table.loc[table["part"] == "test", "sequence"].str.endswith(("4", "5")).all()
+    wide = found.predict(folder / "tracks.npz").set_index("sequence").loc[table["sequence"]]
+    np.testing.assert_allclose(wide["probability"], table["probability"], rtol=1e-5)
+    for place, k in enumerate(clusters.component):
+        (window,) = clusters.pictured(np.array([place]), k)
+        mine = clusters.of_row == place
+        assert mine[window]
+        assert clusters.row_log_probs[window, k] == clusters.row_log_probs[mine, k].max()
+    said = dict(zip(table["sequence"], table["sequence"].str.rstrip("0123456789"), strict=True))
+    names = name_components(clusters, Labels("sequence", said), "f.csv").names
+    write_names(found.path, names, {})
+    named = Run.load(found.path)
+    distinct = set(names)
+    told = named.predict(folder / "tracks.npz")
+    assert {c[2:] for c in told.columns if c.startswith("p_")} == distinct
+    np.testing.assert_allclose(told[[f"p_{n}" for n in distinct]].sum(axis=1), 1, rtol=1e-5)
+    captions, _ = named.traverse("class", steps=2)
+    assert len(captions) == 5 * 2
+    assert captions[0] == f"{names[0]} -> {names[1]}: 0%"
+    with pytest.raises(GMMVAEError, match="no sequence 'who'"):
+        name_components(clusters, Labels("sequence", {"who": "ann"}), "f.csv")
+
+
+@pytest.mark.parametrize("more", [{}, {"statistics": ""}, {"features": "ratios"}])
+def test_skeletons_are_drawn_as_persons_or_else_as_profiles(
+    folder: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    clusters = read_clusters(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
+    figure = FIGURES["components.png"](clusters)
+    drawn = any(axes.collections for axes in figure.axes)
+    assert drawn == ("features" not in more)
+    figure.savefig(tmp_path / "f.png")
+
+
+def test_a_sequence_that_changes_between_components_of_one_name_is_sure_of_it(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """Windows are in turn of components 0 and 1, which share a name; 2 is never likely."""
+    probs = np.full((2, 6), 1e-6)
+    probs[[0, 1], [0, 1]], probs[:, 2] = 1, 1e-2
+
+    def turns(_: Run, x: torch.Tensor) -> np.ndarray[Any, Any]:
+        return np.log(probs / probs.sum(1, keepdims=True))[np.arange(len(x)) % 2]
+
+    monkeypatch.setattr(Run, "log_probs", turns)
+    monkeypatch.setattr(Run, "class_names", lambda _: [*"aabcde"])
+    assert (trained.predict(folder / "tracks.npz")["p_a"] > 0.98).all()

@@ -1,0 +1,184 @@
+"""Components named after a fit without labels, by a handful of labelled rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.clusters import Clusters
+from pyro_gmmvae.runs.names import component_names
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file of labels says.
+
+    Attributes:
+        of: the column of ``key`` that was labelled: "row", "sequence" or "component".
+        labels: the label of each, by the text that stands in that column.
+    """
+
+    of: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names for the components of a run.
+
+    Attributes:
+        names: K of them, "component_k" where none was given.
+        counts: of each component that labels spoke of, how many said which name.
+        tested: how many of the labelled are in the test part.
+    """
+
+    names: tuple[str, ...]
+    counts: dict[int, dict[str, int]]
+    tested: int
+
+    def conflicts(self) -> list[str]:
+        """A line for each component whose labels disagree."""
+        return [
+            f"component {k}: its labels disagree ({', '.join(f'{n} {c}' for n, c in said.items())})"
+            f"; it is named {self.names[k]}"
+            for k, said in sorted(self.counts.items())
+            if len(said) > 1
+        ]
+
+
+def read_labels(file: Path, unit: str) -> Labels:
+    """Read a CSV with the columns ``unit`` ("row" or "sequence") or "component", and "label".
+
+    Where both stand, as in lines of clusters.csv with a label added, rows are what is labelled.
+    Further columns are not looked at.
+
+    Raises:
+        GMMVAEError: a file that can't be read or has other columns, an empty label, or one thing
+            with two labels.
+    """
+    table = _read_csv(file)
+    keys = [key for key in (unit, "component") if key in table.columns]
+    if "label" not in table.columns or not keys:
+        raise GMMVAEError(
+            f"{file} has the columns {', '.join(map(str, table.columns[:6]))}; it needs "
+            f"{unit},label or component,label"
+        )
+    if not len(table):
+        raise GMMVAEError(f"{file} holds no labels: write a line for each")
+    found: dict[str, str] = {}
+    for line, (key, label) in enumerate(table[[keys[0], "label"]].itertuples(index=False), 2):
+        key, label = key.strip(), label.strip()
+        if not label or label.lower() == "nan":
+            raise GMMVAEError(
+                f"{file} line {line}: the label of {keys[0]} {key or '?'} is empty; write one, or "
+                "leave the line out"
+            )
+        key = key if keys[0] == "sequence" else _whole_number(key, keys[0], f"{file} line {line}")
+        if found.setdefault(key, label) != label:
+            raise GMMVAEError(
+                f"{file} line {line}: {keys[0]} {key} is called {found[key]!r} and {label!r}; keep "
+                "one"
+            )
+    return Labels(keys[0], found)
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    if not file.exists():
+        raise GMMVAEError(f"{file} does not exist")
+    if file.is_dir() or not file.stat().st_size:
+        raise GMMVAEError(f"{file} is {'a folder' if file.is_dir() else 'empty'}")
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise GMMVAEError(f"{file} can't be read as csv: {reason}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first entries for names
+        raise GMMVAEError(f"{file}: a line has more entries than the first one, which names them")
+    table.columns = table.columns.str.strip()
+    return table.fillna("")  # a line that ends early
+
+
+def _whole_number(text: str, key: str, where: str) -> str:
+    """The number in its one way to be written; a table with a gap saved 7 as 7.0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number) or number != int(number):
+        raise GMMVAEError(f"{where}: {key} {text!r} is no whole number")
+    return str(int(number))
+
+
+def name_components(
+    clusters: Clusters, labels: Labels, source: str, *, allow_unnamed: bool = False
+) -> Naming:
+    """Give each component the label that is said of it most.
+
+    A component's label is that with the largest sum of q(s_k|x) over the labelled rows whose
+    likeliest component it is.
+
+    Args:
+        clusters: the run's rows.
+        labels: of rows or sequences, or of components themselves.
+        source: the labels' file, for errors.
+        allow_unnamed: leave components in use "component_k" that no label speaks of.
+
+    Raises:
+        GMMVAEError: no such row or component, or components in use without a label.
+    """
+    K = clusters.log_probs.shape[1]
+    place_of = {str(k): k for k in range(K)}
+    if labels.of != "component":
+        place_of = {str(one): place for place, one in enumerate(clusters.ids)}
+    for key in labels.labels:
+        if key not in place_of:
+            raise GMMVAEError(_unknown(key, labels.of, clusters, source))
+    places = np.array([place_of[key] for key in labels.labels], np.int64)
+    if labels.of == "component":
+        components, weights, tested = places, np.ones(len(places)), 0
+    else:
+        components = clusters.component[places]
+        weights = np.exp(clusters.log_probs[places, components])
+        tested = int((clusters.table()["part"].to_numpy()[places] == "test").sum())
+    names = component_names((), K)
+    counts: dict[int, dict[str, int]] = {}
+    said = np.asarray(list(labels.labels.values()))
+    for k in np.unique(components).tolist():
+        mine = components == k
+        present, which, numbers = np.unique(said[mine], return_inverse=True, return_counts=True)
+        names[k] = str(present[np.bincount(which, weights[mine]).argmax()])
+        counts[k] = {str(label): int(n) for label, n in zip(present, numbers, strict=True)}
+    uncovered = sorted(set(clusters.used.tolist()) - set(counts))
+    if uncovered and not allow_unnamed:
+        raise GMMVAEError(_uncovered(uncovered, labels.of, clusters, source))
+    return Naming(tuple(names), counts, tested)
+
+
+def _unknown(key: str, of: str, clusters: Clusters, source: str) -> str:
+    if of == "component":
+        return f"{source}: there is no component {key}; they are 0 to {len(clusters.sizes) - 1}"
+    if of == "sequence":
+        return f"{source}: the run's data has no sequence {key!r}; clusters.csv lists them"
+    last = int(clusters.ids[-1])
+    return f"{source}: the run's data has no row {key}; they are 0 to {last}, as in clusters.csv"
+
+
+def _uncovered(uncovered: list[int], of: str, clusters: Clusters, source: str) -> str:
+    """The components, each with the one of its rows to label next."""
+    unit = clusters.unit
+    listed = ", ".join(f"{k} ({unit} {clusters.ids[clusters.members(k)[0][0]]})" for k in uncovered)
+    what = f"no labelled {unit}" if of != "component" else "no label"
+    return (
+        f"{source}: {what} is of these components: {listed}; label the {unit} named with each, or "
+        "leave them without a name with --allow-unnamed"
+    )
+
+
+def summary(clusters: Clusters, naming: Naming) -> pd.DataFrame:
+    """A line per component: component, name, and how many rows (or sequences) it holds."""
+    columns: dict[str, Any] = {"component": range(len(naming.names)), "name": naming.names}
+    return pd.DataFrame(columns | {f"{clusters.unit}s": clusters.sizes})
