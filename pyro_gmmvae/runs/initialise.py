@@ -28,7 +28,7 @@ def initialise(
     model: Any,
     objective: Any,
     callbacks: Sequence[Callback] = (),
-) -> None:
+) -> float:
     """Bring a model to where a clustering of the training rows is, by the door of labels.
 
     For the first few hundred steps each row is given its cluster as a label: the prior of its s,
@@ -39,6 +39,8 @@ def initialise(
         rows, model, objective: of the fit that follows.
         callbacks: told of what is done.
 
+    Returns:
+        The seconds it took.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -49,8 +51,10 @@ def initialise(
         clusters = INITS[config.init](config, rows, K, next(model.parameters()).device)
     y = torch.from_numpy(clusters.astype(np.int64))
     pre_fit(config, rows, model, objective, y, WARM_UP_STEPS)
+    seconds = time.monotonic() - started
     for callback in callbacks:
-        callback.on_start(f"init: {config.init}, {time.monotonic() - started:.0f} s")
+        callback.on_start(f"init: {config.init}, {seconds:.0f} s")
+    return seconds
 
 
 def _kmeans(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:  # noqa: ARG001

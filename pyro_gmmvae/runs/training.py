@@ -83,7 +83,10 @@ def train(
             if config.init != "random" and world.size > 1:
                 raise GMMVAEError(f"init={config.init} is for one process")
             if config.init != "random":
-                initialise(config, rows, fit.module, fit.objective, callbacks)
+                # of a budget in minutes it is a part
+                fit.progress.seconds = initialise(
+                    config, rows, fit.module, fit.objective, callbacks
+                )
             world.reseed(config.seed)
             return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
