@@ -11,6 +11,7 @@ import click
 
 from pyro_gmmvae import __version__
 from pyro_gmmvae.cli.ablate import ablate
+from pyro_gmmvae.cli.components import components
 from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.figures import figures
 from pyro_gmmvae.cli.generate import generate
@@ -42,7 +43,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(train, resume, evaluate, predict, generate, traverse),
-    *(figures, name),
+    *(figures, name, components),
     *(ablate, skeleton, list_names),
 )
 for command in COMMANDS:
