@@ -43,7 +43,7 @@ NAMED_PRESETS: dict[str, dict[str, Any]] = {
     "paper": SKELETON | PAPER,
     "permutation-invariant": SKELETON,
     "best": BEST,
-    "cluster": SKELETON | CLUSTER,
+    "cluster": SKELETON | CLUSTER | {"init": "kmeans"},
 }
 # of a user's tracks nobody knows whether persons are equally frequent, or all are named
 SKELETON_PRESETS = NAMED_PRESETS | {
