@@ -51,7 +51,7 @@ def assemble(
         validate=Watch(model, objective, rows, device),
         teacher=_teacher(config, model, rows, y),
         callbacks=callbacks,
-        about="; ".join((rows.describe(), *_cautions(config, rows, objective))),
+        about="; ".join((rows.describe(), *_cautions(config, rows, model, objective))),
         labelled_weight=objective.labelled_weight,
         world=world,
         **views,
@@ -107,9 +107,11 @@ def _views(
     }
 
 
-def _cautions(config: Config, rows: Rows, objective: Objective) -> list[str]:
+def _cautions(config: Config, rows: Rows, model: Any, objective: Objective) -> list[str]:
     """What a user of the terms on assignments should know before the fit."""
     told = []
+    if objective.regularizers and getattr(model, "components", 2) == 1:
+        told.append("components is 1: every row is of the one, and nothing is clustered")
     if "consistency" in objective.regularizers and _augmentation(config, rows) is None:
         told.append(
             "augment is none: consistency then compares each row with itself, and clusters follow "
@@ -152,14 +154,14 @@ def _check_components(config: Config, model: Any, rows: Rows) -> None:
     if K > N:
         raise GMMVAEError(f"components {K}: there are only {N} training rows")
     x = rows.dataset.x
-    if config.labels == 0 and K > 1 and not isinstance(x, Shards):
+    if K > 1 and not len(rows.split.labelled) and not isinstance(x, Shards):
         first = x[rows.fitted[0]]
         if all((x[part] == first).all() for part in np.array_split(rows.fitted, 1 + N // 4096)):
             raise GMMVAEError("all training rows are equal: there is nothing to cluster")
     if config.init != "random" and config.labels != 0 and len(rows.split.labelled):
         raise GMMVAEError(
             f"init={config.init} names components by itself and is for fits without labels; give "
-            "--labels 0, or leave init out"
+            "--labels 0, or --init random"
         )
 
 

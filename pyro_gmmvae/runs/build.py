@@ -140,7 +140,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         regularizers={
             name: term()
             for name, term in REGULARIZERS.items()
-            if Schedule.parse(getattr(config, name)) != Schedule(0, 0)
+            if label_sites(model) and Schedule.parse(getattr(config, name)) != Schedule(0, 0)
         },
         explain_clean=config.reconstruct == "clean",
     )

@@ -8,6 +8,7 @@ from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.inference import Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
@@ -18,7 +19,8 @@ KNOBS = (
 )
 # the keys that some model takes and another does not; only one with classes takes the first
 PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
-LABEL_KEYS = {"alpha", "init", *PSEUDO_KEYS, *REGULARIZERS}
+CLUSTER_KEYS = {"init", *REGULARIZERS}
+LABEL_KEYS = {"alpha", *CLUSTER_KEYS, *PSEUDO_KEYS}
 MODEL_KEYS = {
     "guide",
     "components",
@@ -107,9 +109,21 @@ def check_keys(config: Config) -> None:
     model_class: Any = MODELS[config.model]
     wanted = inspect.signature(model_class).parameters
     defaults = default_config(config.data, {"preset": config.preset})
+    plain = configure()
+    of_preset = any(getattr(defaults, key) != getattr(plain, key) for key in CLUSTER_KEYS)
+    if of_preset and not model_class.label_site:
+        raise GMMVAEError(
+            f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
+            "none; take another preset, or gmmvae"
+        )
     taken = {*wanted, *(f"kl_{site}" for site in model_class.latents)}
     taken |= LABEL_KEYS if model_class.label_site else set()
     taken |= {"extra_components"} if "components" in wanted else set()
     for key in sorted(MODEL_KEYS):
         if key not in taken and getattr(config, key) != getattr(defaults, key):
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
+    if Schedule.parse(config.sparsity) != Schedule(0, 0) and not config.learn_prior:
+        raise GMMVAEError(
+            "sparsity is a prior on a learnt pi, and means nothing to one that is kept; give "
+            "learn_prior=true, or leave sparsity out"
+        )

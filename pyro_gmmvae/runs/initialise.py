@@ -11,6 +11,7 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.dataset import Labels
 from pyro_gmmvae.inference import Callback
+from pyro_gmmvae.objectives import REGULARIZERS
 from pyro_gmmvae.runs.assembly import pre_fit
 from pyro_gmmvae.runs.build import build_model, build_objective
 from pyro_gmmvae.runs.rows import Rows
@@ -75,8 +76,7 @@ def _ae_gmm(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:
         objective="analytic",
         kl_z=AUTOENCODER_KL,
         dropout=0.0,  # which blurs z: a mixture on it matched digits' classes less well
-        balance="0",
-        consistency="0",
+        **dict.fromkeys(REGULARIZERS, "0"),
     )
     model: Any = build_model(other, rows.schema).to(device)
     pre_fit(other, rows, model, build_objective(other, model), None, AUTOENCODER_STEPS)

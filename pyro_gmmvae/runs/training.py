@@ -80,14 +80,7 @@ def train(
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
         try:
-            if config.init != "random" and world.size > 1:
-                raise GMMVAEError(f"init={config.init} is for one process")
-            if config.init != "random":
-                # of a budget in minutes it is a part
-                fit.progress.seconds = initialise(
-                    config, rows, fit.module, fit.objective, callbacks
-                )
-            world.reseed(config.seed)
+            _begin(fit, config, rows, callbacks)
             return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
@@ -132,9 +125,11 @@ def resume(
         with world.together():
             rows = load_rows(config, schema)
             fit = assemble(config, rows, where, callbacks, world)
-            world.reseed(config.seed)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
+                world.reseed(config.seed)
                 _restore(fit, load_training(out / "training.pt", where), out)
+            else:  # killed before its first checkpoint
+                _begin(fit, config, rows, callbacks)
             if epochs is not None and epochs <= fit.progress.epoch:
                 raise GMMVAEError(
                     f"{out} has {fit.progress.epoch} epochs already; to go on give --epochs "
@@ -150,6 +145,16 @@ def resume(
                 _tell_of_processes(out, world.size, callbacks)
                 note_resumption(out / "environment.json", about)
         return _run(fit, config, rows, out)
+
+
+def _begin(fit: Fit, config: Config, rows: Rows, callbacks: Sequence[Callback]) -> None:
+    """Bring a new fit to its first step: by clusters where ``init`` names some."""
+    if config.init != "random":
+        if fit.world.size > 1:
+            raise GMMVAEError(f"init={config.init} is for one process")
+        # of a budget in minutes it is a part
+        fit.progress.seconds = initialise(config, rows, fit.module, fit.objective, callbacks)
+    fit.world.reseed(config.seed)
 
 
 def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
