@@ -42,8 +42,9 @@ def components(
 
     DIR/components.csv and DIR/components.png show for each K the ELBO of held-out rows, how
     alike the clusters of two seeds are (adjusted Rand index), and how many components are in
-    use. Take the K where stability is high; with --set sparsity=5 components that hold few
-    rows empty, and K need only be large enough. What was trained is not trained again.
+    use. Take the K where stability is high; with --set learn_prior=true --set sparsity=5
+    components that hold few rows empty, and K need only be large enough. What was trained is
+    not trained again.
 
     \b
     gmmvae components --data digits --range 5,30 --out components

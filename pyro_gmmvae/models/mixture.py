@@ -22,6 +22,11 @@ from pyro_gmmvae.models.observation import network_pair
 from pyro_gmmvae.networks import NetworkOptions
 
 
+# Adam moves every number at one pace, which is slow for log pi: a component that empties has far to
+# go in the few hundred steps of a small fit
+PRIOR_PACE = 10.0
+
+
 class Mixture(nn.Module, ABC):
     """K Gaussians to multiply, the weights pi to draw s from, and what a label makes of them.
 
@@ -51,12 +56,17 @@ class Mixture(nn.Module, ABC):
         super().__init__()
         self.loc = nn.Parameter(torch.randn(K, d))
         logits = _prior_logits(K, class_prior)
-        if learn_prior:
-            self.prior_logits = nn.Parameter(logits)
-        else:
-            self.register_buffer("prior_logits", logits)
+        self.register_buffer("prior_logits", logits)
+        self.prior_offsets = nn.Parameter(torch.zeros(K)) if learn_prior else None
         self.register_buffer("label_logits", _label_logits(K, label_eps))
         self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
+
+    @property
+    def log_prior(self) -> Tensor:
+        """(K,) log pi, unnormalized where it is learnt."""
+        if self.prior_offsets is None:
+            return self.prior_logits
+        return self.prior_logits + PRIOR_PACE * self.prior_offsets
 
     @abstractmethod
     def forward(self, s: Tensor) -> GaussianProduct:
@@ -71,7 +81,7 @@ class Mixture(nn.Module, ABC):
 
         A Concrete, or the one-hot Categorical of the same weights, its limit.
         """
-        logits = self.prior_logits.expand(rows, len(self.prior_logits))
+        logits = self.log_prior.expand(rows, len(self.prior_logits))
         if y is not None:
             given = self.label_logits[y.clamp_min(0)]
             logits = torch.where((y >= 0).unsqueeze(-1), given, logits)
@@ -81,7 +91,7 @@ class Mixture(nn.Module, ABC):
 
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
         """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
-        return self.prior_logits + self.log_densities(loc, scale)
+        return self.log_prior + self.log_densities(loc, scale)
 
 
 class DiagonalMixture(Mixture):
@@ -195,7 +205,7 @@ def _prior_logits(K: int, class_prior: Sequence[float] | None) -> Tensor:
     if len(class_prior) != K or not all(0 < p < math.inf for p in class_prior):
         raise GMMVAEError(
             f"class_prior needs a positive number for each of the {K} components, and has "
-            f"{', '.join(f'{p:g}' for p in class_prior)}"
+            f"{', '.join(f'{p:g}' for p in class_prior) or 'none'}"
         )
     weights = torch.tensor(class_prior, dtype=torch.get_default_dtype())
     return (weights / weights.sum()).log()

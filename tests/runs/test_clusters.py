@@ -1,6 +1,7 @@
 """Runs without labels: components find blobs, wherever they begin, and what can't be is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,46 @@ def test_a_run_that_began_with_clusters_resumes_bit_for_bit(blobs: Path, tmp_pat
     )
 
 
+def test_a_run_killed_while_it_looked_for_clusters_looks_again(blobs: Path, tmp_path: Path) -> None:
+    config = default_config(str(blobs), SMALL, {"init": "kmeans", "epochs": 2, "engine": "svi"})
+    train(config, tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    for name in ("config.json", "environment.json"):  # all there is before the first checkpoint
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "killed")
+    heard = Heard()
+    resume(tmp_path / "killed", callbacks=[heard])
+    assert any("init: kmeans" in line for line in heard.lines)
+    a, b = (pd.read_csv(tmp_path / n / "history.csv") for n in ("whole", "killed"))
+    pd.testing.assert_frame_equal(
+        a.drop(columns="seconds"), b.drop(columns="seconds"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize("model", ["vae", "ae"])
+def test_a_model_without_classes_can_not_cluster(blobs: Path, tmp_path: Path, model: str) -> None:
+    config = default_config(str(blobs), SMALL, {"model": model})
+    with pytest.raises(GMMVAEError, match=f"for models with classes, and '{model}' has none"):
+        train(config, tmp_path / "run")
+
+
+def test_the_autoencoder_that_begins_has_no_assignments_to_be_sparse(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_gmmvae.runs.initialise.AUTOENCODER_STEPS", 20)
+    monkeypatch.setattr("pyro_gmmvae.runs.initialise.WARM_UP_STEPS", 20)
+    more = {"init": "ae-gmm", "sparsity": 5, "learn_prior": True, "epochs": 1}
+    run = train(default_config(str(blobs), SMALL, more), tmp_path / "run")
+    assert np.isfinite(run.elbo(torch.zeros(2, 8))).all()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         ({"components": 500}, "components 500: there are only"),
         ({"augment": "affine"}, "the rows are plain numbers, for which there is noise"),
-        ({"labels": "all", "init": "kmeans"}, "is for fits without labels"),
+        ({"labels": "all", "init": "kmeans"}, "give --labels 0, or --init random"),
+        ({"sparsity": 5}, "sparsity is a prior on a learnt pi"),
+        ({"class_prior": ""}, "and has none"),
         ({"class_prior": "0.5,0.5"}, "class_prior needs a positive number for each of the 4"),
         ({"covariance": "fulll"}, "covariance"),
     ],
@@ -118,7 +153,9 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_one_component_is_a_plain_vae(blobs: Path, tmp_path: Path) -> None:
-    run = train(default_config(str(blobs), SMALL, {"components": 1, "epochs": 2}), tmp_path / "r")
+    heard, config = Heard(), default_config(str(blobs), SMALL, {"components": 1, "epochs": 2})
+    run = train(config, tmp_path / "r", callbacks=[heard])
+    assert any("nothing is clustered" in line for line in heard.lines)
     assert np.isfinite(run.elbo(torch.zeros(2, 8))).all()
 
 
@@ -129,9 +166,11 @@ def test_a_constant_column_does_no_harm(blobs: Path, tmp_path: Path) -> None:
     assert accuracy(run) > 0.95
 
 
-def test_equal_rows_are_nothing_to_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ["0", "all"])
+def test_equal_rows_are_nothing_to_cluster(tmp_path: Path, labels: str) -> None:
     np.save(tmp_path / "same.npy", np.ones((50, 3)))
-    config = default_config(str(tmp_path / "same.npy"), SMALL, {"components": 3})
+    more = {"components": 3, "labels": labels}
+    config = default_config(str(tmp_path / "same.npy"), SMALL, more)
     with pytest.raises(GMMVAEError, match="all training rows are equal"):
         train(config, tmp_path / "run")
 
