@@ -78,6 +78,9 @@ def test_a_model_without_components_says_so(gmmvae: Gmmvae, tmp_path: Path, mode
     assert gmmvae("train", *SMALL, "--model", model, "--epochs", 1, "--out", run).code == 0
     refused(gmmvae("figures", run), f"the model {model!r} has no components")
     assert not (run / "figures").exists()
+    file = tmp_path / "names.csv"
+    file.write_text("component,label\n0,ann\n")
+    refused(gmmvae("name", run, file), f"the model {model!r} has no components")
 
 
 def test_components_are_named_by_a_few_rows(gmmvae: Gmmvae, drawn: Path) -> None:
