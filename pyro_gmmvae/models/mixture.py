@@ -21,7 +21,6 @@ from pyro_gmmvae.models.labels import vertex
 from pyro_gmmvae.models.observation import network_pair
 from pyro_gmmvae.networks import NetworkOptions
 
-
 # Adam moves every number at one pace, which is slow for log pi: a component that empties has far to
 # go in the few hundred steps of a small fit
 PRIOR_PACE = 10.0

@@ -95,7 +95,7 @@ def rounded(model: Any) -> Any:
 
     def prior(rows: int, y: Tensor | None = None) -> Any:  # noqa: ARG001
         mixture = model.mixture
-        logits = mixture.prior_logits.expand(rows, K)
+        logits = mixture.log_prior.expand(rows, K)
         return StraightThroughConcrete(mixture.prior_temperature, logits=logits)
 
     return prior

@@ -40,7 +40,7 @@ def test_class_scores_are_expected_log_densities() -> None:
     draws = loc + scale * torch.randn(100_000, B, D)
     for k in range(K):
         log_p = component(mixture, k).log_prob(draws)
-        found = (mixture.class_scores(loc, scale) - mixture.prior_logits)[:, k]
+        found = (mixture.class_scores(loc, scale) - mixture.log_prior)[:, k]
         error = 5 * log_p.std(0) / 100_000**0.5
         assert ((found - log_p.mean(0)).abs() <= error + 1e-3).all()
 
@@ -48,9 +48,9 @@ def test_class_scores_are_expected_log_densities() -> None:
 def test_a_given_prior_is_normalized_and_kept() -> None:
     mixture = build_mixture("diagonal", 3, D, class_prior=(3, 2, 5))
     torch.testing.assert_close(mixture.prior_logits.exp(), torch.tensor([0.3, 0.2, 0.5]))
-    assert "prior_logits" not in dict(mixture.named_parameters())
+    assert "prior_offsets" not in dict(mixture.named_parameters())
     learnt = build_mixture("full", 3, D, class_prior=(3, 2, 5), learn_prior=True)
-    assert "prior_logits" in dict(learnt.named_parameters())
+    assert "prior_offsets" in dict(learnt.named_parameters())
 
 
 def test_what_is_no_prior_is_refused() -> None:
