@@ -145,7 +145,7 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
         "and standard deviation, worst and best over seeds of weights and batches. No fit saw a "
         f"label. {sequences}ELBO: nats per test row, without the terms on assignments; then the "
         'mean difference to "ELBO alone". used: components that rows are assigned to. Seconds: '
-        "training and evaluation, of models without what init takes.",
+        "training (what init takes is a part of it) and evaluation.",
         f"{'; '.join(machines)}. pyro_gmmvae={rows['version'].iloc[-1]} "
         f"{' '.join(sorted({word for text in versions for word in text.split()}))}.",
         f"Made by `{command}`.",
