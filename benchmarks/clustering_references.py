@@ -5,7 +5,6 @@ of ten fits.
 """
 
 import hashlib
-import platform
 import tempfile
 import time
 import warnings
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
+from references import measured_here
 from skeleton_trials import trained
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import presets_of
 from pyro_gmmvae.data.dataset import Labels
@@ -108,14 +106,7 @@ def _row(name: str, config: Config, rows: Rows) -> dict[str, Any]:
         "table": "references",
         "variant": name,
         **scores(rows, clusters),
-        "seconds": seconds,
-        "fit_seconds": seconds,
-        "device": "cpu",
-        "threads": 1,
-        "processor": platform.machine(),
-        "versions": f"scikit-learn={sklearn.__version__}",
-        "version": pyro_gmmvae.__version__,
-        "command": f"scikit-learn: {name}",
+        **measured_here(name, seconds),
     }
 
 

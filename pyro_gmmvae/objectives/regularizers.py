@@ -47,8 +47,8 @@ class Regularizer(nn.Module):
 class Balance(Regularizer):
     """KL( mean_rows q(s|x) || mean_rows p(s) ): components are met as often as p(s) says.
 
-    Of a flat pi it is log K - H(mean_rows q(s|x)); of unequal classes give the model their pi, or
-    let it learn pi. It is a part of the ELBO's own KL of s, which is the information of s about
+    Of a flat pi it is log K - H(mean_rows q(s|x)), which assumes equal classes; let its weight fall
+    where they are not. It is a part of the ELBO's own KL of s, which is the information of s about
     x plus this one (Hoffman, Johnson 2016, "ELBO surgery"); its weight lets marginal and
     information be weighed apart, as in Krause, Perona, Gomes 2010 and Hu et al. 2017,
     arXiv:1702.08720. The mean is that of the batch: batches should hold many rows per component.

@@ -9,10 +9,7 @@ import pandas as pd
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import (
-    Callback,
-    Fit,
-)
+from pyro_gmmvae.inference import Callback, Fit
 from pyro_gmmvae.inference.checkpoint import (
     atomic_write,
     load_training,
