@@ -17,5 +17,10 @@ def unknown_name(kind: str, name: str, known: list[str]) -> GMMVAEError:
     return GMMVAEError(f"unknown {kind} {name!r}; {hint}")
 
 
+def missing_extra(what: str, package: str, extra: str) -> GMMVAEError:
+    """The error for a package that only some need: one sentence with the command that brings it."""
+    return GMMVAEError(f"{what} needs {package}: pip install 'pyro-gmmvae[{extra}]'")
+
+
 class LostProcessError(GMMVAEError):
     """A process of a job ended while the others were waiting for it."""

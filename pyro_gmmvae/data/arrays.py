@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset, Labels
 from pyro_gmmvae.data.mnist import IMAGES, read_idx
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,9 +101,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     except GMMVAEError:
         raise
     except ImportError as error:
-        raise GMMVAEError(
-            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
-        ) from error
+        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
     except Exception as error:  # pandas and pyarrow raise many types for a bad file
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error

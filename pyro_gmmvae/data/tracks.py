@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Floats, Labels
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,9 +177,7 @@ def _read(path: Path) -> "pd.DataFrame":
         if path.suffix == ".npz":
             return pd.DataFrame(_arrays(path))
     except ImportError as error:
-        raise GMMVAEError(
-            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
-        ) from error
+        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
@@ -218,9 +216,7 @@ def write_tracks(tracks: Iterable[Track], path: Path) -> None:
             raise GMMVAEError(f"{path}: tracks are written as .parquet, .npz or .csv")
         part.replace(path)
     except ImportError as error:
-        raise GMMVAEError(
-            "parquet files need pyarrow: pip install 'pyro-gmmvae[parquet]'"
-        ) from error
+        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError, missing_extra, unknown_name
 from pyro_gmmvae.runs.run_cell import run_cell
 
 Task = Future[dict[str, Any]]
@@ -166,4 +166,4 @@ def check_backend(name: str) -> None:
     if name not in BACKENDS:
         raise unknown_name("backend", name, list(BACKENDS))
     if name == "ray" and find_spec("ray") is None:
-        raise GMMVAEError("--backend ray needs Ray: pip install 'pyro-gmmvae[ray]'")
+        raise missing_extra("--backend ray", "Ray", "ray")
