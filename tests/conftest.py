@@ -4,9 +4,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
+
+from pyro_gmmvae.runs import Run, default_config, train
+
+ROWS, CLASSES = 150, ("ann", "bob", "cy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,3 +66,36 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real recordings are not here (set GMMVAE_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on digits, twelve epochs."""
+    run = tmp_path_factory.mktemp("runs") / "digits"
+    train(default_config("digits", {"epochs": 12, "hidden": "64", "latent_dim": 4}), run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def clustered(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Five components on a table of three classes that it was not told."""
+    folder = tmp_path_factory.mktemp("clustered")
+    generator, y = np.random.default_rng(0), np.arange(ROWS) % 3
+    x = generator.normal(size=(ROWS, 4)) * 0.3 + 4 * np.eye(4)[y]
+    table = pd.DataFrame(x, columns=[*"abcd"]).assign(label=np.array(CLASSES)[y])
+    table.to_csv(folder / "rows.csv", index=False)
+    keys = {
+        "labels": 0,
+        "components": 5,
+        "init": "kmeans",
+        "epochs": 4,
+        "hidden": "16",
+        "latent_dim": 2,
+        "batch_size": 32,
+        "labelled_per_batch": 0,
+        "learning_rate": 0.01,
+        "validation": 20,
+        "test": 30,
+        "engine": "svi",
+    }
+    return train(default_config(str(folder / "rows.csv"), keys), folder / "run")

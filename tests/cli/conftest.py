@@ -10,7 +10,6 @@ import pytest
 from sklearn.datasets import load_digits
 
 from pyro_gmmvae.cli import main
-from tests.runs.conftest import clustered  # noqa: F401
 
 
 @dataclass
@@ -37,16 +36,6 @@ def gmmvae(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 SMALL = ("--set", "hidden=16", "--latent-dim", "4")
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on digits, twelve epochs."""
-    from pyro_gmmvae.runs import default_config, train
-
-    run = tmp_path_factory.mktemp("runs") / "digits"
-    train(default_config("digits", {"epochs": 12, "hidden": "64", "latent_dim": 4}), run)
-    return run
 
 
 @pytest.fixture
