@@ -17,8 +17,7 @@ from pyro_gmmvae.runs.folder import OURS
 from pyro_gmmvae.runs.names import component_names, read_names, write_names
 from pyro_gmmvae.runs.naming import Labels, name_components, read_labels, summary
 from pyro_gmmvae.runs.pictures import FIGURES
-
-from .conftest import ROWS
+from tests.conftest import ROWS
 
 
 @pytest.fixture(scope="module")
