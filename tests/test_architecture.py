@@ -85,3 +85,21 @@ import pyro_gmmvae.runs
 assert settings() == before
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+OPTIONAL = (
+    *("bokeh", "IPython", "imageio_ffmpeg", "mlflow", "optuna", "panel", "plotly", "polars"),
+    *("pyarrow", "ray", "tensorboard", "tornado", "umap"),
+)
+
+
+def test_importing_the_rooms_loads_no_optional_package() -> None:
+    rooms = sorted({room_of(file) for file in FILES} - {"__main__"})
+    code = f"""
+import importlib, sys
+for room in {rooms}:
+    importlib.import_module("pyro_gmmvae." + room)
+sys.exit(", ".join(name for name in {OPTIONAL} if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
