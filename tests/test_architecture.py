@@ -89,8 +89,8 @@ assert settings() == before
 
 OPTIONAL = (
     *("bokeh", "IPython", "imageio_ffmpeg", "mlflow", "optuna", "panel", "plotly", "polars"),
-    *("pyarrow", "ray", "tensorboard", "tornado", "umap"),
-)
+    *("ray", "tensorboard", "tornado", "umap"),
+)  # pandas itself loads pyarrow where it is there
 
 
 def test_importing_the_rooms_loads_no_optional_package() -> None:
