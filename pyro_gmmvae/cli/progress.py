@@ -47,9 +47,6 @@ class Lines:
     def on_start(self, about: str) -> None:
         click.echo(about, err=True)
 
-    def on_step(self, progress: float) -> None:
-        """Lines are for epochs."""
-
     def on_epoch(self, record: dict[str, float]) -> None:
         self.unprinted = record
         if time.monotonic() - self.printed_at >= SECONDS_BETWEEN_LINES:

@@ -1,4 +1,4 @@
-"""How to fit, and who hears of it."""
+"""How to fit."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,22 +13,6 @@ class LossTerms(Protocol):
 
     loss: Tensor
     parts: dict[str, Tensor]
-
-
-class Callback(Protocol):
-    """Hears of a fit's progress; exceptions it raises end the fit."""
-
-    def on_start(self, about: str) -> None:
-        """With each line on what is about to be fitted: the data, then the engine."""
-
-    def on_step(self, progress: float) -> None:
-        """After each step; progress goes from 0 to 1 over the whole fit."""
-
-    def on_epoch(self, record: Record) -> None:
-        """After each epoch, with its row of the history."""
-
-    def on_end(self, outcome: str) -> None:
-        """Once, with "complete", "early-stopped" or the name of the signal that stopped it."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.inference.batches import Batches, class_labels
+from pyro_gmmvae.inference.callbacks import Callback, StepCallback, checked
 from pyro_gmmvae.inference.captured import BF16_TOLERANCE
 from pyro_gmmvae.inference.descent import Descent
 from pyro_gmmvae.inference.devices import rng_state, set_rng_state
@@ -25,11 +26,9 @@ from pyro_gmmvae.inference.precision import bf16_products, check_precision, fit_
 from pyro_gmmvae.inference.progress import Progress
 from pyro_gmmvae.inference.replay import CudaGraphs, Replay
 from pyro_gmmvae.inference.schedules import Schedule
-from pyro_gmmvae.inference.settings import Callback, FitSettings, LossTerms, Record
+from pyro_gmmvae.inference.settings import FitSettings, LossTerms, Record
 from pyro_gmmvae.inference.teacher import Teacher
 from pyro_gmmvae.inference.totals import Totals
-
-StateDict = dict[str, Tensor]
 
 STEPS_AHEAD = 50
 """How many steps the host may queue up on a GPU before it waits and looks at the numbers."""
@@ -52,7 +51,7 @@ class Fit:
         twins: give the objective the rows as they were, too, beside the augmented ones.
         describe: from a batch's rows to what objective and teacher see, after augmentation;
             None: the rows themselves.
-        callbacks: told of each step and epoch.
+        callbacks: told of each epoch, and of each step where they want to be.
         about: a line on the data for them.
         save: called with this fit when a checkpoint is due, in the first process.
         labelled_weight: 0-dimensional tensor that multiplies the objective's mean over labelled
@@ -83,12 +82,12 @@ class Fit:
         self.module, self.batches, self.labelled_weight = module, batches, labelled_weight
         self.engine_name: str | None = None
         self.settings, self.schedules, self.validate = settings, schedules, validate
-        self.teacher, self.callbacks, self.save = teacher, callbacks, save
+        self.teacher, self.callbacks, self.save = teacher, checked(callbacks), save
         self.augment, self.about, self.world = augment, about, world
         self.twins = twins and augment is not None
         self.describe = describe or _as_they_are
-        self.progress = Progress()
-        self.best: StateDict = {}
+        self.progress, self.totals = Progress(), Totals()
+        self.best: dict[str, Tensor] = {}
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.device, self.objective = self.parameters[0].device, objective
         check_precision(settings.precision, self.device)
@@ -99,7 +98,6 @@ class Fit:
             self._where,
             weight_decay=settings.weight_decay,
         )
-        self.totals = Totals()
         self.replay: Replay | None = None
         self._epoch_start = batches.generator.get_state()
         self._stopping: Signals | None = None
@@ -248,9 +246,10 @@ class Fit:
             self.world.average_buffers(module)
 
     def _one_epoch(self, stop: StopRequest) -> None:
+        listeners = [c for c in self.callbacks if isinstance(c, StepCallback)]
         for x, y in self.batches.epoch(self.progress.batch):
             self.step(x, y, stop.signal)
-            for callback in self.callbacks:
+            for callback in listeners:
                 callback.on_step(self.fraction())
             if self.world.size == 1:
                 self._stopping = stop.signal

@@ -51,7 +51,7 @@ def train(
         config: what to train; see :func:`pyro_gmmvae.runs.default_config`.
         out: the run folder to make.
         force: replace a run that is there.
-        callbacks: told of each step and epoch.
+        callbacks: told of each epoch, and of each step where they want to be.
         command: the command line to record in ``environment.json``.
 
     Returns:
@@ -105,7 +105,7 @@ def resume(
         epochs, minutes: a longer budget than the run began with; its rate then decays anew.
         data: where the data is now, if not where it was: the file, or the set's folder.
         device: where to go on, if not where it was.
-        callbacks: told of each step and epoch.
+        callbacks: told of each epoch, and of each step where they want to be.
         command: the command line to record in ``environment.json``.
 
     Raises:
