@@ -14,12 +14,12 @@ class DataOptions:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
         drop_nonfinite: leave out rows of files that hold NaN or infinities.
-        tracks: file of tracks (``data="skeleton"``), see :func:`data.tracks.read_tracks`.
-        labels_file: CSV of persons and splits, see :func:`data.people.read_people`.
+        tracks: file of tracks (``data="skeleton"``), see :func:`pyro_gmmvae.data.tracks.read_tracks`.
+        labels_file: CSV of persons and splits, see :func:`pyro_gmmvae.data.people.read_people`.
         layout: name or TOML file of the joints.
         protocol: which sequences a named skeleton set trains on, and which it tests.
-        window, stride, max_gap, scale: see :class:`data.skeletons.WindowOptions`.
-        features, statistics: see :class:`data.skeleton_features.SkeletonFeatures`.
+        window, stride, max_gap, scale: see :class:`pyro_gmmvae.data.skeletons.WindowOptions`.
+        features, statistics: see :class:`pyro_gmmvae.data.SkeletonFeatures`.
     """
 
     data_dir: Path | None = None

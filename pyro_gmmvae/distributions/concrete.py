@@ -37,8 +37,7 @@ class Concrete(RelaxedOneHotCategorical):
     References:
         Maddison, Mnih, Teh 2017, arXiv:1611.00712; Jang, Gu, Poole 2017, arXiv:1611.01144.
 
-    Example::
-
+    Example:
         >>> s = Concrete(0.5, logits=torch.zeros(3, 10)).rsample()
         >>> s.shape
         torch.Size([3, 10])

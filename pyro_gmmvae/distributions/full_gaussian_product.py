@@ -42,8 +42,7 @@ class FullGaussianProduct(GaussianProduct):
     Reference:
         Products of experts: Hinton 2002. KL of two Gaussians: Bishop 2006, exercise 2.13.
 
-    Example::
-
+    Example:
         >>> weights = torch.tensor([0.5, 0.5])
         >>> tril = torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
         >>> FullGaussianProduct(weights, torch.zeros(2, 2), tril).precision_matrix

@@ -36,8 +36,7 @@ class GaussianProduct(TorchDistribution):
     Reference:
         SSII 2020 (person identification from skeletons); products of experts: Hinton 2002.
 
-    Example::
-
+    Example:
         >>> weights = torch.tensor([0.5, 0.5])
         >>> GaussianProduct(weights, torch.tensor([[0.0], [2.0]]), torch.ones(2, 1)).mean
         tensor([1.])

@@ -50,10 +50,16 @@ class GMMVAE(MixtureVAE):
         SSII 2020 (person identification from OpenPose skeletons); Concrete: Maddison et al.
         2017, arXiv:1611.00712; auto-encoding variational Bayes: arXiv:1312.6114.
 
-    Example::
-
+    Example:
+        >>> import torch
+        >>> from pyro.infer import SVI, Trace_ELBO
+        >>> from pyro.optim import Adam
         >>> model = GMMVAE(x_shape=(64,), components=10, latent_dim=8)
-        >>> svi = pyro.infer.SVI(model.model, model.guide, optim, pyro.infer.Trace_ELBO())
+        >>> svi = SVI(model.model, model.guide, Adam({"lr": 2e-3}), Trace_ELBO())
+        >>> x, y = torch.rand(6, 64), torch.tensor([3, -1, -1, 0, -1, 9])
+        >>> loss = svi.step(x, y)
+        >>> model.eval().classify(x).shape
+        torch.Size([6, 10])
     """
 
     relaxed = True

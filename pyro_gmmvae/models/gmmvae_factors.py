@@ -42,8 +42,8 @@ class FactorGMMVAE(nn.Module):
         components: K of the class, at least the number of classes.
         latent_dim: d, the size of each z.
         factors: names of the further factors, each with its number of components.
-        network, likelihood, temperature, prior_temperature, label_eps, learn_prior, covariance,
-            options: as of :class:`GMMVAE`.
+        network, likelihood, learn_prior, covariance, options: as of :class:`GMMVAE`.
+        temperature, prior_temperature, label_eps: as of :class:`GMMVAE`.
 
     Raises:
         GMMVAEError: sizes, temperatures or names out of range.
