@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
+from pyro_gmmvae.figures.style import BLUE
+
 CELL_INCHES = 0.55
-COLOR = "#0072B2"  # Okabe and Ito's blue
 CHANNELS = (1, 3, 4)
 
 Painter = Callable[[Axes, int], None]
@@ -70,7 +71,7 @@ def _image(axes: Axes, image: NDArray[Any], low: float, high: float) -> None:
 
 
 def _profile(axes: Axes, values: NDArray[Any]) -> None:
-    axes.plot(values, linewidth=0.8, marker=".", markersize=3, color=COLOR)
+    axes.plot(values, linewidth=0.8, marker=".", markersize=3, color=BLUE)
     axes.set_ylim(-0.1, 1.1)
     axes.axhline(0, linewidth=0.4, color="#bbbbbb", zorder=0)
 
@@ -78,9 +79,9 @@ def _profile(axes: Axes, values: NDArray[Any]) -> None:
 def _pose(axes: Axes, pose: NDArray[Any], bones: NDArray[np.int64], y_down: bool) -> None:
     lines = pose[bones]  # (edges, 2 ends, 2)
     drawn = lines[np.isfinite(lines).all((1, 2))]
-    axes.add_collection(LineCollection(list(drawn), colors=COLOR, linewidths=1.4))
+    axes.add_collection(LineCollection(list(drawn), colors=BLUE, linewidths=1.4))
     seen = pose[np.isfinite(pose).all(-1)]
-    axes.scatter(seen[:, 0], seen[:, 1], s=3, color=COLOR)
+    axes.scatter(seen[:, 0], seen[:, 1], s=3, color=BLUE)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.1)
     if y_down:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures.error_curves import COLORS, MARKERS
+from pyro_gmmvae.figures.style import COLORS, MARKERS
 
 JITTER = 0.12
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures.error_curves import COLORS
+from pyro_gmmvae.figures.style import COLORS
 
 PANELS = (
     ("elbo", "elbo_std", "held-out ELBO (nats per row)"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.cells import CELL_INCHES, Painter, bare
+from pyro_gmmvae.figures.style import cut
 
 COLUMN_TITLES = ("decoded mean", "nearest", "least certain")
 GAP_INCHES = 0.3  # between the three parts
@@ -104,8 +105,3 @@ def _near(line: Line) -> Sequence[tuple[int, str]]:
 
 def _unsure(line: Line) -> Sequence[tuple[int, str]]:
     return line.uncertain
-
-
-def cut(text: str, letters: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer."""
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"

@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyro_gmmvae.figures.cells import COLOR
-from pyro_gmmvae.figures.component_sheet import MOST_LETTERS, cut
+from pyro_gmmvae.figures.component_sheet import MOST_LETTERS
+from pyro_gmmvae.figures.style import BLUE, VERMILION, cut
 
 BINS = 40
-EDGE = "#D55E00"  # Okabe and Ito's vermilion
 
 
 def entropy_histogram(
@@ -38,9 +37,9 @@ def entropy_histogram(
     figure = Figure(figsize=(9, max(3.2, 0.9 + 0.2 * len(numbers))), layout="constrained")
     over_rows, per_component = figure.subplots(1, 2, width_ratios=[3, 2])
     highest = max(most, float(entropy.max()), 1e-3)
-    over_rows.hist(entropy, bins=BINS, range=(0, highest), color=COLOR)
+    over_rows.hist(entropy, bins=BINS, range=(0, highest), color=BLUE)
     over_rows.set_yscale("log")
-    over_rows.axvline(most, color=EDGE, linestyle="--", linewidth=1.2)
+    over_rows.axvline(most, color=VERMILION, linestyle="--", linewidth=1.2)
     over_rows.set_xlim(-0.03 * highest, 1.08 * highest)
     over_rows.annotate(
         f"log {len(names)}",
@@ -51,7 +50,7 @@ def entropy_histogram(
         rotation=90,
         va="top",
         fontsize=8,
-        color=EDGE,
+        color=VERMILION,
     )
     over_rows.set(xlabel="entropy of q(s|x), nats", ylabel=f"{unit}s")
     over_rows.set_title(
@@ -59,7 +58,7 @@ def entropy_histogram(
     )
     means = [float(entropy[components == k].mean()) for k in numbers]
     places = range(len(numbers))
-    per_component.barh(places, means, color=COLOR)
+    per_component.barh(places, means, color=BLUE)
     # a name that was given may hold dollars, and be that of several components
     given = [cut(names[k], MOST_LETTERS) for k in numbers]
     shown = [

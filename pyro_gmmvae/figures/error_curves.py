@@ -4,10 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-# Okabe, Ito 2008: told apart by most people with a color vision deficiency
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", ":")
-MARKERS = "osD^vPX<>*hd"
+from pyro_gmmvae.figures.style import COLORS, MARKERS, STYLES
 
 
 def error_curves(summary: pd.DataFrame) -> Figure:

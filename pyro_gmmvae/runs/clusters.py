@@ -130,12 +130,13 @@ class Clusters:
         )
 
 
-def read_clusters(run: Run, data: str | None = None) -> Clusters:
+def read_clusters(run: Run, data: str | None = None, *, rows: Rows | None = None) -> Clusters:
     """Assign every row of a run's data.
 
     Args:
         run: the trained run.
         data: where the data is now, if not where it was: the file, or the set's folder.
+        rows: the data, where it has been read already.
 
     Raises:
         GMMVAEError: a model without components, or data that can't be read or has changed.
@@ -144,7 +145,7 @@ def read_clusters(run: Run, data: str | None = None) -> Clusters:
         raise GMMVAEError(
             f"the model {run.config.model!r} has no components to read; gmmvae has, and m2"
         )
-    rows = load_rows(moved(run.config, data), run.schema)
+    rows = rows or load_rows(moved(run.config, data), run.schema)
     found, means = [], []
     for numbers in np.split(
         np.arange(len(rows.dataset.x)), range(ROWS_AT_ONCE, len(rows.dataset.x), ROWS_AT_ONCE)

@@ -18,6 +18,14 @@ from pyro_gmmvae.runs.schema import Schema
 FORMAT = 2  # 1: the temperature of p(s) and pi_y were buffers of the model itself
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
 FIGURES = "figures"
+# stems of the files in it; a picture that moves is also a GIF
+PICTURES = (
+    *("training", "samples", "analogies", "traversal", "interpolation", "manifold"),
+    *("latent", "confusion", "reliability", "reconstructions", "components", "entropy"),
+)
+FORMATS = ("png", "svg", "pdf")
+CLUSTERS = "clusters.csv"
+REPORT = "report.html"
 OURS = (
     "config.json",
     "environment.json",
@@ -27,9 +35,9 @@ OURS = (
     "weights.safetensors",
     "best.safetensors",
     "names.json",
-    f"{FIGURES}/clusters.csv",
-    f"{FIGURES}/components.png",
-    f"{FIGURES}/entropy.png",
+    REPORT,
+    f"{FIGURES}/{CLUSTERS}",
+    *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),
 )
 
 

@@ -12,6 +12,8 @@ import torch
 
 from pyro_gmmvae.data.tracks import Track, write_tracks
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.gallery import View
+from pyro_gmmvae.gallery.components import draw_components
 from pyro_gmmvae.inference import SequenceTeacher
 from pyro_gmmvae.inference.augment_skeletons import OF_SKELETONS
 from pyro_gmmvae.inference.checkpoint import load_training, load_weights
@@ -19,7 +21,6 @@ from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
 from pyro_gmmvae.runs.names import write_names
 from pyro_gmmvae.runs.naming import Labels, name_components
-from pyro_gmmvae.runs.pictures import FIGURES
 from pyro_gmmvae.runs.rows import load_rows
 from tests.inference.test_svi import StopAfter
 
@@ -457,8 +458,8 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
 def test_skeletons_are_drawn_as_persons_or_else_as_profiles(
     folder: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    clusters = read_clusters(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
-    figure = FIGURES["components.png"](clusters)
+    view = View(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
+    figure = draw_components(view)
     drawn = any(axes.collections for axes in figure.axes)
     assert drawn == ("features" not in more)
     figure.savefig(tmp_path / "f.png")
