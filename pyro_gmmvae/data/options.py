@@ -14,7 +14,7 @@ class DataOptions:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
         drop_nonfinite: leave out rows of files that hold NaN or infinities.
-        tracks: file of tracks (``data="skeleton"``), see :func:`pyro_gmmvae.data.tracks.read_tracks`.
+        tracks: file of tracks (``data="skeleton"``); :func:`pyro_gmmvae.data.tracks.read_tracks`.
         labels_file: CSV of persons and splits, see :func:`pyro_gmmvae.data.people.read_people`.
         layout: name or TOML file of the joints.
         protocol: which sequences a named skeleton set trains on, and which it tests.
