@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import is_file_name, load_array
+from pyro_gmmvae.data import Dataset, is_file_name, load_array
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean_by_sequence
 from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
@@ -217,7 +217,17 @@ class Run:
             drop_nonfinite=drop_nonfinite,
             read_labels=False,
         )
-        x = torch.from_numpy(self.schema.rows_for_model(dataset, str(file)))
+        return self.predict_rows(dataset, str(file))
+
+    def predict_rows(self, dataset: Dataset, source: str) -> pd.DataFrame:
+        """:meth:`predict` for rows that were read already, by the name of their ``source``.
+
+        Raises:
+            GMMVAEError: rows of another kind, or a run on skeletons, which reads tracks.
+        """
+        if self.schema.features is not None:
+            raise GMMVAEError(f"{source}: a run on skeletons reads tables of tracks, not rows")
+        x = torch.from_numpy(self.schema.rows_for_model(dataset, source))
         x = x.to(self.device, dtype_of(self.config.precision))
         elbo = self.elbo(x)
         table: dict[str, Any] = {"row": dataset.row_numbers}
