@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pyro_gmmvae"
-BASEMENT = {"params", "config"}
+BASEMENT = {"params", "config", "search"}
 GROUND = {
     *("distributions", "networks", "data", "objectives", "inference", "evaluation"),
     *("figures", "loggers"),

@@ -1,5 +1,7 @@
 """Auxiliary deep generative models: ADGM, and SDGM with a skip connection."""
 
+from typing import ClassVar
+
 import pyro
 from pyro.distributions import Normal
 from torch import Tensor
@@ -11,6 +13,7 @@ from pyro_gmmvae.models.observation import Observation, feature_encoder, network
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import CLASS, SearchSpace, Whole
 
 
 class ADGM(OneHotClass):
@@ -47,6 +50,7 @@ class ADGM(OneHotClass):
     latents = ("a", "y", "z")
     label_site = "y"
     default_objective = "trace"  # the model draws a last
+    search_space: ClassVar[SearchSpace] = {**CLASS, "auxiliary_dim": Whole(2, 64, log=True)}
 
     def __init__(
         self,

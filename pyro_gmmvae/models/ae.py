@@ -1,5 +1,7 @@
 """The autoencoder: the reference without a density."""
 
+from typing import ClassVar
+
 import pyro
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class AE(nn.Module):
@@ -31,6 +34,7 @@ class AE(nn.Module):
     latents = ()
     label_site = None
     class_conditional = False
+    search_space: ClassVar[SearchSpace] = COMMON
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """The conditional variational autoencoder: the class is given."""
 
+from typing import ClassVar
+
 import pyro
 import torch
 from pyro import poutine
@@ -13,6 +15,7 @@ from pyro_gmmvae.models.observation import Observation, feature_encoder
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class CVAE(OneHotClass):
@@ -45,6 +48,7 @@ class CVAE(OneHotClass):
     label_site = None
     needs_labels = True
     given_class = True
+    search_space: ClassVar[SearchSpace] = COMMON
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The Gaussian-mixture variational autoencoder."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pyro
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import MIXTURE, RELAXED, SearchSpace
 
 
 class GMMVAE(MixtureVAE):
@@ -63,6 +65,7 @@ class GMMVAE(MixtureVAE):
     """
 
     relaxed = True
+    search_space: ClassVar[SearchSpace] = {**MIXTURE, **RELAXED}
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The Gaussian-mixture VAE with several categorical latents."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -15,6 +15,7 @@ from pyro_gmmvae.models.mixture import build_mixture
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import MIXTURE, RELAXED, SearchSpace
 
 
 class FactorGMMVAE(nn.Module):
@@ -56,6 +57,7 @@ class FactorGMMVAE(nn.Module):
     latents: tuple[str, ...] = ("s", "z")
     label_site = "s"
     class_conditional = True
+    search_space: ClassVar[SearchSpace] = {**MIXTURE, **RELAXED}
     temperature: Tensor
 
     def __init__(

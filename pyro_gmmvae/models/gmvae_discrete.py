@@ -1,6 +1,7 @@
 """The Gaussian-mixture VAE with a discrete class that is summed out."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pyro
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import MIXTURE, SearchSpace
 
 
 class GMVAEDiscrete(MixtureVAE):
@@ -38,6 +40,7 @@ class GMVAEDiscrete(MixtureVAE):
         Jiang et al. 2017, arXiv:1611.05148; Dilokthanakul et al. 2016, arXiv:1611.02648.
     """
 
+    search_space: ClassVar[SearchSpace] = MIXTURE
     relaxed = False
 
     def __init__(

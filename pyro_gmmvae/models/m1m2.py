@@ -1,6 +1,6 @@
 """M1+M2: M2 on the latent of M1, stacked."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -15,6 +15,7 @@ from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import CLASS, SearchSpace
 
 
 class StackedNormal(TorchDistribution):
@@ -84,6 +85,7 @@ class M1M2(OneHotClass):
     latents = ("z1", "y", "z2")
     label_site = "y"
     default_objective = "trace"  # the model draws z1 last
+    search_space: ClassVar[SearchSpace] = CLASS
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """M2: a VAE beside a class, summed out where it is not known; and its Gumbel variant."""
 
+from typing import ClassVar
+
 import pyro
 import torch
 from pyro import poutine
@@ -13,6 +15,7 @@ from pyro_gmmvae.models.observation import Observation, feature_encoder, network
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import CLASS, RELAXED, SearchSpace
 
 
 class M2(OneHotClass):
@@ -46,6 +49,7 @@ class M2(OneHotClass):
 
     latents = ("y", "z")
     label_site = "y"
+    search_space: ClassVar[SearchSpace] = CLASS
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class M2Gumbel(M2):
         Jang, Gu, Poole 2017, arXiv:1611.01144.
     """
 
+    search_space: ClassVar[SearchSpace] = {**CLASS, **RELAXED}
     temperature: Tensor
     prior_temperature: Tensor
 

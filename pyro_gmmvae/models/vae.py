@@ -1,5 +1,7 @@
 """The variational autoencoder, also known as M1."""
 
+from typing import ClassVar
+
 import pyro
 import torch
 from pyro.distributions import Normal
@@ -11,6 +13,7 @@ from pyro_gmmvae.models.labels import standard_normal
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.params import register
+from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class VAE(nn.Module):
@@ -37,6 +40,7 @@ class VAE(nn.Module):
     latents = ("z",)
     label_site = None
     class_conditional = False
+    search_space: ClassVar[SearchSpace] = COMMON
 
     def __init__(
         self,

@@ -1,0 +1,110 @@
+"""What is worth searching: ranges and choices of configuration keys, declared beside each model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyro_gmmvae.errors import GMMVAEError
+
+
+def label(option: Any) -> str:
+    """One option of a choice as text."""
+    if isinstance(option, tuple | list):
+        return "x".join(map(label, option))
+    return str(option).lower() if isinstance(option, bool | None) else str(option)
+
+
+def _check_range(low: float, high: float, log: bool) -> None:
+    text = f"{low:g}:{high:g}"
+    if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+        raise GMMVAEError(f"a range goes up from a number to a larger one, not {text}")
+    if log and low <= 0:
+        raise GMMVAEError(f"a logarithmic range must begin above 0, not {text}")
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from ``low`` to ``high``, both included; with ``log`` searched by its logarithm.
+
+    Raises:
+        GMMVAEError: a range that is empty or infinite, or a logarithm of what is not positive.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}" + (":log" if self.log else "")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` to ``high``, both included; ``log`` as for :class:`Real`.
+
+    Raises:
+        GMMVAEError: as for :class:`Real`.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low}:{self.high}" + (":log" if self.log else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values of a key, without an order.
+
+    Raises:
+        GMMVAEError: fewer than two options, or one that stands there twice.
+    """
+
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.options) < 2 or len(set(self.labels)) < len(self.options):
+            raise GMMVAEError(f"a choice needs two different options or more, not {self}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The options as text, as ``--search`` takes them: widths are joined by x."""
+        return tuple(label(option) for option in self.options)
+
+    def __str__(self) -> str:
+        return ",".join(self.labels)
+
+
+Dimension = Real | Whole | Choice
+SearchSpace = Mapping[str, Dimension]
+
+# what every model's networks and every fit have
+COMMON: SearchSpace = {
+    "latent_dim": Whole(2, 64, log=True),
+    "hidden": Choice(((64,), (128,), (256,), (64, 64), (128, 128), (256, 256))),
+    "dropout": Real(0.0, 0.5),
+    "learning_rate": Real(3e-4, 1e-2, log=True),
+    "batch_size": Whole(64, 256, log=True),
+}
+# the term that trains a classifier beside the bound
+ALPHA: SearchSpace = {"alpha": Real(1.0, 300.0, log=True)}
+# of a class y that is a latent of its own
+CLASS: SearchSpace = {**COMMON, **ALPHA, "kl_y": Real(0.1, 10.0, log=True)}
+# of a mixture below z, whose component s a label chooses
+MIXTURE: SearchSpace = {
+    **COMMON,
+    **ALPHA,
+    "kl_s": Real(0.1, 10.0, log=True),
+    "label_eps": Real(1e-4, 0.1, log=True),
+}
+# of a relaxed class; not below prior_temperature's default, which works badly
+RELAXED: SearchSpace = {"temperature": Real(0.5, 1.0)}
