@@ -35,3 +35,13 @@ def tidy(axes: Axes) -> None:
 def cut(text: str, letters: int) -> str:
     """The text, or its beginning and an ellipsis where it is longer."""
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def plain(text: object) -> str:
+    """The text as matplotlib draws it letter by letter: dollars begin no formula.
+
+    Line breaks and runs of blanks become one blank. It is for texts that are read as formulas
+    where they hold dollars, which those with ``parse_math=False`` are not.
+    """
+    # an escaped dollar is shown as a dollar, and no formula is read where none is left
+    return " ".join(str(text).split()).replace("$", r"\$")
