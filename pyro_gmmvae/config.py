@@ -193,14 +193,15 @@ def configure(*layers: Mapping[str, Any]) -> Config:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The keys of a TOML file.
+    """The keys of a TOML file; "none" is no value, which TOML has no word for.
 
     Raises:
         GMMVAEError: if it is missing or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
+        keys = tomllib.loads(path.read_text())
     except OSError as error:
         raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GMMVAEError(f"{path} is not TOML: {error}") from error
+    return {key: None if value == "none" else value for key, value in keys.items()}

@@ -4,6 +4,7 @@ from pyro_gmmvae.evaluation.calibration import expected_calibration_error, relia
 from pyro_gmmvae.evaluation.classification import (
     accuracy,
     confusion,
+    log_loss,
     probe_accuracy,
     wilson_interval,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "confusion",
     "detection_auroc",
     "expected_calibration_error",
+    "log_loss",
     "log_probs_of_names",
     "log_weights",
     "mean_by_sequence",

@@ -19,6 +19,18 @@ def accuracy(log_probs: NDArray[Any], y: NDArray[np.int64]) -> float | None:
     return float((log_probs[known].argmax(1) == y[known]).mean())
 
 
+def log_loss(log_probs: NDArray[Any], y: NDArray[np.int64]) -> float | None:
+    """Mean -log q(y|x) of labelled rows, in nats; None where no row has a label.
+
+    It tells apart what accuracy counts as equal: how sure a classifier is of what is right.
+
+    Args:
+        log_probs, y: as for :func:`accuracy`.
+    """
+    known = np.flatnonzero(y >= 0)
+    return None if not len(known) else float(-log_probs[known, y[known]].mean())
+
+
 def wilson_interval(share: float, rows: int) -> tuple[float, float]:
     """95 % confidence interval of a share of ``rows`` (Wilson 1927), as SciPy computes it.
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +18,7 @@ from pyro_gmmvae.errors import GMMVAEError, missing_extra, unknown_name
 from pyro_gmmvae.runs.run_cell import run_cell
 
 Task = Future[dict[str, Any]]
+Result = TypeVar("Result")
 
 
 class Backend(Protocol):
@@ -39,15 +40,19 @@ class LocalBackend:
         self.pool, self.jobs = pool, jobs
 
     def submit(self, config: Config, folder: Path) -> Task:
+        return self.run(run_cell, config, folder)
+
+    def run(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Start a function of a module, with arguments that can be pickled, or queue it."""
         with _inherited_deafness():
-            return self.pool.submit(run_cell, config, folder)
+            return self.pool.submit(work, *arguments)
 
     def interrupt(self) -> None:
         """The fits heard the terminal too."""
 
 
 @contextlib.contextmanager
-def local(jobs: int, threads: int) -> Iterator[Backend]:
+def local(jobs: int, threads: int) -> Iterator[LocalBackend]:
     """Fresh processes of some threads each, that a terminated parent stops as Ctrl-C does."""
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     before = {name: os.environ.get(name) for name in variables}

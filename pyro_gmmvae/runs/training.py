@@ -62,7 +62,7 @@ def train(
     """
     if config.epochs is None and config.minutes is None:
         raise GMMVAEError("give the fit an end: epochs or minutes")
-    config = with_defaults_named(_absolute_paths(config))
+    config = with_defaults_named(absolute_paths(config))
     check_names(config)
     check_keys(config)
     with joined(config.device) as (world, device), seeded(config.seed, device):
@@ -235,7 +235,7 @@ def _save(fit: Fit, out: Path) -> None:
     remove_replaced(out)
 
 
-def _absolute_paths(config: Config) -> Config:
+def absolute_paths(config: Config) -> Config:
     """Paths that still hold when the run is read from another folder."""
     changes: dict[str, Any] = {}
     if is_file_name(config.data):

@@ -1,11 +1,11 @@
-"""What a fit is told after each epoch: held-out ELBO and accuracy."""
+"""What a fit is told after each epoch: held-out ELBO, accuracy and log-loss."""
 
 from typing import Any
 
 import numpy as np
 import torch
 
-from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
+from pyro_gmmvae.evaluation import accuracy, log_loss, pool_by_sequence
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.rows import Rows
@@ -47,9 +47,9 @@ class Watch:
         record = {f"val_{name}": value.item() for name, value in parts.items()}
         if self.y is not None:
             log_probs = self.model.classify(self.x).cpu().numpy()
-            right = accuracy(log_probs, self.y)
-            if right is not None:
-                record["val_accuracy"] = right
+            right, loss = accuracy(log_probs, self.y), log_loss(log_probs, self.y)
+            if right is not None and loss is not None:
+                record |= {"val_accuracy": right, "val_log_loss": loss}
                 record |= self._of_sequences(log_probs)
         return record
 

@@ -7,6 +7,7 @@ from pyro_gmmvae.evaluation import (
     clustering_scores,
     confusion,
     expected_calibration_error,
+    log_loss,
     probe_accuracy,
     reliability,
     wilson_interval,
@@ -84,3 +85,14 @@ def test_the_probe_finds_classes_that_z_separates() -> None:
     y = np.arange(60) % 3
     z = generator.normal(size=(60, 2)) * 0.1 + 5 * np.eye(3)[y][:, :2]
     assert probe_accuracy(z[:30], y[:30], z[30:], y[30:]) == 1.0
+
+
+def test_log_loss_is_scikit_learns() -> None:
+    from sklearn.metrics import log_loss as reference
+
+    generator = np.random.default_rng(0)
+    probs, y = generator.dirichlet(np.ones(4), 30), np.arange(30) % 4
+    assert log_loss(np.log(probs), y) == pytest.approx(reference(y, probs))
+    half = np.where(np.arange(30) < 15, y, -1)
+    assert log_loss(np.log(probs), half) == pytest.approx(reference(y[:15], probs[:15]))
+    assert log_loss(np.log(probs), np.full(30, -1)) is None
