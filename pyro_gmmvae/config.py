@@ -160,6 +160,7 @@ class Config(BaseModel):
     clip_norm: float = Field(200.0, ge=0, description="largest gradient norm; 0: none")
     patience: int = Field(0, ge=0, description="epochs without improvement to stop; 0: never")
     checkpoint_seconds: float = Field(30.0, ge=0)
+    log: Names = Field((), description="besides history.csv: tensorboard, mlflow")
     deterministic: bool = False
     engine: Literal["auto", "svi", "captured", "compiled"] = "auto"
     precision: Literal["f32", "bf16", "f64"] = Field(

@@ -159,8 +159,8 @@ def _as_text(value: Any) -> str:
 
 
 def _cell(config: Config, settings: str, fingerprint: str) -> Cell:
-    # where the data lies and where it is computed change no result; what it holds does
-    apart = {"seed", "data_dir", "device"}
+    # where data lies, is computed and is logged change no result; what it holds does
+    apart = {"seed", "data_dir", "device", "log"}
     content = config.model_dump_json(exclude_defaults=True, exclude=apart) + fingerprint
     return Cell(
         data=config.data,
