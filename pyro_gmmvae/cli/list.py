@@ -41,6 +41,7 @@ def names() -> dict[str, list[str]]:
     from pyro_gmmvae.distributions import LIKELIHOODS
     from pyro_gmmvae.guides import GUIDES
     from pyro_gmmvae.inference import AUGMENTATIONS
+    from pyro_gmmvae.loggers import LOGGERS
     from pyro_gmmvae.models import MODELS
     from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
     from pyro_gmmvae.objectives import OBJECTIVES
@@ -55,6 +56,7 @@ def names() -> dict[str, list[str]]:
         "likelihoods": list(LIKELIHOODS),
         "activations": list(ACTIVATIONS),
         "augmentations": list(AUGMENTATIONS),
+        "loggers": list(LOGGERS),
     }
 
 

@@ -99,6 +99,17 @@ def moved_data_option(command: Command) -> Command:
     )(command)
 
 
+def log_option(command: Command) -> Command:
+    """--log."""
+    return click.option(
+        "--log",
+        type=Names("loggers"),
+        metavar="NAME,...|none",
+        callback=lambda ctx, param, names: () if names == ("none",) else names,  # noqa: ARG005
+        help="Logs beside history.csv: tensorboard (in the run folder), mlflow.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from pyro_gmmvae.cli.options import device_option, json_option, moved_data_option, run_argument
+from pyro_gmmvae.cli.options import (
+    device_option,
+    json_option,
+    log_option,
+    moved_data_option,
+    run_argument,
+)
 
 
 @click.command(short_help="Go on with a run that was stopped.")
@@ -15,6 +21,7 @@ from pyro_gmmvae.cli.options import device_option, json_option, moved_data_optio
 @click.option("--minutes", type=float, metavar="M", help="Train up to M minutes in all.")
 @moved_data_option
 @device_option
+@log_option
 @json_option
 def resume(
     run: Path,
@@ -22,6 +29,7 @@ def resume(
     minutes: float | None,
     data: str | None,
     device: str | None,
+    log: tuple[str, ...] | None,
     as_json: bool,
 ) -> int:
     """Go on with RUN from its last checkpoint.
@@ -41,6 +49,7 @@ def resume(
             minutes=minutes,
             data=data,
             device=device,
+            log=log,
             callbacks=callbacks,
             command=command,
         ),

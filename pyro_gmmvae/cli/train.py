@@ -16,6 +16,7 @@ from pyro_gmmvae.cli.options import (
     drop_nonfinite_option,
     force_option,
     json_option,
+    log_option,
 )
 
 
@@ -143,6 +144,7 @@ from pyro_gmmvae.cli.options import (
     default=None,
     help="Check a captured step against eager evaluation before it is used.",
 )
+@log_option
 @drop_nonfinite_option
 @device_option
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys.")

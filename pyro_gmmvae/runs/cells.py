@@ -149,7 +149,7 @@ def plan(
 def _changes(config: Config, given: Mapping[str, Any]) -> str:
     """The keys that were given and differ from the preset's, as "key=value key=value"."""
     base = default_config(config.data, {"preset": config.preset})
-    shown = [k for k in given if k not in (*KEY, "data_dir", "device")]
+    shown = [k for k in given if k not in (*KEY, "data_dir", "device", "log")]
     values = {k: getattr(config, k) for k in shown if getattr(config, k) != getattr(base, k)}
     return " ".join(f"{key}={_as_text(value)}" for key, value in values.items())
 

@@ -26,6 +26,7 @@ PICTURES = (
 FORMATS = ("png", "svg", "pdf")
 CLUSTERS = "clusters.csv"
 REPORT = "report.html"
+# the last part of a name may be a pattern
 OURS = (
     "config.json",
     "environment.json",
@@ -35,6 +36,8 @@ OURS = (
     "weights.safetensors",
     "best.safetensors",
     "names.json",
+    "mlflow.json",
+    "tensorboard/events.out.tfevents.*",
     REPORT,
     f"{FIGURES}/{CLUSTERS}",
     *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),
@@ -83,14 +86,19 @@ def remove_replaced(out: Path) -> None:
     """Delete our files of the run this one replaced; a folder that holds others stays."""
     aside = _aside(out)
     if aside.is_dir():
-        remove_leftovers(aside)
-        for name in OURS:
-            (aside / name).unlink(missing_ok=True)
-        figures = aside / FIGURES
-        if figures.is_dir() and not any(figures.iterdir()):
-            figures.rmdir()
+        _remove_ours(aside)
         if not any(aside.iterdir()):
             aside.rmdir()
+
+
+def _remove_ours(folder: Path) -> None:
+    """Delete our files, and the folders in it that hold nothing else."""
+    remove_leftovers(folder)
+    for file in [file for name in OURS for file in folder.glob(name)]:
+        file.unlink(missing_ok=True)
+    for inner in {(folder / name).parent for name in OURS} - {folder}:
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
 
 
 def undo(out: Path, made: bool) -> None:
@@ -102,9 +110,7 @@ def undo(out: Path, made: bool) -> None:
     """
     if (out / "training.pt").exists():
         return
-    remove_leftovers(out)
-    for name in OURS:
-        (out / name).unlink(missing_ok=True)
+    _remove_ours(out)
     if made and not any(out.iterdir()):
         out.rmdir()
         if _aside(out).is_dir():

@@ -21,6 +21,7 @@ from pyro_gmmvae.inference.checkpoint import (
 )
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.inference.distributed import joined
+from pyro_gmmvae.loggers import build_loggers, closing
 from pyro_gmmvae.runs.assembly import assemble
 from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import (
@@ -65,7 +66,9 @@ def train(
     config = with_defaults_named(absolute_paths(config))
     check_names(config)
     check_keys(config)
+    loggers = build_loggers(config.log, out, config.model_dump())
     with joined(config.device) as (world, device), seeded(config.seed, device):
+        callbacks = [*callbacks, *loggers] if world.is_first else callbacks
         with world.together():
             rows = load_rows(config)
             # assembled first: whatever doesn't fit is refused before anything is written
@@ -77,8 +80,9 @@ def train(
                 about = environment(config, command) | {"processes": world.size}
                 write_json(out / "environment.json", about)
         try:
-            _begin(fit, config, rows, callbacks)
-            return _run(fit, config, rows, out)
+            with closing(loggers):
+                _begin(fit, config, rows, callbacks)
+                return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
                 undo(out, made)
@@ -92,6 +96,7 @@ def resume(
     minutes: float | None = None,
     data: str | None = None,
     device: str | None = None,
+    log: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
 ) -> Run:
@@ -105,6 +110,7 @@ def resume(
         epochs, minutes: a longer budget than the run began with; its rate then decays anew.
         data: where the data is now, if not where it was: the file, or the set's folder.
         device: where to go on, if not where it was.
+        log: further logs, if not those it had.
         callbacks: told of each epoch, and of each step where they want to be.
         command: the command line to record in ``environment.json``.
 
@@ -118,7 +124,11 @@ def resume(
         config = config.replace(**{"epochs": None, "minutes": None} | longer)
     if device is not None:
         config = config.replace(device=device)
-    with joined(config.device) as (world, where), seeded(config.seed, where):
+    if log is not None:
+        config = config.replace(log=tuple(log))
+    loggers = build_loggers(config.log, out, config.model_dump())
+    with joined(config.device) as (world, where), seeded(config.seed, where), closing(loggers):
+        callbacks = [*callbacks, *loggers] if world.is_first else callbacks
         with world.together():
             rows = load_rows(config, schema)
             fit = assemble(config, rows, where, callbacks, world)
