@@ -1,11 +1,12 @@
 """gmmvae figures"""
 
+import time
 from pathlib import Path
 
 import click
 
 from pyro_gmmvae.cli.options import (
-    check_output,
+    Names,
     device_option,
     force_option,
     moved_data_option,
@@ -13,16 +14,30 @@ from pyro_gmmvae.cli.options import (
     weights_option,
 )
 
-TABLE = "clusters.csv"
 
-
-@click.command(short_help="Draw what the components of a run hold.")
+@click.command(short_help="Draw every picture of a run.")
 @run_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Where to write.  [default: RUN/figures]",
+)
+@click.option(
+    "--format",
+    "ending",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of pictures that stand still.",
+)
+@click.option("--only", type=Names(None), metavar="A,B,...", help="These pictures alone.")
+@click.option(
+    "--projection",
+    type=click.Choice(["pca", "umap"]),
+    default="pca",
+    show_default=True,
+    help="How 'latent' shows a z of more than two entries in the plane.",
 )
 @moved_data_option
 @weights_option
@@ -31,41 +46,73 @@ TABLE = "clusters.csv"
 def figures(
     run: Path,
     out: Path | None,
+    ending: str,
+    only: tuple[str, ...] | None,
+    projection: str,
     data: str | None,
     weights: str | None,
     force: bool,
     device: str | None,
 ) -> None:
-    """Draw the components of RUN over all rows of its data, and list who is in which.
+    """Draw RUN: how it was trained, what it makes, how it sorts rows, what its latents do.
 
     \b
-    components.png  a line per component in use: its decoded mean, its nearest rows
-                    (highest q(s|x), then closest in z) and its least certain ones
-    entropy.png     entropy of q(s|x) over rows, and its mean per component
-    clusters.csv    each row (or sequence): part, component, name, probability, entropy
+    training         terms of the ELBO, accuracy and schedules, epoch by epoch
+    samples          draws from the prior, a line per class
+    analogies        one z per line, a class per column
+    traversal        each entry of z moved within its prior; also a GIF
+    interpolation    between test rows through the latents; also a GIF
+    manifold         the whole plane of a z of two entries
+    latent           z of rows, with the components' ellipses
+    reconstructions  test rows and what is decoded of them
+    confusion        true classes against the likeliest ones
+    reliability      how often a probability is right
+    components       a line per component in use: its decoded mean, its nearest rows
+                     (highest q(s|x), then closest in z) and its least certain ones
+    entropy          entropy of q(s|x) over rows, and its mean per component
+
+    Beside them stands clusters.csv: each row's (or sequence's) part, component, name,
+    probability and entropy. What the run does not have is named with the reason.
     """
-    import io
-
-    from pyro_gmmvae.inference.checkpoint import atomic_write
-    from pyro_gmmvae.runs import Run
-    from pyro_gmmvae.runs.clusters import read_clusters
-    from pyro_gmmvae.runs.folder import FIGURES as FOLDER
-    from pyro_gmmvae.runs.pictures import FIGURES
-
-    folder = run / FOLDER if out is None else out
-    if folder.exists():
-        if not folder.is_dir():
-            raise click.UsageError(f"{folder} is a file; name a folder")
-        for name in (*FIGURES, TABLE):
-            check_output(folder / name, force, (".png", ".csv"))
-    clusters = read_clusters(Run.load(run, device=device or "auto", weights=weights), data)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES.items():
-        buffer = io.BytesIO()
-        draw(clusters).savefig(buffer, format="png", dpi=150)
-        atomic_write(folder / name, buffer.getvalue())
-    atomic_write(folder / TABLE, clusters.table().to_csv(index=False).encode())
-    click.echo(
-        f"{len(clusters.ids)} {clusters.unit}s in {len(clusters.used)} components -> {folder}",
-        err=True,
+    start = time.monotonic()
+    from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.gallery import PICTURES, View, check_names, draw_all
+    from pyro_gmmvae.gallery.saving import (
+        files_of,
+        make_folder,
+        refuse_existing,
+        save,
+        save_clusters,
     )
+    from pyro_gmmvae.runs import Run
+    from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES
+
+    check_names(only)
+    names = list(only or PICTURES)
+    folder = run / FIGURES if out is None else out
+    has_table = only is None
+    if not force:
+        files = [file for name in names for file in files_of(name, ending)]
+        refuse_existing(folder, [*files, *([CLUSTERS] if has_table else [])])
+    loaded = Run.load(run, device=device or "auto", weights=weights)
+    view = View(loaded, data, projection=projection)
+    if data is not None:
+        _ = view.rows  # its place was said: what is wrong there is an error
+    make_folder(folder)
+    made, reasons = 0, []
+    for name, drawn in draw_all(view, names):
+        if isinstance(drawn, str):
+            reasons.append(drawn)
+            click.echo(f"skipped {name}: {drawn}", err=True)
+        else:
+            save(drawn, folder, name, ending)
+            made += 1
+    if has_table:
+        try:
+            save_clusters(view.clusters, folder)
+        except GMMVAEError as reason:
+            click.echo(f"skipped {CLUSTERS}: {reason}", err=True)
+    if not made:
+        raise GMMVAEError(f"nothing was drawn: {reasons[0]}")
+    told = f"{made} picture{'s' if made > 1 else ''}"
+    click.echo(f"{told} in {time.monotonic() - start:.1f} s -> {folder}", err=True)

@@ -7,10 +7,44 @@ from matplotlib.figure import Figure
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.figures.film import Film
 from pyro_gmmvae.gallery.components import draw_components, draw_entropy
+from pyro_gmmvae.gallery.latents import (
+    draw_analogies,
+    draw_interpolation,
+    draw_manifold,
+    draw_samples,
+    draw_traversal,
+)
 from pyro_gmmvae.gallery.picture import Picture
+from pyro_gmmvae.gallery.training import draw_training
 from pyro_gmmvae.gallery.view import NotApplicable, View
 
 PICTURES: dict[str, Picture] = {
+    "training": Picture(
+        draw_training,
+        "ELBO, reconstruction, KL terms, accuracy, further terms of the loss and moving schedules "
+        "over the epochs, of training and validation rows.",
+    ),
+    "samples": Picture(
+        draw_samples, "Draws from the model, a line per class: z from its prior, decoded."
+    ),
+    "analogies": Picture(
+        draw_analogies, "One z per line, decoded as each class from left to right."
+    ),
+    "traversal": Picture(
+        draw_traversal,
+        "What is decoded as one entry of z moves from -2.5 to 2.5 standard deviations of its "
+        "prior, the other entries at its mean.",
+    ),
+    "interpolation": Picture(
+        draw_interpolation,
+        "What is decoded on straight lines between the latents of test rows, which stand at both "
+        "ends.",
+    ),
+    "manifold": Picture(
+        draw_manifold,
+        "The whole plane of a two-dimensional z, decoded at the quantiles of its prior, for each "
+        "class.",
+    ),
     "components": Picture(
         draw_components,
         "A line per component in use: its decoded mean, its nearest rows (highest q(s|x), then "
@@ -20,6 +54,17 @@ PICTURES: dict[str, Picture] = {
         draw_entropy, "Entropy of q(s|x) over rows, and its mean over the rows of each component."
     ),
 }
+
+
+def check_names(names: Iterable[str] | None) -> None:
+    """Refuse what is no stem in the table.
+
+    Raises:
+        GMMVAEError: with the nearest match.
+    """
+    for name in names or ():
+        if name not in PICTURES:
+            raise unknown_name("picture", name, list(PICTURES))
 
 
 def draw_all(
@@ -38,9 +83,7 @@ def draw_all(
         GMMVAEError: an unknown stem.
     """
     names = list(PICTURES) if only is None else list(only)
-    for name in names:
-        if name not in PICTURES:
-            raise unknown_name("picture", name, list(PICTURES))
+    check_names(names)
     for name in names:
         try:
             yield name, PICTURES[name].draw(view)
@@ -48,4 +91,4 @@ def draw_all(
             yield name, str(reason)
 
 
-__all__ = ["PICTURES", "Film", "NotApplicable", "Picture", "View", "draw_all"]
+__all__ = ["PICTURES", "Film", "NotApplicable", "Picture", "View", "check_names", "draw_all"]

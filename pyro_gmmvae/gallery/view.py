@@ -33,10 +33,12 @@ class View:
     Attributes:
         run: the trained run.
         data: where its data is now, if not where it was: the file, or the set's folder.
+        projection: of z to the plane where it has more than two entries, "pca" or "umap".
     """
 
     run: Run
     data: str | None = None
+    projection: str = "pca"
 
     @property
     def name(self) -> str:
