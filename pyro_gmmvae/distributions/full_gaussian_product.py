@@ -100,6 +100,11 @@ class FullGaussianProduct(GaussianProduct):
         return self._tril @ self._tril.mT
 
     @property
+    def covariance_matrix(self) -> Tensor:
+        """P^-1, ``batch_shape + (d, d)``."""
+        return torch.cholesky_inverse(self._tril)
+
+    @property
     def variance(self) -> Tensor:
         """Marginal variances, the diagonal of P^-1, ``batch_shape + (d,)``."""
         identity = torch.eye(self._tril.shape[-1], dtype=self._tril.dtype, device=self._tril.device)

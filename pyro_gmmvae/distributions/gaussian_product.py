@@ -96,6 +96,11 @@ class GaussianProduct(TorchDistribution):
     def stddev(self) -> Tensor:
         return self._precision.rsqrt()
 
+    @property
+    def covariance_matrix(self) -> Tensor:
+        """Covariance of the product, ``batch_shape + (d, d)``."""
+        return torch.diag_embed(self.variance)
+
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
         """Reparameterised draws of z, ``sample_shape + batch_shape + (d,)``."""
         shape = self._extended_shape(sample_shape)

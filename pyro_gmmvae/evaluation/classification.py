@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_gmmvae.evaluation.clustering import contingency
+
 
 def accuracy(log_probs: NDArray[Any], y: NDArray[np.int64]) -> float | None:
     """Share of labelled rows whose likeliest class is right; None where no row has a label.
@@ -44,10 +46,8 @@ def wilson_interval(share: float, rows: int) -> tuple[float, float]:
 
 def confusion(log_probs: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.int64]:
     """(K, K) counts: row the true class, column the likeliest one; rows with y = -1 left out."""
-    known = y >= 0
-    counts = np.zeros((log_probs.shape[1],) * 2, np.int64)
-    np.add.at(counts, (y[known], log_probs[known].argmax(1)), 1)
-    return counts
+    K = log_probs.shape[1]
+    return contingency(log_probs.argmax(1), y, (K, K))
 
 
 def probe_accuracy(

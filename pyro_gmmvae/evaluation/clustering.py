@@ -17,19 +17,43 @@ def clustering_scores(clusters: NDArray[Any], y: NDArray[np.int64]) -> dict[str,
         by classes (the Hungarian method; Xie et al. 2016, arXiv:1511.06335); ``nmi`` and
         ``ari``: scikit-learn's normalized mutual information and adjusted Rand index.
     """
-    from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
     from sklearn.metrics.cluster import contingency_matrix
 
     known = y >= 0
     clusters, y = clusters[known], y[known]
     counts = contingency_matrix(y, clusters)
-    matched = counts[linear_sum_assignment(-counts)].sum()
+    matched = sum(counts[match] for match in matching(counts))
     return {
         "cluster_accuracy": float(matched / len(y)),
         "nmi": float(normalized_mutual_info_score(y, clusters)),
         "ari": float(adjusted_rand_score(y, clusters)),
     }
+
+
+def contingency(
+    clusters: NDArray[Any], y: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Counts of shape (classes, components): row the class, column the cluster; y = -1 left out."""
+    known = y >= 0
+    counts = np.zeros(shape, np.int64)
+    np.add.at(counts, (y[known], clusters[known]), 1)
+    return counts
+
+
+def matching(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The best one-to-one naming of components by classes (the Hungarian method).
+
+    Args:
+        counts: (C, K), row the class, column the component.
+
+    Returns:
+        min(C, K) pairs of a class and its component, in the order of the classes.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(-counts)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def used_components(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
