@@ -68,11 +68,32 @@ FILE_PRESETS: dict[str, Mapping[str, Any]] = {
 }
 
 
+# where rows were given as arrays, and stand in no file
+IN_MEMORY = "(memory)"
+# what a preset says of a set's own parts
+PARTS = {"labels", "test", "validation"}
+
+
+def _of_images() -> dict[str, Mapping[str, Any]]:
+    """Presets of the sets of images for others of their kind: "digits/best"."""
+    found = {}
+    for data in ("digits", "mnist"):
+        for name, keys in DATA[data].presets.items():
+            without_labels = {"labels": 0} if keys.get("labels") == 0 else {}
+            found[f"{data}/{name}"] = {
+                key: value for key, value in keys.items() if key not in PARTS
+            } | without_labels
+    return found
+
+
 def presets_of(data: str) -> tuple[Mapping[str, Mapping[str, Any]], str]:
-    """The presets of a data set or file by name, and the one that is taken by default."""
+    """The presets of a data set or file by name, and the one that is taken by default.
+
+    A file takes those of sets of images, too: "digits/best".
+    """
     if data in DATA:
         return DATA[data].presets, DATA[data].preset
-    return FILE_PRESETS, "permutation-invariant"
+    return {**FILE_PRESETS, **_of_images()}, "permutation-invariant"
 
 
 def is_file_name(data: str) -> bool:
@@ -88,6 +109,11 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
     """
     if data in DATA:
         return DATA[data].load(options)
+    if data == IN_MEMORY:
+        raise GMMVAEError(
+            "the run was fitted in memory, on arrays that no file holds: 'gmmvae predict' and "
+            "'gmmvae generate' use it; what reads its training data can't"
+        )
     if not is_file_name(data):
         raise unknown_name("data set", data, list(DATA))
     if Path(data).is_dir():
@@ -102,6 +128,7 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
 __all__ = [
     "DATA",
     "FILE_PRESETS",
+    "IN_MEMORY",
     "DataOptions",
     "Dataset",
     "Shards",

@@ -38,6 +38,8 @@ OURS = (
     "names.json",
     "mlflow.json",
     "tensorboard/events.out.tfevents.*",
+    "estimator.json",
+    "labels.safetensors",
     REPORT,
     f"{FIGURES}/{CLUSTERS}",
     *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),

@@ -16,6 +16,7 @@ from pyro_gmmvae.data import (
     Shards,
     Split,
     StreamedRows,
+    Transform,
     load_data,
     split_rows,
     split_sequences,
@@ -135,7 +136,28 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
             else "no person is named (name them with --labels-file, or"
         )
         raise GMMVAEError(f"{config.data} has no labels: {where} give --labels 0)")
-    split = _split(dataset, config)
+    return make_rows(config, dataset, _split(dataset, config), schema)
+
+
+def make_rows(
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    schema: Schema | None = None,
+    transform: Transform | None = None,
+) -> Rows:
+    """Rows that were read, ready to fit.
+
+    Args:
+        config: the run's configuration.
+        dataset: the rows.
+        split: who is in which part.
+        schema: of a run that exists; the data must still be what it was trained on.
+        transform: to the model's units; None: what suits the data, fitted on the fitted rows.
+
+    Raises:
+        GMMVAEError: nothing to fit, rows that the likelihood can't take, or data that changed.
+    """
     fitted = _fitted(split, config)
     if not len(split.train):
         raise GMMVAEError("no training rows: all are test or validation ones")
@@ -148,7 +170,7 @@ def load_rows(config: Config, schema: Schema | None = None) -> Rows:
             classes=dataset.classes,
             columns=dataset.columns,
             likelihood=config.likelihood or dataset.likelihood,
-            transform=dataset.fit_transform_on(fitted),
+            transform=transform or dataset.fit_transform_on(fitted),
             fingerprint=fingerprint,
             missing=dataset.features is not None,
             features=dataset.features,

@@ -81,7 +81,7 @@ def train(
                 write_json(out / "environment.json", about)
         try:
             with closing(loggers):
-                _begin(fit, config, rows, callbacks)
+                begin(fit, config, rows, callbacks)
                 return _run(fit, config, rows, out)
         except (GMMVAEError, KeyboardInterrupt):
             if world.is_first:
@@ -136,7 +136,7 @@ def resume(
                 world.reseed(config.seed)
                 _restore(fit, load_training(out / "training.pt", where), out)
             else:  # killed before its first checkpoint
-                _begin(fit, config, rows, callbacks)
+                begin(fit, config, rows, callbacks)
             if epochs is not None and epochs <= fit.progress.epoch:
                 raise GMMVAEError(
                     f"{out} has {fit.progress.epoch} epochs already; to go on give --epochs "
@@ -154,7 +154,7 @@ def resume(
         return _run(fit, config, rows, out)
 
 
-def _begin(fit: Fit, config: Config, rows: Rows, callbacks: Sequence[Callback]) -> None:
+def begin(fit: Fit, config: Config, rows: Rows, callbacks: Sequence[Callback]) -> None:
     """Bring a new fit to its first step: by clusters where ``init`` names some."""
     if config.init != "random":
         if fit.world.size > 1:
@@ -179,7 +179,14 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
         fit.world.everyones(None)  # until the first one has written everything
         return Run.load(out, device=config.device)
     run = Run.load(out, device=config.device)
-    metrics = {
+    write_json(out / "metrics.json", metrics_of(fit, outcome, run, rows))
+    fit.world.everyones(None)
+    return run
+
+
+def metrics_of(fit: Fit, outcome: str, run: Run, rows: Rows) -> dict[str, Any]:
+    """What ``metrics.json`` says of a fit that ended."""
+    return {
         "outcome": outcome,
         "epochs": fit.progress.epoch,
         "steps": fit.progress.step,
@@ -190,9 +197,6 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
         "training": fit.progress.history[-1] if fit.progress.history else {},
         "elbo_quantiles": run.measure_reference(rows).tolist(),
     }
-    write_json(out / "metrics.json", metrics)
-    fit.world.everyones(None)
-    return run
 
 
 def _tell_of_processes(out: Path, now: int, callbacks: Sequence[Callback]) -> None:

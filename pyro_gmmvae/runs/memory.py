@@ -1,0 +1,101 @@
+"""A fit on rows that are arrays. It writes nothing; what came of it can become a run folder."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import IN_MEMORY, Dataset, Split, Transform
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference import Callback, Fit
+from pyro_gmmvae.inference.checkpoint import atomic_write, save_weights, write_json
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.inference.distributed import joined
+from pyro_gmmvae.runs.assembly import assemble
+from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
+from pyro_gmmvae.runs.folder import environment, write_config
+from pyro_gmmvae.runs.rows import make_rows
+from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.runs.training import begin, metrics_of
+from pyro_gmmvae.runs.watch import Watch
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a fit in memory.
+
+    Attributes:
+        run: the model put to use; its path is a name, and no folder.
+        metrics: what ``metrics.json`` of a folder holds.
+        history: a line per epoch.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    history: pd.DataFrame
+
+    def save(self, out: Path) -> None:
+        """Write the files of a run into a folder that is there; ``config.json`` comes last.
+
+        Without it a folder is no run, so that half of one is never read.
+        """
+        save_weights(out / "weights.safetensors", self.run.model.state_dict())
+        atomic_write(out / "history.csv", self.history.to_csv(index=False).encode())
+        write_json(out / "metrics.json", self.metrics)
+        write_json(out / "environment.json", environment(self.run.config, None))
+        write_config(out, self.run.config, self.run.schema)
+
+
+def fit_in_memory(
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    *,
+    transform: Transform | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Fitted:
+    """Fit rows that are arrays, as :func:`pyro_gmmvae.runs.train` fits those of files.
+
+    Same rows, split and config give the same weights. Torch's generators are as before afterwards.
+
+    Args:
+        config: what to train; where its data is does not matter.
+        dataset: the rows.
+        split: who is in which part.
+        transform: to the model's units; None: what suits the data.
+        callbacks: told of each epoch, and of each step where they want to be.
+
+    Raises:
+        GMMVAEError: anything in the config or data that can't be used.
+        KeyboardInterrupt: when told to stop. Other signals take their way once the fit has ended.
+    """
+    if config.epochs is None and config.minutes is None:
+        raise GMMVAEError("give the fit an end: epochs or minutes")
+    config = with_defaults_named(config.replace(data=IN_MEMORY))
+    check_names(config)
+    check_keys(config)
+    with joined(config.device) as (world, device), seeded(config.seed, device):
+        with world.together():
+            rows = make_rows(config, dataset, split, transform=transform)
+            fit = assemble(config, rows, device, callbacks, world)
+        begin(fit, config, rows, callbacks)
+        fit.save = _fit_classifier
+        outcome = fit.run()
+        if not outcome.startswith("SIG"):
+            if config.patience and fit.best:
+                fit.module.load_state_dict(fit.best)
+            fit.module.zero_grad(set_to_none=True)
+            run = Run(Path(IN_MEMORY), config, rows.schema, fit.module.eval(), device, "last")
+            metrics = metrics_of(fit, outcome, run, rows)
+            return Fitted(run, metrics, pd.DataFrame(fit.progress.history))
+    signal.raise_signal(signal.Signals[outcome])
+    raise KeyboardInterrupt
+
+
+def _fit_classifier(fit: Fit) -> None:
+    if isinstance(fit.validate, Watch):
+        fit.validate.fit_classifier()
