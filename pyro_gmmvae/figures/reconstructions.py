@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pyro_gmmvae.figures.cells import CELL_INCHES, Painter, bare, is_image
-from pyro_gmmvae.figures.style import BLUE, GRAY, SMALL, TEXT, VERMILION, cut, new_figure, plain
+from pyro_gmmvae.figures.style import BLUE, GRAY, TEXT, VERMILION, cut, new_figure, plain
 
 GAP_INCHES = 0.3
 CAPTION_INCHES = 0.26

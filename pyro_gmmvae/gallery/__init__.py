@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.figures.film import Film
+from pyro_gmmvae.gallery.classes import draw_confusion, draw_reliability
 from pyro_gmmvae.gallery.components import draw_components, draw_entropy
 from pyro_gmmvae.gallery.latents import (
     draw_analogies,
@@ -15,6 +16,8 @@ from pyro_gmmvae.gallery.latents import (
     draw_traversal,
 )
 from pyro_gmmvae.gallery.picture import Picture
+from pyro_gmmvae.gallery.reconstructions import draw_reconstructions
+from pyro_gmmvae.gallery.scatter import draw_latent
 from pyro_gmmvae.gallery.training import draw_training
 from pyro_gmmvae.gallery.view import NotApplicable, View
 
@@ -44,6 +47,26 @@ PICTURES: dict[str, Picture] = {
         draw_manifold,
         "The whole plane of a two-dimensional z, decoded at the quantiles of its prior, for each "
         "class.",
+    ),
+    "latent": Picture(
+        draw_latent,
+        "Posterior means of z of test rows in two dimensions, colored by class, with the "
+        "components of p(z|s) as ellipses.",
+    ),
+    "reconstructions": Picture(
+        draw_reconstructions,
+        "Test rows of the lowest and the highest ELBO and some at random: the row, what is decoded "
+        "at its posterior means, and the difference.",
+    ),
+    "confusion": Picture(
+        draw_confusion,
+        "Counts of test rows by true and predicted class, with row shares; of a fit without "
+        "labels, by true class and component.",
+    ),
+    "reliability": Picture(
+        draw_reliability,
+        "Accuracy against confidence in bins, with 95 % intervals, and how many test rows are in "
+        "each.",
     ),
     "components": Picture(
         draw_components,

@@ -12,7 +12,7 @@ from pyro_gmmvae.gallery.view import View
 MOST_COMPONENTS = 100
 
 
-def draw_scatter(view: View) -> Figure:
+def draw_latent(view: View) -> Figure:
     """Posterior means of z of test rows in two dimensions, with the components as ellipses.
 
     Rows have the colors of their classes where these are known, and else of their likeliest
