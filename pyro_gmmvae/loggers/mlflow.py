@@ -39,7 +39,7 @@ class MLflowLogger:
         try:
             import mlflow  # noqa: F401
         except ImportError as error:
-            raise missing_extra("log mlflow", "MLflow", "mlflow") from error
+            raise missing_extra("log=mlflow", "MLflow", "mlflow") from error
         self.folder, self.config = folder, config
         self._client: Any = None
         self._about: list[str] = []

@@ -1,15 +1,17 @@
 """Event files for TensorBoard, in the run folder."""
 
 import json
+import os
+import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyro_gmmvae.errors import missing_extra
 from pyro_gmmvae.loggers.base import named, tagged
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+VERSION = "brain.Event:2"  # from which on a session's start purges
 
 
 class TensorBoardLogger:
@@ -19,6 +21,9 @@ class TensorBoardLogger:
     another event file, which purges the steps that the checkpoint did not have. The config is
     also told to the HParams plugin, which compares the runs under a ``--logdir``.
 
+    Summaries are those of ``torch.utils.tensorboard``. Its ``SummaryWriter`` writes in a thread,
+    where a full disk ends the thread with a traceback; here it is an error of the fit.
+
     Raises:
         GMMVAEError: if TensorBoard is not installed.
     """
@@ -27,43 +32,58 @@ class TensorBoardLogger:
         try:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError as error:
-            raise missing_extra("log tensorboard", "TensorBoard", "tensorboard") from error
+            raise missing_extra("log=tensorboard", "TensorBoard", "tensorboard") from error
         self.folder, self.config = folder / "tensorboard", config
         self._about: list[str] = []
-        self._writer: SummaryWriter | None = None
+        self._records: Any = None
 
     def on_start(self, about: str) -> None:
         self._about.append(about)
 
     def on_epoch(self, record: dict[str, float]) -> None:
+        from torch.utils.tensorboard.summary import scalar
+
         step = int(record["step"])
         with named(str(self.folder)):
-            if self._writer is None:
-                self._writer = self._open(step)
+            if self._records is None:
+                self._open(step)
             for tag, value in tagged(record).items():
-                self._writer.add_scalar(tag, value, step)
-            self._writer.flush()
+                self._write(step=step, summary=scalar(tag, value))
+            self._records.flush()
 
     def on_end(self, outcome: str) -> None:
         """Nothing: the last epoch is written."""
 
     def close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
+        records, self._records = self._records, None
+        if records is not None:
             with named(str(self.folder)):
-                writer.close()
+                records.close()
 
-    def _open(self, step: int) -> "SummaryWriter":
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
+    def _open(self, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard.summary import hparams, text
 
-        writer = SummaryWriter(str(self.folder), purge_step=step)
-        writer.add_text("about", "\n\n".join(self._about), step)
-        content = json.dumps(dict(self.config), indent=2)
-        writer.add_text("config", "\n".join(f"    {line}" for line in content.splitlines()), step)
+        self.folder.mkdir(exist_ok=True)
+        # TensorBoard reads a folder's files in the order of their names
+        number, begun = len(list(self.folder.iterdir())), int(time.time())
+        name = f"events.out.tfevents.{begun:010d}.{platform.node()}.{os.getpid()}.{number}"
+        self._records = RecordWriter((self.folder / name).open("xb"))
+        self._write(file_version=VERSION)
+        self._write(step=step, session_log=SessionLog(status=SessionLog.START))
+        lines = json.dumps(dict(self.config), indent=2).splitlines()
+        # Markdown: paragraphs, and a block that is indented
+        about, config = "\n\n".join(self._about), "\n".join(f"    {line}" for line in lines)
+        for tag, content in (("about", about), ("config", config)):
+            self._write(step=step, summary=text(tag, content))
         for summary in hparams({key: _plain(value) for key, value in self.config.items()}, {})[:2]:
-            writer.file_writer.add_summary(summary)
-        return writer
+            self._write(step=step, summary=summary)
+
+    def _write(self, **event: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **event).SerializeToString())
 
 
 def _plain(value: Any) -> int | float | str:
