@@ -11,7 +11,9 @@ from pyro_gmmvae.errors import GMMVAEError
 def label(option: Any) -> str:
     """One option of a choice as text."""
     if isinstance(option, tuple | list):
-        return "x".join(map(label, option))
+        return ("+" if any(isinstance(part, str) for part in option) else "x").join(
+            map(label, option)
+        )
     return str(option).lower() if isinstance(option, bool | None) else str(option)
 
 
@@ -77,7 +79,7 @@ class Choice:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The options as text, as ``--search`` takes them: widths are joined by x."""
+        """The options as text, as ``--search`` takes them: widths joined by x, names by +."""
         return tuple(label(option) for option in self.options)
 
     def __str__(self) -> str:
