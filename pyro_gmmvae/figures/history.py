@@ -67,6 +67,8 @@ def _panels(table: pd.DataFrame, moved: Sequence[str]) -> list[Panel]:
     terms += [c[4:] for c in table.columns if c.startswith("val_") and c[4:] not in terms]
     kl = [term for term in terms if term.startswith("kl_")]
     others = [term for term in terms if term not in (*kl, *NOT_TERMS)]
+    # a term that nothing gives a value (classification without labels) is 0 all along
+    others = [t for t in others if table.filter([t, f"val_{t}"]).fillna(0).any(axis=None)]
     elbo = Panel("ELBO", "nats per row")
     reconstruction = Panel("Reconstruction, E[log p(x|latents)]", "nats per row")
     divergence = Panel("KL terms", "nats per row")

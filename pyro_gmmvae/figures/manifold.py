@@ -12,6 +12,7 @@ from pyro_gmmvae.figures.sheet import LINE_INCHES, MARGIN, Look
 from pyro_gmmvae.figures.style import FAINT, GRAY, SMALL, TEXT, TITLE, cut, new_figure
 
 MOST_ACROSS = 4
+GAP = 0.1  # of a cell
 PANEL_INCHES = 2.6
 SINGLE_INCHES = 6.0
 BETWEEN = (0.16, 0.34)  # inches: beside and below a panel
@@ -57,7 +58,7 @@ def manifold(look: Look, cells: NDArray[Any], names: Sequence[str], title: str) 
         bottom = high - top - line * (height + BETWEEN[1]) - height
         axes = figure.add_axes((left / wide, bottom / high, width / wide, height / high))
         axes.set(xlim=(0, steps), ylim=(steps, 0))
-        look.place(axes, cells[panel, ::-1], places, places, 0.0)
+        look.place(axes, cells[panel, ::-1], places, places, GAP)
         bare(axes)
         axes.set(xlim=(0, steps), ylim=(steps, 0))
         for spine in axes.spines.values():

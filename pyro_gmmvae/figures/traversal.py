@@ -32,6 +32,9 @@ def traversal(
         moving_title: above what moves.
     """
     lines = [f"z{entry}" for entry in entries]
-    still = Sheet(look, cells, Labels(title, lines, [f"{place:+.2g}" for place in places]))
+    columns = [f"{place:+g}" if place else "0" for place in places]
+    still = Sheet(
+        look, cells, Labels(title, lines, columns))
+    )
     film = Sheet(look, moving[0], Labels(moving_title, names, lines))
     return Film(still.figure, there_and_back(film, moving))

@@ -22,9 +22,9 @@ DRAWS = 10
 MOST_CLASSES = 20
 ROWS = 8  # of analogies, and pairs to go between
 SPAN = 2.5  # standard deviations
-PLACES, FRAMES = 9, 17
+PLACES, FRAMES, STEPS = 11, 21, 17
 MOST_ENTRIES, MOST_MOVING = 10, 10
-STILLS = (0, 2, 4, 6, 8, 10, 12, 14, 16)  # of the frames
+STILLS = (0, 2, 4, 6, 8, 10, 12, 14, 16)  # of the steps
 MOST_PANELS = 12
 LOWEST = 0.05  # quantile
 AT_ONCE = 4096
@@ -44,8 +44,8 @@ def draw_samples(view: View) -> Figure:
         drawn = run.generate(DRAWS)[[place[k] for k in chosen]]
         names = [view.class_names[k] for k in chosen]
         title = (
-            f"{view.name}: {DRAWS} draws of each class{_of(chosen, of)}\n"
-            f"z from {_prior_name(view)}, decoded at the class"
+            f"{view.name}: {DRAWS} draws of each {view.noun}{_of(chosen, of)}\n"
+            f"z from {_prior_name(view)}, decoded at it"
         )
     look, (cells,) = looks(run, drawn)
     return sample_grid(cells, names, run.schema.columns, look=look, title=title)
@@ -74,11 +74,11 @@ def draw_analogies(view: View) -> Figure:
     decoded = decode(view, z.flatten(0, 1), s.repeat(len(z), 1)).reshape(*z.shape[:2], -1)
     decoded = decoded.reshape(*z.shape[:2], *view.run.schema.x_shape)
     how = (
-        f"{origin}, the same in standard deviations of each class's p(z|s)"
+        f"{origin}, the same in standard deviations of each p(z|s)"
         if bool((loc.std(0) > 0).any())
-        else f"{origin}, the same for all classes"
+        else f"{origin}, the same for all"
     )
-    title = f"{view.name}: the class changes from left to right{_of(chosen, of)}\n{how}"
+    title = f"{view.name}: the {view.noun} changes from left to right{_of(chosen, of)}\n{how}"
     names = [view.class_names[k] for k in chosen]
     if rows is None:
         look, (cells,) = looks(view.run, decoded)
@@ -112,7 +112,7 @@ def draw_traversal(view: View) -> Film:
         places.tolist(),
         entries,
         f"{view.name}: what each entry of z does{at}{which}\n"
-        f"z in {of_prior}, all other entries at its mean",
+        f"z in {of_prior}, all other entries at their means",
         frames,
         names,
         f"{view.name}: each entry of z from {-SPAN} to {SPAN}\n{of_prior}",
@@ -124,7 +124,7 @@ def draw_interpolation(view: View) -> Film:
     if len(view.test) < 2:
         raise NotApplicable("the run has a single test row, and none to go to")
     first, second = _pairs(view)
-    shares = np.linspace(0, 1, FRAMES)
+    shares = np.linspace(0, 1, STEPS)
     z = _between(view.z[first], view.z[second], shares)
     s = _class_probabilities(view)
     mixed = None if s is None else _between(s[first], s[second], shares)
@@ -161,7 +161,7 @@ def draw_manifold(view: View) -> Figure:
         entries = "1 entry" if d == 1 else f"{d} entries"
         raise NotApplicable(f"z has {entries}, and a manifold needs 2")
     is_small = len(view.run.schema.x_shape) == 3
-    steps = (14 if len(chosen) > 1 else 20) if is_small else 7
+    steps = (11 if len(chosen) > 1 else 20) if is_small else 7
     places = norm.ppf(np.linspace(LOWEST, 1 - LOWEST, steps))
     # the second axis is z1, as rows of a picture are
     grid = _tensor(view, np.stack(np.meshgrid(places, places), -1).reshape(-1, 2))

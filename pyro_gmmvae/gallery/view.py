@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
+from pyro_gmmvae.runs.names import named_by_fit
 from pyro_gmmvae.runs.rows import Rows, load_rows, some_of
 from pyro_gmmvae.runs.run import moved
 
@@ -143,6 +144,11 @@ class View:
         if not hasattr(self.model, "components"):
             raise NotApplicable(f"the model {self.run.config.model!r} has no classes")
         return self.run.class_names()
+
+    @property
+    def noun(self) -> str:
+        """What a component stands for: a class, or itself."""
+        return "class" if named_by_fit(self.run.config, self.run.schema) else "component"
 
     def shown(self, most: int) -> tuple[list[int], int]:
         """Numbers of the components to show, and how many there are in all.
