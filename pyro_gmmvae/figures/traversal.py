@@ -33,8 +33,6 @@ def traversal(
     """
     lines = [f"z{entry}" for entry in entries]
     columns = [f"{place:+g}" if place else "0" for place in places]
-    still = Sheet(
-        look, cells, Labels(title, lines, columns))
-    )
+    still = Sheet(look, cells, Labels(title, lines, columns))
     film = Sheet(look, moving[0], Labels(moving_title, names, lines))
     return Film(still.figure, there_and_back(film, moving))
