@@ -9,7 +9,10 @@ Every cell is a run as ``gmmvae train`` makes it (its row holds the command) on 
 as ``gmmvae evaluate`` does. The references (scikit-learn, labelled rows only) see the same label
 draw and the same test rows. A cell whose row is in OUT/results.csv is skipped and one that was
 stopped half-way goes on, so an interrupted benchmark is simply started again. OUT gets
-results.csv, table.md, table.tex and errors.png.
+results.csv, table.md, table.tex, table.png and errors.png; with --redraw, which measures nothing,
+table.png alone:
+
+    python benchmarks/accuracy.py --redraw --out benchmarks/results/digits-guides
 """
 
 import itertools
@@ -31,7 +34,7 @@ from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.cells import plan
 from pyro_gmmvae.runs.results import read_results
 from pyro_gmmvae.runs.sweep import sweep
-from pyro_gmmvae.runs.tables import newest, notes_of, shown, summarize, write_tables
+from pyro_gmmvae.runs.tables import newest, notes_of, shown, summarize, write_dots, write_tables
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 
@@ -51,6 +54,7 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 @click.option("--jobs", default=1, show_default=True, help="Cells at once, a process each.")
 @click.option("--backend", default="local", show_default=True, help="local, or ray.")
 @click.option("--references/--no-references", default=True, show_default=True)
+@click.option("--redraw", is_flag=True, help="Draw OUT/table.png of what is measured, no more.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
     data: str,
@@ -67,9 +71,13 @@ def main(
     jobs: int,
     backend: str,
     references: bool,
+    redraw: bool,
     out: Path,
 ) -> None:
     """Measure what is missing in OUT/results.csv, then write the tables and the plot."""
+    if redraw:
+        draw(newest(read_results(out / "results.csv", say)), out)
+        return
     given = {"data_dir": data_dir, "epochs": epochs, "minutes": minutes, "device": device}
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}
     cells = plan(
@@ -96,10 +104,7 @@ def main(
 
 def report(table: pd.DataFrame, out: Path) -> None:
     """The tables and the plot of all rows, also of those that other commands added."""
-    table = table.assign(
-        probe=table["accuracy"].isna(),
-        score=table["accuracy"].fillna(table["probe_accuracy"]),
-    )
+    table = scored(table)
     table = table.sort_values(
         ["data", "labels", "preset", "settings", "model", "seed"],
         key=_position,
@@ -119,6 +124,31 @@ def report(table: pd.DataFrame, out: Path) -> None:
     ]
     write_tables(text, out, notes)
     error_curves(summary).savefig(out / "errors.png", dpi=150)
+    draw(table, out)
+
+
+def scored(table: pd.DataFrame) -> pd.DataFrame:
+    """With the score that is compared, and whether it is a linear probe's."""
+    return table.assign(
+        probe=table["accuracy"].isna(),
+        score=table["accuracy"].fillna(table["probe_accuracy"]),
+    )
+
+
+def draw(table: pd.DataFrame, out: Path) -> None:
+    """OUT/table.png: accuracy (or a probe's) with intervals; the first of ours is dashed."""
+    table = scored(table)
+    ours = table.assign(other=table["model"] != "gmmvae", model=_marked(table))
+    labels = ours["labels"].replace("all", "inf").astype(float)
+    ours = ours.assign(count=labels).sort_values(["count", "other"], kind="stable")
+    axis = "accuracy of test rows" + (" (* linear probe of z)" if ours["probe"].any() else "")
+    write_dots(ours, out, "score", axis)
+
+
+def _marked(table: pd.DataFrame) -> list[str]:
+    """Models, those without a classifier with a star."""
+    probes = set(table[table["probe"]]["model"])
+    return [f"{model} *" if model in probes else model for model in table["model"]]
 
 
 def _position(column: "pd.Series[Any]") -> "pd.Series[Any]":

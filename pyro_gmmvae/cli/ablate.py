@@ -67,7 +67,8 @@ def ablate(
 
     DIR/results.csv gets a row per run, DIR/table.md and DIR/table.tex a line per combination:
     mean, standard deviation and n over seeds, and the paired difference to the first
-    combination with its 95 % interval. A cell whose row is there is skipped; one that was
+    combination with its 95 % interval. DIR/table.png shows the means with their 95 % intervals and
+    every seed. A cell whose row is there is skipped; one that was
     stopped half-way goes on. Combinations that do not fit are named and left out.
 
     \b
@@ -79,7 +80,14 @@ def ablate(
     from pyro_gmmvae.runs.cells import plan
     from pyro_gmmvae.runs.run_cell import NUMBERS
     from pyro_gmmvae.runs.sweep import sweep
-    from pyro_gmmvae.runs.tables import markdown, notes_of, shown, summarize, write_tables
+    from pyro_gmmvae.runs.tables import (
+        markdown,
+        notes_of,
+        shown,
+        summarize,
+        write_dots,
+        write_tables,
+    )
 
     def say(line: str) -> None:
         click.echo(line, err=True)
@@ -110,6 +118,7 @@ def ablate(
     text = shown(summary, metric)
     command = shlex.join(["gmmvae", *sys.argv[1:]])
     write_tables(text, out, notes_of(table, command))
+    write_dots(table, out, metric)
     click.echo(summary.to_json(orient="records") if as_json else markdown(text), nl=as_json)
     if failures:
         raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")

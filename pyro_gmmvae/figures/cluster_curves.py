@@ -3,9 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures.style import COLORS, MARKERS
-
-JITTER = 0.12
+from pyro_gmmvae.figures.dot_plot import seeds
+from pyro_gmmvae.figures.style import COLORS, MARKERS, plain
 
 
 def cluster_dots(table: pd.DataFrame, title: str = "") -> Figure:
@@ -27,22 +26,18 @@ def cluster_dots(table: pd.DataFrame, title: str = "") -> Figure:
     for number, (part, line) in enumerate(lines.itertuples(index=False)):
         values = table[(table["part"] == part) & (table["line"] == line)]["accuracy"]
         color = COLORS[parts.index(part) % len(COLORS)]
-        # seeds stand a little apart, so that equal ones are all seen
-        middle = (len(values) - 1) / 2
-        heights = [number + JITTER * (i - middle) / max(middle, 1) for i in range(len(values))]
-        axis.plot(
+        seeds(
+            axis,
+            number,
             100 * values,
-            heights,
-            linestyle="",
-            marker=MARKERS[parts.index(part) % len(MARKERS)],
-            markersize=4,
+            MARKERS[parts.index(part) % len(MARKERS)],
             color=color,
             alpha=0.7,
             label=None if part in labelled else part,
         )
         axis.vlines(100 * values.mean(), number - 0.35, number + 0.35, color=color, linewidth=2)
         labelled.add(part)
-    axis.set_yticks(range(len(lines)), lines["line"], fontsize=8)
+    axis.set_yticks(range(len(lines)), [plain(name) for name in lines["line"]], fontsize=8)
     axis.invert_yaxis()
     axis.set(xlabel="test accuracy of clusters (%)", title=title)
     axis.grid(alpha=0.3)

@@ -1,25 +1,35 @@
 """Numbers of repeated runs: a line per setting, its mean with an interval, and every seed."""
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures.error_curves import COLORS, MARKERS
-from pyro_gmmvae.figures.style import cut, plain
+from pyro_gmmvae.figures.style import (
+    BLUE,
+    GRAY,
+    INCHES_PER_LETTER,
+    MARKERS,
+    TEXT,
+    TITLE,
+    VERMILION,
+    cut,
+    new_figure,
+    plain,
+    tidy,
+)
 
 JITTER = 0.12
 MOST_LETTERS = 60
 PANELS_ABREAST = 3
 LINE_INCHES = 0.26
 TALLEST = 24.0  # inches
-INCHES_PER_LETTER = 0.068
-REFERENCE = "#555555"
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float]:
+def t_interval(values: "Sequence[float] | pd.Series[float]") -> tuple[float, float]:
     """95 % interval of the mean by Student's t; NaN for fewer than two finite values."""
     from scipy.stats import t
 
@@ -66,21 +76,21 @@ def dot_plot(
     names = [plain(cut(str(line), MOST_LETTERS)) for line in order]
     left = INCHES_PER_LETTER * max([8, *map(len, names)])
     high = min(TALLEST, down * (0.75 + LINE_INCHES * max(len(order), 2)) + 0.9)
-    figure = Figure(figsize=(left + max(3.2 * abreast, 5.0), high), layout="constrained")
+    figure = new_figure(left + max(3.0 * abreast, 5.0), high)
     axes = figure.subplots(down, abreast, sharey=True, squeeze=False)
     for panel, axis in zip(panels, axes.flat, strict=False):
         mine = rows[rows["panel"] == panel]
         _panel(axis, {line: mine[mine["line"] == line]["value"] for line in order}, reference)
-        axis.set_xlabel(label, fontsize=9)
-        axis.set_title(plain(panel), fontsize=9)
+        axis.set_xlabel(label, fontsize=TEXT)
+        axis.set_title(plain(panel), fontsize=TEXT)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_visible(False)
     per_line = 72 * (high - 0.9) / down / max(len(order), 1)
-    axes[0, 0].set_yticks(range(len(order)), names, fontsize=float(np.clip(per_line, 4, 8.5)))
+    axes[0, 0].set_yticks(range(len(order)), names, fontsize=float(np.clip(per_line, 4, TEXT)))
     axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
     seeds = "mean and 95 % t-interval over seeds (faint dots)"
     dashed = f"; dashed: {plain(reference)}" if reference in order else ""
-    figure.suptitle(f"{plain(title)}\n{seeds}{dashed}".strip(), fontsize=10)
+    figure.suptitle(f"{plain(title)}\n{seeds}{dashed}".strip(), fontsize=TITLE)
     return figure
 
 
@@ -90,39 +100,21 @@ def _panel(
     for place, (line, values) in enumerate(lines.items()):
         if not len(values):
             continue
-        color = COLORS[1] if line == reference else COLORS[0]
+        color = VERMILION if line == reference else BLUE
         seeds(axis, place, values, color=color, alpha=0.3)
         low, high = t_interval(values)
         if np.isfinite(low):
             axis.hlines(place, low, high, color=color, linewidth=1.6)
         axis.plot(values.mean(), place, marker="o", markersize=5.5, color=color)
     if reference in lines and len(lines[reference]):
-        axis.axvline(lines[reference].mean(), color=REFERENCE, linestyle="--", linewidth=0.9)
-    axis.grid(alpha=0.25)
-    axis.tick_params(labelsize=8)
+        axis.axvline(lines[reference].mean(), color=GRAY, linestyle="--", linewidth=0.9, zorder=1)
+    tidy(axis)
 
 
 def seeds(
-    axis: Axes,
-    place: float,
-    values: "pd.Series[float]",
-    *,
-    color: str,
-    alpha: float,
-    marker: str = MARKERS[0],
-    label: str | None = None,
+    axis: Axes, place: float, values: "pd.Series[float]", marker: str = MARKERS[0], **look: Any
 ) -> None:
     """A dot per value around a height, a little apart, so that equal ones are all seen."""
     middle = (len(values) - 1) / 2
     heights = [place + JITTER * (i - middle) / max(middle, 1) for i in range(len(values))]
-    axis.plot(
-        values,
-        heights,
-        linestyle="",
-        marker=marker,
-        markersize=4,
-        markeredgewidth=0,
-        color=color,
-        alpha=alpha,
-        label=label,
-    )
+    axis.plot(values, heights, linestyle="", marker=marker, markersize=4, markeredgewidth=0, **look)

@@ -91,8 +91,9 @@ def draw_reliability(view: View) -> Figure:
         raise NotApplicable("the fit saw no labels: its probabilities are of components")
     rows = judged(view)
     table = reliability(rows.log_probs, rows.y, BINS)
-    ends = [wilson_interval(row.accuracy, int(row.rows)) for row in table.itertuples()]
-    table = table.assign(low=[low for low, _ in ends], high=[high for _, high in ends])
+    shares = zip(table["accuracy"], table["rows"], strict=True)
+    ends = np.array([wilson_interval(float(share), int(n)) for share, n in shares])
+    table = table.assign(low=ends[:, 0], high=ends[:, 1])
     return reliability_diagram(table, expected_calibration_error(table), BINS, rows.unit)
 
 

@@ -1,13 +1,32 @@
-"""Summaries of sweeps: means, spreads and paired differences, as CSV, Markdown and LaTeX."""
+"""Summaries of sweeps: means, spreads and paired differences, as CSV, Markdown, LaTeX and dots."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from pyro_gmmvae.figures import dot_plot
+from pyro_gmmvae.figures.style import DPI
 from pyro_gmmvae.inference.checkpoint import atomic_write
 
 COLUMNS = ["data", "labels", "model", "guide", "objective", "preset", "settings"]
+PANEL = ["data", "labels"]
+# what the axis of a metric says, where it is more than the metric's name
+AXES = {
+    "accuracy": "accuracy of test rows",
+    "cluster_accuracy": "accuracy of test rows under the best naming of components",
+    "probe_accuracy": "accuracy of a linear probe of z on test rows",
+    "ece": "expected calibration error of test rows",
+    "assignment_entropy": "mean entropy of q(s|x) over test rows (nats)",
+    "elbo": "ELBO of test rows (nats per row)",
+    "nll": "importance-weighted bound on -log p(x) (nats per test row)",
+    "rate": "KL(q || p) of test rows (nats per row)",
+    "distortion": "-E[log p(x|z)] of test rows (nats per row)",
+    "pareto_k_bad": "share of test rows with Pareto k above 0.7",
+}
+LOWER_IS_BETTER = ("ece", "log_loss", "nll", "distortion", "pareto_k_bad", "assignment_entropy")
 
 
 def summarize(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -105,6 +124,71 @@ def write_tables(text: pd.DataFrame, out: Path, notes: Sequence[str]) -> None:
     below = "".join(f"\n{note}\n" for note in notes)
     atomic_write(out / "table.md", (markdown(text) + below).encode())
     atomic_write(out / "table.tex", latex(text).encode())
+
+
+def dots(table: pd.DataFrame, metric: str = "accuracy", axis: str | None = None) -> Figure | None:
+    """Means of a metric with 95 % t-intervals and every seed; a panel per data and label count.
+
+    Args:
+        table: rows of a sweep; the first combination is the dashed line.
+        metric: the column that is compared.
+        axis: what the axis says; None: what the metric is.
+
+    Returns:
+        The figure, or None where no row has a number for the metric.
+    """
+    if not table[metric].notna().any():
+        return None
+    cells = table[COLUMNS].astype(object).where(table[COLUMNS].notna(), "").astype(str)
+    cells["labels"] = [f"{n} label{'' if n == '1' else 's'}" for n in cells["labels"]]
+    panels = [c for c in PANEL if cells[c].nunique() > 1]
+    parts = _telling(cells.drop(columns=PANEL))
+    lines = [" ".join(filter(None, words)) or "as it is" for words in _words(cells[parts])]
+    shared = cells.loc[:, cells.nunique() == 1].iloc[0]
+    return dot_plot(
+        pd.DataFrame(
+            {
+                "panel": [", ".join(words) for words in _words(cells[panels])],
+                "line": lines,
+                "value": table[metric].to_numpy(float),
+            }
+        ),
+        axis or AXES.get(metric, metric.replace("_", " ")),
+        ", ".join(
+            f"preset {word}" if c == "preset" else word for c, word in shared.items() if word
+        ),
+        reference=lines[0] if len(set(lines)) > 1 else None,
+        ascending=metric in LOWER_IS_BETTER,
+    )
+
+
+def _telling(cells: pd.DataFrame) -> list[str]:
+    """The columns that tell lines apart; what follows from the others is left out."""
+    kept = [str(c) for c in cells if cells[c].nunique() > 1] or ["model"]
+    for column in ("objective", "preset", "guide", "settings", "model"):
+        others = [c for c in kept if c != column]
+        if others and len(cells[others].drop_duplicates()) == len(cells[kept].drop_duplicates()):
+            kept = others
+    return kept
+
+
+def _words(cells: pd.DataFrame) -> list[tuple[str, ...]]:
+    """A tuple per row, also where there are no columns."""
+    return [tuple(row) for row in cells.to_numpy(str)]
+
+
+def write_dots(
+    table: pd.DataFrame, out: Path, metric: str = "accuracy", axis: str | None = None
+) -> None:
+    """OUT/table.png, as :func:`dots` draws it; none where there is nothing to draw."""
+    figure = dots(table, metric, axis)
+    if figure is None:
+        # that of another metric does not belong to the table that stands beside it
+        (out / "table.png").unlink(missing_ok=True)
+        return
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    atomic_write(out / "table.png", buffer.getvalue())
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
