@@ -13,16 +13,19 @@ from pyro_gmmvae import __version__
 from pyro_gmmvae.cli.ablate import ablate
 from pyro_gmmvae.cli.components import components
 from pyro_gmmvae.cli.evaluate import evaluate
+from pyro_gmmvae.cli.explore import explore
 from pyro_gmmvae.cli.figures import figures
 from pyro_gmmvae.cli.generate import generate
 from pyro_gmmvae.cli.list import list_names
 from pyro_gmmvae.cli.name import name
 from pyro_gmmvae.cli.options import is_first_process
 from pyro_gmmvae.cli.predict import predict
+from pyro_gmmvae.cli.report import report
 from pyro_gmmvae.cli.resume import resume
 from pyro_gmmvae.cli.skeleton import skeleton
 from pyro_gmmvae.cli.train import train
 from pyro_gmmvae.cli.traverse import traverse
+from pyro_gmmvae.cli.tune import tune
 from pyro_gmmvae.errors import GMMVAEError
 
 
@@ -43,8 +46,8 @@ def cli() -> None:
 
 COMMANDS = (
     *(train, resume, evaluate, predict, generate, traverse),
-    *(figures, name, components),
-    *(ablate, skeleton, list_names),
+    *(figures, report, name, components, explore),
+    *(tune, ablate, skeleton, list_names),
 )
 for command in COMMANDS:
     cli.add_command(command)

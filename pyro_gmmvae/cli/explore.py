@@ -1,0 +1,64 @@
+"""gmmvae explore"""
+
+from pathlib import Path
+
+import click
+
+from pyro_gmmvae.cli.options import (
+    device_option,
+    moved_data_option,
+    run_argument,
+    weights_option,
+)
+
+
+@click.command(short_help="Walk through the latent space of a run in the browser.")
+@run_argument
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5006,
+    show_default=True,
+    help="Where to listen; 0 takes a free port.",
+)
+@moved_data_option
+@weights_option
+@device_option
+@click.option(
+    "--open/--no-browser",
+    "browser",
+    default=False,
+    help="Open the page in the browser.  [default: print its address]",
+)
+def explore(
+    run: Path,
+    port: int,
+    data: str | None,
+    weights: str | None,
+    device: str | None,
+    browser: bool,
+) -> None:
+    """Serve a page on 127.0.0.1 to explore RUN: until Ctrl-C.
+
+    Sliders set z and the class weights s, and the decoded row follows; a click into the map of
+    the data's z decodes that point and shows the rows near it; a file that is dropped on the
+    page is classified. Only this machine can open the page, and it loads nothing from elsewhere.
+    """
+    import logging
+    import signal
+
+    from pyro_gmmvae.explorer import explore
+
+    def ready(address: str) -> None:
+        click.echo(f"{run.name} at {address} (Ctrl-C ends)")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    # who is refused need not be told here too
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    logging.getLogger("bokeh").setLevel(logging.ERROR)
+    explore(run, port=port, data=data, weights=weights, device=device or "auto", ready=ready)
+    # an impatient second Ctrl-C finds the server gone and the process on its way
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

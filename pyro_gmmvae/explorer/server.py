@@ -1,0 +1,104 @@
+"""The server: Bokeh's, on the loopback interface, behind a guard."""
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+from bokeh.resources import Resources
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.views.static_handler import StaticHandler
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.explorer.guard import Guard
+from pyro_gmmvae.explorer.page import build_page
+from pyro_gmmvae.explorer.upload import MOST_BYTES
+from pyro_gmmvae.explorer.view import View
+
+ADDRESS = "127.0.0.1"
+# a file comes as base64 in one message
+LARGEST_MESSAGE = MOST_BYTES * 4 // 3 + 100_000
+LARGEST_BODY = 1000  # no page of ours takes one
+
+
+class LocalBokeh(BokehTornado):
+    """Bokeh's application, whose pages take scripts from it and never from another host."""
+
+    def resources(self, absolute_url: Any = None) -> Resources:  # noqa: ARG002 - as it was
+        return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
+
+
+def listen(port: int) -> list[socket.socket]:
+    """Sockets on this machine's loopback address.
+
+    Raises:
+        GMMVAEError: the port can't be had.
+    """
+    try:
+        return bind_sockets(port, address=ADDRESS, family=socket.AF_INET)
+    except OSError as error:
+        raise GMMVAEError(
+            f"port {port} of {ADDRESS} can't be had ({error.strerror or error}); choose another "
+            "with --port, or --port 0 for a free one"
+        ) from error
+
+
+def serve(view: View, sockets: list[socket.socket], ready: Callable[[str], None]) -> None:
+    """Serve pages of a view until SIGINT or SIGTERM.
+
+    Args:
+        view: a run and its data.
+        sockets: of :func:`listen`.
+        ready: called with the page's address once it can be opened.
+    """
+    port = sockets[0].getsockname()[1]
+    asyncio.run(_serve(view, sockets, lambda: ready(f"http://{ADDRESS}:{port}/")))
+
+
+async def _serve(view: View, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
+    port = sockets[0].getsockname()[1]
+    # one decodes for sliders, one reads files, which takes longer
+    decoding = ThreadPoolExecutor(1, "decode", initializer=torch.set_num_threads, initargs=(1,))
+    reading = ThreadPoolExecutor(1, "read")
+    guard = Guard(port)
+    page = partial(build_page, view=view, decoding=decoding, reading=reading, port=port)
+    application = LocalBokeh(
+        {"/": page},
+        extra_websocket_origins=sorted(guard.hosts),
+        use_index=False,
+        # what a page tells of its visit must not be of use to another
+        sign_sessions=True,
+        secret_key=secrets.token_bytes(32),
+        include_headers=[],
+        include_cookies=[],
+        websocket_max_message_size_bytes=LARGEST_MESSAGE,
+    )
+    guard.application = application
+    http = HTTPServer(guard, max_body_size=LARGEST_BODY)
+    server = BaseServer(IOLoop.current(), application, http)
+    server.start()
+    http.add_sockets(sockets)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+    except NotImplementedError:
+        pass  # Windows raises KeyboardInterrupt instead
+    ready()
+    try:
+        await stopped.wait()
+    finally:
+        server.stop(wait=False)
+        await http.close_all_connections()
+        for pool in (decoding, reading):
+            pool.shutdown(wait=False, cancel_futures=True)
