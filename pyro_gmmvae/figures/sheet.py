@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -27,6 +28,8 @@ from pyro_gmmvae.figures.style import (
 Floats = NDArray[Any]
 Update = Callable[[Floats], None]
 """Draws other cells in the place of those that are there."""
+Placed = tuple[Artist, Update]
+"""What all cells are drawn by, and how it changes."""
 
 SPACE = 0.45  # between groups of lines or columns, in cells
 MARGIN = 0.1  # inches
@@ -43,7 +46,7 @@ class Look(ABC):
     below = 0.0  # inches that are written on below the last line
 
     @abstractmethod
-    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Update:
+    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Placed:
         """Draw cells into axes whose units are cells, y growing downwards.
 
         Args:
@@ -65,7 +68,7 @@ class Images(Look):
         self.inches = (CELL_INCHES * width / longer, CELL_INCHES * height / longer)
         self.zoom = -(-TILE_PIXELS // longer)
 
-    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Update:
+    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Placed:
         height, width = (side * self.zoom for side in cells.shape[-2:])
         edge = round(gap * max(height, width))
         ys = np.round(tops * (height + edge)).astype(int)
@@ -86,7 +89,7 @@ class Images(Look):
             paint(cells)
             shown.set_data(canvas)
 
-        return update
+        return shown, update
 
     def _colors(self, cells: Floats) -> Floats:
         """(R, C, height, width, 3 or 1), enlarged; gray is dark where the value is high."""
@@ -114,7 +117,7 @@ class Profiles(Look):
             self.names = tuple(cut(feature, MOST_LETTERS) for feature in features)
             self.below = 0.1 + INCHES_PER_LETTER * 0.8 * max(map(len, self.names))
 
-    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Update:
+    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Placed:
         features = len(self.lowest)
         margin = gap + 0.06
         along = np.linspace(margin, 1 - margin, features) if features > 1 else np.array([0.5])
@@ -156,7 +159,7 @@ class Profiles(Look):
         def update(cells: Floats) -> None:
             line.set_ydata(heights(cells))
 
-        return update
+        return line, update
 
 
 class Poses(Look):
@@ -183,7 +186,7 @@ class Poses(Look):
         self.inches = (2 * CELL_INCHES * narrow, 2 * CELL_INCHES)
         self.narrow = narrow
 
-    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Update:
+    def place(self, axes: Axes, cells: Floats, lefts: Floats, tops: Floats, gap: float) -> Placed:
         corner = np.stack(np.meshgrid(lefts, tops), -1)[:, :, None]  # (R, C, 1, 2)
 
         def joints(cells: Floats) -> Floats:
@@ -196,7 +199,7 @@ class Poses(Look):
 
         lines = LineCollection(segments(cells), colors=BLUE, linewidths=1.3, capstyle="round")
         axes.add_collection(lines, autolim=False)
-        return lambda cells: lines.set_segments(segments(cells))
+        return lines, lambda cells: lines.set_segments(segments(cells))
 
 
 def look_of(rows: Floats) -> Look:
@@ -234,6 +237,8 @@ class Sheet:
 
     Attributes:
         figure: has no window and no global state (it is not pyplot's).
+        axes: the only ones of the figure.
+        artist: what all cells are drawn by.
     """
 
     def __init__(self, look: Look, cells: Floats, labels: Labels, *, gap: float = 0.06) -> None:
@@ -277,7 +282,8 @@ class Sheet:
         )
         axes = self.figure.add_axes((left / wide, foot / high, across / wide, down / high))
         axes.set(xlim=(0, lefts[-1] + 1), ylim=(lines, 0))
-        self._update = look.place(axes, cells, lefts, tops, gap)
+        self.axes = axes
+        self.artist, self._update = look.place(axes, cells, lefts, tops, gap)
         bare(axes)
         axes.set(xlim=(0, lefts[-1] + 1), ylim=(lines, 0))
         axes.tick_params(length=0, pad=3)

@@ -1,5 +1,9 @@
 """One look for all figures: colors, sizes of letters, and axes without clutter."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,6 +34,14 @@ def tidy(axes: Axes) -> None:
         spine.set_visible(side in ("left", "bottom"))
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_fontsize(TEXT)
+
+
+@contextmanager
+def boxes_for_missing_letters() -> Iterator[None]:
+    """While figures are drawn: a letter that the font lacks is a box, and no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield
 
 
 def cut(text: str, letters: int) -> str:

@@ -1,11 +1,11 @@
 """What the latents do: draws, changed classes, walks along z and between rows, the z plane."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import norm
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -59,10 +59,9 @@ def draw_analogies(view: View) -> Figure:
     if len(chosen) < 2:
         raise NotApplicable("there is a single class, and none to change it to")
     loc, scale, s = prior_at(view, chosen)
-    try:
+    rows, taken = None, chosen
+    with suppress(GMMVAEError):  # without test rows z is drawn
         rows, taken = _rows_of_classes(view, chosen)
-    except GMMVAEError:
-        rows, taken = None, None
     if rows is None:
         standard = np.random.default_rng(0).normal(size=(ROWS, loc.shape[-1]))
         origin = "z drawn once per line"
@@ -162,7 +161,7 @@ def draw_manifold(view: View) -> Figure:
         raise NotApplicable(f"z has {entries}, and a manifold needs 2")
     is_small = len(view.run.schema.x_shape) == 3
     steps = (11 if len(chosen) > 1 else 20) if is_small else 7
-    places = norm.ppf(np.linspace(LOWEST, 1 - LOWEST, steps))
+    places = torch.special.ndtri(torch.linspace(LOWEST, 1 - LOWEST, steps)).numpy()
     # the second axis is z1, as rows of a picture are
     grid = _tensor(view, np.stack(np.meshgrid(places, places), -1).reshape(-1, 2))
     z = loc[:, None] + scale[:, None] * grid

@@ -20,12 +20,13 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 0.6rem; border-bottom: 1px solid var(--
 h3 { font-size: 1rem; margin: 0 0 0.3rem; }
 p { margin: 0.4rem 0; }
 .dim { color: var(--dim); }
-.wide { overflow-x: auto; }
+.wide, .broad { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 caption { text-align: left; color: var(--dim); padding: 0.3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.7rem 0.25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-th { font-weight: 600; }
+th { font-weight: 600; white-space: nowrap; }
+td.value { min-width: 8rem; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { background: var(--soft); padding: 0.7rem; overflow-x: auto; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: 0.9rem; }
@@ -36,6 +37,7 @@ img { display: block; max-width: 100%; height: auto; background: #ffffff; paddin
 summary { cursor: pointer; padding: 0.3rem 0; }
 nav a { margin-right: 1rem; }
 a { color: inherit; }
+@media (max-width: 45rem) { .broad img { max-width: none; width: 45rem; } }
 @media print { details { display: none; } }
 """
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -45,9 +47,9 @@ POLICY = (
 )
 
 TEMPLATE = """\
-{%- macro rows(pairs) -%}
-{% for key, value, about in pairs %}
-<tr><th scope="row">{{ key }}</th><td class="number">{{ value }}</td><td>{{ about }}</td></tr>
+{%- macro rows(lines, kind) -%}
+{% for key, value, about in lines %}
+<tr><th scope="row">{{ key }}</th><td class="{{ kind }}">{{ value }}</td><td>{{ about }}</td></tr>
 {%- endfor %}
 {%- endmacro -%}
 <!DOCTYPE html>
@@ -71,9 +73,9 @@ TEMPLATE = """\
 <section id="numbers">
 <h2>Numbers on the test rows</h2>
 {% if numbers %}
-<div class="wide"><table>
+<div class="wide" tabindex="0" role="region" aria-label="table"><table>
 <caption>As 'gmmvae evaluate' measures them; the weights are the {{ weights }} ones.</caption>
-<tbody>{{ rows(numbers) }}</tbody>
+<tbody>{{ rows(numbers, "number") }}</tbody>
 </table></div>
 {% else %}
 <p>None: {{ no_numbers }}</p>
@@ -84,7 +86,10 @@ TEMPLATE = """\
 {% for shot in shots %}
 <figure id="{{ shot.name }}">
 <h3>{{ shot.name }}</h3>
-<img src="{{ shot.still }}" alt="{{ shot.name }}: {{ shot.about }}">
+<div class="{{ 'broad' if shot.is_broad else 'narrow' }}" {%- if shot.is_broad %} tabindex="0"
+role="region" aria-label="{{ shot.name }}, to be scrolled"{% endif %}>
+<img src="{{ shot.still }}" width="{{ shot.width }}" height="{{ shot.height }}"
+alt="{{ shot.name }}: {{ shot.about }}"></div>
 <figcaption>{{ shot.about }}</figcaption>
 {%- if shot.moving %}
 <details><summary>In motion</summary>
@@ -103,20 +108,20 @@ TEMPLATE = """\
 <section id="configuration">
 <h2>Configuration</h2>
 {% if changed %}
-<div class="wide"><table>
-<caption>What differs from the defaults</caption>
+<div class="wide" tabindex="0" role="region" aria-label="table"><table>
+<caption>What differs from the defaults of {{ preset }}</caption>
 <thead><tr><th scope="col">key</th><th scope="col">value</th><th scope="col">default</th></tr>
 </thead>
-<tbody>{{ rows(changed) }}</tbody>
+<tbody>{{ rows(changed, "value") }}</tbody>
 </table></div>
 {% else %}
-<p>All as by default.</p>
+<p>Nothing differs from the defaults of {{ preset }}.</p>
 {% endif %}
 <details><summary>All {{ same | length }} keys that are as by default</summary>
-<div class="wide"><table>
+<div class="wide" tabindex="0" role="region" aria-label="table"><table>
 <thead><tr><th scope="col">key</th><th scope="col">value</th><th scope="col">what it is</th></tr>
 </thead>
-<tbody>{{ rows(same) }}</tbody>
+<tbody>{{ rows(same, "value") }}</tbody>
 </table></div></details>
 </section>
 <section id="environment">
@@ -124,7 +129,7 @@ TEMPLATE = """\
 {% if command %}<p>The command that made the run:</p>
 <pre>{{ command }}</pre>{% endif %}
 {% if environment %}
-<div class="wide"><table><tbody>
+<div class="wide" tabindex="0" role="region" aria-label="table"><table><tbody>
 {% for key, value in environment %}
 <tr><th scope="row">{{ key }}</th><td>{{ value }}</td></tr>
 {%- endfor %}

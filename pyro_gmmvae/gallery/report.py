@@ -21,6 +21,13 @@ from pyro_gmmvae.runs.defaults import default_config, with_defaults_named
 DPI = 110
 MOST_BYTES = 2_800_000  # of the page; films are left out where they don't fit
 BASE64 = 4 / 3
+BROAD = 700  # pixels
+SIZES = {
+    "nll_samples": "importance samples per row",
+    "nll_rows": "test rows that nll is of",
+    "test_rows": "how many there are",
+    "labels": "that the fit saw",
+}
 Line = tuple[str, str, str]
 
 
@@ -31,8 +38,15 @@ class Shot:
     name: str
     about: str
     still: str
+    width: int
+    height: int
     moving: str = ""
     note: str = ""
+
+    @property
+    def is_broad(self) -> bool:
+        """Whether it is scrolled on a small screen, where it could not be read whole."""
+        return self.width > BROAD
 
 
 def report(view: View, meaning: Mapping[str, str], *, measure: bool = False) -> str:
@@ -64,6 +78,7 @@ def report(view: View, meaning: Mapping[str, str], *, measure: bool = False) -> 
         no_numbers=no_numbers,
         shots=shots,
         skipped=skipped,
+        preset=_preset(view.run.config),
         changed=changed,
         same=same,
         command=command,
@@ -95,8 +110,14 @@ def _numbers(view: View, meaning: Mapping[str, str], measure: bool) -> tuple[lis
             if measure:
                 raise
             return [], str(reason)
-    shown = {key: value for key, value in found.items() if not isinstance(value, list | dict)}
-    return [(k, _number(v), meaning.get(k, "")) for k, v in shown.items() if v is not None], ""
+    known = {**SIZES, **meaning}
+    lines = []
+    for key, value in found.items():
+        # tables are pictures here, and what the configuration says stands there
+        is_key = key in Config.model_fields and key not in SIZES
+        if not (value is None or isinstance(value, list | dict) or is_key):
+            lines.append((key, _number(value), known.get(key, "")))
+    return lines, ""
 
 
 def _number(value: Any) -> str:
@@ -112,11 +133,12 @@ def _pictures(view: View) -> tuple[list[Shot], list[tuple[str, str]]]:
         if isinstance(drawn, str):
             skipped.append((name, drawn))
             continue
-        figure = drawn
+        figure = drawn.sheet if isinstance(drawn, Film) else drawn
         if isinstance(drawn, Film):
-            figure, films[name] = drawn.sheet, drawn.gif
+            films[name] = drawn.gif
         still = _address("png", figure_bytes(figure, dpi=DPI))
-        shots.append(Shot(name, PICTURES[name].about, still))
+        width, height = (round(DPI * side) for side in figure.get_size_inches())
+        shots.append(Shot(name, PICTURES[name].about, still, width, height))
     room = MOST_BYTES - sum(len(shot.still) for shot in shots)
     fitting = {}
     for name, gif in sorted(films.items(), key=lambda item: len(item[1])):
@@ -147,6 +169,11 @@ def _keys(config: Config) -> tuple[list[Line], list[Line]]:
         else:
             same.append((key, _value(value), field.description or ""))
     return changed, same
+
+
+def _preset(config: Config) -> str:
+    preset = default_config(config.data).preset
+    return Path(config.data).name + (f" (preset {preset})" if preset else "")
 
 
 def _value(value: Any) -> str:

@@ -1,23 +1,27 @@
 """Pictures as files, each whole or not there."""
 
 import io
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.film import Film
-from pyro_gmmvae.figures.style import DPI
+from pyro_gmmvae.figures.style import DPI, boxes_for_missing_letters
 from pyro_gmmvae.inference.checkpoint import atomic_write
 from pyro_gmmvae.runs.clusters import Clusters
 from pyro_gmmvae.runs.folder import CLUSTERS
 
 # the same figure gives the same bytes
-UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-RC = {"svg.hashsalt": "gmmvae", "pdf.fonttype": 42}
+UNDATED: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {},
+}
+RC: dict[Any, Any] = {"svg.hashsalt": "gmmvae", "pdf.fonttype": 42}
 
 
 def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
@@ -29,9 +33,7 @@ def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
         dpi: dots per inch, of PNG and of pictures in the others.
     """
     buffer = io.BytesIO()
-    with rc_context(RC), warnings.catch_warnings():
-        # a letter that the font lacks is drawn as a box
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+    with rc_context(RC), boxes_for_missing_letters():
         figure.savefig(buffer, format=ending, dpi=dpi, metadata=UNDATED[ending])
     return buffer.getvalue()
 
