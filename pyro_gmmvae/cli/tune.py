@@ -99,7 +99,8 @@ from pyro_gmmvae.cli.options import (
 @click.option(
     "--prune/--no-prune",
     default=True,
-    help="Stop trials that lag behind the median.  [default: on]",
+    show_default=True,
+    help="Stop trials that lag behind.",
 )
 @click.option("--keep-runs", is_flag=True, help="Keep run folders under DIR/trials.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")

@@ -43,8 +43,8 @@ class Tuned:
     importance: pd.DataFrame
 
 
-def tuned(plan: Plan, say: Say) -> Tuned:
-    """Read a study and write its files: tables, ``best.toml`` and pictures.
+def tuned(plan: Plan, say: Say, *, pictures: bool = True) -> Tuned:
+    """Read a study and write its files: tables, ``best.toml`` and, if asked for, pictures.
 
     Raises:
         GMMVAEError: no trial was completed.
@@ -62,7 +62,8 @@ def tuned(plan: Plan, say: Say) -> Tuned:
             )
         else:
             _write_importance(plan, importance)
-        write_pictures(study, plan, list(importance["key"]) if len(importance) else [])
+        if pictures:
+            write_pictures(study, plan, list(importance["key"]))
     start = table[(table["number"] == 0) & (table["state"] == "complete")]
     return Tuned(
         config=configured(plan.base, plan.space, best.params),

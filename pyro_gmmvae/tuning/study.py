@@ -147,6 +147,8 @@ def open_study(plan: Plan) -> Any:
         ) from error
     if names not in ([], [NAME]):
         raise GMMVAEError(f"{file} holds a study of another program; name another --out")
+    if not names and Path(file).stat().st_size:
+        raise GMMVAEError(f"{file} has lost its beginning; restore it, or name another --out")
     pruner = _pruner(plan)
     if names:
         return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)

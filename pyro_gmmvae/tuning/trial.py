@@ -213,9 +213,6 @@ def _fit_seeds(plan: Plan, work: Claim, request: Request, records: list[Record])
 
 
 def _mean(records: list[Record]) -> dict[str, float]:
-    """The held-out numbers, and the epochs."""
-    names = [name for name in records[0] if name.startswith("val_")] if records else []
-    return {
-        name: sum(record[name] for record in records) / len(records)
-        for name in [*names, *(["epoch"] if records else [])]
-    }
+    """Held-out numbers and epochs, over the seeds."""
+    names = [name for name in (*METRICS, "epoch") if records and name in records[0]]
+    return {name: sum(record[name] for record in records) / len(records) for name in names}

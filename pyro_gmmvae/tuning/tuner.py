@@ -43,6 +43,7 @@ def tune(
     seeds: int = 1,
     prune: bool = True,
     keep_runs: bool = False,
+    pictures: bool = True,
     start: Mapping[str, Any] | None = None,
     say: Say = print,
     heard: Heard = lambda report: None,  # noqa: ARG005
@@ -67,6 +68,7 @@ def tune(
         seeds: fits of each trial, of which the mean counts; the labels stay those of ``seed``.
         prune: stop trials that lag behind the median of the others.
         keep_runs: keep run folders under OUT/trials.
+        pictures: draw the study in the end.
         start: keys under ``keys`` (as of a file) that ``search`` may free.
         say: hears lines on the study.
         heard: hears of each trial's end.
@@ -79,7 +81,7 @@ def tune(
     check_sampler(sampler)
     keys, search = {**(start or {}), **keys}, dict(search or {})
     _check_counts(trials=trials, jobs=jobs, seeds=seeds, minutes=minutes)
-    plan = _plan(
+    plan = plan_of(
         keys,
         search,
         Path(out),
@@ -106,10 +108,10 @@ def tune(
         raise
     finally:
         _tidy(plan.out)
-    return tuned(plan, say)
+    return tuned(plan, say, pictures=pictures)
 
 
-def _plan(
+def plan_of(
     keys: Mapping[str, Any],
     search: Mapping[str, Dimension | str],
     out: Path,
