@@ -1,0 +1,260 @@
+"""What the estimators share: arguments, a fit in memory, and what a model says of rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from pyro_gmmvae.data import split_rows
+from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.estimators.arrays import dataset_of, range_of_pixels, shape_of_rows, transform_of
+from pyro_gmmvae.estimators.folder import read_folder, write_folder
+from pyro_gmmvae.estimators.posterior import ROWS_AT_ONCE, bound, by_blocks
+from pyro_gmmvae.estimators.settings import config_of, seed_of
+from pyro_gmmvae.estimators.spoken import Spoken
+from pyro_gmmvae.inference import dtype_of
+from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.runs.memory import Fitted, fit_in_memory
+
+Array = NDArray[Any]
+NONE = np.empty(0)
+
+
+class RowsEstimator(BaseEstimator):
+    """Fits a model on arrays and says what it makes of rows."""
+
+    _preset: ClassVar[str | None] = None
+    _fixed: ClassVar[dict[str, Any]] = {}
+    _needs_classes: ClassVar[bool] = True
+
+    # -- fitting ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What fails or is interrupted within leaves the estimator as it was."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fit(self, x: Array, y: Labels, classes: Array) -> None:
+        """Fit rows (N, D) with class numbers y, -1 where unknown; all or nothing is kept."""
+        arguments = self.get_params(deep=False)
+        config = config_of(arguments, self._preset, self._fixed, seed_of(arguments["random_state"]))
+        model_class: Any = MODELS.get(config.model)
+        if self._needs_classes and model_class and not hasattr(model_class, "classify"):
+            raise GMMVAEError(
+                f"the model {config.model!r} has no classes; GMMVAETransformer takes it"
+            )
+        shape = shape_of_rows(x.shape[1], arguments["image_shape"])
+        pixels = range_of_pixels(
+            x, arguments["x_range"], image=len(shape) == 3, likelihood=config.likelihood
+        )
+        if config.likelihood is None:
+            config = config.replace(likelihood="normal" if pixels is None else "bernoulli")
+        dataset = dataset_of(x, shape, y, classes, getattr(self, "feature_names_in_", None))
+        split = split_rows(
+            y,
+            classes=len(classes),
+            labels=config.labels,
+            test=0,
+            validation=config.validation,
+            split_seed=config.split_seed,
+            label_seed=config.seed,
+        )
+        fitted_rows = split.train if config.use_unlabelled else split.labelled
+        self._keep(
+            fit_in_memory(
+                config,
+                dataset,
+                split,
+                transform=transform_of(dataset.x[fitted_rows], pixels),
+                callbacks=[Spoken()] if arguments["verbose"] else [],
+            )
+        )
+
+    def _keep(self, fitted: Fitted) -> None:
+        self._fitted = fitted
+        self.model_ = fitted.run.model
+        self.history_ = fitted.history
+        self.n_iter_ = int(fitted.metrics["epochs"])
+        model, config = self.model_, fitted.run.config
+        with torch.no_grad(), seeded(0, fitted.run.device):
+            probe = torch.zeros(2, *fitted.run.schema.x_shape, dtype=dtype_of(config.precision))
+            self._n_features_out = model.embed(probe.to(fitted.run.device)).shape[1]
+
+    def _dtypes(self) -> list[Any]:
+        """What rows may be of without being converted to the first."""
+        pixels = self.get_params(deep=False)["image_shape"] is not None
+        return [np.float64, np.float32, *([np.uint8] if pixels else [])]
+
+    # -- what the model says ----------------------------------------------------------------
+
+    def _rows(self, X: Any) -> tuple[Array, Tensor]:
+        """Validated rows, and the same in the model's units on the CPU.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            GMMVAEError: rows beyond what single precision or the likelihood can take.
+        """
+        check_is_fitted(self)
+        x = validate_data(self, X, reset=False, dtype=self._dtypes())
+        schema = self._fitted.run.schema
+        with np.errstate(over="ignore"):
+            rows = schema.transform(x.reshape(-1, *schema.x_shape))
+        if not np.isfinite(rows).all():
+            raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}, which single precision can't")
+        schema.in_range(rows, "X")
+        return x, torch.from_numpy(rows).to(dtype_of(self._fitted.run.config.precision))
+
+    def _by_rows(self, function: Any, rows: Tensor) -> Array:
+        """A function of the model's rows, whose result for each does not depend on the others."""
+        device = self._fitted.run.device
+
+        def on_device(block: Tensor) -> Tensor:
+            with seeded(0, device):
+                found: Tensor = function(block.to(device))
+            return found.cpu()
+
+        return np.asarray(by_blocks(on_device, rows, rows=ROWS_AT_ONCE).numpy())
+
+    def _log_probs(self, X: Any) -> Array:
+        """(N, K) log q(y|x) of all components, normalized in double precision."""
+        _, rows = self._rows(X)
+        log_probs = self._by_rows(self.model_.classify, rows).astype(np.float64)
+        return np.asarray(log_probs)
+
+    def _embedded(self, X: Any) -> Array:
+        """(N, d) posterior means of z, of the rows' own type where it is a floating one."""
+        x, rows = self._rows(X)
+        z = self._by_rows(self.model_.embed, rows)
+        return z.astype(x.dtype if x.dtype.kind == "f" else np.float32, copy=False)
+
+    def score_samples(self, X: Any, samples: int = 100) -> Array:
+        """A lower bound on log p(x) of each row, in nats, from importance weights.
+
+        It rises to log p(x) with ``samples``. The noise is fixed, and the same for every row: a
+        row's score does not depend on the rows it comes with. Under a Normal likelihood it is a
+        density in the units of X, comparable with that of other estimators.
+
+        Args:
+            X: rows (N, D).
+            samples: draws per row.
+
+        Returns:
+            (N,) scores; of a model that is given the class (``cvae``) bounds on log p(x|y) at
+            the likeliest class.
+
+        Raises:
+            GMMVAEError: a model without latents, which has no bound.
+
+        Reference:
+            Burda et al. 2016, arXiv:1509.00519.
+        """
+        _, rows = self._rows(X)
+        run = self._fitted.run
+        if not run.has_bound:
+            raise GMMVAEError(f"the model {run.config.model!r} has no latents to bound log p(x)")
+        if not isinstance(samples, int | np.integer) or samples < 1:
+            raise GMMVAEError(f"samples must be a positive whole number, not {samples!r}")
+        rows = rows.to(run.device)
+        y = None
+        if getattr(run.model, "given_class", False):
+            y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
+        scores = bound(run.model, rows, int(samples), y).cpu().numpy().astype(np.float64)
+        if run.schema.likelihood == "normal":  # the density of X = shift + scale x
+            scale = np.broadcast_to(run.schema.transform.scale, run.schema.x_shape)
+            scores -= np.log(scale).sum()
+        return np.asarray(scores)
+
+    # -- drawing ----------------------------------------------------------------------------
+
+    def _draw(self, components: Labels | None, n: int, mean: bool) -> Array:
+        """Draws of x in the units of X, (n, D), of components (n,) in order, or of none."""
+        run = self._fitted.run
+        model = run.model
+        if not hasattr(model, "generate"):
+            raise GMMVAEError(f"the model {run.config.model!r} has no prior to draw from")
+        seed = seed_of(self.get_params(deep=False)["random_state"])
+        with torch.no_grad(), seeded(seed, run.device):
+            if components is None or not model.class_conditional:
+                x = model.generate(n)
+            else:
+                labels, counts = np.unique(components, return_counts=True)
+                pairs = zip(labels.tolist(), counts.tolist(), strict=True)
+                x = torch.cat([model.generate(k, count) for k, count in pairs])
+            if not mean and run.schema.likelihood == "bernoulli":
+                x = torch.bernoulli(x)
+            elif not mean:
+                x = x + positive_scale(model.observation.raw_scale) * torch.randn_like(x)
+        return np.asarray(run.schema.transform.invert(x.cpu().numpy()).reshape(len(x), -1))
+
+    def _components(self, n: int, among: Labels) -> Labels:
+        """(n,) components in order, drawn by their weights pi (flat where the model has none)."""
+        mixture = getattr(self.model_, "mixture", None)
+        weights = np.ones(len(among))
+        if mixture is not None:
+            weights = mixture.log_prior.detach().softmax(-1).cpu().double().numpy()[among]
+        seed = seed_of(self.get_params(deep=False)["random_state"])
+        counts = np.random.default_rng(seed).multinomial(n, weights / weights.sum())
+        return np.repeat(among, counts)
+
+    # -- folders ----------------------------------------------------------------------------
+
+    def save(self, folder: Path | str, *, force: bool = False) -> None:
+        """Write a run folder: no pickle, and ``gmmvae predict`` and ``gmmvae generate`` read it.
+
+        Args:
+            folder: to make.
+            force: replace a run that is there.
+
+        Raises:
+            GMMVAEError: a folder that is there, or can't be written.
+        """
+        check_is_fitted(self)
+        write_folder(self, self._fitted, Path(folder), force)
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str = "auto") -> Self:
+        """Read what :meth:`save` wrote; nothing is unpickled.
+
+        Args:
+            folder: the run folder.
+            device: where to compute.
+
+        Raises:
+            GMMVAEError: a folder that is missing, damaged, or of something else.
+        """
+        found = read_folder(cls.__name__, Path(folder), device)
+        try:
+            estimator = cls(**found.params)
+        except TypeError as error:  # of another version
+            raise GMMVAEError(f"{folder} is damaged ({error}): save the estimator again") from error
+        estimator._keep(found.fitted)
+        for name, value in found.attributes.items():
+            setattr(estimator, name, value)
+        return estimator
+
+
+def checked_count(n: Any) -> int:
+    """How many draws.
+
+    Raises:
+        GMMVAEError: none, or no whole number.
+    """
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise GMMVAEError(f"n_samples must be a positive whole number, not {n!r}")
+    return int(n)

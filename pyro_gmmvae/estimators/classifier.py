@@ -1,0 +1,219 @@
+"""The Gaussian-mixture VAE as scikit-learn's semi-supervised classifier."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.estimators.arrays import encoded
+from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
+
+Array = NDArray[Any]
+
+
+class GMMVAEClassifier(
+    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, RowsEstimator
+):
+    """Semi-supervised classifier: rows without a label (y = -1) are fitted, too.
+
+    A label enters as the prior of the mixture's s, p(x, z, s) = p(x|z,s) p(z|s) p(s); what is
+    predicted is q(s|x). Arguments that are None are the preset's, or else the library's.
+
+    Args:
+        model: key of ``pyro_gmmvae.models.MODELS``: "gmmvae", "m2", "adgm" and others.
+        guide: posterior of z and s; None: the model's own.
+        objective: None: analytic, or trace where guide or model has no closed form.
+        components: K, at least the number of classes; None: one per class. Probabilities are
+            those of the classes, given that a row is of one.
+        latent_dim: d, the size of z; None: 16.
+        network: key of ``pyro_gmmvae.networks.NETWORKS``, "mlp" or, of images, "conv"; None: mlp.
+        hidden: widths of hidden layers; None: (256, 256).
+        likelihood: "bernoulli" (X in [0, 1], or in ``x_range``) or "normal" (X is standardized);
+            None: bernoulli for images of known range, else normal.
+        image_shape: (height, width) or (channels, height, width) where rows are images.
+        x_range: lowest and highest value of all X, that become 0 and 1; None: (0, 255) for images
+            of unsigned bytes, (0, 1) for images with no value outside, else unknown.
+        preset: named settings for files, "paper", "permutation-invariant", "best", or those of a
+            set of images, "digits/best", "mnist/best"; None: permutation-invariant.
+        epochs: passes over the rows; None: 100, or the preset's.
+        minutes: wall-clock budget of a fit, in the place of ``epochs``.
+        batch_size: rows per step; None: 128.
+        learning_rate: of Adam, at the start; None: 2e-3.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        engine: how steps are computed: "auto", "svi", "captured" or "compiled".
+        precision: "f32", "bf16" or "f64".
+        random_state: seed of weights, batches and noise. The same seed, rows and settings give the
+            weights that ``gmmvae train`` gives.
+        verbose: 1: print a line per epoch.
+        settings: all other keys of :class:`pyro_gmmvae.config.Config`; 'gmmvae list keys' tells
+            of them. All rows are fitted unless ``patience`` or ``validation`` is set.
+
+    Attributes:
+        classes_: (C,) sorted labels.
+        model_: the plain Pyro module, with ``model`` and ``guide``.
+        history_: data frame with a row per epoch; ELBOs are in nats per row, in the model's
+            units. ``val_`` is of validation rows, or of fitted ones where there are none.
+        n_iter_: epochs.
+        n_features_in_: D.
+        feature_names_in_: (D,) names of the columns, where all are text.
+
+    References:
+        arXiv:1406.5298 (semi-supervised learning with deep generative models), arXiv:1611.00712
+        (Concrete).
+
+    Example::
+
+        >>> from sklearn.datasets import load_iris
+        >>> from pyro_gmmvae.estimators import GMMVAEClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> shown = y.copy()
+        >>> shown[::2] = -1  # half of the labels are hidden
+        >>> model = GMMVAEClassifier(latent_dim=2, hidden=(32,), epochs=40, random_state=0)
+        >>> bool(model.fit(X, shown).score(X[::2], y[::2]) > 0.85)
+        True
+        >>> model.predict_proba(X[:3]).shape, model.transform(X[:3]).shape
+        ((3, 3), (3, 2))
+        >>> rows, labels = model.sample(5, label=2)
+    """
+
+    _fixed = {"labels": None}  # noqa: RUF012 - what is fixed is never changed
+
+    def __init__(
+        self,
+        model: str = "gmmvae",
+        *,
+        guide: str | None = None,
+        objective: str | None = None,
+        components: int | None = None,
+        latent_dim: int | None = None,
+        network: str | None = None,
+        hidden: Sequence[int] | None = None,
+        likelihood: str | None = None,
+        image_shape: Sequence[int] | None = None,
+        x_range: Sequence[float] | None = None,
+        preset: str | None = None,
+        epochs: int | None = None,
+        minutes: float | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "f32",
+        random_state: Any = None,
+        verbose: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.guide = guide
+        self.objective = objective
+        self.components = components
+        self.latent_dim = latent_dim
+        self.network = network
+        self.hidden = hidden
+        self.likelihood = likelihood
+        self.image_shape = image_shape
+        self.x_range = x_range
+        self.preset = preset
+        self.epochs = epochs
+        self.minutes = minutes
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.device = device
+        self.engine = engine
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.settings = settings
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit rows X (N, D) and labels y (N,), -1 where there is none.
+
+        Where labels are text, y is an array of dtype object that holds the number -1, as for
+        scikit-learn's ``SelfTrainingClassifier``.
+
+        Raises:
+            GMMVAEError: arguments, rows or labels that can't be used; nothing of an earlier fit is
+                lost then, nor where Ctrl-C stops this one.
+        """
+        with self._all_or_nothing():
+            x, y = validate_data(self, X, y, dtype=self._dtypes(), ensure_min_samples=2)
+            codes, self.classes_ = encoded(y)
+            self._fit(x, codes, self.classes_)
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """(N, C) q(y|x), columns in the order of ``classes_``."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """(N, C) log q(y|x), in nats."""
+        check_is_fitted(self)
+        log_probs = self._log_probs(X)[:, : len(self.classes_)]
+        total = np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+        return np.asarray(log_probs - total)
+
+    def predict(self, X: Any) -> Array:
+        """(N,) the likeliest classes."""
+        log_probs = self.predict_log_proba(X)
+        return np.asarray(self.classes_[log_probs.argmax(1)])
+
+    def transform(self, X: Any) -> Array:
+        """(N, d) posterior means of z."""
+        return self._embedded(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy on the rows that have a label; those with y = -1 are left out.
+
+        Raises:
+            GMMVAEError: no row has a label.
+        """
+        y = np.asarray(y)
+        known = np.ones(len(y), bool) if y.dtype.kind in "US" else np.asarray(y != -1, bool)
+        if not known.any():
+            raise GMMVAEError("y holds no label (every row is -1): there is nothing to score")
+        weights = None if sample_weight is None else np.asarray(sample_weight)[known]
+        said = self.predict(X)
+        return float(accuracy_score(y[known], said[known], sample_weight=weights))
+
+    def sample(
+        self, n_samples: int = 1, label: Any = None, *, mean: bool = False
+    ) -> tuple[Array, Array]:
+        """Draw rows in the units of X: a class, z from p(z|class), x from p(x|z,class).
+
+        Args:
+            n_samples: how many.
+            label: one of ``classes_``; None: classes by their weights in the prior.
+            mean: the mean of p(x|z,class) in the place of a draw, as 'gmmvae generate' writes it.
+
+        Returns:
+            X (n, D) and y (n,), in the order of classes. Of models without p(x|class), y is what
+            :meth:`predict` says of the rows.
+
+        Raises:
+            GMMVAEError: a label that is no class, or a model without a prior.
+        """
+        check_is_fitted(self)
+        n = checked_count(n_samples)
+        if not self.model_.class_conditional and label is None:
+            rows = self._draw(None, n, mean)
+            return rows, self.predict(rows)
+        numbers = np.arange(len(self.classes_))
+        if label is not None:
+            numbers = np.flatnonzero(self.classes_ == label)
+            if not len(numbers):
+                raise unknown_name("class", str(label), list(map(str, self.classes_.tolist())))
+            if not self.model_.class_conditional:
+                raise GMMVAEError(f"the model {self.model!r} draws from no single class")
+        drawn = self._components(n, numbers)
+        return self._draw(drawn, n, mean), self.classes_[drawn]

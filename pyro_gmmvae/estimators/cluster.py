@@ -1,0 +1,161 @@
+"""The Gaussian-mixture VAE as scikit-learn's clustering."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.estimators.base import NONE, RowsEstimator, checked_count
+
+Array = NDArray[Any]
+
+
+class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, RowsEstimator):
+    """Clusters rows by the components of a Gaussian-mixture VAE that sees no label.
+
+    Fits begin at k-means and go on with a term for equal components and one for assignments
+    that stay under augmentation (the preset "cluster"). Where clusters are of unequal size,
+    let the first fall: ``settings={"balance": "120:12:675"}``.
+
+    Args:
+        n_clusters: K. A component can end without a row.
+        model: key of ``pyro_gmmvae.models.MODELS`` that has components.
+        preset: None: "cluster"; of sets of images there is "digits/cluster", "mnist/cluster".
+        latent_dim: d, the size of z; None: 10, or the preset's.
+        guide, objective, network, hidden, likelihood, image_shape, x_range, epochs, minutes,
+            batch_size, learning_rate, device, engine, precision, random_state, verbose, settings:
+            as for :class:`GMMVAEClassifier`.
+
+    Attributes:
+        labels_: (N,) components of the fitted rows.
+        model_, history_, n_iter_, n_features_in_, feature_names_in_: as for
+            :class:`GMMVAEClassifier`.
+
+    Reference:
+        Jiang et al. 2017, arXiv:1611.05148 (clustering by a VAE with a mixture).
+
+    Example::
+
+        >>> from sklearn.datasets import make_blobs
+        >>> from sklearn.metrics import adjusted_rand_score
+        >>> from pyro_gmmvae.estimators import GMMVAECluster
+        >>> X, y = make_blobs(200, random_state=0, centers=3, cluster_std=0.5)
+        >>> model = GMMVAECluster(3, latent_dim=2, hidden=(16,), epochs=20, random_state=0)
+        >>> bool(adjusted_rand_score(y, model.fit_predict(X)) > 0.9)
+        True
+        >>> model.predict_proba(X[:2]).shape
+        (2, 3)
+    """
+
+    _preset = "cluster"
+    _fixed = {"labels": 0}  # noqa: RUF012 - what is fixed is never changed
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        model: str = "gmmvae",
+        guide: str | None = None,
+        objective: str | None = None,
+        latent_dim: int | None = None,
+        network: str | None = None,
+        hidden: Sequence[int] | None = None,
+        likelihood: str | None = None,
+        image_shape: Sequence[int] | None = None,
+        x_range: Sequence[float] | None = None,
+        preset: str | None = None,
+        epochs: int | None = None,
+        minutes: float | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "f32",
+        random_state: Any = None,
+        verbose: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.model = model
+        self.guide = guide
+        self.objective = objective
+        self.latent_dim = latent_dim
+        self.network = network
+        self.hidden = hidden
+        self.likelihood = likelihood
+        self.image_shape = image_shape
+        self.x_range = x_range
+        self.preset = preset
+        self.epochs = epochs
+        self.minutes = minutes
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.device = device
+        self.engine = engine
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.settings = settings
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Cluster rows X (N, D); y is not looked at.
+
+        Raises:
+            GMMVAEError: arguments or rows that can't be used; nothing of an earlier fit is lost
+                then, nor where Ctrl-C stops this one.
+        """
+        with self._all_or_nothing():
+            x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
+            self._fit(x, np.full(len(x), -1, np.int64), NONE)
+            self.labels_ = self.predict(X)
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """(N, K) q(s|x)."""
+        log_probs = self._log_probs(X)
+        return np.exp(log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True))
+
+    def predict(self, X: Any) -> Array:
+        """(N,) numbers of the likeliest components."""
+        return np.asarray(self._log_probs(X).argmax(1))
+
+    def transform(self, X: Any) -> Array:
+        """(N, d) posterior means of z."""
+        return self._embedded(X)
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002 - scikit-learn's signature
+        """Mean of :meth:`score_samples`, in nats per row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(
+        self, n_samples: int = 1, label: int | None = None, *, mean: bool = False
+    ) -> tuple[Array, Array]:
+        """Draw rows in the units of X: a component, z from p(z|s), x from p(x|z,s).
+
+        Args:
+            n_samples: how many.
+            label: number of a component; None: components by their weights pi.
+            mean: the mean of p(x|z,s) in the place of a draw, as 'gmmvae generate' writes it.
+
+        Returns:
+            X (n, D) and components (n,), in order.
+
+        Raises:
+            GMMVAEError: a component that is not there.
+        """
+        check_is_fitted(self)
+        n, K = checked_count(n_samples), self.model_.components
+        if label is not None and label not in range(K):
+            raise GMMVAEError(f"there is no component {label!r}; they are 0 to {K - 1}")
+        drawn = self._components(n, np.arange(K) if label is None else np.array([label]))
+        return self._draw(drawn, n, mean), drawn

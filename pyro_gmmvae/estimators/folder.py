@@ -1,0 +1,149 @@
+"""An estimator as a run folder, and back: JSON, CSV and safetensors, never a pickle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.inference.checkpoint import (
+    load_weights,
+    read_json,
+    remove_leftovers,
+    save_weights,
+    write_json,
+)
+from pyro_gmmvae.runs import Run
+from pyro_gmmvae.runs.folder import make_folder, remove_replaced, undo
+from pyro_gmmvae.runs.memory import Fitted
+
+FILE, LABELS = "estimator.json", "labels.safetensors"
+PLAIN = ("n_features_in_",)
+ARRAYS = {"classes_": None, "feature_names_in_": object}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds of an estimator.
+
+    Attributes:
+        params: of its constructor.
+        attributes: what else a fit sets, by name.
+        fitted: its model.
+    """
+
+    params: dict[str, Any]
+    attributes: dict[str, Any]
+    fitted: Fitted
+
+
+def write_folder(estimator: BaseEstimator, fitted: Fitted, out: Path, force: bool) -> None:
+    """Write a fitted estimator; a folder that can't be finished is removed again.
+
+    Raises:
+        GMMVAEError: a folder that is there, an argument that JSON has no place for, a full disk.
+    """
+    content = _content(estimator, fitted)
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise GMMVAEError(f"{out} exists and is kept; name another folder, or give force=True")
+    made = make_folder(out, force)
+    try:
+        write_json(out / FILE, content)
+        if hasattr(estimator, "labels_"):
+            save_weights(out / LABELS, {"labels": torch.from_numpy(estimator.labels_)})
+        fitted.save(out)
+    except BaseException:
+        undo(out, made)
+        raise
+    remove_leftovers(out)
+    remove_replaced(out)
+
+
+def _content(estimator: BaseEstimator, fitted: Fitted) -> dict[str, Any]:
+    params = {k: _plain(k, v) for k, v in estimator.get_params(deep=False).items()}
+    if not isinstance(params["random_state"], int | None):
+        params["random_state"] = fitted.run.config.seed
+    attributes = {name: getattr(estimator, name) for name in PLAIN if hasattr(estimator, name)}
+    arrays = {}
+    for name in ARRAYS:
+        value = getattr(estimator, name, None)
+        if value is not None:
+            if value.dtype.kind not in "biufUO" or not all(map(_is_plain, value.tolist())):
+                raise GMMVAEError(f"{name} of type {value.dtype} can't be saved; give text or ints")
+            arrays[name] = {"type": value.dtype.str, "values": value.tolist()}
+    return {
+        "class": type(estimator).__name__,
+        "params": params,
+        "attributes": attributes,
+        "arrays": arrays,
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An argument as JSON has it.
+
+    Raises:
+        GMMVAEError: one that it has no place for.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or _is_plain(value):
+        return value
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(name, one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(name, one) for key, one in value.items()}
+    if name == "random_state":
+        return value  # the seed that it gave is kept instead
+    raise GMMVAEError(f"the argument {name} of type {type(value).__name__} can't be saved")
+
+
+def read_folder(kind: str, path: Path, device: str) -> Found:
+    """Read what :func:`write_folder` wrote.
+
+    Args:
+        kind: the estimator's class.
+        path: the folder.
+        device: where to compute.
+
+    Raises:
+        GMMVAEError: a folder that is missing, damaged, or of another estimator or a run.
+    """
+    run = Run.load(path, device=device)
+    file = path / FILE
+    if not file.exists():
+        raise GMMVAEError(
+            f"{path} is a run of 'gmmvae train', and holds no estimator: Run.load reads it"
+        )
+    content = read_json(file)
+    found = content.get("class") if isinstance(content, dict) else None
+    if isinstance(found, str) and found != kind:
+        raise GMMVAEError(f"{path} holds a {found}: read it with {found}.load")
+    try:
+        params = {k: tuple(v) if isinstance(v, list) else v for k, v in content["params"].items()}
+        attributes = dict(content["attributes"])
+        for name, array in content["arrays"].items():
+            attributes[name] = np.array(array["values"], np.dtype(array["type"]))
+        if not {*attributes} <= {*PLAIN, *ARRAYS}:
+            raise ValueError(f"attributes {', '.join(attributes)}")
+        if len(attributes.get("classes_", run.schema.classes)) != len(run.schema.classes):
+            raise ValueError("classes_ are not those of config.json")
+        if attributes["n_features_in_"] != int(np.prod(run.schema.x_shape)):
+            raise ValueError("n_features_in_ is not that of config.json")
+        metrics = read_json(path / "metrics.json")
+        if (path / LABELS).exists():
+            attributes["labels_"] = load_weights(path / LABELS)["labels"].numpy()
+        history = pd.read_csv(path / "history.csv", float_precision="round_trip")
+        return Found(params, attributes, Fitted(run, {"epochs": 0} | metrics, history))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        if isinstance(error, GMMVAEError):
+            raise
+        raise GMMVAEError(f"{path} is damaged ({error!r}): save the estimator again") from error

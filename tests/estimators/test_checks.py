@@ -1,0 +1,44 @@
+"""scikit-learn's own checks of what an estimator has to be, on small fits."""
+
+from typing import Any
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
+
+from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
+
+SMALL: dict[str, Any] = {
+    "latent_dim": 2,
+    "hidden": (8,),
+    "batch_size": 128,
+    "learning_rate": 0.02,
+    "engine": "svi",
+}
+ESTIMATORS = [
+    GMMVAEClassifier(**SMALL, epochs=12, settings={"labelled_per_batch": 64}),
+    # k-means at the beginning takes 300 steps: only where a check asks for good clusters
+    GMMVAECluster(**SMALL, epochs=1, settings={"init": "random"}),
+    GMMVAETransformer(**SMALL, epochs=1),
+]
+LABELS = {
+    "check_classifiers_classes": "-1 marks a row without a label, and is no class; "
+    "below the check is made as it is of scikit-learn's semi-supervised classifiers"
+}
+
+
+def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
+    return LABELS if isinstance(estimator, GMMVAEClassifier) else {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
+def test_scikit_learns_checks(estimator: BaseEstimator, check: Any) -> None:
+    if check.func.__name__ == "check_clustering":
+        estimator.set_params(settings=None)
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", ["SelfTrainingClassifier"])
+def test_classes_as_of_semi_supervised_classifiers(name: str) -> None:
+    """scikit-learn asks by name whether -1 may be a class."""
+    check_classifiers_classes(name, ESTIMATORS[0])
