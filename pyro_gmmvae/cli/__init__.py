@@ -14,6 +14,7 @@ from pyro_gmmvae.cli.ablate import ablate
 from pyro_gmmvae.cli.components import components
 from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.explore import explore
+from pyro_gmmvae.cli.export import export
 from pyro_gmmvae.cli.figures import figures
 from pyro_gmmvae.cli.generate import generate
 from pyro_gmmvae.cli.list import list_names
@@ -46,7 +47,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(train, resume, evaluate, predict, generate, traverse),
-    *(figures, report, name, components, explore),
+    *(figures, report, name, components, explore, export),
     *(tune, ablate, skeleton, list_names),
 )
 for command in COMMANDS:

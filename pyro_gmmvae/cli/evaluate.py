@@ -48,7 +48,8 @@ MEANING = {
     "nll": "importance-weighted bound on -log p(x), nats per row",
     "bits_per_dim": "the same in bits per entry of x, in the model's units",
     "ess": "median effective samples of that bound",
-    "pareto_k_bad": "share of its rows with Pareto k > 0.7",
+    "pareto_k": "median Pareto k of its rows: < 0.5 a good guide, to 0.7 usable",
+    "pareto_k_bad": "share of its rows with k > 0.7: no good proposal, nll is loose",
 }
 
 
@@ -83,8 +84,9 @@ def evaluate(
 ) -> None:
     """Measure RUN on its test rows: accuracy, ELBO and an importance-weighted bound on -log p(x).
 
-    The numbers are also written to RUN/metrics.json. Where the share of rows with Pareto k
-    above 0.7 is large, the guide is too far from the posterior for nll to be trusted.
+    The numbers are also written to RUN/metrics.json. Pareto k says whether the guide works as a
+    proposal for the posterior (Yao et al. 2018, arXiv:1802.02538): below 0.5 well, to 0.7 well
+    enough; above, it is too far from the row's posterior for nll to be trusted.
     """
     from pyro_gmmvae.runs import Run
 

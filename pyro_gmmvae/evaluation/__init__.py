@@ -1,6 +1,6 @@
 """Evaluation: numbers from arrays and programs, whatever the model."""
 
-from pyro_gmmvae.evaluation.arviz_versions import inference_data
+from pyro_gmmvae.evaluation.arviz_versions import inference_data, write_netcdf
 from pyro_gmmvae.evaluation.calibration import expected_calibration_error, reliability
 from pyro_gmmvae.evaluation.classification import (
     accuracy,
@@ -71,4 +71,5 @@ __all__ = [
     "silhouette",
     "used_components",
     "wilson_interval",
+    "write_netcdf",
 ]

@@ -1,7 +1,6 @@
 """Bounds on log p(x) from importance weights of the guide."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,15 @@ from pyro import poutine, validation_enabled
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
+from pyro_gmmvae.evaluation.arviz_versions import psis_k
 from pyro_gmmvae.params import LocalParams
 
 Program = Callable[[Tensor, Tensor | None], Any]
+
+GOOD_K, USABLE_K = 0.5, 0.7
+"""Pareto k-hat of a guide's weights: below the first it is good, above the second not usable."""
+SAMPLES_FOR_A_TAIL = 25
+ALIKE = 1e-3  # nats
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,20 @@ def log_weights(
         rows = x[start : start + step]
         copies = rows.repeat_interleave(samples, 0)
         labels = None if y is None else y[start : start + step].repeat_interleave(samples)
-        terms = _one_draw(model, guide, copies, labels)
+        terms = one_draw(model, guide, copies, labels)[:2]
         parts.append(torch.stack(terms).view(2, len(rows), samples).transpose(1, 2))
     return Bounds(*torch.cat(parts, 2))
 
 
-def _one_draw(model: Program, guide: Program, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-    """log p(x, latents) - log q(latents|x) and log p(x|latents), (N,), at one draw per row."""
+def one_draw(
+    model: Program, guide: Program, x: Tensor, y: Tensor | None
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One draw of the latents of each row from the guide, with its weight.
+
+    Returns:
+        log p(x, latents) - log q(latents|x) and log p(x|latents), both (N,) in nats, and the
+        latents by site, (N, ...).
+    """
     with LocalParams(), validation_enabled(False):
         guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, y))
         replayed = poutine.replay(model, trace=guide_trace)
@@ -106,16 +118,23 @@ def _one_draw(model: Program, guide: Program, x: Tensor, y: Tensor | None) -> tu
                     total = total + sign * site["log_prob"]
                 if site["type"] == "sample" and site["is_observed"]:
                     log_px = log_px + site["log_prob"]
-    return total, log_px
+        latents = {name: guide_trace.nodes[name]["value"] for name in guide_trace.stochastic_nodes}
+    return total, log_px, latents
 
 
 def pareto_k(log_w: Tensor) -> np.ndarray[Any, Any]:
-    """(N,) Pareto k-hat of each row's weights: above 0.7 the bound is not to be trusted.
+    """(N,) Pareto k-hat of each row's weights, log_w (samples, N): does the guide do its work?
 
-    Vehtari et al. 2024, arXiv:1507.02646, as ArviZ computes it; log_w is (samples, N).
+    Below 0.5 it is a good proposal for the row's posterior, to 0.7 a usable one; above that
+    neither the bound nor draws that are weighted or corrected by these weights are to be
+    trusted (Yao et al. 2018, arXiv:1802.02538). NaN below 25 samples, which make no tail to fit.
+
+    Vehtari et al. 2024, arXiv:1507.02646, as ArviZ computes it. Weights that are alike to a
+    thousandth have no tail, and 0.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ announces its refactoring when imported
-        from arviz import psislw
-
-        return np.asarray(psislw(log_w.T.cpu().numpy().astype(np.float64))[1])
+    if len(log_w) < SAMPLES_FOR_A_TAIL:
+        return np.full(log_w.shape[1], np.nan)
+    rows = log_w.T.cpu().numpy().astype(np.float64)
+    k, unlike = np.zeros(len(rows)), np.flatnonzero(~(np.ptp(rows, axis=1) < ALIKE))
+    k[unlike] = psis_k(rows[unlike])
+    return k

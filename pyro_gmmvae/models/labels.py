@@ -42,6 +42,16 @@ def sample_y(logits: Tensor, y: Tensor | None) -> Tensor:
     return pyro.sample("y", OneHotCategorical(logits=logits), infer=infer)
 
 
+@torch.no_grad()
+def known_or_likeliest(model: Any, x: Tensor, y: Tensor | None) -> Tensor:
+    """Labels y (B,), the likeliest classes of ``model.classify`` where they are -1 or None."""
+    given = torch.full((len(x),), -1, device=x.device) if y is None else y.clone()
+    unknown = torch.nonzero(given < 0).squeeze(-1)
+    for rows in unknown.split(1024) if len(unknown) else ():
+        given[rows] = model.classify(x[rows]).argmax(-1)
+    return given
+
+
 def vertices(y: Tensor, like: Tensor) -> Tensor:
     """One-hot rows (B, K) of y (B,), of the last axis, type and device of ``like``."""
     return torch.nn.functional.one_hot(y, like.shape[-1]).to(like)

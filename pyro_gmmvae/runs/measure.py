@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.evaluation import (
+    USABLE_K,
     Bounds,
     accuracy,
     assignment_entropy,
@@ -26,7 +27,6 @@ from pyro_gmmvae.runs.rows import Rows, some_of
 from pyro_gmmvae.runs.sequences import measure_sequences
 
 ELBO_SAMPLES = 10
-SAMPLES_FOR_A_TAIL = 25
 SILHOUETTE_ROWS = 2000  # it compares all pairs
 Numbers = dict[str, Any]
 
@@ -67,8 +67,9 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
         ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
         draws on ``nll_rows`` rows), ``bits_per_dim`` (nll in bits per entry of x, in the
-        model's units), ``ess`` (median effective sample size), ``pareto_k_bad`` (share of rows
-        with k-hat above 0.7; None below 25 samples). Of rows that are windows of sequences
+        model's units), ``ess`` (median effective sample size), ``pareto_k`` (median of the
+        rows' k-hat) and ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25
+        samples, see :func:`pyro_gmmvae.evaluation.pareto_k`). Of rows that are windows of sequences
         also what :func:`pyro_gmmvae.runs.sequences.measure_sequences` gives, and of further
         factors ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
     """
@@ -170,7 +171,8 @@ def _of_densities(
     run: Measured, x: Tensor, y: Tensor, samples: int, chosen: np.ndarray[Any, Any]
 ) -> Numbers:
     few = run.bounds(x, ELBO_SAMPLES, y=y)
-    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k_bad")
+    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess")
+    names += ("pareto_k", "pareto_k_bad")
     numbers: Numbers = dict.fromkeys(names) | {"distortion": few.distortion.mean().item()}
     if not run.has_bound:
         return numbers
@@ -184,12 +186,16 @@ def _of_densities(
         "nll_rows": len(chosen),
         "bits_per_dim": nll / (x[0].numel() * math.log(2)),
         "ess": many.effective_samples.median().item(),
-        "pareto_k_bad": _share_of_bad_k(many, samples),
+    } | _of_k(pareto_k(many.log_w))
+
+
+def _of_k(k: np.ndarray[Any, Any]) -> Numbers:
+    """Of the rows' Pareto k-hat; None where too few samples made no tail to fit."""
+    if np.isnan(k).any():
+        return {"pareto_k": None, "pareto_k_bad": None}
+    middle = float(np.median(k))
+    # JSON has no infinity, the k-hat of a row with hardly a weight that is not 0
+    return {
+        "pareto_k": middle if math.isfinite(middle) else None,
+        "pareto_k_bad": float((k > USABLE_K).mean()),
     }
-
-
-def _share_of_bad_k(bounds: Bounds, samples: int) -> float | None:
-    """Share of rows with k-hat above 0.7; None where too few samples make a tail to fit."""
-    if samples < SAMPLES_FOR_A_TAIL:
-        return None
-    return float((pareto_k(bounds.log_w) > 0.7).mean())

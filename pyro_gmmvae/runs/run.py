@@ -16,6 +16,7 @@ from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean
 from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
 from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.models.labels import known_or_likeliest
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
@@ -119,18 +120,10 @@ class Run:
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
         is None or -1, at the likeliest class.
         """
-        y = self._given(x, y) if getattr(self.model, "given_class", False) else None
+        given = getattr(self.model, "given_class", False)
+        y = known_or_likeliest(self.model, x, y) if given else None
         with seeded(seed, self.device):
             return log_weights(self.model.model, self.model.guide, x, samples, y=y)
-
-    @torch.no_grad()
-    def _given(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Labels (N,), the likeliest classes where none is known."""
-        given = torch.full((len(x),), -1, device=x.device) if y is None else y.clone()
-        unknown = torch.nonzero(given < 0).squeeze(-1)
-        for rows in unknown.split(1024) if len(unknown) else ():
-            given[rows] = self.model.classify(x[rows]).argmax(-1)
-        return given
 
     @property
     def has_bound(self) -> bool:

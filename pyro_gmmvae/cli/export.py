@@ -1,0 +1,118 @@
+"""gmmvae export"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyro_gmmvae.cli.options import (
+    check_output,
+    device_option,
+    force_option,
+    moved_data_option,
+    run_argument,
+    weights_option,
+)
+
+
+@click.command(short_help="Write draws of a run for ArviZ.")
+@run_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The netCDF file to write (.nc).",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="The rows to draw for.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="How many of them, the same ones each time; 0: all.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Draws of each chain.",
+)
+@click.option("--chains", type=click.IntRange(1), default=4, show_default=True, help="Chains.")
+@click.option(
+    "--source",
+    type=click.Choice(["posterior", "guide"]),
+    default="posterior",
+    show_default=True,
+    help="What latents are drawn from: the posterior, the guide proposing, or the guide itself.",
+)
+@click.option(
+    "--predictive/--no-predictive",
+    default=True,
+    help="Also draw x, given the latents and from the prior.  [default: do]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
+)
+@moved_data_option
+@weights_option
+@force_option
+@device_option
+def export(
+    run: Path,
+    out: Path,
+    data: str | None,
+    weights: str | None,
+    force: bool,
+    device: str | None,
+    **of_draws: Any,
+) -> None:
+    """Write draws, weights and rows of RUN as ArviZ's InferenceData, in netCDF.
+
+    \b
+    idata = arviz.from_netcdf("run.nc")
+    arviz.summary(idata, var_names=["z"])    R-hat and ESS of each row's latents
+    arviz.loo(idata)                         log p(x) of the rows, by leave-one-out
+    arviz.plot_ppc(idata, var_names=["x"])   drawn rows beside observed ones
+
+    Groups: posterior, posterior_predictive, log_likelihood, sample_stats (log_weight, elbo,
+    pareto_k, ...), prior, prior_predictive, observed_data. What each holds, and what loo means
+    for latents that are a row's own: help(pyro_gmmvae.arviz.to_inference_data).
+    """
+    from pyro_gmmvae.arviz import save, to_inference_data
+    from pyro_gmmvae.runs import Run
+
+    check_output(out, force, (".nc",))
+    loaded = Run.load(run, device=device or "auto", weights=weights)
+    part = of_draws.pop("part")
+    written = to_inference_data(loaded, part, data=data, **of_draws)
+    save(written, out)
+    statistics = written["sample_stats"]
+    chains, draws, rows = (statistics.sizes[name] for name in ("chain", "draw", "row"))
+    click.echo(f"draws per row: {chains} x {draws}, of {rows} {part} rows -> {out}", err=True)
+    click.echo(_of_k(statistics["pareto_k"].values), err=True)
+
+
+def _of_k(k: Any) -> str:
+    """One line on the rows' Pareto k-hat."""
+    import numpy as np
+
+    from pyro_gmmvae.evaluation import GOOD_K, USABLE_K
+
+    if np.isnan(k).any():
+        return "Pareto k of the guide: too few draws to fit a tail"
+    good, bad = int((k < GOOD_K).sum()), int((k > USABLE_K).sum())
+    line = f"Pareto k of the guide: median {np.median(k):.2f}; good (< {GOOD_K}) in {good} rows, "
+    line += f"usable (to {USABLE_K}) in {len(k) - good - bad}, bad in {bad}"
+    return line + (", where neither draws nor loo are to be trusted" if bad else "")

@@ -1,0 +1,219 @@
+"""Draws of a row's latents: from its posterior, from the guide, from the prior; and of x."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pyro import poutine, validation_enabled
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyro_gmmvae.evaluation.likelihood import Program, one_draw
+from pyro_gmmvae.params import LocalParams
+
+ROWS_AT_ONCE = 4096
+CANDIDATES_AT_ONCE = 65536
+Latents = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """C chains of S draws of the latents of N rows.
+
+    Attributes:
+        latents: by site, (C, S, N, ...).
+        log_w: log p(x, latents) - log q(latents|x) of them, (C, S, N), in nats.
+        proposed: the same of what the guide drew at each step; its mean is the ELBO.
+        accepted: (C, S, N) whether the chain took it.
+    """
+
+    latents: Latents
+    log_w: Tensor
+    proposed: Tensor
+    accepted: Tensor
+
+
+def guide_draws(
+    model: Program, guide: Program, x: Tensor, draws: int, chains: int, y: Tensor | None = None
+) -> Draws:
+    """Independent draws from q(latents|x): C chains of S."""
+    return _in_parts(model, guide, x, y, chains, draws, _take_all)
+
+
+def posterior_draws(
+    model: Program, guide: Program, x: Tensor, draws: int, chains: int, y: Tensor | None = None
+) -> Draws:
+    """Draws from p(latents|x): the guide proposes, Metropolis and Hastings decide::
+
+        h' ~ q(h|x),  accepted with probability min(1, w(h') / w(h)),  w(h) = p(x, h) / q(h|x)
+
+    The posterior is what each chain keeps invariant, however wrong the guide is; how fast it
+    gets there depends on the weights. They are bounded where q has the heavier tails, and where
+    they are not, the chain sticks (Mengersen, Tweedie 1996, doi:10.1214/aos/1033066201). A
+    chain's draws repeat where proposals are refused, which R-hat and ESS see as they do for any
+    other Markov chain; draws resampled by their weights would hide it. The first half of a
+    chain, S steps, is left out.
+
+    Args:
+        model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
+        x: (N, *x_shape), the rows.
+        draws: S, the draws that each chain keeps.
+        chains: C.
+        y: (N,) labels that both programs are told; None: none.
+    """
+    return _in_parts(model, guide, x, y, chains, 2 * draws, _metropolis_hastings)
+
+
+def _in_parts(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    y: Tensor | None,
+    chains: int,
+    steps: int,
+    choose: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> Draws:
+    """Candidates of a few rows at a time, of which only those that are chosen are kept."""
+    parts = []
+    size = max(1, CANDIDATES_AT_ONCE // (chains * steps))
+    for start in range(0, len(x), size):
+        rows = x[start : start + size]
+        labels = None if y is None else y[start : start + size]
+        log_w, latents = _candidates(model, guide, rows, labels, chains, steps)
+        taken, accepted = choose(log_w)
+        kept = taken.shape[1]
+        parts.append(
+            Draws(
+                {name: _at(value, taken) for name, value in latents.items()},
+                _at(log_w, taken),
+                log_w[:, -kept:],
+                accepted,
+            )
+        )
+    names = parts[0].latents
+    latents = {name: torch.cat([part.latents[name] for part in parts], 2) for name in names}
+    others = (torch.cat([getattr(part, name) for part in parts], 2) for name in _ARRAYS)
+    return Draws(latents, *others)
+
+
+_ARRAYS = ("log_w", "proposed", "accepted")
+
+
+@torch.no_grad()
+def _candidates(
+    model: Program, guide: Program, x: Tensor, y: Tensor | None, chains: int, steps: int
+) -> tuple[Tensor, Latents]:
+    """Draws from the guide and their log weights, (C, T, N, ...)."""
+    shape = (chains, steps, len(x))
+    parts = [one_draw(model, guide, *copies)[::2] for _, *copies in _copies(x, y, shape)]
+    log_w = torch.cat([part[0] for part in parts]).view(shape)
+    latents = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
+    return log_w, {name: v.view(*shape, *v.shape[1:]) for name, v in latents.items()}
+
+
+def _copies(x: Tensor, y: Tensor | None, shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
+    """Places in ``shape`` (..., N), its last axis going over the rows, with their x and y."""
+    for places in torch.arange(int(np.prod(shape)), device=x.device).split(ROWS_AT_ONCE):
+        row = places % len(x)
+        yield places, x[row], None if y is None else y[row]
+
+
+def _take_all(log_w: Tensor) -> tuple[Tensor, Tensor]:
+    steps = torch.arange(log_w.shape[1], device=log_w.device)
+    return steps.view(1, -1, 1).expand_as(log_w), torch.ones_like(log_w, dtype=torch.bool)
+
+
+def _metropolis_hastings(log_w: Tensor) -> tuple[Tensor, Tensor]:
+    """Where chains (C, T, N) stand in the latter half of their steps, and whether they moved."""
+    log_u = torch.rand_like(log_w).log()
+    at = torch.zeros_like(log_w[:, 0], dtype=torch.long)
+    current = torch.full_like(log_w[:, 0], -torch.inf)
+    path, moves = [], []
+    for step in range(log_w.shape[1]):
+        # a weight that is no number is never greater
+        moved = log_w[:, step] > current + log_u[:, step]
+        current = torch.where(moved, log_w[:, step], current)
+        at = torch.where(moved, step, at)
+        path.append(at)
+        moves.append(moved)
+    kept = log_w.shape[1] // 2
+    return torch.stack(path[kept:], 1), torch.stack(moves[kept:], 1)
+
+
+def _at(value: Tensor, taken: Tensor) -> Tensor:
+    """value (C, T, N, ...) at steps ``taken`` (C, S, N)."""
+    index = taken.view(*taken.shape, *(1,) * (value.dim() - taken.dim()))
+    return torch.take_along_dim(value, index, 1)
+
+
+@torch.no_grad()
+def predictive_draws(
+    model: Program, latents: Latents, x: Tensor, y: Tensor | None = None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """One x ~ p(x|latents), and E[x|latents], for each draw of the latents of rows x.
+
+    Args:
+        model: a Pyro program of (x, y) with the site "x".
+        latents: by site, (C, S, N, ...), as in :class:`Draws`.
+        x: (N, *x_shape), the rows whose latents they are.
+        y: (N,) labels that the program is told.
+
+    Returns:
+        Both (C, S, N, *x_shape), float32.
+    """
+    shape = next(iter(latents.values())).shape[:3]
+    drawn = np.empty((int(np.prod(shape)), *x.shape[1:]), np.float32)
+    mean = np.empty_like(drawn)
+    flat = {name: value.flatten(0, 2) for name, value in latents.items()}
+    for places, rows, labels in _copies(x, y, shape):
+        some = {name: value[places] for name, value in flat.items()}
+        site = _free_trace(model, some, rows, labels)["x"]
+        chosen = places.cpu().numpy()
+        drawn[chosen] = site["value"].cpu().numpy()
+        mean[chosen] = site["fn"].mean.cpu().numpy()
+    return drawn.reshape(*shape, *x.shape[1:]), mean.reshape(*shape, *x.shape[1:])
+
+
+@torch.no_grad()
+def prior_draws(
+    model: Program, x: Tensor, draws: int, y: Tensor | None = None
+) -> tuple[Latents, np.ndarray[Any, Any]]:
+    """Latents and x from the model, as if no row had been seen: one chain of S for each row.
+
+    Args:
+        model: a Pyro program of (x, y) with the site "x".
+        x: (N, *x_shape); its values are not used.
+        draws: S.
+        y: (N,) labels that the program is told.
+
+    Returns:
+        The latents by site, (1, S, N, ...), and x (1, S, N, *x_shape), float32.
+    """
+    shape = (1, draws, len(x))
+    parts, drawn = [], np.empty((draws * len(x), *x.shape[1:]), np.float32)
+    for places, rows, labels in _copies(x, y, shape):
+        nodes = _free_trace(model, {}, torch.zeros_like(rows), labels)
+        new = nodes.pop("x")["value"]
+        before = {name: site["value"] for name, site in nodes.items() if site["before_x"]}
+        if len(before) < len(nodes):  # what is drawn after x may depend on it
+            nodes = _free_trace(model, before | {"x": new}, new, labels)
+            nodes.pop("x")
+        parts.append({name: site["value"] for name, site in nodes.items()})
+        drawn[places.cpu().numpy()] = new.cpu().numpy()
+    latents = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    shaped = {name: v.view(*shape, *v.shape[1:]) for name, v in latents.items()}
+    return shaped, drawn.reshape(*shape, *x.shape[1:])
+
+
+def _free_trace(
+    model: Program, given: Latents, x: Tensor, y: Tensor | None
+) -> dict[str, dict[str, Any]]:
+    """The model's sites where some values are given and all others are drawn, x among them."""
+    with LocalParams(), validation_enabled(False):
+        free = poutine.condition(poutine.uncondition(model), data=given)
+        trace = prune_subsample_sites(poutine.trace(free).get_trace(x, y))
+    nodes = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    names = list(nodes)
+    return {k: {**site, "before_x": names.index(k) < names.index("x")} for k, site in nodes.items()}
