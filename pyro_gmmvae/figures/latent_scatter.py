@@ -148,7 +148,9 @@ def color_of(group: int) -> str:
 
 def marker_of(group: int) -> str:
     """The marker of a group: with the color it tells 84 groups apart."""
-    return "." if group < 0 else MARKERS[(group // len(COLORS) + group) % len(MARKERS)]
+    return (
+        "." if group < 0 else MARKERS[(group // len(COLORS) + group % len(COLORS)) % len(MARKERS)]
+    )
 
 
 def _planar(

@@ -44,9 +44,10 @@ def draw_reconstructions(view: View) -> Figure:
     rows = view.sources[places]
     made = view.run.schema.transform.invert(reconstruct(view.run, view.x[places]))
     lines, about, scale = _painters(view.run, rows, made)
-    unit = "row number" if view.rows.dataset.sequences is None else "sequence"
+    has_rows = view.rows.dataset.sequences is None
+    unit, many = ("row number", "test rows") if has_rows else ("sequence", "test windows")
     title = (
-        f"{view.name}: reconstructions of {len(places)} of {len(order)} test rows, decoded at "
+        f"{view.name}: reconstructions of {len(places)} of {len(order)} {many}, decoded at "
         f"posterior means\nbelow each its {unit} and its {symbol} in nats\ndifference: {about}"
     )
     return reconstruction_sheet(parts, lines, title, scale=scale)
