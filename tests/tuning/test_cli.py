@@ -53,7 +53,7 @@ def test_a_study_ends_with_the_command_that_trains_its_best(
     [
         (["--search", "latent_dim"], "--search latent_dim: write KEY=LOW:HIGH"),
         (["--search", "latent_dim="], "--search latent_dim=: write KEY=LOW:HIGH"),
-        (["--search", "latent_dim=5"], "latent_dim=5: write LOW:HIGH"),
+        (["--search", "components=5"], "components=5: write LOW:HIGH"),
         (["--search", "hidden=4,8"], "--search names hidden twice"),
         (["--search", "seed=1:2"], "seed can't be searched"),
         (["--search", "dropout=0:0.5"], "dropout is given a value and searched as well"),
@@ -71,18 +71,11 @@ def test_wrong_options_are_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if more[1] == "latent_dim=5":
-        words = [word for word in words if not word.startswith("latent_dim=")]
-        words = [w for w, after in zip(words, [*words[1:], ""], strict=True) if not _lost(w, after)]
     assert call([*words, *more], monkeypatch) == 2
     line = capsys.readouterr().err
     assert told in line
     assert line.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def _lost(word: str, following: str) -> bool:
-    return word == "--search" and following in ("--search", "--sampler")
 
 
 def test_ctrl_c_says_how_to_go_on(
@@ -97,4 +90,4 @@ def test_ctrl_c_says_how_to_go_on(
     assert call([*words, "--trials", "2"], monkeypatch) == 130
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "gmmvae: interrupted"
-    assert "go on with: gmmvae tune --data" in lines[-2]
+    assert any("go on with: gmmvae tune --data" in line for line in lines)
