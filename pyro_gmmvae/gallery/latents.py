@@ -24,7 +24,7 @@ ROWS = 8  # of analogies, and pairs to go between
 SPAN = 2.5  # standard deviations
 PLACES, FRAMES, STEPS = 11, 21, 17
 MOST_ENTRIES, MOST_MOVING = 10, 10
-STILLS = (0, 2, 4, 6, 8, 10, 12, 14, 16)  # of the steps
+STRIDE = 2  # of the steps, those that stand still
 MOST_PANELS = 12
 LOWEST = 0.05  # quantile
 AT_ONCE = 4096
@@ -146,7 +146,7 @@ def draw_interpolation(view: View) -> Film:
         shares.tolist(),
         names,
         f"{view.name}: between test rows, {what} on a straight line",
-        STILLS,
+        range(0, STEPS, STRIDE),
     )
 
 

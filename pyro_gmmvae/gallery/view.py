@@ -156,6 +156,7 @@ class View:
         Classes stand in their order. Components that the fit found by itself stand with the
         largest first and without the unused ones, where the run's data is there to tell.
         """
+        _ = self.class_names  # a model without classes has none to show
         found = self.run.components_of(None)
         if self.run.config.labels == 0 and self.has_components:
             with suppress(GMMVAEError):  # without data all are as large
