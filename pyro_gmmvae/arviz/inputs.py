@@ -172,7 +172,7 @@ def _of_run(
 def _rows_for_model(model: Any, x: Any, y: Any) -> Input:
     if isinstance(x, str | Dataset):
         raise GMMVAEError("a plain model takes rows x (N, *x_shape); parts of data are a run's")
-    like = next(model.parameters())
+    like = next(model.parameters(), torch.zeros(()))
     values = torch.as_tensor(_array(x)).to(like)
     shape = getattr(model, "x_shape", values.shape[1:])
     if values.shape[1:] != tuple(shape):
