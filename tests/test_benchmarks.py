@@ -63,6 +63,16 @@ def test_the_report_stands_published_figures_beside_ours(accuracy: Any, tmp_path
     assert (tmp_path / "errors.png").stat().st_size > 10_000
 
 
+def test_redrawing_measures_nothing_and_writes_the_dots_alone(
+    accuracy: Any, tmp_path: Path
+) -> None:
+    version = importlib.import_module("pyro_gmmvae").__version__
+    table = pd.concat([rows("m2", "100", 0.9), rows("vae", "100", 0.8)]).assign(version=version)
+    table.to_csv(tmp_path / "results.csv", index=False)
+    accuracy.main(["--redraw", "--out", str(tmp_path)], standalone_mode=False)
+    assert {file.name for file in tmp_path.iterdir()} == {"results.csv", "table.png"}
+
+
 def test_one_line_is_a_table_too(accuracy: Any, tmp_path: Path) -> None:
     accuracy.report(rows("m2", "100", 0.9), tmp_path)
     assert "0.9000 ± 0.0000" in (tmp_path / "table.md").read_text()

@@ -371,6 +371,7 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
         table["accuracy"].iloc[1] - table["accuracy"].iloc[0]
     )
     assert "| mean-field |" in (out / "table.md").read_text()
+    assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "mean-field" in (out / "table.tex").read_text()
     assert not (out / "runs").exists()
 

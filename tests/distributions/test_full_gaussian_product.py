@@ -117,6 +117,16 @@ def test_density_entropy_and_marginals_are_torchs(shared: bool) -> None:
     torch.testing.assert_close(product.stddev, expected.stddev, **CLOSE)
 
 
+def test_covariances_are_numpys_inverses_of_precisions() -> None:
+    full = random_full(2)
+    expected = np.linalg.inv(full.precision_matrix.cpu().double().numpy())
+    assert np.allclose(full.covariance_matrix.cpu().numpy(), expected, **CLOSE)
+    weights = torch.rand(2, 4).softmax(-1)
+    diagonal = GaussianProduct(weights, torch.randn(4, 3), torch.rand(4, 3) + 0.5)
+    expected = np.stack([np.diag(1 / p) for p in diagonal.precision.cpu().numpy()])
+    assert np.allclose(diagonal.covariance_matrix.cpu().numpy(), expected, **CLOSE)
+
+
 def test_log_density_is_the_weighted_sum_of_log_densities_up_to_a_constant() -> None:
     product = random_full(6)
     tril = product.precision_tril

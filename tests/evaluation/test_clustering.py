@@ -8,7 +8,9 @@ import pytest
 from pyro_gmmvae.evaluation import (
     assignment_entropy,
     components_used,
+    contingency,
     log_probs_of_names,
+    matching,
     silhouette,
     used_components,
 )
@@ -20,6 +22,17 @@ def test_a_component_is_in_use_from_one_row_in_a_thousand() -> None:
     assert used_components(clusters[1:1001]).tolist() == [7]
     assert used_components(np.append(clusters[1:1000], 4)).tolist() == [7, 4]
     assert components_used(np.array([3, 3, 5])) == 2
+
+
+def test_components_are_matched_where_most_rows_agree() -> None:
+    """By hand: a class's largest component may have to go to another class."""
+    y = np.array([0] * 5 + [1] * 4 + [-1])
+    clusters = np.array([2, 2, 2, 3, 3, 2, 2, 2, 2, 0])
+    counts = contingency(clusters, y, (2, 4))
+    assert counts.tolist() == [[0, 0, 3, 2], [0, 0, 4, 0]]
+    assert matching(counts) == [(0, 3), (1, 2)]
+    # with fewer components than classes a class goes without
+    assert matching(counts[:, 2:3]) == [(1, 0)]
 
 
 def test_entropy_is_zero_where_sure_and_the_log_of_their_number_where_not() -> None:

@@ -1,11 +1,13 @@
 """Summaries of sweeps, against SciPy and by hand."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from scipy import stats
 
 from pyro_gmmvae.figures import error_curves
-from pyro_gmmvae.runs.tables import latex, markdown, shown, summarize
+from pyro_gmmvae.runs.tables import dots, latex, markdown, shown, summarize, write_dots
 
 
 def rows(model: str, accuracies: list[float], labels: str = "100") -> pd.DataFrame:
@@ -83,3 +85,49 @@ def test_error_curves_draws_a_line_per_model() -> None:
 def test_any_metric_keeps_its_spread() -> None:
     table = rows("a", FIRST).assign(elbo=[-1.0, -2.0, -3.0])
     assert shown(summarize(table, "elbo"), "elbo")["elbo"].tolist() == ["-2.0000 ± 1.0000"]
+
+
+def lines_of(table: pd.DataFrame, metric: str = "accuracy") -> list[str]:
+    figure = dots(table, metric)
+    assert figure is not None
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_dots_are_named_by_what_tells_lines_apart() -> None:
+    """The objective follows from the guide, and is not repeated."""
+    table = pd.concat(
+        [
+            rows("a", FIRST).assign(guide="product"),
+            rows("a", SECOND).assign(guide="flow", objective="trace"),
+        ]
+    )
+    assert lines_of(table) == ["flow", "product"]
+    both = pd.concat([table, rows("b", FIRST).assign(guide="flow")])
+    assert set(lines_of(both)) == {"a flow", "a product", "b flow"}
+    figure = dots(table)
+    assert figure is not None
+    title = figure.get_suptitle()
+    assert title.startswith("digits, 100 labels, a, preset best\n")
+    assert title.endswith("dashed: product")
+
+
+def test_dots_have_a_panel_per_label_count() -> None:
+    parts = [rows(m, v, k) for k in ("50", "1") for m, v in (("a", FIRST), ("b", SECOND))]
+    figure = dots(pd.concat(parts))
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == ["50 labels", "1 label"]
+    assert lines_of(rows("a", FIRST)) == ["a"]
+
+
+def test_low_numbers_of_some_metrics_are_the_good_ones() -> None:
+    table = pd.concat([rows("a", FIRST).assign(nll=20.0), rows("b", SECOND).assign(nll=10.0)])
+    assert lines_of(table, "nll") == ["b", "a"]
+    assert lines_of(table) == ["b", "a"]
+
+
+def test_a_metric_without_numbers_leaves_no_old_picture(tmp_path: Path) -> None:
+    table = rows("a", FIRST)
+    write_dots(table, tmp_path)
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    write_dots(table.assign(accuracy=None), tmp_path)
+    assert not (tmp_path / "table.png").exists()
