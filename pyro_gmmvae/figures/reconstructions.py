@@ -54,7 +54,7 @@ def reconstruction_sheet(
     wide = max(LEFT_INCHES + columns * cell + gaps + 0.1, 6.5)
     high = HEAD_INCHES + 0.2 + len(lines) * cell + CAPTION_INCHES
     figure = new_figure(wide, high, constrained=False)
-    figure.text(0.1 / wide, 1 - 0.08 / high, title, va="top", fontsize=TEXT)
+    figure.text(0.1 / wide, 1 - 0.08 / high, title, va="top", fontsize=TEXT, parse_math=False)
     left = LEFT_INCHES
     for part in parts:
         top = high - HEAD_INCHES

@@ -28,11 +28,12 @@ def test_every_cell_is_drawn_and_captioned(shape: tuple[int, ...]) -> None:
     difference, about = difference_painter(rows, made)
     lines = {"row": paint, "made": lambda a, n: paint(a, n + 3), "difference": difference}
     parts = [Part("worst", [(0, "$7_\n-9.5")]), Part("best", [(1, "8\n-2.0"), (2, "9\n-1.0")])]
-    figure = reconstruction_sheet([*parts, Part("none", [])], lines, f"run: {about}")
+    figure = reconstruction_sheet([*parts, Part("none", [])], lines, f"$run$: {about}")
     assert len(figure.axes) == 9
     found = texts(figure)
     assert {"worst", "best", "row", "difference", "$7_\n-9.5"} <= set(found)
     assert "none" not in found
+    assert f"$run$: {about}" in found
 
 
 def test_a_difference_of_images_has_its_sign_and_scale() -> None:
