@@ -71,8 +71,9 @@ def figures(
                      (highest q(s|x), then closest in z) and its least certain ones
     entropy          entropy of q(s|x) over rows, and its mean per component
 
-    Beside them stands clusters.csv: each row's (or sequence's) part, component, name,
-    probability and entropy. What the run does not have is named with the reason.
+    Beside them stands clusters.csv ('--only clusters'): each row's (or sequence's) part,
+    component, name, probability and entropy. What the run does not have is named with the
+    reason.
     """
     start = time.monotonic()
     from pyro_gmmvae.errors import GMMVAEError
@@ -87,10 +88,10 @@ def figures(
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES
 
-    check_names(only)
-    names = list(only or PICTURES)
+    has_table = only is None or Path(CLUSTERS).stem in only
+    names = list(PICTURES) if only is None else [n for n in only if n != Path(CLUSTERS).stem]
+    check_names(names)
     folder = run / FIGURES if out is None else out
-    has_table = only is None
     if not force:
         files = [file for name in names for file in files_of(name, ending)]
         refuse_existing(folder, [*files, *([CLUSTERS] if has_table else [])])
@@ -99,20 +100,27 @@ def figures(
     if data is not None:
         _ = view.rows  # its place was said: what is wrong there is an error
     make_folder(folder)
-    made, reasons = 0, []
+    made, reasons = [], []
     for name, drawn in draw_all(view, names):
         if isinstance(drawn, str):
             reasons.append(drawn)
             click.echo(f"skipped {name}: {drawn}", err=True)
         else:
             save(drawn, folder, name, ending)
-            made += 1
+            made.append(name)
     if has_table:
         try:
-            save_clusters(view.clusters, folder)
+            clusters = view.clusters
         except GMMVAEError as reason:
+            reasons.append(str(reason))
             click.echo(f"skipped {CLUSTERS}: {reason}", err=True)
+        else:
+            save_clusters(clusters, folder)
+            made.append(CLUSTERS)
     if not made:
         raise GMMVAEError(f"nothing was drawn: {reasons[0]}")
-    told = f"{made} picture{'s' if made > 1 else ''}"
-    click.echo(f"{told} in {time.monotonic() - start:.1f} s -> {folder}", err=True)
+    pictures = len(made) - (CLUSTERS in made)
+    told = [f"{pictures} picture{'s' if pictures != 1 else ''}"] if pictures else []
+    told += [CLUSTERS] if CLUSTERS in made else []
+    seconds = time.monotonic() - start
+    click.echo(f"{' and '.join(told)} in {seconds:.1f} s -> {folder}", err=True)

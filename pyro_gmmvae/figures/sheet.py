@@ -182,7 +182,7 @@ class Poses(Look):
         edges_of = np.percentile(points, (0.5, 99.5), axis=0) if len(points) else np.zeros((2, 2))
         low, high = edges_of
         self.middle, self.size = (low + high) / 2, max(float((high - low).max()), 1e-6)
-        narrow = float(np.clip((high - low)[0] / self.size + 0.15, 0.6, 1.0))
+        narrow = float(np.clip((high - low)[0] / self.size + 0.15, 0.5, 1.0))
         self.inches = (2 * CELL_INCHES * narrow, 2 * CELL_INCHES)
         self.narrow = narrow
 

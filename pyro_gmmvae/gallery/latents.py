@@ -39,7 +39,8 @@ def draw_samples(view: View) -> Figure:
         drawn = run.generate(DRAWS * DRAWS).reshape(DRAWS, DRAWS, *run.schema.x_shape)
         names, title = [""] * DRAWS, f"{view.name}: {DRAWS * DRAWS} draws\nz from p(z), decoded"
     else:
-        chosen, of = view.shown(MOST_CLASSES)
+        is_image = len(run.schema.x_shape) == 3
+        chosen, of = view.shown(MOST_CLASSES if is_image else DRAWS)
         place = {k: n for n, k in enumerate(run.components_of(None))}
         drawn = run.generate(DRAWS)[[place[k] for k in chosen]]
         names = [view.class_names[k] for k in chosen]
@@ -68,7 +69,7 @@ def draw_analogies(view: View) -> Figure:
     else:
         own_loc, own_scale, _ = prior_at(view, taken)
         standard = (view.z[rows] - _numpy(own_loc)) / _numpy(own_scale)
-        origin = "z of the test row at the left"
+        origin = f"z of the {view.unit} at the left"
     z = loc + scale * torch.as_tensor(standard).to(loc)[:, None]  # (R, K, d)
     decoded = decode(view, z.flatten(0, 1), s.repeat(len(z), 1)).reshape(*z.shape[:2], -1)
     decoded = decoded.reshape(*z.shape[:2], *view.run.schema.x_shape)
@@ -145,7 +146,7 @@ def draw_interpolation(view: View) -> Film:
         cells,
         shares.tolist(),
         names,
-        f"{view.name}: between test rows, {what} on a straight line",
+        f"{view.name}: between {view.unit}s, {what} on a straight line",
         range(0, STEPS, STRIDE),
     )
 

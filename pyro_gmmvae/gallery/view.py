@@ -150,6 +150,11 @@ class View:
         """What a component stands for: a class, or itself."""
         return "class" if named_by_fit(self.run.config, self.run.schema) else "component"
 
+    @property
+    def unit(self) -> str:
+        """What a row of the test part is."""
+        return "test row" if self.rows.dataset.sequences is None else "test window"
+
     def shown(self, most: int) -> tuple[list[int], int]:
         """Numbers of the components to show, and how many there are in all.
 
