@@ -20,21 +20,25 @@ LINE = 24  # pixels
 AS_SET, UNIFORM, UNDECIDED = "(as below)", "uniform", "undecided"
 
 LINES = f"""
-    :host {{ font-size: 12.5px; }}
+    :host {{ font-size: 12.5px; overflow: hidden; }}
+    :host > div {{ width: 100%; }}
     div.line {{ height: {LINE}px; line-height: {LINE}px; overflow: hidden;
       text-overflow: ellipsis; white-space: nowrap; font-variant-numeric: tabular-nums; }}
     div.right {{ text-align: right; color: #444; }}
     div.refused {{ color: #b3261e; }}
     """
 THIN = f"""
-    :host {{ height: {LINE}px; padding: 0 8px; box-sizing: border-box; }}
-    .noUi-horizontal {{ height: 6px; margin-top: 12px; }}
+    :host {{ height: {LINE}px; padding: 4px 8px 0; box-sizing: border-box; }}
+    .noUi-horizontal {{ height: 6px; margin-top: 5px; }}
     .noUi-horizontal .noUi-handle {{ width: 14px; height: 14px; right: -7px; top: -5px;
       border-radius: 50%; background: #0072B2; border: none; box-shadow: none; cursor: grab; }}
     .noUi-handle:before, .noUi-handle:after {{ display: none; }}
     .noUi-handle:focus {{ outline: 2px solid #56B4E9; outline-offset: 1px; }}
     """
-SMALL = ".bk-input, .bk-btn { font-size: 12px; padding: 2px 8px; height: 26px; }"
+SMALL = """
+    select.bk-input { font-size: 12px; padding: 0 24px 0 8px; height: 26px; min-height: 26px; }
+    .bk-btn { font-size: 12px; padding: 2px 8px; height: 26px; }
+    """
 
 
 def lines_of(texts: list[str], right: bool = False) -> str:
@@ -58,17 +62,19 @@ class Controls:
         self._quiet = False
         self.position = view.space.start()
         self._generator = np.random.default_rng(0)
-        self._complaint = Div(text="", stylesheets=[LINES], disable_math=True)
+        self._complaint = Div(stylesheets=[LINES], disable_math=True, visible=False)
         self.weights = self._weights_part()
         self.latent = self._latent_part()
 
     def show(self, place: Place, mover: object, settled: bool) -> None:
         """Say where the position is; sliders follow, unless they are moved or move on."""
         position = place.position
-        self._say(self._complaint, "")
+        self._complaint.visible = False
         self._say(self._values, self._value_lines(place))
         if self.space.sizes:
             self._say(self._shares, self._share_lines(position.weights))
+            if self._largest.visible:
+                self._say(self._largest, self._largest_line(position.weights))
         if not settled:
             return
         self._quiet = True
@@ -84,6 +90,7 @@ class Controls:
     def complain(self, error: Exception) -> None:
         """Say that a position could not be decoded."""
         message = markup(f"Not decoded: {error}")
+        self._complaint.visible = True
         self._complaint.text = f'<div class="refused">{message}</div>'
 
     def _targets(self, place: Place) -> list[tuple[Slider, float]]:
@@ -128,7 +135,11 @@ class Controls:
         labels = names
         if K > MOST_CLASSES:
             self._class = Select(
-                options=options[2:], value=options[2], width=220, stylesheets=[SMALL]
+                options=options[2:],
+                value=options[2],
+                width=220,
+                stylesheets=[SMALL],
+                margin=(2, 8, 4, 0),
             )
             _listen(self._class, self._again)
             top.append(row(_label("one class"), self._class))
@@ -140,9 +151,12 @@ class Controls:
         self._shares = Div(
             width=52 if K <= MOST_CLASSES else 120, stylesheets=[LINES], disable_math=True, margin=0
         )
+        self._largest = Div(stylesheets=[LINES], disable_math=True, margin=0)
+        self._largest.visible = K > MOST_CLASSES
         return column(
             *top,
             _table(labels, self._weight_sliders, self._shares),
+            self._largest,
             name="weights",
             sizing_mode="stretch_width",
         )
@@ -154,7 +168,7 @@ class Controls:
             slider = _slider(-SPAN, SPAN, 0.05, 0.0, name)
             _listen(slider, partial(self._to_along, slider, direction))
             self._sliders.append(slider)
-        self._values = Div(width=112, stylesheets=[LINES], disable_math=True, margin=0)
+        self._values = Div(width=124, stylesheets=[LINES], disable_math=True, margin=0)
         labels, sliders = list(names), list(self._sliders)
         parts: list[Any] = []
         self._entry_slider = None
@@ -169,18 +183,17 @@ class Controls:
             _listen(self._entry, self._again)
             self._entry_slider = _slider(-SPAN, SPAN, 0.05, 0.0, "single entry of z")
             _listen(self._entry_slider, self._to_entry)
-            parts.append(row(_label("single entry"), self._entry))
+            parts += [_label("single entry"), self._entry]
             labels, sliders = [*labels, "this entry"], [*sliders, self._entry_slider]
-        mean = Button(label="mean", width=60, stylesheets=[SMALL], margin=(6, 6, 0, 0))
+        mean = Button(label="mean", width=60, stylesheets=[SMALL], margin=(2, 6, 4, 0))
         mean.on_click(self._to_mean)
-        draw = Button(label="draw", width=60, stylesheets=[SMALL], margin=(6, 6, 0, 0))
+        draw = Button(label="draw", width=60, stylesheets=[SMALL], margin=(2, 6, 4, 0))
         draw.on_click(self._to_draw)
         if not self.space.has_prior:
             draw.visible = False
         return column(
-            *parts,
+            row(mean, draw, *parts),
             _table(labels, sliders, self._values),
-            row(mean, draw),
             self._complaint,
             name="latent",
             sizing_mode="stretch_width",
@@ -198,6 +211,12 @@ class Controls:
         if self._classes <= MOST_CLASSES:
             return lines_of([f"{share:.2f}" for share in of_class], right=True)
         return lines_of([f"{of_class[self._chosen]:.2f} of 1"], right=True)
+
+    def _largest_line(self, weights: Array) -> str:
+        names, of_class = self.view.names()[""], weights[: self._classes]
+        order = np.argsort(-of_class, kind="stable")[:4]
+        told = ", ".join(f"{names[k]} {of_class[k]:.2f}" for k in order if of_class[k] >= 0.005)
+        return lines_of([f"largest: {told}"])
 
     @property
     def _chosen(self) -> int:

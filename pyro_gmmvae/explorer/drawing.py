@@ -19,7 +19,7 @@ from bokeh.plotting import figure
 
 from pyro_gmmvae.explorer.controls import LINES, SMALL
 from pyro_gmmvae.explorer.pictures import AnyPictures, Images, Poses, Profiles
-from pyro_gmmvae.explorer.texts import markup, plain
+from pyro_gmmvae.explorer.texts import markup, plain, shortened
 
 Array = np.ndarray[Any, Any]
 SIDE = 346  # pixels
@@ -80,14 +80,12 @@ class ImagePicture:
         if pictures.frames:
             sides = (SIDE, min(SIDE, max(160, 14 * height)))
         self.model = _bare(*sides, (0, width), (height, 0))
-        self.source = ColumnDataSource({"image": []}, name="picture")
+        self.source = ColumnDataSource({"image": []}, name="decoded")
         _gray(self.model, pictures, x=0, y=0, dw=width, dh=height, source=self.source)
         self.model.outline_line_color = "#dde1e4"
 
     def show(self, picture: Array) -> None:
-        self.source.data = {
-            "image": [picture.astype(picture.dtype if picture.dtype == np.uint32 else np.float32)]
-        }
+        self.source.data = {"image": [picture]}
 
 
 class ProfilePicture:
@@ -106,7 +104,7 @@ class ProfilePicture:
             min_border_left=30,
         )
         self.source = ColumnDataSource(
-            {"at": [], "value": [], "name": [], "own": []}, name="picture"
+            {"at": [], "value": [], "name": [], "own": []}, name="decoded"
         )
         self.model.line("at", "value", color=BLUE, line_width=1.6, source=self.source)
         dots = self.model.scatter(
@@ -144,7 +142,7 @@ class PosePicture:
         plot = _bare(max(size[0], 80), max(size[1], 80), (left, right), y)
         ends = ("x0", "y0", "x1", "y1")
         # all frames come at once; the one that is seen is the browser's own affair
-        self.source = ColumnDataSource({end: [] for end in ends}, name="picture")
+        self.source = ColumnDataSource({end: [] for end in ends}, name="decoded")
         shown = ColumnDataSource({end: [] for end in ends}, syncable=False)
         plot.segment(*ends, color=BLUE, line_width=3, line_cap="round", source=shown)
         for x, y_end in (("x0", "y0"), ("x1", "y1")):
@@ -178,7 +176,8 @@ class PosePicture:
             setInterval(step, {1000 / FRAMES_PER_SECOND})
             """,
         )
-        self.model = column(plot, play)
+        plot.align = "center"
+        self.model = column(plot, play, sizing_mode="stretch_width")
         self._play = play
 
     def show(self, picture: Array) -> None:
@@ -205,7 +204,7 @@ class Near:
             disable_math=True,
             margin=(0, 0, 4, 0),
         )
-        self._plot = _bare(464, 98, (0, self.count), (1.62, 0))
+        self._plot = _bare(464, 104, (0, self.count), (1.75, 0))
         self._captions = ColumnDataSource({"x": [], "text": []})
         self._plot.text(
             "x",
@@ -239,12 +238,8 @@ class Near:
             self._cells.data = _profile_cells(self.pictures, drawn)
         self._captions.data = {
             "x": np.arange(len(captions)) + 0.5,
-            "text": ["\n".join(_cut(plain(line)) for line in c.split("\n")) for c in captions],
+            "text": ["\n".join(shortened(plain(t), 10) for t in c.split("\n")) for c in captions],
         }
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 11 else f"{text[:10]}…"
 
 
 def _image_cells(images: Array) -> dict[str, Any]:

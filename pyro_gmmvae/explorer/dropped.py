@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 MOST_LINES = 200
 
 ZONE = """
-    input[type=file] { width: 100%; box-sizing: border-box; height: 64px; padding: 20px 12px;
+    input[type=file] { width: 100%; box-sizing: border-box; height: 64px;
+      padding: 19px 12px !important;
       border: 1.5px dashed #9aa5ad; border-radius: 6px; background: #fafbfc; font-size: 12.5px;
       cursor: pointer; line-height: 22px; }
     input[type=file]::file-selector-button { font: inherit; line-height: 20px; padding: 0 10px;

@@ -19,7 +19,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from pyro_gmmvae.explorer.controls import SMALL
-from pyro_gmmvae.explorer.texts import plain
+from pyro_gmmvae.explorer.texts import plain, shortened
 from pyro_gmmvae.explorer.view import View
 from pyro_gmmvae.figures.skeleton import COLORS
 
@@ -90,8 +90,9 @@ class Map:
             source=self._source,
             **({"legend_field": "class"} if listed else {}),
         )
-        tips = [("", "@caption"), ("label", "@truth"), ("predicted", "@predicted")]
-        plot.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        tips = [("", "@caption"), ("label", "@truth")]
+        tips += [("predicted", "@predicted")] if points.predicted else []
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=tips, limit=1))
         self._components(plot)
         self._marked = ColumnDataSource({"x": [], "y": []})
         plot.scatter("x", "y", marker="x", size=8, line_width=2, color="black", source=self._marked)
@@ -159,7 +160,7 @@ class Map:
         return {
             "x": points.at[:, 0],
             "y": points.at[:, 1],
-            "class": [plain(name) for name in names],
+            "class": [shortened(plain(name), 14) for name in names],
             "color": [color for color, _ in looks],
             "marker": [marker for _, marker in looks],
             "caption": list(points.captions),
@@ -180,7 +181,7 @@ class Map:
         plot.text(
             [e.center[0] for e in ellipses],
             [e.center[1] for e in ellipses],
-            text=[plain(e.name)[:16] for e in ellipses],
+            text=[shortened(plain(e.name), 14) for e in ellipses],
             text_align="center",
             text_baseline="middle",
             text_font_size="12px",

@@ -101,12 +101,14 @@ class Session:
         self.go(space.at(self.view.plane.lift(point), weights))
         captions = []
         for place in close:
-            told = [points.truth[place]] if points.truth[place] else []
-            if points.predicted:
-                told = [f"{points.truth[place] or '?'} → {points.predicted[place]}"]
-            captions.append("\n".join([points.captions[place], *told]))
-        arrow = ", true label → predicted" if points.predicted else ""
-        title = f"Rows nearest to the click on the map: number{arrow}"
+            told = [points.truth[place] or "?"] if any(points.truth) else []
+            told += [f"→ {points.predicted[place]}"] if points.predicted else []
+            short = " ".join(told)
+            captions.append(
+                "\n".join([points.captions[place], *([short] if len(short) < 11 else told)])
+            )
+        said = ["true label"] * any(points.truth) + ["→ predicted"] * bool(points.predicted)
+        title = f"Nearest to the click: {' '.join([*said])}"
         self.near.show(title, self.view.part(close), captions)
 
     def classified(self, title: str, rows: Array, captions: list[str], z: Array) -> None:

@@ -44,8 +44,9 @@ class Images:
         return picture.shape[1], picture.shape[2]
 
     def __call__(self, rows: Array) -> Array:
-        values = self.schema.transform.invert(rows).astype(np.float64)
+        values = self.schema.transform.invert(rows)
         values = ((values - self.low) / max(self.high - self.low, 1e-12)).clip(0, 1)
+        values = values.astype(np.float32)
         if self.frames:
             return values.reshape(len(values), values.shape[1], -1).swapaxes(1, 2)
         if values.shape[1] in (3, 4):

@@ -17,6 +17,14 @@ def markup(text: str) -> str:
     return escape(plain(text))
 
 
+def shortened(text: str, letters: int) -> str:
+    """The text, or its beginning and its end where it is longer."""
+    if len(text) <= letters:
+        return text
+    end = (letters - 1) // 2
+    return f"{text[: letters - 1 - end]}…{text[-end:]}"
+
+
 def help_texts(view: View) -> dict[str, str]:
     """A sentence or two for each part of the page."""
     return {
@@ -79,10 +87,11 @@ def _map(view: View) -> str:
 
 
 def _upload(view: View) -> str:
-    kinds = "a table of tracks (.csv, .npz)" if view.run.schema.features is not None else KINDS
+    size = f"up to {MOST_BYTES / 1e6:.0f} MB"
+    if view.run.schema.features is not None:
+        what = f"A table of tracks (.csv, .npz), {size}."
+    else:
+        what = f"{KINDS}, {size}; the first {MOST_ROWS} rows."
     if not view.points.predicted:
-        return (
-            f"{kinds}, up to {MOST_BYTES / 1e6:.0f} MB. This model has no classes: it says how "
-            "unusual rows are."
-        )
-    return f"{kinds}, up to {MOST_BYTES / 1e6:.0f} MB; the first {MOST_ROWS} rows. Nothing is kept."
+        return f"{what} Without classes, this model only says how unusual rows are."
+    return f"{what} Nothing of it is kept."
