@@ -1,0 +1,217 @@
+"""Tables that are made from the code whenever the pages are built, so that they can't go stale.
+
+A page says where: a line ``<!-- made from code: NAME -->`` is replaced by what the function of
+that name in ``MADE`` writes.
+"""
+
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+ROOT = Path(__file__).parents[2]
+
+MARK = re.compile(r"^<!-- made from code: (\S+) -->$", re.MULTILINE)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[str(c).replace("|", "\\|").replace("\n", " ") for c in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def summary(thing: Any) -> str:
+    """The first sentence of a docstring, with its markup turned from reST to Markdown."""
+    first = (inspect.getdoc(thing) or "").split("\n\n")[0].removesuffix("::").rstrip(":")
+    plain = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(first.split()))
+    return re.sub(r"``([^`]+)``", r"`\1`", plain).rstrip(".")
+
+
+# -- configuration -------------------------------------------------------------------------
+
+
+def keys() -> str:
+    """Every configuration key: default, allowed values and meaning (or its option's help)."""
+    from pyro_gmmvae.cli import cli
+    from pyro_gmmvae.config import Config
+
+    told = {option.name: getattr(option, "help", None) for option in cli.commands["train"].params}
+    rows = []
+    for name, field in Config.model_fields.items():
+        default = "none" if field.default is None else field.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default)) or "none"
+        meaning = field.description or told.get(name) or ""
+        rows.append([code(name), code(default), _bounds(field), meaning.rstrip(".")])
+    return table(("key", "default", "allowed", "meaning"), rows)
+
+
+def _bounds(field: Any) -> str:
+    """What values a key takes, where its type says so."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(code(value) for value in get_args(field.annotation))
+    rules = {
+        sign: getattr(rule, name)
+        for rule in field.metadata
+        for name, sign in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"))
+        if getattr(rule, name, None) is not None
+    }
+    return ", ".join(f"{sign} {bound}" for sign, bound in rules.items())
+
+
+def presets() -> str:
+    """What each preset of each data set changes."""
+    from pyro_gmmvae.data import DATA, FILE_PRESETS
+
+    sources = {name: (source.presets, source.preset) for name, source in DATA.items()}
+    sources["a file"] = (FILE_PRESETS, "permutation-invariant")
+    parts = []
+    for data, (found, default) in sources.items():
+        parts.append(f"## {data}\n\nWithout `--preset`: `{default}`.\n")
+        rows = [[code(name), _settings(keys)] for name, keys in found.items()]
+        parts.append(table(("preset", "settings over the defaults"), rows))
+    return "\n".join(parts)
+
+
+def _settings(found: Any) -> str:
+    shown = {k: ",".join(map(str, v)) if isinstance(v, tuple) else v for k, v in found.items()}
+    return ", ".join(f"`{key}={value}`" for key, value in shown.items()) or "none"
+
+
+# -- tables of the package -----------------------------------------------------------------
+
+
+def _named(found: dict[str, Any], module: str) -> str:
+    rows = [[code(n), f"{{py:obj}}`~{module}.{c.__name__}`", summary(c)] for n, c in found.items()]
+    return table(("name", "class", "what it is"), rows)
+
+
+def models() -> str:
+    from pyro_gmmvae.models import MODELS
+
+    return _named(MODELS, "pyro_gmmvae.models")
+
+
+def guides() -> str:
+    from pyro_gmmvae.guides import GUIDES
+
+    return _named(GUIDES, "pyro_gmmvae.guides")
+
+
+def objectives() -> str:
+    from pyro_gmmvae.objectives import OBJECTIVES
+
+    return _named(OBJECTIVES, "pyro_gmmvae.objectives")
+
+
+def names() -> str:
+    """Every other table of names that options and keys take."""
+    from pyro_gmmvae.cli.list import names as tables
+
+    shown = {k: v for k, v in tables().items() if k not in ("models", "guides", "objectives")}
+    return table(("kind", "names"), ([k, ", ".join(map(code, v))] for k, v in shown.items()))
+
+
+def metrics() -> str:
+    """Every number of evaluate, with the words the command line gives it."""
+    from pyro_gmmvae.cli.evaluate import MEANING
+
+    return table(("number", "meaning"), ([code(k), v] for k, v in MEANING.items()))
+
+
+def run_files() -> str:
+    """The files that may stand in a run folder."""
+    from pyro_gmmvae.runs.folder import OURS
+
+    return table(("file",), ([code(name)] for name in OURS))
+
+
+EXTRAS = {
+    "docs": "these pages",
+    "explore": "`gmmvae explore`",
+    "mlflow": "`--log mlflow`",
+    "parquet": "parquet files",
+    "ray": "`gmmvae ablate --backend ray`",
+    "tensorboard": "`--log tensorboard`",
+    "tune": "`gmmvae tune`",
+    "umap": "maps of z by UMAP",
+    "video": "mp4 films",
+    "dev": "the tests",
+}
+
+
+def extras() -> str:
+    """The optional packages; one that is not told of here fails the build."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = project["optional-dependencies"]
+    if set(found) != set(EXTRAS):
+        raise KeyError(f"say in EXTRAS what is for: {set(found) ^ set(EXTRAS)}")
+    found["dev"] = ["all of these, and test tools"]
+    rows = [[code(n), EXTRAS[n], ", ".join(packages)] for n, packages in found.items()]
+    return table(("extra", "for", "packages"), rows)
+
+
+# -- the command line ----------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Every command with its help and options."""
+    from pyro_gmmvae.cli import cli
+
+    return "\n".join(_pages(cli, ("gmmvae",)))
+
+
+def _pages(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        if len(path) > 1:
+            yield f"## {' '.join(path)}\n\n{_help(command)}\n"
+        for name, inner in command.commands.items():
+            yield from _pages(inner, (*path, name))
+        return
+    yield f"{'#' * len(path)} {' '.join(path)}\n"
+    context = click.Context(command, info_name=" ".join(path))
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"```text\n{' '.join(path)} {usage}\n```\n\n{_help(command)}\n"
+    options = [p.get_help_record(context) for p in command.params]
+    rows = [[code(o[0]), o[1]] for o in options if o]
+    if rows:
+        yield table(("option", "meaning"), rows)
+
+
+def _help(command: click.Command) -> str:
+    """Help as Markdown: paragraphs marked with a backspace are lines of commands."""
+    parts = []
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        if paragraph.startswith("\b"):
+            parts.append(f"```text\n{paragraph.removeprefix(chr(8)).strip()}\n```")
+        else:
+            parts.append(" ".join(paragraph.split()))
+    return "\n\n".join(parts)
+
+
+MADE: dict[str, Callable[[], str]] = {
+    f.__name__: f
+    for f in (
+        *(keys, presets, models, guides, objectives),
+        *(names, metrics, run_files, extras, commands),
+    )
+}
+
+
+def _fill(app: Any, docname: str, source: list[str]) -> None:  # noqa: ARG001
+    source[0] = MARK.sub(lambda found: MADE[found[1]](), source[0])
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", _fill)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
