@@ -105,8 +105,8 @@ def encoded(y: Array) -> tuple[Labels, Array]:
         raise GMMVAEError(
             "y holds no label (every row is -1): give some, or take GMMVAECluster, which needs none"
         )
-    check_classification_targets(y[known])
     try:
+        check_classification_targets(y[known])
         classes, numbers = np.unique(y[known], return_inverse=True)
     except TypeError as error:
         raise GMMVAEError(f"y holds labels of several types ({error}): {advice}") from error

@@ -42,12 +42,12 @@ class RowsEstimator(BaseEstimator):
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """What fails or is interrupted within leaves the estimator as it was."""
-        before = dict(vars(self))
+        before = dict(self.__dict__)
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _fit(self, x: Array, y: Labels, classes: Array) -> None:

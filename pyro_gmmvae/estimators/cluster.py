@@ -37,7 +37,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
             :class:`GMMVAEClassifier`.
 
     Reference:
-        Jiang et al. 2017, arXiv:1611.05148 (clustering by a VAE with a mixture).
+        Jiang et al. 2017, arXiv:1611.05148 (a VAE with a mixture clusters).
 
     Example::
 

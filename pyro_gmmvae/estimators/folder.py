@@ -128,6 +128,8 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
     if isinstance(found, str) and found != kind:
         raise GMMVAEError(f"{path} holds a {found}: read it with {found}.load")
     try:
+        if found != kind:
+            raise ValueError(f"class {found!r}")
         params = {k: tuple(v) if isinstance(v, list) else v for k, v in content["params"].items()}
         attributes = dict(content["attributes"])
         for name, array in content["arrays"].items():
@@ -141,7 +143,9 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         metrics = read_json(path / "metrics.json")
         if (path / LABELS).exists():
             attributes["labels_"] = load_weights(path / LABELS)["labels"].numpy()
-        history = pd.read_csv(path / "history.csv", float_precision="round_trip")
+        # as text first: pandas itself would round the last digit
+        history = pd.read_csv(path / "history.csv", dtype=str).astype(float)
+        history = history.astype({"epoch": int, "step": int})
         return Found(params, attributes, Fitted(run, {"epochs": 0} | metrics, history))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):

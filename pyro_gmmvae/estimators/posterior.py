@@ -1,5 +1,6 @@
 """What a model says of rows, whichever rows they come with: to the bit, as far as hardware does."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,8 @@ def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tenso
         return log_weights(model.model, model.guide, row[None], samples, y=given).iwae[0]
 
     def of_rows(*columns: Tensor) -> Tensor:
-        with seeded(0, x.device), _ByInversion():
+        with warnings.catch_warnings(), seeded(0, x.device), _ByInversion():
+            warnings.filterwarnings("ignore", ".*performance drop")  # rows one by one: right, slow
             return torch.func.vmap(of_row, randomness="same")(*columns)
 
     columns = (x,) if y is None else (x, y)
