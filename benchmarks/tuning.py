@@ -3,10 +3,11 @@
 python benchmarks/tuning.py --out benchmarks/results/tuning
 
 Each study has the same number of trials, and begins with the settings of the preset; seed s draws
-its 100 labels, its trials and its fits, and the three samplers draw the same first ten trials. What was optimised is the accuracy of 150 validation rows
-whose labels choose the settings. When a study is over, its best settings are trained anew with
-seeds that no trial had, on the same labels, and measured on the 500 test rows, once. The line
-"preset" is what the studies began with, measured in the same way.
+its 100 labels, its trials and its fits, and all samplers draw the same first ten trials. What was
+optimized is the accuracy of 150 validation rows, whose labels choose the settings. When a study is
+over, its best settings are trained anew with seeds that no trial had, on the same labels, and
+measured on the 500 test rows, once. The line "preset" is what the studies began with, measured in
+the same way.
 
 One process, one thread. The studies lie in --studies and are resumed there; a study whose row is
 in results.csv is skipped.

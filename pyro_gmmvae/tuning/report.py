@@ -13,6 +13,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.inference.checkpoint import atomic_write
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.cells import Say
+from pyro_gmmvae.search import Whole
 from pyro_gmmvae.tuning.pictures import write_pictures
 from pyro_gmmvae.tuning.space import configured
 from pyro_gmmvae.tuning.study import Plan, finished, open_study, quiet
@@ -54,6 +55,8 @@ def tuned(plan: Plan, say: Say, *, pictures: bool = True) -> Tuned:
         raise _nothing(plan, table)
     with quiet():
         study = open_study(plan)
+        started = [t for t in _ended(study.trials) if t.user_attrs.get("start")]
+        first = started[0].value if started else None
         importance = _importance(study)
         if importance.empty:
             say(
@@ -64,13 +67,12 @@ def tuned(plan: Plan, say: Say, *, pictures: bool = True) -> Tuned:
             _write_importance(plan, importance)
         if pictures:
             write_pictures(study, plan, list(importance["key"]))
-    start = table[(table["number"] == 0) & (table["state"] == "complete")]
     return Tuned(
         config=configured(plan.base, plan.space, best.params),
         metric=plan.metric,
         value=best.value,
         number=best.number,
-        first=float(start["value"].iloc[0]) if len(start) else None,
+        first=first,
         trials=table,
         importance=importance,
     )
@@ -107,8 +109,13 @@ def best_of(trials: list[Any], plan: Plan) -> Any:
         loss, elbo = numbers.get("val_log_loss", math.inf), numbers.get("val_elbo", -math.inf)
         return (sign * trial.value, -loss, elbo, -trial.number)
 
+    return max(_ended(trials), key=rank, default=None)
+
+
+def _ended(trials: list[Any]) -> list[Any]:
+    """The trials that were run to their end."""
     ended = [t for t in trials if t.user_attrs.get("about", {}).get("state") == "complete"]
-    return max((t for t in ended if t.value is not None), key=rank, default=None)
+    return [trial for trial in ended if trial.value is not None]
 
 
 def table_of(trials: list[Any], plan: Plan) -> pd.DataFrame:
@@ -133,6 +140,9 @@ def table_of(trials: list[Any], plan: Plan) -> pd.DataFrame:
             | {"reason": reason}
         )
     table = pd.DataFrame(lines)
+    for key, dimension in plan.space.items():
+        if isinstance(dimension, Whole) and len(table):
+            table[key] = table[key].astype("Int64")  # also where a trial has none yet
     last = [*plan.space, "reason"]
     return table[[c for c in table.columns if c not in last] + last] if len(table) else table
 
@@ -186,8 +196,8 @@ def _write_importance(plan: Plan, importance: pd.DataFrame) -> None:
         "| key | searched | importance |",
         "|---|---|---|",
         *(
-            f"| {line.key} | {plan.space[line.key]} | {line.importance:.3f} |"
-            for line in importance.itertuples()
+            f"| {key} | {plan.space[key]} | {share:.3f} |"
+            for key, share in zip(importance["key"], importance["importance"], strict=True)
         ),
         "",
         f"Share of the variance of {plan.metric} over the searched space that each key explains "

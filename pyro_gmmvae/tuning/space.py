@@ -51,7 +51,10 @@ def space_of(
         space[key] = read_dimension(key, wanted) if isinstance(wanted, str) else wanted
         _check_dimension(key, space[key])
     if not space:
-        raise GMMVAEError("every key is given a value and nothing is left to search")
+        raise GMMVAEError(
+            "every key is given a value and nothing is left to search; leave some out, or name "
+            "them as dimensions (--search)"
+        )
     return space
 
 

@@ -119,7 +119,7 @@ def begin(plan: Plan, say: Say) -> None:
         known, ours = study.user_attrs.get("identity"), plan.identity()
         if known is None:
             study.set_user_attr("identity", ours)
-            study.enqueue_trial(start_of(plan.base, plan.space))
+            study.enqueue_trial(start_of(plan.base, plan.space), user_attrs={"start": True})
         elif known != ours:
             raise GMMVAEError(f"{plan.out} holds another study, {_difference(known, ours)}")
 
@@ -204,6 +204,7 @@ def put_back(study: Any, trial: Any, reason: str, *, kills: int = 0) -> None:
     study.tell(trial.number, state=TrialState.FAIL)
     if kills < MOST_KILLS:
         again = {"again": trial.number, "because": reason, "kills": kills}
+        again |= {"start": trial.user_attrs.get("start", False)}
         study.enqueue_trial(dict(trial.params), user_attrs=again)
 
 

@@ -294,6 +294,19 @@ def test_a_study_in_which_all_fails_says_why(
         study(tmp_path, trials=2)
 
 
+def test_settings_without_tuning_are_known_after_an_interruption(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trial, "train", train)
+        study(tmp_path, trials=1)
+    found = study(tmp_path, trials=1)
+    assert (found.number, found.first) == (1, found.value)
+
+
 def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
