@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pyro_gmmvae.cli.options import (
     Count,
@@ -198,6 +196,15 @@ def _searches(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _progress(stack: ExitStack, trials: int) -> tuple[Callable[[str], None], Callable[[Any], None]]:
     """What hears lines and trials: a bar on a terminal, plain lines elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal:
         return (lambda line: click.echo(line, err=True)), (

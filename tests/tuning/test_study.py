@@ -300,9 +300,10 @@ def test_settings_without_tuning_are_known_after_an_interruption(
     def train(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(trial, "train", train)
-        study(tmp_path, trials=1)
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path, trials=1)
     found = study(tmp_path, trials=1)
     assert (found.number, found.first) == (1, found.value)
 
