@@ -38,13 +38,9 @@ def explore(
         raise missing_extra("gmmvae explore", "Bokeh", "explore") from error
     from pyro_gmmvae.explorer.view import load_view
 
-    sockets = listen(port)
-    try:
+    with listen(port) as listening:
         view = load_view(Run.load(path, device=device, weights=weights), data)
-        serve(view, sockets, ready)
-    finally:
-        for socket in sockets:
-            socket.close()
+        serve(view, listening, ready)
 
 
 __all__ = ["explore"]

@@ -38,13 +38,14 @@ class Guard(Router):
             self.hosts |= set(HOSTS)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        reason = self.refusal(request.method or "", request.path, request.headers)
+        reason = self.refusal(request.method or "", request.uri or "", request.headers)
         if reason is None:
             return self.application.find_handler(request, **kwargs)
         return _Refused(request.connection, reason)
 
-    def refusal(self, method: str, path: str, headers: HTTPHeaders) -> str | None:
+    def refusal(self, method: str, uri: str, headers: HTTPHeaders) -> str | None:
         """Why a request is refused, or None."""
+        path, _, query = uri.partition("?")
         if headers.get("Host", "").lower() not in self.hosts:
             return "this server answers under 127.0.0.1 and localhost only"
         origin = headers.get("Origin")
@@ -53,6 +54,8 @@ class Guard(Router):
         if method not in ("GET", "HEAD"):
             return "there is nothing to send to"
         if path == PAGE:
+            if "bokeh" in query.lower():
+                return "who opens the page does not name the visit"
             # a link may lead here, but no frame may show the page and no script may read it
             if headers.get("Sec-Fetch-Dest", "document") != "document":
                 return "the page can't be embedded"

@@ -52,6 +52,7 @@ class Map:
         self.view, self._clicked = view, clicked
         points, names = view.points, view.plane.names
         plot = figure(
+            name="scatter",
             height=404,
             sizing_mode="stretch_width",
             tools="pan,wheel_zoom,box_zoom,reset",

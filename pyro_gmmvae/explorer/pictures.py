@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.figures.cells import is_image
 from pyro_gmmvae.runs.schema import Schema
 
 Array = np.ndarray[Any, Any]
@@ -137,21 +136,22 @@ def pictures_of(schema: Schema, rows: Array) -> AnyPictures:
             low, high = _extent(poses.reshape(-1, 2))
             return Poses(schema, low, high)
     if len(schema.x_shape) > 1:
-        image = is_image(schema.x_shape) or schema.features is None
-        if schema.likelihood == "bernoulli":
-            ends = schema.transform.invert(
-                np.stack([np.zeros_like(rows[0]), np.ones_like(rows[0])])
-            )
-        else:
-            ends = schema.transform.invert(rows)
-        low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
-        frames = not image or len(schema.x_shape) != 3
-        return Images(schema, low, high, frames)
+        return _images(schema, rows)
+    low, high = 0.0, 1.0
+    if schema.likelihood != "bernoulli":
+        low, high = (float(edge) for edge in np.nanpercentile(rows, EXTENT))
+        margin = 0.1 * (high - low) + 1e-6
+        low, high = low - margin, high + margin
+    return Profiles(schema, _names(schema), low, high)
+
+
+def _images(schema: Schema, rows: Array) -> Images:
+    """Probabilities have ends of their own; other rows, those of the data."""
     if schema.likelihood == "bernoulli":
-        return Profiles(schema, _names(schema), 0.0, 1.0)
-    low, high = np.nanpercentile(rows, EXTENT)
-    margin = 0.1 * (high - low) + 1e-6
-    return Profiles(schema, _names(schema), float(low - margin), float(high + margin))
+        rows = np.stack([np.zeros_like(rows[0]), np.ones_like(rows[0])])
+    ends = schema.transform.invert(rows)
+    frames = len(schema.x_shape) != 3 or schema.features is not None
+    return Images(schema, float(np.nanmin(ends)), float(np.nanmax(ends)), frames)
 
 
 def _names(schema: Schema) -> tuple[str, ...]:

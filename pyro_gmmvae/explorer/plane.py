@@ -39,26 +39,24 @@ def principal_directions(z: Array, count: int) -> tuple[Array, Array]:
 
     n is ``count``, or less where N or d are smaller. Each direction's largest entry is positive.
     """
-    from sklearn.decomposition import PCA
-
-    found = PCA(min(count, *z.shape), svd_solver="full").fit(z)
-    directions = found.components_
+    _, lengths, rows = np.linalg.svd(z - z.mean(0), full_matrices=False)
+    directions = rows[:count]
     largest = np.abs(directions).argmax(1)
     signs = np.sign(directions[np.arange(len(directions)), largest])
-    return directions * signs[:, None], np.nan_to_num(found.explained_variance_ratio_)
+    variances = np.square(lengths)
+    return directions * signs[:, None], (variances / max(variances.sum(), 1e-30))[:count]
 
 
 def plane_of(z: Array) -> Plane:
     """The plane to see z (N, d) in."""
     d = z.shape[1]
     if d <= 2:
-        names = ("z0", "z1") if d == 2 else ("z0", "")
-        return Plane(np.zeros(d), np.eye(2, d), names, None)
+        return Plane(np.zeros(d), np.eye(2, d), ("z0", "z1" if d == 2 else ""), None)
     directions, shares = principal_directions(z, 2)
     if len(directions) < 2:  # a single row has no second direction
         directions = np.concatenate([directions, np.zeros((1, d))])
-    names = tuple(f"PC {i + 1} ({share:.0%})" for i, share in enumerate([*shares, 0.0][:2]))
-    return Plane(z.mean(0), directions, (names[0], names[1]), float(shares.sum()))
+    one, two = (f"PC {i + 1} ({share:.0%})" for i, share in enumerate([*shares, 0.0][:2]))
+    return Plane(z.mean(0), directions, (one, two), float(shares.sum()))
 
 
 def ellipse(center: Array, covariance: Array) -> Array:

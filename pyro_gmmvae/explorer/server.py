@@ -16,7 +16,6 @@ from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.static_handler import StaticHandler
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.explorer.guard import Guard
@@ -37,35 +36,36 @@ class LocalBokeh(BokehTornado):
         return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
 
 
-def listen(port: int) -> list[socket.socket]:
-    """Sockets on this machine's loopback address.
+def listen(port: int) -> socket.socket:
+    """A socket on this machine's loopback address.
 
     Raises:
         GMMVAEError: the port can't be had.
     """
     try:
-        return bind_sockets(port, address=ADDRESS, family=socket.AF_INET)
+        listening = socket.create_server((ADDRESS, port), backlog=128)
     except OSError as error:
         raise GMMVAEError(
             f"port {port} of {ADDRESS} can't be had ({error.strerror or error}); choose another "
             "with --port, or --port 0 for a free one"
         ) from error
+    listening.setblocking(False)
+    return listening
 
 
-def serve(view: View, sockets: list[socket.socket], ready: Callable[[str], None]) -> None:
+def serve(view: View, listening: socket.socket, ready: Callable[[str], None]) -> None:
     """Serve pages of a view until SIGINT or SIGTERM.
 
     Args:
         view: a run and its data.
-        sockets: of :func:`listen`.
+        listening: of :func:`listen`.
         ready: called with the page's address once it can be opened.
     """
-    port = sockets[0].getsockname()[1]
-    asyncio.run(_serve(view, sockets, lambda: ready(f"http://{ADDRESS}:{port}/")))
+    asyncio.run(_serve(view, listening, ready))
 
 
-async def _serve(view: View, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
-    port = sockets[0].getsockname()[1]
+async def _serve(view: View, listening: socket.socket, ready: Callable[[str], None]) -> None:
+    port = listening.getsockname()[1]
     # one decodes for sliders, one reads files, which takes longer
     decoding = ThreadPoolExecutor(1, "decode", initializer=torch.set_num_threads, initargs=(1,))
     reading = ThreadPoolExecutor(1, "read")
@@ -86,7 +86,7 @@ async def _serve(view: View, sockets: list[socket.socket], ready: Callable[[], N
     http = HTTPServer(guard, max_body_size=LARGEST_BODY)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
-    http.add_sockets(sockets)
+    http.add_socket(listening)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     try:
@@ -94,7 +94,7 @@ async def _serve(view: View, sockets: list[socket.socket], ready: Callable[[], N
             loop.add_signal_handler(number, stopped.set)
     except NotImplementedError:
         pass  # Windows raises KeyboardInterrupt instead
-    ready()
+    ready(f"http://{ADDRESS}:{port}/")
     try:
         await stopped.wait()
     finally:

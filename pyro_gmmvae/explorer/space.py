@@ -97,15 +97,15 @@ class Space:
         with torch.inference_mode():
             s = self._tensor(weights[None])
             loc, scale = self.model.z_prior(s)
-            covariance = torch.diag_embed(scale[0].square())
+            blocks = torch.diag_embed(scale[0].square())
             at, start = 0, 0
             for mixture, K in zip(self._mixtures(), self.sizes.values(), strict=False):
                 product = mixture(s[:, at : at + K])
                 if hasattr(product, "precision_matrix"):
                     block = slice(start, start + product.event_shape[0])
-                    covariance[block, block] = torch.linalg.inv(product.precision_matrix[0])
+                    blocks[block, block] = torch.linalg.inv(product.precision_matrix[0])
                 at, start = at + K, start + product.event_shape[0]
-        return _array(loc[0]), _array(covariance)
+        return _array(loc[0]), _array(blocks)
 
     def work_out(self, position: Position) -> Place:
         """Prior, z and its picture at a position."""
