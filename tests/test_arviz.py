@@ -322,7 +322,7 @@ def test_rows_of_a_run_from_elsewhere(run: Run) -> None:
 
 
 def test_clusters_and_columns_have_their_names(clustered: Run) -> None:
-    data = to_inference_data(clustered, rows=7, draws=5)
+    data = to_inference_data(clustered, rows=7, draws=20)
     assert data["posterior"].sizes["row"] == 7
     assert list(data["observed_data"]["feature"].values) == [*"abcd"]
     assert list(data["posterior"]["component"].values) == [f"component_{k}" for k in range(5)]
@@ -379,6 +379,7 @@ def test_pareto_k_is_that_of_the_weights() -> None:
     stuck = torch.full((100, 1), -torch.inf)
     stuck[0] = 0.0
     assert pareto_k(stuck)[0] > 0.7
+    assert pareto_k(torch.full((100, 1), torch.nan))[0] > 0.7
     assert np.isnan(pareto_k(log_w[:24])).all()
 
 

@@ -1,7 +1,6 @@
 """The groups of an InferenceData, as xarray's Datasets with named dimensions."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ from pyro_gmmvae.models.labels import label_sites
 
 SAMPLES = ("chain", "draw", "row")
 IMAGE = ("channel", "height", "width")
-Values = Mapping[str, tuple[tuple[str, ...], Array]]
+Values = dict[str, tuple[tuple[str, ...], Array]]
 
 
 def collect(
@@ -42,8 +41,8 @@ def collect(
         x = given.invert(prior[1])
         found["prior_predictive"] = {"x": ((*SAMPLES, *x_dims), x)}
         found["prior_predictive"] |= _classes(given, prior[0])
-    observed = {"x": (("row", *x_dims), given.invert(given.x.cpu().numpy()))}
-    constant = {}
+    observed: Values = {"x": (("row", *x_dims), given.invert(given.x.cpu().numpy()))}
+    constant: Values = {}
     if given.y is not None:
         known = given.has_classes and _class_site(given) is not None and (given.y >= 0).all()
         (observed if known else constant)["y"] = (("row",), given.y)
@@ -61,10 +60,10 @@ def _dataset(values: Values, coords: dict[str, Any], attrs: dict[str, Any]) -> x
     made = {f"{by}_{k}": v for by in ("creation", "inference") for k, v in library.items()}
     made["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     kept = {k: v for k, v in attrs.items() if k != "config"}
-    return xr.Dataset(dict(values), coords=named, attrs=made | kept)
+    return xr.Dataset(values, coords=named, attrs=made | kept)
 
 
-def _latents(latents: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Array]]:
+def _latents(latents: dict[str, Tensor]) -> Values:
     return {
         name: ((*SAMPLES, *_site_dims(name, value.dim() - len(SAMPLES))), _numpy(value))
         for name, value in latents.items()
@@ -112,7 +111,7 @@ def _class_site(given: Input) -> str | None:
     return sites[0] if sites else None
 
 
-def _classes(given: Input, latents: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Array]]:
+def _classes(given: Input, latents: dict[str, Tensor]) -> Values:
     """y, the likeliest component of each draw, where components are classes."""
     site = _class_site(given)
     if site is None or not given.has_classes:
@@ -120,7 +119,7 @@ def _classes(given: Input, latents: dict[str, Tensor]) -> dict[str, tuple[tuple[
     return {"y": (SAMPLES, _numpy(latents[site].argmax(-1)))}
 
 
-def _statistics(drawn: Draws) -> dict[str, tuple[tuple[str, ...], Array]]:
+def _statistics(drawn: Draws) -> Values:
     proposed = drawn.proposed.flatten(0, 1).double().cpu()
     bounds = Bounds(proposed, proposed)
     return {

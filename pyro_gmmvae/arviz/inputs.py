@@ -184,7 +184,7 @@ def _rows_for_model(model: Any, x: Any, y: Any) -> Input:
         raise GMMVAEError("x has entries that are not finite; leave their rows out")
     labels = _labels(y, len(values), getattr(model, "components", None))
     guide = model.guide
-    attrs = {"model": type(model).__name__}
+    attrs: dict[str, str | int] = {"model": type(model).__name__}
     attrs |= {"guide": type(guide).__name__} if isinstance(guide, nn.Module) else {}
     return Input(model, values, labels, True, np.arange(len(values)), np.asarray, attrs)
 

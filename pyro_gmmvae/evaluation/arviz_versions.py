@@ -3,6 +3,7 @@
 From 1.0 on an InferenceData is an xarray DataTree, and PSIS stands in ``arviz_stats``.
 """
 
+import importlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 def psis_k(log_w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(N,) Pareto k-hat of log weights (N, samples); inf where no tail can be fitted."""
+    arviz = _arviz()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of tails that can't be fitted
-        try:
-            from arviz_stats.base import array_stats
-        except ImportError:
-            return np.asarray(_arviz().psislw(log_w)[1])
-        return np.array([_k_of_row(array_stats, row) for row in log_w])
+        if hasattr(arviz, "psislw"):
+            k = np.asarray(arviz.psislw(log_w)[1])
+        else:
+            array_stats = importlib.import_module("arviz_stats.base").array_stats
+            k = np.array([_k_of_row(array_stats, row) for row in log_w])
+    return np.where(np.isnan(k), np.inf, k)
 
 
 def _k_of_row(array_stats: Any, log_w: np.ndarray[Any, Any]) -> float:

@@ -171,22 +171,27 @@ def _of_densities(
     run: Measured, x: Tensor, y: Tensor, samples: int, chosen: np.ndarray[Any, Any]
 ) -> Numbers:
     few = run.bounds(x, ELBO_SAMPLES, y=y)
-    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess")
-    names += ("pareto_k", "pareto_k_bad")
-    numbers: Numbers = dict.fromkeys(names) | {"distortion": few.distortion.mean().item()}
+    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k")
+    numbers: Numbers = dict.fromkeys((*names, "pareto_k_bad")) | {
+        "distortion": few.distortion.mean().item()
+    }
     if not run.has_bound:
         return numbers
     many = run.bounds(x[chosen], samples, y=y[chosen])
     nll = -many.iwae.mean().item()
-    return numbers | {
-        "elbo": few.elbo.mean().item(),
-        "rate": few.rate.mean().item(),
-        "nll": nll,
-        "nll_samples": samples,
-        "nll_rows": len(chosen),
-        "bits_per_dim": nll / (x[0].numel() * math.log(2)),
-        "ess": many.effective_samples.median().item(),
-    } | _of_k(pareto_k(many.log_w))
+    return (
+        numbers
+        | {
+            "elbo": few.elbo.mean().item(),
+            "rate": few.rate.mean().item(),
+            "nll": nll,
+            "nll_samples": samples,
+            "nll_rows": len(chosen),
+            "bits_per_dim": nll / (x[0].numel() * math.log(2)),
+            "ess": many.effective_samples.median().item(),
+        }
+        | _of_k(pareto_k(many.log_w))
+    )
 
 
 def _of_k(k: np.ndarray[Any, Any]) -> Numbers:
