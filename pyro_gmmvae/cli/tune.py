@@ -49,7 +49,10 @@ from pyro_gmmvae.cli.options import (
 @drop_nonfinite_option
 @device_option
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys to keep."
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="TOML",
+    help="Keys to keep; --search frees one.",
 )
 @click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key, to keep; repeat it."
