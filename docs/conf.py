@@ -52,7 +52,6 @@ napoleon_custom_sections = ["Shapes", "Reference"]
 # formulas in docstrings are literal blocks, and no Python
 highlight_language = "none"
 
-smartquotes = False  # "--set" is no dash
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"

@@ -30,6 +30,11 @@ def code(text: object) -> str:
     return f"`{text}`"
 
 
+def marked(text: str) -> str:
+    """Help with its options and quoted commands as code, or their dashes become typography."""
+    return re.sub(r"'([^']+)'|(?<![\w`])(--[a-z][a-z-]*)", r"`\1\2`", text)
+
+
 def summary(thing: Any) -> str:
     """The first sentence of a docstring, with its markup turned from reST to Markdown."""
     first = (inspect.getdoc(thing) or "").split("\n\n")[0].removesuffix("::").rstrip(":")
@@ -52,7 +57,8 @@ def keys() -> str:
         if isinstance(default, tuple):
             default = ",".join(map(str, default)) or "none"
         meaning = field.description or told.get(name) or ""
-        rows.append([code(name), code(default), _bounds(field), meaning.rstrip(".")])
+        meaning = marked(re.sub(r"\s+\[default: .*\]", "", meaning).rstrip("."))
+        rows.append([code(name), code(default), _bounds(field), meaning])
     return table(("key", "default", "allowed", "meaning"), rows)
 
 
@@ -183,7 +189,7 @@ def _pages(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{' '.join(path)} {usage}\n```\n\n{_help(command)}\n"
     options = [p.get_help_record(context) for p in command.params]
-    rows = [[code(o[0]), o[1]] for o in options if o]
+    rows = [[code(o[0]), marked(o[1])] for o in options if o]
     if rows:
         yield table(("option", "meaning"), rows)
 
@@ -195,7 +201,7 @@ def _help(command: click.Command) -> str:
         if paragraph.startswith("\b"):
             parts.append(f"```text\n{paragraph.removeprefix(chr(8)).strip()}\n```")
         else:
-            parts.append(" ".join(paragraph.split()))
+            parts.append(marked(" ".join(paragraph.split())))
     return "\n\n".join(parts)
 
 
