@@ -21,7 +21,7 @@ DPI = 150
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """A figure of a size in inches that has no window and no global state (not pyplot's)."""
-    return Figure(figsize=(width, height), layout="constrained" if constrained else "none")
+    return Figure(figsize=(width, height), layout="constrained" if constrained else None)
 
 
 def tidy(axes: Axes) -> None:

@@ -14,6 +14,7 @@ from pyro_gmmvae.figures.film import Film
 from pyro_gmmvae.figures.grid import sample_grid
 from pyro_gmmvae.figures.interpolation import interpolation
 from pyro_gmmvae.figures.manifold import manifold
+from pyro_gmmvae.figures.sheet import Profiles
 from pyro_gmmvae.figures.traversal import traversal
 from pyro_gmmvae.gallery.look import looks
 from pyro_gmmvae.gallery.view import Array, NotApplicable, View
@@ -171,6 +172,8 @@ def draw_manifold(view: View) -> Figure:
     cells = decoded.reshape(len(z), steps, steps, *view.run.schema.x_shape)
     names = _names(view, chosen)
     look, (drawn,) = looks(view.run, cells)
+    if isinstance(look, Profiles):
+        look.names = ()  # there is no room for them
     title = (
         f"{view.name}: all of z, {LOWEST:.0%} to {1 - LOWEST:.0%} quantiles of "
         f"{_prior_name(view)}{_of(chosen, of)}"
