@@ -84,6 +84,41 @@ def transform_of(x: Array, pixels: tuple[float, float] | None) -> Transform:
     return found
 
 
+ADVICE = "unlabelled rows are -1, in an array of dtype object where labels are text"
+
+
+def has_label(y: Array) -> NDArray[np.bool_]:
+    """(N,) which rows have a label.
+
+    Raises:
+        GMMVAEError: text that may stand for no label.
+    """
+    if y.dtype.kind in "US":
+        # -1 beside text becomes the text "-1" in such an array
+        if (y.astype(str) == "-1").any():
+            raise GMMVAEError(f"y is of text and holds '-1': {ADVICE}")
+        return np.ones(len(y), bool)
+    if y.dtype.kind == "O" and any(v is None or v != v for v in y.tolist()):
+        raise GMMVAEError(f"Input y contains NaN or None: {ADVICE}")
+    return np.asarray(y != -1, bool)
+
+
+def encoded_by(y: Array, classes: Array) -> Labels:
+    """Class numbers with -1 where unknown, of classes that are known.
+
+    Raises:
+        GMMVAEError: a label that is no class.
+    """
+    known = has_label(y)
+    number = {label: k for k, label in enumerate(classes.tolist())}
+    strangers = [label for label in y[known].tolist() if label not in number]
+    if strangers:
+        raise GMMVAEError(f"y holds {strangers[0]!r}, which is none of classes {classes.tolist()}")
+    codes = np.full(len(y), -1, np.int64)
+    codes[known] = [number[label] for label in y[known].tolist()]
+    return codes
+
+
 def encoded(y: Array) -> tuple[Labels, Array]:
     """Class numbers with -1 where unknown, and the sorted classes.
 
@@ -91,16 +126,7 @@ def encoded(y: Array) -> tuple[Labels, Array]:
         GMMVAEError: labels of which none is known, or all are of one class.
         ValueError: labels that are no classes.
     """
-    advice = "unlabelled rows are -1, in an array of dtype object where labels are text"
-    if y.dtype.kind in "US":
-        # -1 beside text becomes the text "-1" in such an array
-        known = np.ones(len(y), bool)
-        if (y.astype(str) == "-1").any():
-            raise GMMVAEError(f"y is of text and holds '-1': {advice}")
-    else:
-        if y.dtype.kind == "O" and any(v is None or v != v for v in y.tolist()):
-            raise GMMVAEError(f"Input y contains NaN or None: {advice}")
-        known = np.asarray(y != -1, bool)
+    known = has_label(y)
     if not known.any():
         raise GMMVAEError(
             "y holds no label (every row is -1): give some, or take GMMVAECluster, which needs none"
@@ -109,7 +135,7 @@ def encoded(y: Array) -> tuple[Labels, Array]:
         check_classification_targets(y[known])
         classes, numbers = np.unique(y[known], return_inverse=True)
     except TypeError as error:
-        raise GMMVAEError(f"y holds labels of several types ({error}): {advice}") from error
+        raise GMMVAEError(f"y holds labels of several types ({error}): {ADVICE}") from error
     if len(classes) == 1:
         besides = " besides -1, which marks rows without a label" if not known.all() else ""
         write = "; write two classes -1/+1 as 0/1" if str(classes[0]) in ("1", "1.0") else ""

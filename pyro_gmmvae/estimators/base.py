@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from pyro_gmmvae.data import split_rows
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.dataset import Labels
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
@@ -21,10 +22,10 @@ from pyro_gmmvae.estimators.folder import read_folder, write_folder
 from pyro_gmmvae.estimators.posterior import ROWS_AT_ONCE, bound, by_blocks
 from pyro_gmmvae.estimators.settings import config_of, seed_of
 from pyro_gmmvae.estimators.spoken import Spoken
-from pyro_gmmvae.inference import dtype_of
+from pyro_gmmvae.inference import Callback, dtype_of
 from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.models import MODELS
-from pyro_gmmvae.runs.memory import Fitted, fit_in_memory
+from pyro_gmmvae.runs.memory import Fitted, fit_in_memory, fit_once_more
 
 Array = NDArray[Any]
 NONE = np.empty(0)
@@ -51,7 +52,42 @@ class RowsEstimator(BaseEstimator):
             raise
 
     def _fit(self, x: Array, y: Labels, classes: Array) -> None:
-        """Fit rows (N, D) with class numbers y, -1 where unknown; all or nothing is kept."""
+        """Fit rows (N, D) with class numbers y, -1 where unknown."""
+        config, dataset, pixels = self._prepared(x, y, classes)
+        split = _split(config, y, len(classes), config.validation)
+        fitted = split.train if config.use_unlabelled else split.labelled
+        transform = transform_of(dataset.x[fitted], pixels)
+        callbacks = self._listeners()
+        self._keep(fit_in_memory(config, dataset, split, transform=transform, callbacks=callbacks))
+
+    def _fit_once_more(self, x: Array, y: Labels, classes: Array) -> None:
+        """One pass over rows; units are those of the first rows that were fitted."""
+        before: Fitted | None = getattr(self, "_fitted", None)
+        config, dataset, pixels = self._prepared(x, y, classes)
+        if before is None:
+            transform = transform_of(dataset.x, pixels)
+        else:
+            transform = before.run.schema.transform
+            config = config.replace(likelihood=before.run.schema.likelihood)
+        split = _split(config, y, len(classes), 0)
+        callbacks = self._listeners()
+        try:
+            found = fit_once_more(
+                config, dataset, split, transform=transform, before=before, callbacks=callbacks
+            )
+        except RuntimeError as error:
+            if "state_dict" not in str(error):
+                raise
+            raise GMMVAEError(
+                "partial_fit: arguments changed since the last fit, and the model with them; fit "
+                "anew"
+            ) from error
+        self._keep(found)
+
+    def _prepared(
+        self, x: Array, y: Labels, classes: Array
+    ) -> tuple[Config, Dataset, tuple[float, float] | None]:
+        """The fit's configuration, its rows, and their range where they are pixels."""
         arguments = self.get_params(deep=False)
         config = config_of(arguments, self._preset, self._fixed, seed_of(arguments["random_state"]))
         model_class: Any = MODELS.get(config.model)
@@ -65,26 +101,11 @@ class RowsEstimator(BaseEstimator):
         )
         if config.likelihood is None:
             config = config.replace(likelihood="normal" if pixels is None else "bernoulli")
-        dataset = dataset_of(x, shape, y, classes, getattr(self, "feature_names_in_", None))
-        split = split_rows(
-            y,
-            classes=len(classes),
-            labels=config.labels,
-            test=0,
-            validation=config.validation,
-            split_seed=config.split_seed,
-            label_seed=config.seed,
-        )
-        fitted_rows = split.train if config.use_unlabelled else split.labelled
-        self._keep(
-            fit_in_memory(
-                config,
-                dataset,
-                split,
-                transform=transform_of(dataset.x[fitted_rows], pixels),
-                callbacks=[Spoken()] if arguments["verbose"] else [],
-            )
-        )
+        names = getattr(self, "feature_names_in_", None)
+        return config, dataset_of(x, shape, y, classes, names), pixels
+
+    def _listeners(self) -> list[Callback]:
+        return [Spoken()] if self.get_params(deep=False)["verbose"] else []
 
     def _keep(self, fitted: Fitted) -> None:
         self._fitted = fitted
@@ -247,6 +268,19 @@ class RowsEstimator(BaseEstimator):
         for name, value in found.attributes.items():
             setattr(estimator, name, value)
         return estimator
+
+
+def _split(config: Config, y: Labels, classes: int, validation: float) -> Split:
+    """All rows but those to watch."""
+    return split_rows(
+        y,
+        classes=classes,
+        labels=config.labels,
+        test=0,
+        validation=validation,
+        split_seed=config.split_seed,
+        label_seed=config.seed,
+    )
 
 
 def checked_count(n: Any) -> int:

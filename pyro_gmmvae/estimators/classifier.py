@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.estimators.arrays import encoded
+from pyro_gmmvae.estimators.arrays import encoded, encoded_by, has_label
 from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
 
 Array = NDArray[Any]
@@ -152,6 +152,39 @@ class GMMVAEClassifier(
             self._fit(x, codes, self.classes_)
         return self
 
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """One pass over rows X (N, D), after others or after a whole fit.
+
+        Adam's moments and schedules go on from call to call (a whole fit and a folder keep no
+        moments: they begin anew). Units are those of the first rows: X is standardized by their
+        moments. The rate is constant and there are no pseudo-labels, as both need to know the end.
+
+        Args:
+            X: at least as many rows as components.
+            y: (N,) labels, -1 where there is none.
+            classes: all there will be, without -1; needed at the first call.
+
+        Raises:
+            GMMVAEError: what can't be used; the estimator is as it was then.
+        """
+        with self._all_or_nothing():
+            first = not hasattr(self, "classes_")
+            x, y = validate_data(
+                self, X, y, dtype=self._dtypes(), ensure_min_samples=2, reset=first
+            )
+            if first:
+                if classes is None:
+                    raise GMMVAEError("partial_fit needs classes at its first call")
+                self.classes_ = encoded(np.asarray(classes))[1]
+                if len(self.classes_) != len(np.asarray(classes)):
+                    raise GMMVAEError(f"classes hold -1, or one twice: {classes!r}")
+            elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise GMMVAEError(
+                    f"classes are {self.classes_.tolist()} since the first call, not {classes!r}"
+                )
+            self._fit_once_more(x, encoded_by(y, self.classes_), self.classes_)
+        return self
+
     def predict_proba(self, X: Any) -> Array:
         """(N, C) q(y|x), columns in the order of ``classes_``."""
         return np.exp(self.predict_log_proba(X))
@@ -179,7 +212,7 @@ class GMMVAEClassifier(
             GMMVAEError: no row has a label.
         """
         y = np.asarray(y)
-        known = np.ones(len(y), bool) if y.dtype.kind in "US" else np.asarray(y != -1, bool)
+        known = has_label(y)
         if not known.any():
             raise GMMVAEError("y holds no label (every row is -1): there is nothing to score")
         weights = None if sample_weight is None else np.asarray(sample_weight)[known]

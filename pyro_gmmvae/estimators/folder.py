@@ -146,7 +146,7 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         # as text first: pandas itself would round the last digit
         history = pd.read_csv(path / "history.csv", dtype=str).astype(float)
         history = history.astype({"epoch": int, "step": int})
-        return Found(params, attributes, Fitted(run, {"epochs": 0} | metrics, history))
+        return Found(params, attributes, Fitted(run, {"epochs": 0, "steps": 0} | metrics, history))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):
             raise

@@ -113,6 +113,22 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
             self._fit(x, np.full(len(x), -1, np.int64), NONE)
         return self
 
+    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """One pass over rows X (N, D), after others or after a whole fit.
+
+        Adam's moments and schedules go on from call to call (a whole fit and a folder keep no
+        moments: they begin anew). Units are those of the first rows: X is standardized by their
+        moments. The rate is constant, as its fall needs to know the end.
+
+        Raises:
+            GMMVAEError: what can't be used; the estimator is as it was then.
+        """
+        with self._all_or_nothing():
+            first = not hasattr(self, "_fitted")
+            x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2, reset=first)
+            self._fit_once_more(x, np.full(len(x), -1, np.int64), NONE)
+        return self
+
     def transform(self, X: Any) -> Array:
         """(N, d) posterior means of z."""
         return self._embedded(X)

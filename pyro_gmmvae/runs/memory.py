@@ -1,5 +1,6 @@
 """A fit on rows that are arrays. It writes nothing; what came of it can become a run folder."""
 
+import copy
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import pandas as pd
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import IN_MEMORY, Dataset, Split, Transform
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Callback, Fit
+from pyro_gmmvae.inference import Callback, Fit, resolve_device
 from pyro_gmmvae.inference.checkpoint import atomic_write, save_weights, write_json
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.inference.distributed import joined
+from pyro_gmmvae.inference.distributed import ALONE, joined
+from pyro_gmmvae.inference.settings import Record
 from pyro_gmmvae.runs.assembly import assemble
 from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import environment, write_config
@@ -32,11 +34,13 @@ class Fitted:
         run: the model put to use; its path is a name, and no folder.
         metrics: what ``metrics.json`` of a folder holds.
         history: a line per epoch.
+        optimizer: Adam's moments, where the fit is to go on with other rows.
     """
 
     run: Run
     metrics: dict[str, Any]
     history: pd.DataFrame
+    optimizer: dict[str, Any] | None = None
 
     def save(self, out: Path) -> None:
         """Write the files of a run into a folder that is there; ``config.json`` comes last.
@@ -94,6 +98,75 @@ def fit_in_memory(
             return Fitted(run, metrics, pd.DataFrame(fit.progress.history))
     signal.raise_signal(signal.Signals[outcome])
     raise KeyboardInterrupt
+
+
+def fit_once_more(
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    *,
+    transform: Transform,
+    before: Fitted | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Fitted:
+    """One pass over some rows, going on from a fit of others, which stays as it is.
+
+    Adam's moments and the schedules' steps go on. Where the end will be nobody knows: the rate is
+    constant, and there is no patience and no pseudo-label.
+
+    Args:
+        config: what to train.
+        dataset, split: the rows of this pass.
+        transform: to the model's units, that of the first pass.
+        before: what to go on from; one that kept no moments begins them anew.
+        callbacks: told of each epoch.
+
+    Raises:
+        GMMVAEError: anything in the config or data that can't be used.
+    """
+    passes = 0 if before is None else int(before.metrics["epochs"])
+    config = with_defaults_named(
+        config.replace(
+            data=IN_MEMORY,
+            epochs=1,
+            minutes=None,
+            decay="constant",
+            patience=0,
+            init="random",
+            pseudo_threshold=None,
+            preset=None,
+        )
+    )
+    check_names(config)
+    device = resolve_device(config.device)
+    # other noise and another order for each pass
+    seed = (config.seed + passes) % 2**32
+    with seeded(seed, device):
+        rows = make_rows(config, dataset, split, transform=transform)
+        fit = assemble(config.replace(seed=seed), rows, device, callbacks, ALONE)
+        if before is not None:
+            fit.module.load_state_dict(before.run.model.state_dict())
+            fit.progress.step = int(before.metrics["steps"])
+        if before is not None and before.optimizer is not None:
+            fit.descent.load_state_dict(copy.deepcopy(before.optimizer))
+        with fit.switches():
+            fit.prepare()
+            for x, y in fit.batches.epoch():
+                fit.step(x, y)
+            fit.descent.check()
+        model = fit.module.eval()
+        fit.progress.epoch = passes + 1
+        record: Record = {"epoch": passes + 1, "step": fit.progress.step}
+        record |= fit.totals.means(fit.progress.batch) | fit.validate()
+        fit.module.zero_grad(set_to_none=True)
+        run = Run(Path(IN_MEMORY), config, rows.schema, model, device, "last")
+        metrics = metrics_of(fit, "partial", run, rows)
+    history = pd.DataFrame([record])
+    if before is not None:
+        history = pd.concat([before.history, history], ignore_index=True)
+    for callback in callbacks:
+        callback.on_epoch(record | {"seconds": fit.progress.seconds})
+    return Fitted(run, metrics, history, fit.descent.state_dict())
 
 
 def _fit_classifier(fit: Fit) -> None:

@@ -1,5 +1,6 @@
 """What the estimators promise beyond scikit-learn's checks."""
 
+import copy
 import doctest
 import os
 import signal
@@ -138,6 +139,58 @@ def test_a_refused_first_fit_leaves_it_unfitted(blobs: Digits) -> None:
     with pytest.raises(NotFittedError):
         model.predict(blobs[0])
     assert not hasattr(model, "n_features_in_")
+
+
+# -- pass by pass ------------------------------------------------------------------------------
+
+
+def test_passes_go_on_with_adam_and_keep_the_first_units(blobs: Digits) -> None:
+    x, shown = blobs
+    model = GMMVAEClassifier(**SMALL, learning_rate=0.01)
+    model.partial_fit(x[:30], shown[:30], classes=[0, 1, 2])
+    scale, loss = model._fitted.run.schema.transform.scale, model.history_["loss"][0]
+    moments = copy.deepcopy(model._fitted.optimizer)
+    before = model._fitted
+    for _ in range(40):
+        model.partial_fit(10 * x[30:], shown[30:])
+    assert_array_equal(model._fitted.run.schema.transform.scale, scale)
+    assert model.n_iter_ == 41
+    assert model.history_["step"].is_monotonic_increasing
+    steps = [state["step"].item() for state in model._fitted.optimizer["state"].values()]
+    assert set(steps) == {41.0}
+    # what it went on from is as it was
+    for one, other in zip(
+        moments["state"].values(), before.optimizer["state"].values(), strict=True
+    ):
+        assert torch.equal(one["exp_avg"], other["exp_avg"])
+    assert model.history_["loss"].iloc[-1] < model.history_["loss"][1]
+    assert np.isfinite(loss)
+    known = shown != -1
+    assert model.score(10 * x[30:][known[30:]], shown[30:][known[30:]]) > 0.8
+
+
+def test_passes_after_a_fit_begin_at_its_weights(transformer: Any, digits: Digits) -> None:
+    x = digits[0]
+    other = clone(transformer).set_params(learning_rate=1e-12).fit(x)
+    z = other.transform(x)
+    other.partial_fit(x)
+    assert_allclose(other.transform(x), z, atol=1e-5)
+    assert other.n_iter_ == 3
+    with pytest.raises(GMMVAEError, match="arguments changed"):
+        other.set_params(latent_dim=7).partial_fit(x)
+    assert_allclose(other.transform(x), z, atol=1e-5)
+
+
+def test_passes_that_cannot_be_made(blobs: Digits) -> None:
+    x, shown = blobs
+    model = GMMVAEClassifier(**SMALL)
+    for classes, match in ((None, "needs classes"), ([-1, 0, 1], "hold -1"), ([0, 1], "holds 2")):
+        with pytest.raises(GMMVAEError, match=match):
+            model.partial_fit(x, shown, classes=classes)
+        assert not hasattr(model, "classes_")
+    model.partial_fit(x, shown, classes=[0, 1, 2])
+    with pytest.raises(GMMVAEError, match="since the first call"):
+        model.partial_fit(x, shown, classes=[0, 1])
 
 
 # -- what is given and what comes back ---------------------------------------------------------
