@@ -69,53 +69,74 @@ def check_command(arguments: list[str]) -> None:
     command.make_context("gmmvae", rest)
 
 
-def run_command(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> str:
-    monkeypatch.setattr(sys, "argv", ["gmmvae", *arguments])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main()
-    output = capsys.readouterr()
-    assert not caught.value.code, f"gmmvae {shlex.join(arguments)}: {output.err}"
-    return output.out + output.err
+@dataclass
+class Page:
+    """Runs the blocks of a page where the test stands."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, text: str, source: str) -> None:
+        names: dict[str, object] = {"__name__": "page"}
+        for block in blocks_of(text):
+            if block.language == "python":
+                code = compile("\n" * block.line + block.text, source, "exec")
+                if block.is_run:
+                    exec(code, names)
+                continue
+            for (program, *arguments), shown in commands_of(block.text):
+                if program == "gmmvae" and block.is_run:
+                    self._compare(arguments, shown)
+                elif program == "gmmvae":
+                    check_command(arguments)
+
+    def _compare(self, arguments: list[str], shown: list[str]) -> None:
+        said = {shape_of(line) for line in self._say(arguments).splitlines()}
+        for line in shown:
+            assert shape_of(line) in said, f"{shlex.join(arguments)} does not say {line!r}"
+
+    def _say(self, arguments: list[str]) -> str:
+        self.monkeypatch.setattr(sys, "argv", ["gmmvae", *arguments])
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = self.capsys.readouterr()
+        assert not caught.value.code, f"gmmvae {shlex.join(arguments)}: {output.err}"
+        return output.out + output.err
 
 
 @pytest.fixture
-def _tables_as_they_are() -> Iterator[None]:
-    """Pages enter models and guides of their own, for as long as the page lasts."""
-    with patch.dict(MODELS), patch.dict(GUIDES):
-        yield
-
-
-@pytest.mark.usefixtures("_tables_as_they_are")
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda p: p.stem
-)
-def test_what_a_page_shows_is_so(
-    page: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Page]:
+    """In a new folder; models and guides that a page enters last as long as the page."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
-    for block in blocks_of(page.read_text()):
-        if block.language == "python":
-            code = compile("\n" * block.line + block.text, str(page), "exec")
-            if block.is_run:
-                exec(code, names)
-            continue
-        for (program, *arguments), shown in commands_of(block.text):
-            if program != "gmmvae":
-                continue
-            if not block.is_run:
-                check_command(arguments)
-                continue
-            output = run_command(arguments, monkeypatch, capsys)
-            said = {shape_of(line) for line in output.splitlines()}
-            for line in shown:
-                assert shape_of(line) in said, f"{shlex.join(arguments)} no longer says {line!r}"
+    with patch.dict(MODELS), patch.dict(GUIDES):
+        yield Page(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    "file", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda p: p.stem
+)
+def test_what_a_page_shows_is_so(file: Path, page: Page) -> None:
+    page.run(file.read_text(), str(file))
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    [
+        ("```python\nassert False\n```", AssertionError),
+        ("```python notest (slow)\ndef\n```", SyntaxError),
+        ("```python notest\npass\n```", AssertionError),
+        ("```console\n$ gmmvae list guides\nguides  product, other\n```", AssertionError),
+        ("```console\n$ gmmvae list nothing\n```", AssertionError),
+        ("```console notest (slow)\n$ gmmvae train --lables 3\n```", click.NoSuchOption),
+        ("```console notest (slow)\n$ gmmvae learn\n```", KeyError),
+    ],
+)
+def test_a_page_that_lies_is_found(lie: str, error: type[Exception], page: Page) -> None:
+    with pytest.raises(error):
+        page.run(f"# Lies\n\n{lie}\n", "lies.md")
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def code(text: object) -> str:
 
 def marked(text: str) -> str:
     """Help with its options and quoted commands as code, or their dashes become typography."""
-    return re.sub(r"'([^']+)'|(?<![\w`])(--[a-z][a-z-]*)", r"`\1\2`", text)
+    return re.sub(r"'(gmmvae [^']+)'|(?<![\w`])(--[a-z][a-z-]*)", r"`\1\2`", text)
 
 
 def summary(thing: Any) -> str:
