@@ -76,8 +76,8 @@ def to_inference_data(
     its like use prior_predictive.
 
     **Units.** x is in the file's units (of a plain model: as given), densities are of the
-    model's units, in nats. A Bernoulli likelihood draws binary pixels, also where it was fitted
-    to gray ones: compare x_mean with those.
+    model's units, in nats; what is missing in x is NaN. A Bernoulli likelihood draws binary
+    pixels, also where it was fitted to gray ones: compare x_mean with those.
 
     Args:
         run_or_model: a :class:`pyro_gmmvae.runs.Run`, or a module with ``model`` and ``guide``.

@@ -86,6 +86,8 @@ def _x_dims(given: Input) -> tuple[str, ...]:
     axes = given.x.dim() - 1
     if axes == 1:
         return ("feature",)
+    if axes == 2 and given.sequences is not None:
+        return ("frame", "feature")
     return IMAGE if axes == len(IMAGE) else tuple(f"x_dim_{axis}" for axis in range(axes))
 
 

@@ -54,7 +54,7 @@ def posterior_draws(
     they are not, the chain sticks (Mengersen, Tweedie 1996, doi:10.1214/aos/1033066201). A
     chain's draws repeat where proposals are refused, which R-hat and ESS see as they do for any
     other Markov chain; draws resampled by their weights would hide it. The first half of a
-    chain, S steps, is left out.
+    chain, S steps, is left out. Of VAEs: Mattei, Frellsen 2018, arXiv:1802.04826.
 
     Args:
         model, guide: Pyro programs of (x, y); modules should be in evaluation mode.

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pyro_gmmvae.arviz import to_inference_data
 from pyro_gmmvae.data.tracks import Track, write_tracks
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.gallery import View
@@ -126,6 +127,16 @@ def test_a_run_tells_sequences_apart(trained: Run) -> None:
     history = pd.read_csv(trained.path / "history.csv")
     assert history["val_sequence_accuracy"].iloc[-1] == 1
     assert json.loads((trained.path / "metrics.json").read_text())["test"]["strangers"] == 2
+
+
+def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
+    data = to_inference_data(trained, rows=0, draws=2)
+    rows = load_rows(trained.config, trained.schema)
+    wanted = [rows.dataset.sequences.names[k] for k in rows.dataset.sequences.of_row]  # type: ignore[union-attr]
+    found = data["constant_data"]["sequence"]
+    assert list(found.values) == [wanted[k] for k in rows.split.test]
+    assert data["observed_data"]["x"].dims in (("row", "feature"), ("row", "frame", "feature"))
+    assert np.isfinite(data["posterior_predictive"]["x"]).all()
 
 
 def test_what_was_read_is_told_in_sequences(folder: Path) -> None:
