@@ -1,6 +1,7 @@
 """A run as one HTML file: its numbers, pictures, configuration and origin."""
 
 import base64
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -136,7 +137,7 @@ def _pictures(view: View) -> tuple[list[Shot], list[tuple[str, str]]]:
         figure = drawn.sheet if isinstance(drawn, Film) else drawn
         if isinstance(drawn, Film):
             films[name] = drawn.gif
-        still = _address("png", figure_bytes(figure, dpi=DPI))
+        still = _address("png", _smaller(figure_bytes(figure, dpi=DPI)))
         width, height = (round(DPI * side) for side in figure.get_size_inches())
         shots.append(Shot(name, PICTURES[name].about, still, width, height))
     room = MOST_BYTES - sum(len(shot.still) for shot in shots)
@@ -152,6 +153,17 @@ def _pictures(view: View) -> tuple[list[Shot], list[tuple[str, str]]]:
             note = "The film is too large for this page; 'gmmvae figures' writes it."
             shots[number] = replace(shot, note=note)
     return shots, skipped
+
+
+def _smaller(png: bytes) -> bytes:
+    """The picture in 256 colors, which are enough for lines and grays."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(buffer, "PNG", optimize=True)
+    return min(buffer.getvalue(), png, key=len)
 
 
 def _address(ending: str, content: bytes) -> str:
