@@ -76,7 +76,7 @@ PARTS = {"labels", "test", "validation"}
 
 def _of_images() -> dict[str, Mapping[str, Any]]:
     """Presets of the sets of images for others of their kind: "digits/best"."""
-    found = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for data in ("digits", "mnist"):
         for name, keys in DATA[data].presets.items():
             without_labels = {"labels": 0} if keys.get("labels") == 0 else {}

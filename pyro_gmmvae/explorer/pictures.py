@@ -133,8 +133,7 @@ def pictures_of(schema: Schema, rows: Array) -> AnyPictures:
         except GMMVAEError:
             pass  # without joints among the features there is no pose to draw
         else:
-            low, high = _extent(poses.reshape(-1, 2))
-            return Poses(schema, low, high)
+            return Poses(schema, *_extent(poses.reshape(-1, 2)))
     if len(schema.x_shape) > 1:
         return _images(schema, rows)
     low, high = 0.0, 1.0
