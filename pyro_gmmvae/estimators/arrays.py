@@ -43,7 +43,8 @@ def range_of_pixels(
     Bernoulli.
 
     Raises:
-        GMMVAEError: a range that is none, or a Bernoulli likelihood of rows whose range is unknown.
+        GMMVAEError: a range that is none or that X leaves, or a Bernoulli likelihood of rows whose
+            range is unknown.
     """
     if x_range is not None:
         try:
@@ -52,6 +53,11 @@ def range_of_pixels(
             low = high = np.nan
         if not (np.isfinite([low, high]).all() and low < high):
             raise GMMVAEError(f"x_range must be (lowest, highest) of all X, not {x_range!r}")
+        if likelihood != "normal" and not low <= x.min() <= x.max() <= high:
+            raise GMMVAEError(
+                f"x_range is {x_range}, and X goes from {x.min():.3g} to {x.max():.3g}; give the "
+                "range of all X, or likelihood='normal'"
+            )
         return low, high
     if likelihood == "normal" or not (image or likelihood == "bernoulli"):
         return None

@@ -189,13 +189,12 @@ class RowsEstimator(BaseEstimator):
         run = self._fitted.run
         if not run.has_bound:
             raise GMMVAEError(f"the model {run.config.model!r} has no latents to bound log p(x)")
-        if not isinstance(samples, int | np.integer) or samples < 1:
-            raise GMMVAEError(f"samples must be a positive whole number, not {samples!r}")
+        samples = checked_count(samples, "samples")
         rows = rows.to(run.device)
         y = None
         if getattr(run.model, "given_class", False):
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
-        scores = bound(run.model, rows, int(samples), y).cpu().numpy().astype(np.float64)
+        scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
         if run.schema.likelihood == "normal":  # the density of X = shift + scale x
             scale = np.broadcast_to(run.schema.transform.scale, run.schema.x_shape)
             scores -= np.log(scale).sum()
@@ -283,12 +282,12 @@ def _split(config: Config, y: Labels, classes: int, validation: float) -> Split:
     )
 
 
-def checked_count(n: Any) -> int:
+def checked_count(n: Any, name: str = "n_samples") -> int:
     """How many draws.
 
     Raises:
         GMMVAEError: none, or no whole number.
     """
     if not isinstance(n, int | np.integer) or n < 1:
-        raise GMMVAEError(f"n_samples must be a positive whole number, not {n!r}")
+        raise GMMVAEError(f"{name} must be a positive whole number, not {n!r}")
     return int(n)

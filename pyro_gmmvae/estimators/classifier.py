@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.estimators.arrays import encoded, encoded_by, has_label
@@ -175,8 +180,11 @@ class GMMVAEClassifier(
             if first:
                 if classes is None:
                     raise GMMVAEError("partial_fit needs classes at its first call")
-                self.classes_ = encoded(np.asarray(classes))[1]
-                if len(self.classes_) != len(np.asarray(classes)):
+                named = np.asarray(classes)
+                if named.ndim != 1:
+                    raise GMMVAEError(f"classes must be a list of labels, not {classes!r}")
+                self.classes_ = encoded(named)[1]
+                if len(self.classes_) != len(named):
                     raise GMMVAEError(f"classes hold -1, or one twice: {classes!r}")
             elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise GMMVAEError(
@@ -210,13 +218,14 @@ class GMMVAEClassifier(
 
         Raises:
             GMMVAEError: no row has a label.
+            ValueError: labels or weights that are not one per row.
         """
-        y = np.asarray(y)
+        said, y = self.predict(X), column_or_1d(y)
+        check_consistent_length(said, y, sample_weight)
         known = has_label(y)
         if not known.any():
             raise GMMVAEError("y holds no label (every row is -1): there is nothing to score")
         weights = None if sample_weight is None else np.asarray(sample_weight)[known]
-        said = self.predict(X)
         return float(accuracy_score(y[known], said[known], sample_weight=weights))
 
     def sample(
@@ -243,7 +252,7 @@ class GMMVAEClassifier(
             return rows, self.predict(rows)
         numbers = np.arange(len(self.classes_))
         if label is not None:
-            numbers = np.flatnonzero(self.classes_ == label)
+            numbers = np.flatnonzero([one == label for one in self.classes_.tolist()])
             if not len(numbers):
                 raise unknown_name("class", str(label), list(map(str, self.classes_.tolist())))
             if not self.model_.class_conditional:

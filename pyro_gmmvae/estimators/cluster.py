@@ -155,7 +155,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         """
         check_is_fitted(self)
         n, K = checked_count(n_samples), self.model_.components
-        if label is not None and label not in range(K):
+        if label is not None and not (isinstance(label, int | np.integer) and 0 <= label < K):
             raise GMMVAEError(f"there is no component {label!r}; they are 0 to {K - 1}")
         drawn = self._components(n, np.arange(K) if label is None else np.array([label]))
         return self._draw(drawn, n, mean), drawn

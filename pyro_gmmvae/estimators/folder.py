@@ -136,18 +136,22 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
             attributes[name] = np.array(array["values"], np.dtype(array["type"]))
         if not {*attributes} <= {*PLAIN, *ARRAYS}:
             raise ValueError(f"attributes {', '.join(attributes)}")
-        if len(attributes.get("classes_", run.schema.classes)) != len(run.schema.classes):
+        classes = attributes.get("classes_", np.array([]))
+        if classes.shape != (len(run.schema.classes),):
             raise ValueError("classes_ are not those of config.json")
         if attributes["n_features_in_"] != int(np.prod(run.schema.x_shape)):
             raise ValueError("n_features_in_ is not that of config.json")
-        metrics = read_json(path / "metrics.json")
+        metrics = {"epochs": 0, "steps": 0} | read_json(path / "metrics.json")
         if (path / LABELS).exists():
             attributes["labels_"] = load_weights(path / LABELS)["labels"].numpy()
         # as text first: pandas itself would round the last digit
         history = pd.read_csv(path / "history.csv", dtype=str).astype(float)
         history = history.astype({"epoch": int, "step": int})
-        return Found(params, attributes, Fitted(run, {"epochs": 0, "steps": 0} | metrics, history))
+        if metrics["epochs"] != len(history):
+            raise ValueError("history.csv is of other epochs than metrics.json")
+        return Found(params, attributes, Fitted(run, metrics, history))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):
             raise
-        raise GMMVAEError(f"{path} is damaged ({error!r}): save the estimator again") from error
+        what = f"{type(error).__name__}: {error}"
+        raise GMMVAEError(f"{path} is damaged ({what}): save the estimator again") from error

@@ -23,11 +23,12 @@ KEYS = {
     },
     "n_clusters": "components",
 }
-# keys that say where rows and labels come from: here they come with fit
+# keys that say where rows and labels come from (here they come with fit), or what is written
 OF_FILES = {
     *("data", "data_dir", "label_column", "labels", "label_seed", "test", "transductive"),
     *("drop_nonfinite", "tracks", "labels_file", "layout", "protocol", "window", "stride"),
     *("max_gap", "scale", "features", "statistics", "joint_dropout"),
+    *("checkpoint_seconds", "log"),
 }
 WATCHED_SHARE = 0.1
 
@@ -48,6 +49,8 @@ def config_of(
     Raises:
         GMMVAEError: an unknown key, one that has another place, or a value out of range.
     """
+    if arguments.get("n_clusters", 1) is None:
+        raise GMMVAEError("n_clusters must be a positive whole number, not None")
     settings = arguments["settings"]
     if settings is not None and not isinstance(settings, Mapping):
         raise GMMVAEError(f"settings must be a dict of configuration keys, not {settings!r}")
@@ -59,7 +62,7 @@ def config_of(
         if key in place_of:
             raise GMMVAEError(f"settings: {key} has an argument of its own, {place_of[key]}")
         if key in OF_FILES:
-            raise GMMVAEError(f"settings: {key} is for runs that read files; rows come with fit")
+            raise GMMVAEError(f"settings: {key} is for runs of files; rows come with fit")
     named = {
         KEYS[name]: _plain(value)
         for name, value in arguments.items()

@@ -147,6 +147,8 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
             raise GMMVAEError(f"X has {z.shape[1]} columns, and z has {self._n_features_out}")
         run = self._fitted.run
         rows = torch.from_numpy(np.array(z)).to(dtype_of(run.config.precision))
+        if not rows.isfinite().all():
+            raise GMMVAEError(f"X goes up to {np.abs(z).max():.3g}, which single precision can't")
         decoded = run.schema.transform.invert(self._by_rows(self._decode, rows))
         return np.asarray(decoded.reshape(len(z), -1).astype(z.dtype, copy=False))
 

@@ -36,7 +36,8 @@ def read_config(path: Path) -> tuple[Config, Schema]:
         GMMVAEError: no run folder, or one of another version.
     """
     if not path.is_dir():
-        raise GMMVAEError(f"{path} is not a run folder: it does not exist")
+        why = "it is a file" if path.exists() else "it does not exist"
+        raise GMMVAEError(f"{path} is not a run folder: {why}")
     content = read_json(path / "config.json")
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:

@@ -184,7 +184,12 @@ def test_passes_after_a_fit_begin_at_its_weights(transformer: Any, digits: Digit
 def test_passes_that_cannot_be_made(blobs: Digits) -> None:
     x, shown = blobs
     model = GMMVAEClassifier(**SMALL)
-    for classes, match in ((None, "needs classes"), ([-1, 0, 1], "hold -1"), ([0, 1], "holds 2")):
+    for classes, match in (
+        (None, "needs classes"),
+        ([-1, 0, 1], "hold -1"),
+        ([0, 1], "holds 2"),
+        ([[0, 1, 2]], "a list of labels"),
+    ):
         with pytest.raises(GMMVAEError, match=match):
             model.partial_fit(x, shown, classes=classes)
         assert not hasattr(model, "classes_")
@@ -316,6 +321,8 @@ def test_what_z_decodes_to(transformer: GMMVAETransformer, digits: Digits) -> No
     assert vae.sample(4).shape == (4, 64)
     with pytest.raises(GMMVAEError, match="X has 2 columns, and z has 3"):
         vae.inverse_transform(np.zeros((1, 2)))
+    with pytest.raises(GMMVAEError, match="single precision"):
+        vae.inverse_transform(np.full((1, 3), 1e300))
     other = GMMVAETransformer("m2", **QUICK).fit(x)
     with pytest.raises(GMMVAEError, match="decodes from z and a class"):
         other.inverse_transform(other.transform(x[:2]))
@@ -335,8 +342,11 @@ def test_draws_of_a_component(cluster: GMMVAECluster) -> None:
     rows, components = cluster.sample(8, label=2)
     assert set(np.unique(rows)) <= {0.0, 1.0}  # a Bernoulli's draws
     assert (components == 2).all()
-    with pytest.raises(GMMVAEError, match="no component 4"):
-        cluster.sample(1, label=4)
+    for label in (4, -1, 1.0):
+        with pytest.raises(GMMVAEError, match=f"no component {label}"):
+            cluster.sample(1, label=label)
+    with pytest.raises(GMMVAEError, match="n_clusters"):
+        GMMVAECluster(None).fit(rows)
 
 
 # -- what can't be used ------------------------------------------------------------------------
@@ -357,7 +367,8 @@ def test_draws_of_a_component(cluster: GMMVAECluster) -> None:
         ({"image_shape": (2, 3)}, "of 6 pixels, and X has 4 features"),
         ({"image_shape": 4}, "image_shape must be"),
         ({"x_range": (1, 0)}, "x_range must be"),
-        ({"x_range": (0, 1)}, r"needs rows in \[0, 1\]"),
+        ({"x_range": (0, 1)}, "and X goes from"),
+        ({"settings": {"log": ("tensorboard",)}}, "for runs of files"),
         ({"likelihood": "bernoulli"}, "say from where to where"),
         ({"preset": "digits/bets"}, "did you mean 'digits/best'"),
         ({"latent_dim": 0}, "latent_dim"),
@@ -405,6 +416,12 @@ def test_rows_that_cannot_be_used(blobs: Digits, classifier: GMMVAEClassifier) -
         model.predict(x * 1e300)
     with pytest.raises(GMMVAEError, match="bernoulli"):
         classifier.predict(np.full((1, 64), 16.0))
+    with pytest.raises(ValueError, match="inconsistent"):
+        classifier.score(np.zeros((3, 64)), [0, 1])
+    with pytest.raises(ValueError, match="inconsistent"):
+        classifier.score(np.zeros((2, 64)), [0, 1], sample_weight=[1])
+    with pytest.raises(GMMVAEError, match="unknown class"):
+        classifier.sample(2, label=[1, 2])
     with pytest.warns(DataConversionWarning):
         model.fit(x, shown[:, None])
 

@@ -127,7 +127,9 @@ def test_what_is_no_such_folder(folder: Path, tmp_path: Path) -> None:
         GMMVAEClassifier.load(run)
 
 
-@pytest.mark.parametrize("name", ["config.json", "estimator.json", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "estimator.json", "history.csv", "weights.safetensors"]
+)
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
 def test_a_damaged_folder(
     name: str, damage: str, classifier: GMMVAEClassifier, tmp_path: Path
@@ -150,6 +152,8 @@ def test_a_damaged_folder(
         ("attributes", {"n_features_in_": 3}),
         ("attributes", {"n_features_in_": 64, "fit": 1}),
         ("arrays", {"classes_": {"type": "<i8", "values": [1, 2]}}),
+        ("arrays", {"classes_": {"type": "<i8", "values": [[k] for k in range(10)]}}),
+        ("arrays", {}),
         ("class", None),
     ],
 )
