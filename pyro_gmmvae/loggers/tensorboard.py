@@ -38,6 +38,8 @@ class TensorBoardLogger:
         self._records: Any = None
 
     def on_start(self, about: str) -> None:
+        with named(str(self.folder)):
+            self.folder.mkdir(exist_ok=True)  # before an epoch is fitted for nothing
         self._about.append(about)
 
     def on_epoch(self, record: dict[str, float]) -> None:

@@ -12,6 +12,10 @@ from pyro_gmmvae.search import Choice, Dimension, Real, SearchSpace, Whole, labe
 
 # of a label, and of nothing where none is seen
 OF_LABELS = {"alpha", "label_eps"}
+# of how sequences become rows
+OF_SEQUENCES = {
+    *("window", "stride", "max_gap", "scale", "features", "statistics", "joint_dropout"),
+}
 # what decides which rows a metric is of, what it means, or what a trial may cost
 FIXED = {
     *("model", "preset", "seed", "device", "likelihood", "epochs", "minutes", "patience"),
@@ -28,6 +32,7 @@ def space_of(
     search: Mapping[str, Dimension | str] | None = None,
     *,
     labelled: bool = True,
+    sequences: bool = True,
 ) -> dict[str, Dimension]:
     """The dimensions to search.
 
@@ -36,6 +41,7 @@ def space_of(
         given: keys that a user gave a value: they keep it.
         search: dimensions, or their text, that replace or join the model's.
         labelled: whether the fit sees labels.
+        sequences: whether rows are windows of sequences.
 
     Raises:
         GMMVAEError: a key that is unknown or can't be searched, text that is no dimension, or
@@ -50,6 +56,8 @@ def space_of(
     for key, wanted in (search or {}).items():
         space[key] = read_dimension(key, wanted) if isinstance(wanted, str) else wanted
         _check_dimension(key, space[key])
+        if key in OF_SEQUENCES and not sequences:
+            raise GMMVAEError(f"{key} is of sequences, and {config.data} has none; leave it out")
     if not space:
         raise GMMVAEError(
             "every key is given a value and nothing is left to search; leave some out, or name "

@@ -129,8 +129,9 @@ def plan_of(
         raise GMMVAEError(
             "tuning needs validation rows, and there are none; give validation a share or number"
         )
-    labelled = len(rows.split.labelled) > 0
-    space = space_of(config, keys.keys() - search.keys(), search, labelled=labelled)
+    labelled, sequences = len(rows.split.labelled) > 0, rows.dataset.sequences is not None
+    given = keys.keys() - search.keys()
+    space = space_of(config, given, search, labelled=labelled, sequences=sequences)
     with seeded(0, torch.device("cpu")):
         model, _ = check_fit(config, rows)
         for params in ends_of(space):
@@ -139,7 +140,7 @@ def plan_of(
             check_keys(end)
             check_fit(end, rows)
     has_classes = labelled and hasattr(model, "classify")
-    metric = _metric(metric, has_classes, rows.dataset.sequences is not None, config)
+    metric = _metric(metric, has_classes, sequences, config)
     return Plan(
         out=out,
         base=config,

@@ -168,6 +168,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, {})
     with pytest.raises(GMMVAEError, match=r"can't log to .*tensorboard: .*leave the log out"):
         logger.on_epoch(RECORD)
+    with pytest.raises(GMMVAEError, match=r"can't log to .*tensorboard"):
+        logger.on_start("before any epoch")
     logger.close()
 
 
