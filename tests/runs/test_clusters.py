@@ -17,7 +17,7 @@ from pyro_gmmvae.runs.components import candidates, compare_components
 from pyro_gmmvae.runs.rows import load_rows
 from tests.inference.test_svi import StopAfter
 
-SMALL = {"preset": "cluster", "hidden": "32", "latent_dim": 2, "epochs": 40, "batch_size": 64}
+SMALL = {"preset": "cluster", "hidden": "32", "latent_dim": 2, "epochs": 25, "batch_size": 64}
 
 
 class Heard:
@@ -190,7 +190,7 @@ def test_numbers_of_components_are_spread_over_the_range() -> None:
 
 
 def test_the_true_number_is_the_stable_one(blobs: Path, tmp_path: Path) -> None:
-    common = {"data": str(blobs), **SMALL, "epochs": 20}
+    common = {"data": str(blobs), **SMALL, "epochs": 10}
     table, failures = compare_components(
         common, [4, 9], tmp_path / "out", seeds=2, say=lambda _: None
     )

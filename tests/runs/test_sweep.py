@@ -297,9 +297,9 @@ def test_a_second_sweep_into_one_folder_is_refused(tmp_path: Path) -> None:
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
     """The command in a process group of its own, as a terminal runs it."""
     out = tmp_path / "a"
-    words = ["ablate", "--models", "vae", "--seeds", "2", "--epochs", "60", "--keep-runs"]
-    sets = ["--set", "hidden=16", "--set", "checkpoint_seconds=0", "--out", str(out)]
-    command = [sys.executable, "-m", "pyro_gmmvae", *words, *sets]
+    words = ["ablate", "--models", "vae", "--seeds", "2", "--epochs", "25", "--keep-runs"]
+    sets = ["--set", "hidden=16", "--set", "checkpoint_seconds=0", "--set", "test=50"]
+    command = [sys.executable, "-m", "pyro_gmmvae", *words, *sets, "--out", str(out)]
     first = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
