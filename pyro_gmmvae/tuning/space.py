@@ -66,6 +66,28 @@ def space_of(
     return space
 
 
+def check_comparable(metric: str, space: SearchSpace) -> None:
+    """Refuse a metric whose values are of different numbers in different trials.
+
+    Raises:
+        GMMVAEError: ELBOs, and a key that decides what x is, or an objective that reports none.
+    """
+    if metric != "val_elbo":
+        return
+    objective = space.get("objective")
+    if isinstance(objective, Choice) and "categorical" in objective.options:
+        raise GMMVAEError(
+            "val_elbo of the objective 'categorical' is no bound of the relaxed model, and can't be "
+            "compared with that of others; take val_accuracy or val_log_loss, or leave it out"
+        )
+    changing = sorted(space.keys() & OF_SEQUENCES - {"joint_dropout"})
+    if changing:
+        raise GMMVAEError(
+            f"val_elbo is a density of x, and {changing[0]} changes what x is: values would not be "
+            "comparable; take val_accuracy or val_log_loss, or give one value for all trials"
+        )
+
+
 def read_dimension(key: str, text: str) -> Dimension:
     """A dimension of a key from "LOW:HIGH", "LOW:HIGH:log" or "a,b,c" (widths: "64,128x64").
 

@@ -22,7 +22,7 @@ from pyro_gmmvae.runs.training import absolute_paths
 from pyro_gmmvae.search import Dimension
 from pyro_gmmvae.tuning.report import Tuned, tuned, write_tables
 from pyro_gmmvae.tuning.samplers import check_sampler
-from pyro_gmmvae.tuning.space import configured, ends_of, space_of
+from pyro_gmmvae.tuning.space import check_comparable, configured, ends_of, space_of
 from pyro_gmmvae.tuning.study import Plan, begin, require_optuna
 from pyro_gmmvae.tuning.trial import METRICS, Report, run_trial
 
@@ -141,6 +141,7 @@ def plan_of(
             check_fit(end, rows)
     has_classes = labelled and hasattr(model, "classify")
     metric = _metric(metric, has_classes, sequences, config)
+    check_comparable(metric, space)
     return Plan(
         out=out,
         base=config,

@@ -15,6 +15,7 @@ from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.search import Choice, Real, Whole
 from pyro_gmmvae.tuning.space import (
     FIXED,
+    check_comparable,
     configured,
     distributions,
     ends_of,
@@ -147,3 +148,13 @@ def test_optuna_draws_what_the_configuration_takes() -> None:
             assert found.guide in ("product", None)
     finally:
         logging.set_verbosity(before)
+
+
+def test_densities_of_other_numbers_are_not_compared() -> None:
+    space = {"window": Whole(4, 16), "latent_dim": Whole(2, 4)}
+    with pytest.raises(GMMVAEError, match="window changes what x is"):
+        check_comparable("val_elbo", space)
+    check_comparable("val_accuracy", space)
+    with pytest.raises(GMMVAEError, match="no bound of the relaxed model"):
+        check_comparable("val_elbo", {"objective": Choice(("trace", "categorical"))})
+    check_comparable("val_elbo", {"latent_dim": Whole(2, 4), "joint_dropout": Real(0, 0.5)})
