@@ -77,7 +77,7 @@ def check_comparable(metric: str, space: SearchSpace) -> None:
     objective = space.get("objective")
     if isinstance(objective, Choice) and "categorical" in objective.options:
         raise GMMVAEError(
-            "val_elbo of the objective 'categorical' is no bound of the relaxed model, and can't be "
+            "val_elbo of the objective 'categorical' is no bound of the relaxed model and can't be "
             "compared with that of others; take val_accuracy or val_log_loss, or leave it out"
         )
     changing = sorted(space.keys() & OF_SEQUENCES - {"joint_dropout"})
