@@ -391,6 +391,8 @@ PLAIN = VAE((4,), 2, likelihood="normal", options=OPTIONS)
     [
         (torch.zeros(3, 4), {"draws": 0}, "draws must be at least 1"),
         (torch.zeros(3, 4), {"chains": 0}, "chains must be at least 1"),
+        (torch.zeros(3, 4), {"draws": 2.5}, "draws must be at least 1 and whole"),
+        (torch.zeros(3, 4), {"rows": -1}, "rows must be at least 0"),
         (torch.zeros(3, 4), {"source": "prior"}, "'posterior' or the 'guide'"),
         (torch.zeros(3, 5), {}, r"shape \(5,\); the model's is \(4,\)"),
         (torch.zeros(4), {}, r"needs rows \(N, \*x_shape\)"),

@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyro_gmmvae.arviz.groups import collect
 from pyro_gmmvae.arviz.inputs import read_input
 from pyro_gmmvae.errors import GMMVAEError
@@ -17,7 +19,6 @@ from pyro_gmmvae.evaluation import (
 )
 from pyro_gmmvae.inference.checkpoint import atomic_write
 from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.models.checks import check_sizes
 
 __all__ = ["save", "to_inference_data"]
 
@@ -103,7 +104,9 @@ def to_inference_data(
 
     The package's tests of it were run with ArviZ 0.23.4 (Python 3.11) and 1.3.0 (Python 3.12).
     """
-    check_sizes(draws=draws, chains=chains)
+    for name, value, least in (("draws", draws, 1), ("chains", chains, 1), ("rows", rows, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise GMMVAEError(f"{name} must be at least {least} and whole, not {value!r}")
     if source not in SOURCES:
         raise GMMVAEError(f"source {source!r}: draws come from the 'posterior' or the 'guide'")
     given = read_input(run_or_model, x, y, rows, data)
