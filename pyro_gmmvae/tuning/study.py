@@ -25,6 +25,8 @@ from pyro_gmmvae.tuning.space import distributions, start_of
 
 NAME = "gmmvae"
 JOURNAL = "journal.log"
+TABLES = ("best.toml", "trials.csv", "importance.csv", "importance.md")
+PICTURES = ("history.png", "slice.png", "parallel.png", "importance.png", "contour.png")
 MOST_KILLS = 2
 # what changes no trial's value, or is named by the rows themselves
 APART = {"device", "data_dir", "checkpoint_seconds", "tracks", "labels_file", "layout", "log"}
@@ -111,8 +113,10 @@ def begin(plan: Plan, say: Say) -> None:
     """Make the study, or see that the one in the folder is this one, and mend its journal.
 
     Raises:
-        GMMVAEError: another study, or a file that is no journal.
+        GMMVAEError: another study, a file that is no journal, or files of others that a study
+            would replace.
     """
+    _check_folder(plan.out)
     with held(plan.out / "study.lock"), quiet():
         _check_journal(plan.out / JOURNAL, say)
         study = open_study(plan)
@@ -238,6 +242,18 @@ def _difference(known: Mapping[str, str], ours: Mapping[str, str]) -> str:
         if theirs != mine:
             return f"with {key} {theirs}, not {mine}; name another --out, or give what it had"
     return "of other settings; name another --out"
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder without a journal that has files of a study's names, or is a run."""
+    if (out / JOURNAL).exists():
+        return
+    for name in ("config.json", *TABLES, *PICTURES):
+        if (out / name).exists():
+            raise GMMVAEError(
+                f"{out} has {name} and no {JOURNAL}: it is no study's folder, and {name} is kept; "
+                "name another --out"
+            )
 
 
 def _check_journal(file: Path, say: Say) -> None:

@@ -423,6 +423,15 @@ def test_without_optuna_the_extra_is_named(
         study(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "trials.csv", "history.png"])
+def test_a_folder_of_others_is_left_alone(study: Study, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("of others")
+    with pytest.raises(GMMVAEError, match=f"has {name} and no journal.log"):
+        study(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "of others"
+
+
 def test_a_file_for_a_folder_is_refused(study: Study, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(GMMVAEError, match="is a file; name a folder"):
