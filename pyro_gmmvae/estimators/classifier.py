@@ -163,8 +163,8 @@ class GMMVAEClassifier(
         Adam's moments and schedules go on from call to call (a whole fit and a folder keep no
         moments: they begin anew). Units are those of the first rows: X is standardized by their
         moments. The rate is constant and there are no pseudo-labels, as both need to know the end.
-        The models ``m1`` and ``cvae`` need labelled rows of every class at each call; the classifier
-        of ``m1``, which is fitted apart, is that of the last rows.
+        The models ``m1`` and ``cvae`` need labelled rows of every class at each call; the
+        classifier of ``m1``, which is fitted apart, is that of the last rows.
 
         Args:
             X: at least as many rows as components.
