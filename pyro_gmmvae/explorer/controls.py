@@ -10,7 +10,7 @@ from bokeh.models import Button, Column, CustomJS, Div, Row, Select, Slider
 
 from pyro_gmmvae.explorer import simplex
 from pyro_gmmvae.explorer.space import Place, Position
-from pyro_gmmvae.explorer.texts import markup, plain
+from pyro_gmmvae.explorer.texts import markup, plain, short_name
 from pyro_gmmvae.explorer.view import View
 
 Array = np.ndarray[Any, Any]
@@ -215,7 +215,9 @@ class Controls:
     def _largest_line(self, weights: Array) -> str:
         names, of_class = self.view.names()[""], weights[: self._classes]
         order = np.argsort(-of_class, kind="stable")[:4]
-        told = ", ".join(f"{names[k]} {of_class[k]:.2f}" for k in order if of_class[k] >= 0.005)
+        told = ", ".join(
+            f"{short_name(names[k])} {of_class[k]:.2f}" for k in order if of_class[k] >= 0.005
+        )
         return lines_of([f"largest: {told}"])
 
     @property

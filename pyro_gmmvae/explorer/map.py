@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.events import Tap
 from bokeh.layouts import column, row
 from bokeh.models import (
     Column,
     ColumnDataSource,
-    DataRange1d,
     HoverTool,
     Legend,
+    LegendItem,
     RadioGroup,
     Range1d,
     Select,
@@ -19,7 +20,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from pyro_gmmvae.explorer.controls import SMALL
-from pyro_gmmvae.explorer.texts import plain, shortened
+from pyro_gmmvae.explorer.texts import plain, short_name, shortened
 from pyro_gmmvae.explorer.view import View
 from pyro_gmmvae.figures.skeleton import COLORS
 
@@ -50,25 +51,10 @@ class Map:
 
     def __init__(self, view: View, clicked: Callable[[Array, bool], None]) -> None:
         self.view, self._clicked = view, clicked
-        points, names = view.points, view.plane.names
-        plot = figure(
-            name="scatter",
-            height=404,
-            sizing_mode="stretch_width",
-            tools="pan,wheel_zoom,box_zoom,reset",
-            active_scroll=None,
-            toolbar_location="above",
-            x_range=DataRange1d(),
-            y_range=DataRange1d() if names[1] else Range1d(-1, 1),
-            x_axis_label=names[0],
-            y_axis_label=names[1] or None,
-        )
-        plot.toolbar.logo = None
-        plot.yaxis.visible = bool(names[1])
-        plot.outline_line_color = "#dde1e4"
-        plot.grid.grid_line_color = "#eeeeee"
-        known = any(points.truth)
-        choices = [TRUE] * known + [PREDICTED] * bool(points.predicted)
+        points = view.points
+        choices = [TRUE] * any(points.truth) + [PREDICTED] * bool(points.predicted)
+        if view.run.config.labels == 0:  # components are what such a fit found
+            choices.reverse()
         self._by = Select(
             options=choices or [UNKNOWN],
             value=(choices or [UNKNOWN])[0],
@@ -77,27 +63,23 @@ class Map:
             margin=(4, 10, 0, 0),
             visible=len(choices) > 1,
         )
+        self._by.on_change("value", self._recolor)
+        self._weights = RadioGroup(
+            labels=["weights of the nearest row", "as the sliders"],
+            active=0,
+            inline=True,
+            stylesheets=[":host { font-size: 12px; }"],
+            visible=bool(view.space.sizes),
+            margin=(6, 0, 0, 0),
+        )
         self._look = look_of(self._classes())
         self._source = ColumnDataSource(self._columns())
-        listed = 1 < len(self._look) - 1 <= MOST_LISTED
-        dots = plot.scatter(
-            "x",
-            "y",
-            size=5,
-            color="color",
-            marker="marker",
-            alpha=0.65,
-            line_color=None,
-            source=self._source,
-            **({"legend_field": "class"} if listed else {}),
-        )
-        tips = [("", "@caption"), ("label", "@truth")]
-        tips += [("predicted", "@predicted")] if points.predicted else []
-        plot.add_tools(HoverTool(renderers=[dots], tooltips=tips, limit=1))
-        self._components(plot)
         self._marked = ColumnDataSource({"x": [], "y": []})
-        plot.scatter("x", "y", marker="x", size=8, line_width=2, color="black", source=self._marked)
         self._here = ColumnDataSource({"x": [], "y": []}, name="here")
+        plot = self._figure()
+        self._dots = self._scatter(plot)
+        self._components(plot)
+        plot.scatter("x", "y", marker="x", size=8, line_width=2, color="black", source=self._marked)
         for width, color in ((5, "white"), (2.5, "black")):
             plot.scatter(
                 "x",
@@ -109,32 +91,57 @@ class Map:
                 level="overlay",
                 source=self._here,
             )
-        if plot.legend:
-            legend: Legend = plot.legend[0]
-            plot.add_layout(legend, "right")
-            legend.update(
-                label_text_font_size="11px",
-                spacing=0,
-                padding=4,
-                margin=4,
-                border_line_color=None,
-                glyph_height=16,
-                label_height=14,
-            )
-        self._by.on_change("value", self._recolor)
-        plot.on_event(Tap, self._tapped)
-        self._weights = RadioGroup(
-            labels=["weights of the nearest row", "as the sliders"],
-            active=0,
-            inline=True,
-            stylesheets=[":host { font-size: 12px; }"],
-            visible=bool(view.space.sizes),
-            margin=(6, 0, 0, 0),
-        )
-        self.plot = plot
+        self._legend = _legend()
+        self._legend.items = self._listed()
+        plot.add_layout(self._legend, "right")
         self.model: Column = column(
             plot, row(self._by, self._weights), name="map", sizing_mode="stretch_width"
         )
+
+    def _figure(self) -> Any:
+        names = self.view.plane.names
+        plot = figure(
+            name="scatter",
+            height=404,
+            sizing_mode="stretch_width",
+            tools="pan,wheel_zoom,box_zoom,reset",
+            active_scroll=None,
+            toolbar_location="above",
+            # fixed, so that the ring moves without a look at all points
+            x_range=Range1d(*self._ends(0)),
+            y_range=Range1d(*self._ends(1)) if names[1] else Range1d(-1, 1),
+            x_axis_label=names[0],
+            y_axis_label=names[1] or None,
+        )
+        plot.toolbar.logo = None
+        plot.yaxis.visible = bool(names[1])
+        plot.outline_line_color = "#dde1e4"
+        plot.grid.grid_line_color = "#eeeeee"
+        plot.on_event(Tap, self._tapped)
+        return plot
+
+    def _ends(self, axis: int) -> tuple[float, float]:
+        """Where the points and ellipses begin and end."""
+        outlines = [ellipse.outline for ellipse in self.view.ellipses]
+        values = np.concatenate([self.view.points.at, *outlines])[:, axis]
+        margin = 0.05 * float(np.ptp(values)) or 1.0
+        return float(values.min()) - margin, float(values.max()) + margin
+
+    def _scatter(self, plot: Any) -> Any:
+        dots = plot.scatter(
+            "x",
+            "y",
+            size=5,
+            color="color",
+            marker="marker",
+            alpha=0.65,
+            line_color=None,
+            source=self._source,
+        )
+        tips = [("", "@caption"), ("label", "@truth")]
+        tips += [("predicted", "@predicted")] if self.view.points.predicted else []
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=tips, limit=1))
+        return dots
 
     def stand(self, point: Array) -> None:
         """Show where the sliders stand."""
@@ -153,15 +160,33 @@ class Map:
         order = [*self.view.run.schema.classes, *named]
         return [name for name in dict.fromkeys(order) if name in found]
 
-    def _columns(self) -> dict[str, Any]:
+    def _named(self) -> list[str]:
+        """What each point is colored by."""
         points = self.view.points
         names = points.predicted if self._by.value == PREDICTED else points.truth
-        names = tuple(name or UNKNOWN for name in names)
+        return [name or UNKNOWN for name in names]
+
+    def _listed(self) -> list[LegendItem]:
+        """Lines of the legend in the order of the classes; none where they are too many."""
+        names = self._named()
+        found = [name for name in self._look if name in set(names)]
+        if not 1 < len(found) <= MOST_LISTED:
+            return []
+        return [
+            LegendItem(
+                label=value(shortened(plain(name), 14)),
+                renderers=[self._dots],
+                index=names.index(name),
+            )
+            for name in found
+        ]
+
+    def _columns(self) -> dict[str, Any]:
+        points, names = self.view.points, self._named()
         looks = [self._look[name] for name in names]
         return {
             "x": points.at[:, 0],
             "y": points.at[:, 1],
-            "class": [shortened(plain(name), 14) for name in names],
             "color": [color for color, _ in looks],
             "marker": [marker for _, marker in looks],
             "caption": list(points.captions),
@@ -182,7 +207,7 @@ class Map:
         plot.text(
             [e.center[0] for e in ellipses],
             [e.center[1] for e in ellipses],
-            text=[shortened(plain(e.name), 14) for e in ellipses],
+            text=[shortened(plain(short_name(e.name)), 14) for e in ellipses],
             text_align="center",
             text_baseline="middle",
             text_font_size="12px",
@@ -196,8 +221,21 @@ class Map:
 
     def _recolor(self, attr: str, old: str, new: str) -> None:  # noqa: ARG002
         self._source.data = self._columns()
+        self._legend.items = self._listed()
 
     def _tapped(self, event: Tap) -> None:
         if event.x is not None and event.y is not None:
             y = event.y if self.view.plane.names[1] else 0.0
             self._clicked(np.array([event.x, y]), self._weights.active == 0)
+
+
+def _legend() -> Legend:
+    return Legend(
+        label_text_font_size="11px",
+        spacing=0,
+        padding=4,
+        margin=4,
+        border_line_color=None,
+        glyph_height=16,
+        label_height=14,
+    )

@@ -17,10 +17,9 @@ from pyro_gmmvae.explorer.guard import HOSTS
 from pyro_gmmvae.explorer.map import Map
 from pyro_gmmvae.explorer.newest import Newest
 from pyro_gmmvae.explorer.pictures import Images, Poses
-from pyro_gmmvae.explorer.plane import nearest
 from pyro_gmmvae.explorer.space import Place, Position
 from pyro_gmmvae.explorer.template import PAGE
-from pyro_gmmvae.explorer.texts import help_texts
+from pyro_gmmvae.explorer.texts import help_texts, short_name
 from pyro_gmmvae.explorer.view import View
 
 Array = np.ndarray[Any, Any]
@@ -94,7 +93,7 @@ class Session:
     def clicked(self, point: Array, weights_of_row: bool) -> None:
         """Decode a point of the map, and show the rows near it."""
         points, space = self.view.points, self.view.space
-        close = nearest(points.at, point, self.near.count)
+        close = self.view.near(point, self.near.count)
         weights = self.controls.position.weights
         if weights_of_row and space.sizes:
             weights = points.weights[close[0]]
@@ -102,13 +101,11 @@ class Session:
         captions = []
         for place in close:
             told = [points.truth[place] or "?"] if any(points.truth) else []
-            told += [f"→ {points.predicted[place]}"] if points.predicted else []
-            short = " ".join(told)
-            captions.append(
-                "\n".join([points.captions[place], *([short] if len(short) < 11 else told)])
-            )
+            told += [f"→ {short_name(points.predicted[place])}"] if points.predicted else []
+            lines = [" ".join(told)] if len(" ".join(told)) < 11 else told
+            captions.append("\n".join([points.captions[place], *lines]))
         said = ["true label"] * any(points.truth) + ["→ predicted"] * bool(points.predicted)
-        title = f"Nearest to the click: {' '.join([*said])}"
+        title = f"Nearest to the click: {' '.join(said)}"
         self.near.show(title, self.view.part(close), captions)
 
     def classified(self, title: str, rows: Array, captions: list[str], z: Array) -> None:

@@ -73,6 +73,6 @@ def ellipse(center: Array, covariance: Array) -> Array:
 
 
 def nearest(points: Array, to: Array, count: int) -> Array:
-    """Numbers of the ``count`` points (N, 2) closest to one (2,), the closest first."""
+    """Numbers of the ``count`` points (N, n) closest to one (n,), the closest first."""
     distance = np.square(points - to).sum(1)
     return np.argsort(distance, kind="stable")[:count]

@@ -26,6 +26,7 @@ from pyro_gmmvae.explorer.view import View
 ADDRESS = "127.0.0.1"
 # a file comes as base64 in one message
 LARGEST_MESSAGE = MOST_BYTES * 4 // 3 + 100_000
+LAST_WORDS = 0.3  # seconds
 LARGEST_BODY = 1000  # no page of ours takes one
 
 
@@ -102,3 +103,7 @@ async def _serve(view: View, listening: socket.socket, ready: Callable[[str], No
         await http.close_all_connections()
         for pool in (decoding, reading):
             pool.shutdown(wait=False, cancel_futures=True)
+        # what was being said to a browser ends by itself now; cancelled, it would complain
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=LAST_WORDS)

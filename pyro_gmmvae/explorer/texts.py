@@ -25,6 +25,12 @@ def shortened(text: str, letters: int) -> str:
     return f"{text[: letters - 1 - end]}…{text[-end:]}"
 
 
+def short_name(name: str) -> str:
+    """A name for narrow places: a component that has none is "c7"."""
+    number = name.removeprefix("component_")
+    return f"c{number}" if number != name and number.isdecimal() else name
+
+
 def help_texts(view: View) -> dict[str, str]:
     """A sentence or two for each part of the page."""
     return {

@@ -8,7 +8,7 @@ import numpy as np
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import log_probs_of_names
 from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
-from pyro_gmmvae.explorer.plane import Plane, ellipse, plane_of
+from pyro_gmmvae.explorer.plane import Plane, ellipse, nearest, plane_of
 from pyro_gmmvae.explorer.space import Space
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.rows import Rows, load_rows, some_of
@@ -84,6 +84,11 @@ class View:
             else:
                 found[factor] = self.run.class_names()
         return found
+
+    def near(self, point: Array, count: int) -> Array:
+        """Places in ``points`` of the closest to a point (2,) of the plane, the closest first."""
+        meant = 2 if self.plane.names[1] else 1  # a strip's height means nothing
+        return nearest(self.points.at[:, :meant], point[:meant], count)
 
     def part(self, places: Array) -> Array:
         """Rows at places in ``points``, in the model's units."""

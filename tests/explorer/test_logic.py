@@ -164,6 +164,15 @@ def test_models_with_less_show_what_they_have(
     assert len(view.ellipses) == (0 if model == "ae" else 1)
 
 
+def test_the_height_of_a_strip_means_nothing(tmp_path: Path) -> None:
+    config = {"model": "ae", "latent_dim": 1, "hidden": "8", "epochs": 1, "engine": "svi"}
+    view = load_view(train(default_config("digits", config), tmp_path / "run"))
+    assert np.ptp(view.points.at[:, 1]) > 0.5
+    x = view.points.at[:, 0]
+    found = view.near(np.array([x[3], 0.0]), 4)
+    assert sorted(np.abs(x - x[3]))[3] == pytest.approx(np.abs(x[found] - x[3]).max())
+
+
 def test_data_that_moved_is_asked_for(clustered: Run, tmp_path: Path) -> None:
     lost = Run(**vars(clustered))
     lost.config = clustered.config.replace(data=str(tmp_path / "gone.csv"))
