@@ -31,10 +31,10 @@ from pyro_gmmvae.cli.train import assignments
 from pyro_gmmvae.figures import error_curves
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.cells import plan
-from pyro_gmmvae.runs.results import read_results
-from pyro_gmmvae.runs.sweep import sweep
-from pyro_gmmvae.runs.tables import newest, notes_of, shown, summarize, write_dots, write_tables
+from pyro_gmmvae.sweeps.execute import sweep
+from pyro_gmmvae.sweeps.plan import plan
+from pyro_gmmvae.sweeps.results import read_results
+from pyro_gmmvae.sweeps.tables import newest, notes_of, shown, summarize, write_dots, write_tables
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 

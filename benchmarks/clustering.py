@@ -30,12 +30,12 @@ from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import Names
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference.checkpoint import atomic_write
+from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.cells import Cell, plan
-from pyro_gmmvae.runs.results import keys_of, read_results
-from pyro_gmmvae.runs.rows import load_rows
-from pyro_gmmvae.runs.sweep import sweep
+from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.sweeps.execute import sweep
+from pyro_gmmvae.sweeps.plan import Cell, plan
+from pyro_gmmvae.sweeps.results import keys_of, read_results
 
 CHOICES = ("model", "guide", "objective")
 

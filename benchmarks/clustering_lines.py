@@ -13,12 +13,12 @@ import numpy as np
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Schedule
-from pyro_gmmvae.inference.checkpoint import atomic_write
+from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.cells import OF_DATA, VARIED
+from pyro_gmmvae.runs.data import Rows, load_rows
 from pyro_gmmvae.runs.defaults import with_defaults_named
-from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.sweeps.plan import OF_DATA, VARIED
+from pyro_gmmvae.training import Schedule
 
 PRESET = {"preset": "cluster"}
 Keys = Mapping[str, Any]

@@ -23,14 +23,14 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import presets_of
 from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.evaluation import clustering_scores, pool_by_sequence
 from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.data import Rows, load_rows
 from pyro_gmmvae.runs.defaults import MODEL_KEYS
-from pyro_gmmvae.runs.initialise import AUTOENCODER_KL
-from pyro_gmmvae.runs.results import append, read_results
-from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
+from pyro_gmmvae.sweeps.results import append, read_results
 
 RESTARTS = 10
 # a mixture learns no more from further rows, and takes longer

@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from pyro_gmmvae.estimators import GMMVAEClassifier
-from pyro_gmmvae.inference.checkpoint import atomic_write
+from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config, train
+from pyro_gmmvae.runs.data import load_rows
 from pyro_gmmvae.runs.folder import machine
-from pyro_gmmvae.runs.rows import load_rows
 
 
 @click.command()

@@ -20,7 +20,7 @@ from pyro_gmmvae.runs.folder import machine
 MODULES = (
     "pyro_gmmvae",
     "pyro_gmmvae.models",
-    "pyro_gmmvae.inference",
+    "pyro_gmmvae.training",
     "pyro_gmmvae.runs",
     "pyro_gmmvae.estimators",
 )

@@ -9,8 +9,8 @@ from speed import build_model, endless, main_rows
 from torch.profiler import ProfilerActivity, profile
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.inference import Batches, Fit, FitSettings
 from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.training import Batches, Fit, FitSettings
 
 
 @click.command()

@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.runs.results import append, read_results
-from pyro_gmmvae.runs.rows import load_rows
+from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.sweeps.results import append, read_results
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {
     "softmax regression": lambda config: LogisticRegression(max_iter=2000),  # noqa: ARG005

@@ -71,11 +71,11 @@ def measure(point: Point, steps: int) -> dict[str, float]:
     import torch
 
     from pyro_gmmvae.guides import GUIDES
-    from pyro_gmmvae.inference import Batches, Fit, FitSettings
-    from pyro_gmmvae.inference.distributed import joined
     from pyro_gmmvae.models import GMMVAE
     from pyro_gmmvae.networks import NetworkOptions
     from pyro_gmmvae.objectives import OBJECTIVES
+    from pyro_gmmvae.training import Batches, Fit, FitSettings
+    from pyro_gmmvae.training.distributed import joined
 
     torch.set_num_threads(1)
     with joined("cpu") as (world, _):

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
-from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.runs.data import Rows, load_rows
 
 REFERENCES: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=2000),

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from pyro_gmmvae.inference.checkpoint import atomic_write
+from pyro_gmmvae.files import atomic_write
 
 # at least, aim: sequences right, as set before anything was measured
 TARGETS = {

@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data.skeleton_tables import read_ucalgary_gait
-from pyro_gmmvae.data.tracks import write_tracks
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
-from pyro_gmmvae.inference.checkpoint import read_json
-from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.files import read_json
+from pyro_gmmvae.runs.data import Rows, load_rows
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.training import train
+from pyro_gmmvae.runs.trainer import train
+from pyro_gmmvae.skeletons.published import read_ucalgary_gait
+from pyro_gmmvae.skeletons.tracks import write_tracks
 
 SHARES = (0.0, 0.1, 0.3, 0.5)
 STRANGERS = 5

@@ -28,12 +28,12 @@ from skeleton_trials import dropped_joints, trained, with_strangers
 import pyro_gmmvae
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.inference.checkpoint import read_json
+from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.cells import command_of
 from pyro_gmmvae.runs.defaults import with_defaults_named
 from pyro_gmmvae.runs.folder import processor
-from pyro_gmmvae.runs.results import append, read_results
+from pyro_gmmvae.sweeps.plan import command_of
+from pyro_gmmvae.sweeps.results import append, read_results
 
 FOLDERS = {
     "ucalgary-gait": "ucalgary_gait",

@@ -46,12 +46,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Batches, Fit, FitSettings, resolve_device
-from pyro_gmmvae.inference.replay import WARM_UP
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
 from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.training import Batches, Fit, FitSettings, resolve_device
+from pyro_gmmvae.training.cuda_graphs import WARM_UP
 
 K, TEMPERATURE, RATE = 10, 0.5, 1e-3
 NETS = {"": ((500, 500), 50), "tiny_": ((32,), 8)}
@@ -61,7 +61,8 @@ AGE_STEPS = 1200
 def main_rows(data_dir: str | None, n: int) -> Tensor:
     """MNIST's rows, or as many black ones with pixels lit as rarely as MNIST's rarest."""
     if data_dir is not None:
-        from pyro_gmmvae.data import DataOptions, load_data
+        from pyro_gmmvae.datasets import load_data
+        from pyro_gmmvae.skeletons import DataOptions
 
         x = load_data("mnist", DataOptions(data_dir=Path(data_dir))).x[:n]
         return torch.from_numpy(x).float().reshape(-1, PIXELS) / 255

@@ -36,11 +36,11 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.figures.error_curves import COLORS, MARKERS
-from pyro_gmmvae.inference.checkpoint import atomic_write
+from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config, train
+from pyro_gmmvae.runs.data import load_rows
 from pyro_gmmvae.runs.folder import machine
-from pyro_gmmvae.runs.rows import load_rows
-from pyro_gmmvae.tuning import SAMPLERS, tune
+from pyro_gmmvae.sweeps import SAMPLERS, tune
 
 COMMON: dict[str, Any] = {"data": "digits", "labels": 100, "preset": "permutation-invariant"}
 SEARCH = {"hidden": "32,64,128,64x64,128x128"}  # so that no trial takes longer than seconds

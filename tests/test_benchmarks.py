@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.tables import newest
+from pyro_gmmvae.sweeps.tables import newest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

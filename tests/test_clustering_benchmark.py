@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.figures import cluster_dots, cluster_tradeoff
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.results import read_results
-from pyro_gmmvae.runs.rows import load_rows
+from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.sweeps.results import read_results
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -128,7 +128,7 @@ def test_a_row_that_is_there_is_not_measured_again(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("pyro_gmmvae.runs.backends.run_cell", refuse)
+    monkeypatch.setattr("pyro_gmmvae.sweeps.backends.run_cell", refuse)
     again = CliRunner().invoke(clustering.main, command, catch_exceptions=False)
     assert "1 of 1 cells are in" in again.output
     assert read_results(tmp_path / "out" / "results.csv").equals(table)

@@ -77,7 +77,7 @@ def _bounds(field: Any) -> str:
 
 def presets() -> str:
     """What each preset of each data set changes."""
-    from pyro_gmmvae.data import DATA, FILE_PRESETS
+    from pyro_gmmvae.datasets import DATA, FILE_PRESETS
 
     sources = {name: (source.presets, source.preset) for name, source in DATA.items()}
     sources["a file"] = (FILE_PRESETS, "permutation-invariant")

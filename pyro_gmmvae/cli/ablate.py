@@ -77,10 +77,10 @@ def ablate(
     """
     from pyro_gmmvae.cli.train import assignments
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.runs.cells import plan
-    from pyro_gmmvae.runs.run_cell import NUMBERS
-    from pyro_gmmvae.runs.sweep import sweep
-    from pyro_gmmvae.runs.tables import (
+    from pyro_gmmvae.sweeps.execute import sweep
+    from pyro_gmmvae.sweeps.plan import plan
+    from pyro_gmmvae.sweeps.run_cell import NUMBERS
+    from pyro_gmmvae.sweeps.tables import (
         markdown,
         notes_of,
         shown,

@@ -52,8 +52,8 @@ def components(
     from pyro_gmmvae.cli.train import assignments
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.figures import component_curves
-    from pyro_gmmvae.inference.checkpoint import atomic_write
-    from pyro_gmmvae.runs.components import candidates, compare_components
+    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.sweeps.select_k import candidates, compare_components
 
     def say(line: str) -> None:
         click.echo(line, err=True)

@@ -88,9 +88,9 @@ def export(
 
     Groups: posterior, posterior_predictive, log_likelihood, sample_stats (log_weight, elbo,
     pareto_k, ...), prior, prior_predictive, observed_data. What each holds, and what loo means
-    for latents that are a row's own: help(pyro_gmmvae.arviz.to_inference_data).
+    for latents that are a row's own: help(pyro_gmmvae.inference_data.to_inference_data).
     """
-    from pyro_gmmvae.arviz import save, to_inference_data
+    from pyro_gmmvae.inference_data import save, to_inference_data
     from pyro_gmmvae.runs import Run
 
     check_output(out, force, (".nc",))

@@ -77,8 +77,8 @@ def figures(
     """
     start = time.monotonic()
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.gallery import PICTURES, View, check_names, draw_all
-    from pyro_gmmvae.gallery.saving import (
+    from pyro_gmmvae.figures.all import PICTURES, View, check_names, draw_all
+    from pyro_gmmvae.figures.saving import (
         files_of,
         make_folder,
         refuse_existing,

@@ -64,7 +64,7 @@ def generate(
     import numpy as np
 
     from pyro_gmmvae.figures import sample_grid
-    from pyro_gmmvae.inference.checkpoint import atomic_write
+    from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.runs import Run
 
     check_output(out, force, (".png", ".npz"))

@@ -37,14 +37,14 @@ def list_names(kind: str | None, as_json: bool) -> None:
 
 def names() -> dict[str, list[str]]:
     """Every table of the package by kind."""
-    from pyro_gmmvae.data import DATA, FILE_PRESETS
+    from pyro_gmmvae.augment import AUGMENTATIONS
+    from pyro_gmmvae.datasets import DATA, FILE_PRESETS
     from pyro_gmmvae.distributions import LIKELIHOODS
     from pyro_gmmvae.guides import GUIDES
-    from pyro_gmmvae.inference import AUGMENTATIONS
-    from pyro_gmmvae.loggers import LOGGERS
     from pyro_gmmvae.models import MODELS
     from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
     from pyro_gmmvae.objectives import OBJECTIVES
+    from pyro_gmmvae.training.loggers import LOGGERS
 
     return {
         "models": list(MODELS),

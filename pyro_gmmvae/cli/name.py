@@ -41,8 +41,8 @@ def name(
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.clusters import read_clusters
+    from pyro_gmmvae.runs.label_components import name_components, read_labels, summary
     from pyro_gmmvae.runs.names import NAMES, named_by_fit, write_names
-    from pyro_gmmvae.runs.naming import name_components, read_labels, summary
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
     if hasattr(loaded.model, "z_prior") and named_by_fit(loaded.config, loaded.schema):

@@ -49,7 +49,7 @@ def predict(
     for a row unlike the training data). A label column in FILE is ignored. Where RUN was
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
-    from pyro_gmmvae.inference.checkpoint import atomic_write
+    from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.runs import Run
 
     if out is not None:

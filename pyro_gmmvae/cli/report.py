@@ -42,9 +42,9 @@ def report(
     """
     start = time.monotonic()
     from pyro_gmmvae.cli.evaluate import MEANING
-    from pyro_gmmvae.gallery import View
-    from pyro_gmmvae.gallery.report import report as page_of
-    from pyro_gmmvae.inference.checkpoint import atomic_write
+    from pyro_gmmvae.figures.all import View
+    from pyro_gmmvae.figures.report import report as page_of
+    from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.folder import REPORT
 

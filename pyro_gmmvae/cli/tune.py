@@ -143,7 +143,7 @@ def tune(
     """
     from pyro_gmmvae.cli.train import assignments
     from pyro_gmmvae.config import read_toml
-    from pyro_gmmvae.tuning import tune as run_study
+    from pyro_gmmvae.sweeps import tune as run_study
 
     if data is not None:
         options["data"] = data

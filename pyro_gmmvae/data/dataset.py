@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pyro_gmmvae.data.skeleton_features import SkeletonFeatures
+    from pyro_gmmvae.skeletons.features import SkeletonFeatures
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

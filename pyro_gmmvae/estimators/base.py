@@ -22,10 +22,10 @@ from pyro_gmmvae.estimators.folder import read_folder, write_folder
 from pyro_gmmvae.estimators.posterior import ROWS_AT_ONCE, bound, by_blocks
 from pyro_gmmvae.estimators.settings import config_of, seed_of
 from pyro_gmmvae.estimators.spoken import Spoken
-from pyro_gmmvae.inference import Callback, dtype_of
-from pyro_gmmvae.inference.devices import seeded
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.memory import Fitted, fit_in_memory, fit_once_more
+from pyro_gmmvae.training import Callback, dtype_of
+from pyro_gmmvae.training.devices import seeded
 
 Array = NDArray[Any]
 NONE = np.empty(0)

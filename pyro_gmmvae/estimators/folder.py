@@ -10,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference.checkpoint import (
+from pyro_gmmvae.files import (
     load_weights,
     read_json,
     remove_leftovers,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.evaluation import log_weights
-from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.training.devices import seeded
 
 ROWS_AT_ONCE = 128
 COPIES_AT_ONCE = 4096

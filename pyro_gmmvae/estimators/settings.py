@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import IN_MEMORY
+from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
 

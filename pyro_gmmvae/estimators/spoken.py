@@ -1,6 +1,6 @@
 """What ``verbose`` says."""
 
-from pyro_gmmvae.inference.settings import Record
+from pyro_gmmvae.training.settings import Record
 
 
 class Spoken:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.base import NONE, RowsEstimator, checked_count
-from pyro_gmmvae.inference import dtype_of
+from pyro_gmmvae.training import dtype_of
 
 Array = NDArray[Any]
 

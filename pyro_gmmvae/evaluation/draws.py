@@ -11,7 +11,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_gmmvae.evaluation.likelihood import Program, one_draw
-from pyro_gmmvae.params import LocalParams
+from pyro_gmmvae.param_store import LocalParams
 
 ROWS_AT_ONCE = 4096
 CANDIDATES_AT_ONCE = 65536

@@ -12,7 +12,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_gmmvae.evaluation.arviz_versions import psis_k
-from pyro_gmmvae.params import LocalParams
+from pyro_gmmvae.param_store import LocalParams
 
 Program = Callable[[Tensor, Tensor | None], Any]
 

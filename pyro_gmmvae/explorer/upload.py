@@ -17,8 +17,8 @@ import torch
 
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import dtype_of
 from pyro_gmmvae.runs import Run
+from pyro_gmmvae.training import dtype_of
 
 Array = np.ndarray[Any, Any]
 MOST_BYTES = 20_000_000

@@ -11,7 +11,7 @@ from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
 from pyro_gmmvae.explorer.plane import Plane, ellipse, nearest, plane_of
 from pyro_gmmvae.explorer.space import Space
 from pyro_gmmvae.runs import Run
-from pyro_gmmvae.runs.rows import Rows, load_rows, some_of
+from pyro_gmmvae.runs.data import Rows, load_rows, some_of
 from pyro_gmmvae.runs.run import moved
 
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.networks import ACTIVATIONS, joined
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 
 
 class ConditionalGuide(MixtureGuide):

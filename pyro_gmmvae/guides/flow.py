@@ -13,7 +13,7 @@ from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.networks import ACTIVATIONS, joined
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 
 
 class FlowGuide(MixtureGuide):

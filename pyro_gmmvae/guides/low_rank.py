@@ -8,7 +8,7 @@ from pyro.distributions import Normal
 from torch import Tensor, nn
 
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 
 SMALLEST_PRECISION = 1e-4
 

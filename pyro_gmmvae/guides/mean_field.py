@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 
 
 class MeanFieldGuide(MixtureGuide):

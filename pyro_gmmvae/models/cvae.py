@@ -14,7 +14,7 @@ from pyro_gmmvae.models.labels import standard_normal, vertices
 from pyro_gmmvae.models.observation import Observation, feature_encoder
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 from pyro_gmmvae.search import COMMON, SearchSpace
 
 

@@ -11,7 +11,7 @@ from pyro_gmmvae.models.checks import check_range, check_sizes
 from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 from pyro_gmmvae.search import MIXTURE, RELAXED, SearchSpace
 
 

@@ -14,7 +14,7 @@ from pyro_gmmvae.models.labels import vertex
 from pyro_gmmvae.models.mixture import build_mixture
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 from pyro_gmmvae.search import MIXTURE, RELAXED, SearchSpace
 
 

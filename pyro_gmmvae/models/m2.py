@@ -14,7 +14,7 @@ from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, ver
 from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 from pyro_gmmvae.search import CLASS, RELAXED, SearchSpace
 
 

@@ -12,7 +12,7 @@ from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import standard_normal
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
-from pyro_gmmvae.params import register
+from pyro_gmmvae.param_store import register
 from pyro_gmmvae.search import COMMON, SearchSpace
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.objectives.draw import Draw, Program, assignments, draw
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
-from pyro_gmmvae.params import LocalParams
+from pyro_gmmvae.param_store import LocalParams
 
 
 @dataclass

@@ -6,6 +6,6 @@ the folder, ``run`` reads it back and puts the model to use.
 
 from pyro_gmmvae.runs.defaults import default_config
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.training import resume, train
+from pyro_gmmvae.runs.trainer import resume, train
 
 __all__ = ["Run", "default_config", "resume", "train"]

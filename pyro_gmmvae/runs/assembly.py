@@ -8,27 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.augment import augmentation
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Shards
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import (
+from pyro_gmmvae.objectives import Objective
+from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
+from pyro_gmmvae.runs.data import Rows
+from pyro_gmmvae.runs.validation import Watch
+from pyro_gmmvae.skeletons import Body
+from pyro_gmmvae.training import (
     Batches,
-    Body,
     Callback,
     Fit,
     FitSettings,
     SequenceTeacher,
     Teacher,
-    augmentation,
     check_precision,
 )
-from pyro_gmmvae.inference.batches import class_labels
-from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.inference.distributed import World
-from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
-from pyro_gmmvae.runs.rows import Rows
-from pyro_gmmvae.runs.watch import Watch
+from pyro_gmmvae.training.batches import class_labels
+from pyro_gmmvae.training.devices import seeded
+from pyro_gmmvae.training.distributed import World
 
 
 def assemble(

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import Schedule, dtype_of
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
+from pyro_gmmvae.runs.data import Rows
 from pyro_gmmvae.runs.defaults import KNOBS, check_names, with_defaults_named
-from pyro_gmmvae.runs.rows import Rows
 from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.training import Schedule, dtype_of
 
 
 def build_model(config: Config, schema: Schema) -> nn.Module:

@@ -15,7 +15,7 @@ from pyro_gmmvae.evaluation import (
     pool_by_sequence,
     used_components,
 )
-from pyro_gmmvae.runs.rows import Rows, load_rows
+from pyro_gmmvae.runs.data import Rows, load_rows
 from pyro_gmmvae.runs.run import Run, moved
 
 Array = np.ndarray[Any, Any]

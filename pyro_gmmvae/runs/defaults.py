@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import presets_of
+from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
+from pyro_gmmvae.training import Schedule
 
 KNOBS = (
     *("temperature", "prior_temperature", "alpha", "kl_s", "kl_z", "kl_y", "kl_a"),

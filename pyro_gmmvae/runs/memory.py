@@ -10,20 +10,21 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import IN_MEMORY, Dataset, Split, Transform
+from pyro_gmmvae.data import Dataset, Split, Transform
+from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.inference import Callback, Fit, resolve_device
-from pyro_gmmvae.inference.checkpoint import atomic_write, save_weights, write_json
-from pyro_gmmvae.inference.devices import seeded
-from pyro_gmmvae.inference.distributed import ALONE, joined
-from pyro_gmmvae.inference.settings import Record
+from pyro_gmmvae.files import atomic_write, save_weights, write_json
 from pyro_gmmvae.runs.assembly import assemble
+from pyro_gmmvae.runs.data import make_rows
 from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import environment, write_config
-from pyro_gmmvae.runs.rows import make_rows
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.training import begin, metrics_of
-from pyro_gmmvae.runs.watch import Watch
+from pyro_gmmvae.runs.trainer import begin, metrics_of
+from pyro_gmmvae.runs.validation import Watch
+from pyro_gmmvae.training import Callback, Fit, resolve_device
+from pyro_gmmvae.training.devices import seeded
+from pyro_gmmvae.training.distributed import ALONE, joined
+from pyro_gmmvae.training.settings import Record
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,22 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config, configure
-from pyro_gmmvae.data import Dataset, is_file_name, load_array
+from pyro_gmmvae.data import Dataset, load_array
+from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean_by_sequence
-from pyro_gmmvae.inference import check_precision, dtype_of, resolve_device
-from pyro_gmmvae.inference.checkpoint import load_weights, read_json, write_json
-from pyro_gmmvae.inference.devices import seeded
+from pyro_gmmvae.figures.run_traversal import traverse
+from pyro_gmmvae.files import load_weights, read_json, write_json
 from pyro_gmmvae.models.labels import known_or_likeliest
 from pyro_gmmvae.runs.build import build_model
+from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.folder import FORMAT
-from pyro_gmmvae.runs.measure import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.names import component_names, named_by_fit, read_names
-from pyro_gmmvae.runs.rows import Rows, load_rows
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.sequences import sequence_table
-from pyro_gmmvae.runs.traversal import traverse
+from pyro_gmmvae.training import check_precision, dtype_of, resolve_device
+from pyro_gmmvae.training.devices import seeded
 
 FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
 
@@ -172,7 +173,7 @@ class Run:
             nll_rows: how many test rows ``nll`` uses, drawn with a fixed seed; 0 uses all.
 
         Returns:
-            What :func:`pyro_gmmvae.runs.measure.measure` gives, and what the run was.
+            What :func:`pyro_gmmvae.runs.evaluate.measure` gives, and what the run was.
         """
         rows = load_rows(moved(self.config, data), self.schema)
         if not len(rows.split.test):
@@ -269,7 +270,7 @@ class Run:
     def traverse(
         self, latent: str, *, label: str | None = None, steps: int = 25, span: float = 2.5
     ) -> tuple[list[str], np.ndarray[Any, Any]]:
-        """Decoded skeletons along one latent; see :func:`pyro_gmmvae.runs.traversal.traverse`."""
+        """Decoded skeletons along one latent."""
         number = 0 if label is None else self.components_of(label)[0]
         return traverse(self, latent, number, steps, span)
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.data import Dataset, SkeletonFeatures, Transform
+from pyro_gmmvae.data import Dataset, Transform
 from pyro_gmmvae.data.dataset import Floats
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.skeletons import SkeletonFeatures
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.data import cut_windows, read_tracks
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     accuracy,
@@ -20,8 +19,9 @@ from pyro_gmmvae.evaluation import (
     pool_by_sequence,
     wilson_interval,
 )
-from pyro_gmmvae.runs.rows import Rows, data_options
+from pyro_gmmvae.runs.data import Rows, data_options
 from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.skeletons import cut_windows, read_tracks
 
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]

@@ -17,13 +17,13 @@ import pytest
 from click.testing import CliRunner
 
 from pyro_gmmvae.cli import cli
-from pyro_gmmvae.data import DATA
+from pyro_gmmvae.datasets import DATA
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.inference import checkpoint
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import OBJECTIVES
 from pyro_gmmvae.runs import training
+from pyro_gmmvae.training import checkpoint
 
 from .conftest import SMALL, Gmmvae
 
@@ -379,7 +379,7 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
 def test_a_cell_can_be_trained_again_by_its_command() -> None:
     """What a row records is what was trained."""
     from pyro_gmmvae.runs import default_config
-    from pyro_gmmvae.runs.cells import command_of
+    from pyro_gmmvae.sweeps.plan import command_of
 
     config = default_config("digits", {"seed": 3, "hidden": "32,16", "guide": "bayes"})
     words = shlex.split(command_of(config))

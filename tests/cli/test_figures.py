@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_gmmvae.gallery import PICTURES
+from pyro_gmmvae.figures.all import PICTURES
 from pyro_gmmvae.runs import Run
 
 from .conftest import Gmmvae
@@ -19,8 +19,8 @@ def run(clustered: Run, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_gmmvae.gallery.latents.FRAMES", 3)
-    monkeypatch.setattr("pyro_gmmvae.gallery.latents.STEPS", 3)
+    monkeypatch.setattr("pyro_gmmvae.figures.latent_space.FRAMES", 3)
+    monkeypatch.setattr("pyro_gmmvae.figures.latent_space.STEPS", 3)
 
 
 @pytest.mark.usefixtures("few_frames")
@@ -92,7 +92,7 @@ def test_where_nothing_can_be_drawn_the_reason_is_the_error(gmmvae: Gmmvae, run:
 def test_the_report_is_written_and_kept(
     gmmvae: Gmmvae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyro_gmmvae.gallery.report.draw_all", lambda _: iter([("latent", "no")]))
+    monkeypatch.setattr("pyro_gmmvae.figures.report.draw_all", lambda _: iter([("latent", "no")]))
     result = gmmvae("report", run)
     assert result.code == 0, result.err
     page = (run / "report.html").read_text()

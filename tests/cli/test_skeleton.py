@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyro_gmmvae.data.layouts import BODY_25
-from pyro_gmmvae.data.openpose import read_frames
-from pyro_gmmvae.data.tracks import Track, write_tracks
 from pyro_gmmvae.figures.skeleton import SkeletonFilm
+from pyro_gmmvae.skeletons.layouts import BODY_25
+from pyro_gmmvae.skeletons.openpose import read_frames
+from pyro_gmmvae.skeletons.tracks import Track, write_tracks
 
 from .conftest import Gmmvae
 from .test_bad_input import refused

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyro_gmmvae.cli.skeleton.track import track
-from pyro_gmmvae.data.tracks import read_tracks
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.skeletons.tracks import read_tracks
 
 
 def call(*arguments: str | Path) -> Result:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_gmmvae.data import load_array, load_data
+from pyro_gmmvae.data import load_array
+from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data import load_data
 from pyro_gmmvae.data.mnist import IMAGES, LABELS, load_mnist, read_idx
+from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 
 

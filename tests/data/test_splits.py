@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data import load_data, split_rows
+from pyro_gmmvae.data import split_rows
+from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 
 Y = load_data("digits").y

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
-from pyro_gmmvae.data import load_data
+from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
 from pyro_gmmvae.estimators.posterior import bound
@@ -29,7 +29,7 @@ from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.rows import load_rows
+from pyro_gmmvae.runs.data import load_rows
 from tests.estimators.conftest import SMALL, Digits
 
 QUICK: dict[str, Any] = SMALL | {"epochs": 2}

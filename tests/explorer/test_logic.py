@@ -15,8 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 from tornado.httputil import HTTPHeaders
 
-from pyro_gmmvae.data import SkeletonFeatures, Transform
-from pyro_gmmvae.data.layouts import COCO_18
+from pyro_gmmvae.data import Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.explorer import explore, simplex, upload
 from pyro_gmmvae.explorer.guard import Guard
@@ -27,6 +26,8 @@ from pyro_gmmvae.explorer.space import Position, Space
 from pyro_gmmvae.explorer.view import View, load_view
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.skeletons import SkeletonFeatures
+from pyro_gmmvae.skeletons.layouts import COCO_18
 
 
 def test_a_moved_weight_renormalizes_the_others() -> None:
@@ -116,7 +117,7 @@ def test_another_class_keeps_the_offset(view: View) -> None:
 def test_directions_count_in_the_prior_s_own_units(covariance: str) -> None:
     config = {"latent_dim": 14, "hidden": "8", "epochs": 1, "covariance": covariance}
     from pyro_gmmvae.runs.build import build_model
-    from pyro_gmmvae.runs.rows import load_rows
+    from pyro_gmmvae.runs.data import load_rows
 
     settings = default_config("digits", config)
     rows = load_rows(settings)

@@ -8,10 +8,10 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 from pyro.optim import Adam
 
-from pyro_gmmvae.inference.captured import CapturedStep, CaptureError
-from pyro_gmmvae.inference.devices import rng_state
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.training.capture import CapturedStep, CaptureError
+from pyro_gmmvae.training.devices import rng_state
 from tests.models.test_contract import (
     VARIANTS,
     Build,

@@ -13,9 +13,9 @@ import torch
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import Run, default_config, resume, train
-from pyro_gmmvae.runs.components import candidates, compare_components
-from pyro_gmmvae.runs.rows import load_rows
-from tests.inference.test_svi import StopAfter
+from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.sweeps.select_k import candidates, compare_components
+from tests.training.test_svi import StopAfter
 
 SMALL = {"preset": "cluster", "hidden": "32", "latent_dim": 2, "epochs": 25, "batch_size": 64}
 
@@ -123,8 +123,8 @@ def test_a_model_without_classes_can_not_cluster(blobs: Path, tmp_path: Path, mo
 def test_the_autoencoder_that_begins_has_no_assignments_to_be_sparse(
     blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyro_gmmvae.runs.initialise.AUTOENCODER_STEPS", 20)
-    monkeypatch.setattr("pyro_gmmvae.runs.initialise.WARM_UP_STEPS", 20)
+    monkeypatch.setattr("pyro_gmmvae.runs.initialize.AUTOENCODER_STEPS", 20)
+    monkeypatch.setattr("pyro_gmmvae.runs.initialize.WARM_UP_STEPS", 20)
     more = {"init": "ae-gmm", "sparsity": 5, "learn_prior": True, "epochs": 1}
     run = train(default_config(str(blobs), SMALL, more), tmp_path / "run")
     assert np.isfinite(run.elbo(torch.zeros(2, 8))).all()

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from pyro_gmmvae.inference import ENGINES
-from pyro_gmmvae.inference.checkpoint import load_weights
+from pyro_gmmvae.files import load_weights
 from pyro_gmmvae.runs import default_config, resume, train
-from tests.inference.test_svi import StopAfter
+from pyro_gmmvae.training import ENGINES
+from tests.training.test_svi import StopAfter
 
 KEYS = {"epochs": 4, "hidden": "16", "latent_dim": 4, "pseudo_from": 20}
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.gallery import View
-from pyro_gmmvae.gallery.components import draw_components, draw_entropy
+from pyro_gmmvae.figures.all import View
+from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
+from pyro_gmmvae.runs.label_components import Labels, name_components, read_labels, summary
 from pyro_gmmvae.runs.names import component_names, read_names, write_names
-from pyro_gmmvae.runs.naming import Labels, name_components, read_labels, summary
 from tests.conftest import ROWS
 
 

@@ -10,20 +10,20 @@ import pandas as pd
 import pytest
 import torch
 
-from pyro_gmmvae.arviz import to_inference_data
-from pyro_gmmvae.data.tracks import Track, write_tracks
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.gallery import View
-from pyro_gmmvae.gallery.components import draw_components
-from pyro_gmmvae.inference import SequenceTeacher
-from pyro_gmmvae.inference.augment_skeletons import OF_SKELETONS
-from pyro_gmmvae.inference.checkpoint import load_training, load_weights
+from pyro_gmmvae.figures.all import View
+from pyro_gmmvae.figures.components import draw_components
+from pyro_gmmvae.files import load_training, load_weights
+from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
+from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.label_components import Labels, name_components
 from pyro_gmmvae.runs.names import write_names
-from pyro_gmmvae.runs.naming import Labels, name_components
-from pyro_gmmvae.runs.rows import load_rows
-from tests.inference.test_svi import StopAfter
+from pyro_gmmvae.skeletons.pose_augment import OF_SKELETONS
+from pyro_gmmvae.skeletons.tracks import Track, write_tracks
+from pyro_gmmvae.training import SequenceTeacher
+from tests.training.test_svi import StopAfter
 
 LAYOUT = """
 joints = ["hip", "chest", "head", "left", "right"]
@@ -220,7 +220,7 @@ def test_the_batches_and_the_teacher_share_their_labels(
 ) -> None:
     """In double precision too, where the teacher is moved."""
     seen: list[Any] = []
-    from pyro_gmmvae.inference import Fit
+    from pyro_gmmvae.training import Fit
 
     monkeypatch.setattr(Fit, "run", lambda fit: seen.append(fit) or "complete")
     with pytest.raises(GMMVAEError):  # nothing was fitted, so there is nothing to load

@@ -11,7 +11,7 @@ from pyro_gmmvae.cli.options import json_option
 if TYPE_CHECKING:
     from collections import Counter
 
-    from pyro_gmmvae.data.openpose import Report
+    from pyro_gmmvae.skeletons.openpose import Report
 
 SHOWN_PROBLEMS = 10
 SHOWN_CLIPS = 20
@@ -30,8 +30,8 @@ def inspect(source: Path, strict: bool, as_json: bool) -> None:
     Shows clips, frames, people, joints that were not detected, gaps between frame numbers, and
     the files that can't be used with the reason.
     """
-    from pyro_gmmvae.data.openpose import Report, read_frames
     from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.skeletons.openpose import Report, read_frames
 
     report, failure = Report(), None
     try:

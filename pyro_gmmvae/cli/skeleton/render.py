@@ -10,8 +10,8 @@ from pyro_gmmvae.cli.options import check_output, force_option
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pyro_gmmvae.data.layouts import Layout
-    from pyro_gmmvae.data.tracks import Track
+    from pyro_gmmvae.skeletons.layouts import Layout
+    from pyro_gmmvae.skeletons.tracks import Track
 
 ENDINGS = (".gif", ".mp4")
 # a gif is put together in memory, and nobody watches one for longer
@@ -93,8 +93,8 @@ def _ffmpeg() -> str:
 
 
 def _read(path: Path, name: str | None) -> tuple[list["Track"], "Layout"]:
-    from pyro_gmmvae.data.layouts import find_layout, layout_like
-    from pyro_gmmvae.data.tracks import read_tracks
+    from pyro_gmmvae.skeletons.layouts import find_layout, layout_like
+    from pyro_gmmvae.skeletons.tracks import read_tracks
 
     layout = None if name is None else find_layout(name)
     tracks = read_tracks(path, None if layout is None else len(layout.joints))
@@ -103,8 +103,8 @@ def _read(path: Path, name: str | None) -> tuple[list["Track"], "Layout"]:
 
 def _choose(tracks: list["Track"], name: str | None, path: Path) -> tuple[str, list["Track"], int]:
     """The clip's name, its tracks in natural order, and how many clips there are."""
-    from pyro_gmmvae.data.openpose import natural
     from pyro_gmmvae.errors import unknown_name
+    from pyro_gmmvae.skeletons.openpose import natural
 
     clips: dict[str, list[Track]] = {}
     for track in sorted(tracks, key=lambda track: natural(track.sequence)):

@@ -62,10 +62,10 @@ def track(
     """
     from itertools import chain
 
-    from pyro_gmmvae.data.openpose import Report, read_frames
-    from pyro_gmmvae.data.tracking import TrackingOptions, track_people
-    from pyro_gmmvae.data.tracks import write_tracks
     from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.skeletons.openpose import Report, read_frames
+    from pyro_gmmvae.skeletons.tracking import TrackingOptions, track_people
+    from pyro_gmmvae.skeletons.tracks import write_tracks
 
     check_output(out, force, (".parquet", ".csv", ".npz"))
     options = TrackingOptions(frame_rate=frame_rate, max_gap=max_gap, min_length=min_length)

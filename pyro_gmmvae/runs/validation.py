@@ -1,0 +1,63 @@
+"""What a fit is told after each epoch: held-out ELBO, accuracy and log-loss."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyro_gmmvae.evaluation import accuracy, log_loss, pool_by_sequence
+from pyro_gmmvae.objectives import Objective
+from pyro_gmmvae.runs.data import Rows
+from pyro_gmmvae.training.devices import seeded
+
+MOST_ROWS = 5000
+
+
+class Watch:
+    """Held-out numbers of a model on up to 5,000 validation rows, on fixed noise.
+
+    The ELBO is the true one: unweighted, and without labels. Where there are no validation
+    rows, training rows stand in for the ELBO, and there is no accuracy; nor is there one
+    where the fit sees no label, as components then have no names.
+    """
+
+    def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
+        self.model, self.objective, self.device = model, objective, device
+        watched, sequences = rows.watched(MOST_ROWS), rows.dataset.sequences
+        self.x, y = rows.part(watched, device)
+        self.of_row: np.ndarray[Any, Any] | None = None
+        if sequences is not None:
+            self.of_row = np.unique(sequences.of_row[watched], return_inverse=True)[1]
+        # a model that is given the class bounds log p(x|y), and says nothing without one
+        self.given = y if getattr(model, "given_class", False) else None
+        self.x_labelled, self.y_labelled = rows.part(rows.split.labelled, device)
+        named = hasattr(model, "classify") and len(rows.split.labelled) > 0
+        self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
+
+    def fit_classifier(self) -> None:
+        """Bring a classifier that is fitted apart from the model up to date with it."""
+        if hasattr(self.model, "fit_classifier"):
+            self.model.fit_classifier(self.x_labelled, self.y_labelled)
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        self.fit_classifier()
+        with seeded(0, self.device):
+            parts = self.objective(self.x, self.given).parts
+        record = {f"val_{name}": value.item() for name, value in parts.items()}
+        if self.y is not None:
+            log_probs = self.model.classify(self.x).cpu().numpy()
+            right, loss = accuracy(log_probs, self.y), log_loss(log_probs, self.y)
+            if right is not None and loss is not None:
+                record |= {"val_accuracy": right, "val_log_loss": loss}
+                record |= self._of_sequences(log_probs)
+        return record
+
+    def _of_sequences(self, log_probs: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Accuracy of the sequences that the rows are windows of, where they are."""
+        if self.of_row is None or self.y is None:
+            return {}
+        y = np.full(int(self.of_row.max()) + 1, -1)
+        y[self.of_row] = self.y
+        right = accuracy(pool_by_sequence(log_probs, self.of_row), y)
+        return {} if right is None else {"val_sequence_accuracy": right}

@@ -1,0 +1,149 @@
+"""The people of a clip as a tracker sees them: their poses, their size in the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.skeletons.layouts import Layout
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.skeletons.openpose import Frame
+
+Reals = NDArray[np.float64]
+
+# a person's height over that of the torso, neck to hips (Drillis and Contini, 1966)
+HEIGHT_OF_TORSO = 3.5
+# no two people's joints are so near each other, in heights; one person's two detections are
+SAME_PLACE = 0.05
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """The detections of a clip, by frame.
+
+    Attributes:
+        number: (D,) their frames' numbers, not decreasing.
+        poses: (D, J, 2) pixels, NaN where a joint is missing.
+        weight: (D, J) confidence in [0, 1], 0 where a joint is missing.
+        size: (D,) the person's height in pixels, as the visible bones tell it.
+        numbers: (F,) the numbers of all frames, increasing, also of empty ones.
+    """
+
+    number: Labels
+    poses: Reals
+    weight: Reals
+    size: Reals
+    numbers: Labels
+
+
+def bodies_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Bodies:
+    """The detections of a clip's frames, those of too few joints left out, copies merged.
+
+    Raises:
+        GMMVAEError: poses of another layout, or frame numbers that don't increase.
+    """
+    numbers = np.array([frame.number for frame in frames], np.int64)
+    for frame, last in zip(frames[1:], numbers[:-1], strict=True):
+        if frame.number <= last:
+            raise GMMVAEError(
+                f"{frame.name}: frame {frame.number} of clip {frame.clip!r} follows on frame "
+                f"{last}; a clip's frames must come in order"
+            )
+    for frame in frames:
+        if frame.poses.shape[1:] != (len(layout.joints), 2):
+            raise GMMVAEError(
+                f"{frame.name}: poses of shape {frame.poses.shape}, where the layout "
+                f"{layout.name} has {len(layout.joints)} joints in 2-D (another layout?)"
+            )
+    number = np.repeat(numbers, [len(frame.poses) for frame in frames])
+    poses = np.concatenate([frame.poses for frame in frames]).astype(np.float64)
+    weight = np.concatenate([frame.confidence for frame in frames]).astype(np.float64)
+    found = np.isfinite(poses).all(-1) & (weight > 0)
+    poses, weight = np.where(found[..., None], poses, np.nan), np.where(found, weight.clip(0, 1), 0)
+    kept = found.sum(1) >= min_joints
+    number, poses, weight = number[kept], poses[kept], weight[kept]
+    size = heights(poses, layout)
+    single = _merge_copies(number, poses, weight, size)
+    return Bodies(number[single], poses[single], weight[single], size[single], numbers)
+
+
+def heights(poses: Reals, layout: Layout) -> Reals:
+    """Each person's height (D,) in pixels, also of people of whom little is seen.
+
+    A bone's length is its share of the height times the height: log l = log r + log h. Shares r
+    are the clip's medians, heights h an upper quartile over the bones that are seen, as turning
+    away from the camera only shortens bones. The torso gives the scale; where it is never seen,
+    the tallest poses do.
+    """
+    if not len(poses):
+        return np.zeros(0)
+    spans = np.nanmax(poses, 1) - np.nanmin(poses, 1)
+    extent = np.hypot(*spans.T).clip(1)
+    lengths = _lengths(poses, layout)
+    shares = np.zeros(lengths.shape[1])
+    for _ in range(5):
+        height = quantile(lengths - shares, 0.75)
+        shares = quantile((lengths - height[:, None]).T, 0.5)
+    if np.isfinite(shares[-1]):  # the torso's
+        shares = shares - (shares[-1] + np.log(HEIGHT_OF_TORSO))
+        height = quantile(lengths - shares, 0.75)
+    elif np.isfinite(height).any():
+        height += np.nanquantile(np.log(extent) - height, 0.9)
+    return np.where(np.isfinite(height), np.exp(height), extent).clip(1)
+
+
+def _lengths(poses: Reals, layout: Layout) -> Reals:
+    """log lengths (D, E + 1) of the bones and the torso, NaN where one is not seen."""
+    ends = np.array(layout.edges, np.int64).reshape(-1, 2)
+    bones = poses[:, ends[:, 0]] - poses[:, ends[:, 1]]
+    torso = np.full((len(poses), 1, 2), np.nan)
+    if layout.torso is not None:
+        upper, lower = (poses[:, list(joints)].mean(1) for joints in layout.torso)
+        torso[:, 0] = upper - lower
+    length = np.hypot(*np.moveaxis(np.concatenate([bones, torso], 1), -1, 0))
+    return np.where(length > 1, np.log(length.clip(1)), np.nan)
+
+
+def quantile(values: Reals, q: float) -> Reals:
+    """A quantile over the last axis of what is not NaN; NaN where nothing is."""
+    ordered = np.sort(values, -1)  # NaN last
+    count = np.isfinite(ordered).sum(-1)
+    at = np.floor(q * (count - 1).clip(0) + 0.5).astype(np.int64)
+    return np.take_along_axis(ordered, at[..., None], -1)[..., 0]
+
+
+def _merge_copies(number: Labels, poses: Reals, weight: Reals, size: Reals) -> NDArray[np.bool_]:
+    """Which detections stand for a person; they are given the joints that only a copy has."""
+    single = np.ones(len(number), bool)
+    starts = np.flatnonzero(np.diff(number, prepend=-1, append=np.iinfo(np.int64).max))
+    for start, stop in pairwise(starts):
+        if stop - start < 2:
+            continue
+        order = start + np.argsort(-weight[start:stop].sum(1), kind="stable")
+        near = _apart(poses[order], size[order]) < SAME_PLACE
+        for rank, best in enumerate(order):
+            if not single[best]:
+                continue
+            for copy in order[rank + 1 :][near[rank, rank + 1 :]]:
+                if single[copy]:
+                    single[copy] = False
+                    lacking = weight[best] == 0
+                    poses[best, lacking] = poses[copy, lacking]
+                    weight[best, lacking] = weight[copy, lacking]
+    return single
+
+
+def _apart(poses: Reals, size: Reals) -> Reals:
+    """Mean distance (P, P) of the joints that both have, in heights; infinite below 3 of them."""
+    distance = np.hypot(*np.moveaxis(poses[:, None] - poses[None], -1, 0))
+    common = np.isfinite(distance)
+    count = common.sum(-1)
+    total: NDArray[Any] = np.where(common, distance, 0).sum(-1)
+    mean = total / count.clip(1) / np.minimum(size[:, None], size[None])
+    return np.where(count >= 3, mean, np.inf)

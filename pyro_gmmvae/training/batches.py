@@ -1,0 +1,135 @@
+"""Minibatches with class-balanced labelled rows in each."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training.distributed import ALONE, World
+
+
+class Rows(Protocol):
+    """Rows that are indexed by their numbers, and the device they come out on."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
+
+class Batches:
+    """Shuffled minibatches of (x, y) on one device, indexed by the process that fits.
+
+    An epoch is one pass over all rows in a random order. Each batch also holds ``labelled``
+    rows drawn class-balanced, with replacement, from those that have a label: with 100 labels
+    among 50,000 rows they would otherwise be seen once in 500 rows and drown.
+
+    Args:
+        x: rows (N, *x_shape): a tensor, or what is indexed like one.
+        y: labels (N,), int64, -1 where unknown.
+        batch_size: rows per batch, the balanced ones included.
+        labelled: how many of them are balanced labelled rows; taken as 0 where no row has one.
+        seed: of the order and the draws.
+        world: the processes that share each batch; all draw the same order.
+
+    Raises:
+        GMMVAEError: if the sizes disagree or leave no room for the shuffled rows.
+    """
+
+    def __init__(
+        self,
+        x: Rows,
+        y: Tensor,
+        batch_size: int,
+        labelled: int,
+        seed: int,
+        world: World = ALONE,
+    ) -> None:
+        if len(x) != len(y) or not len(x):
+            raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
+        if not 0 <= labelled < batch_size:
+            raise GMMVAEError(
+                f"labelled_per_batch must be in 0..{batch_size - 1} for a batch size of "
+                f"{batch_size}, not {labelled}"
+            )
+        self.x, self.y, self.world = x, y, world
+        y = class_labels(
+            y
+        ).cpu()  # the order is drawn on the CPU, so that every device sees the same batches
+        rows = torch.nonzero(y >= 0).squeeze(-1)
+        self.labelled = labelled if len(rows) else 0
+        self.shuffled = min(batch_size - self.labelled, len(x))
+        if world.size > 1 and self.labelled // world.size + self.shuffled // world.size < 2:
+            raise GMMVAEError(
+                f"batch_size {batch_size} leaves less than two rows to each of the {world.size} "
+                "processes"
+            )
+        self._by_class = rows[y[rows].argsort(stable=True)]
+        self._counts = torch.bincount(y[rows]) if len(rows) else y.new_zeros(1)
+        self._present = torch.nonzero(self._counts).squeeze(-1)
+        self._starts = self._counts.cumsum(0) - self._counts
+        self.generator = torch.Generator("cpu").manual_seed(seed)
+
+    def __len__(self) -> int:
+        """Steps per epoch; the last batch may be smaller."""
+        return -(-len(self.x) // self.shuffled)
+
+    def epoch(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch from step ``start`` on.
+
+        All randomness is drawn first, so an epoch that is entered again with the generator's
+        state of its beginning gives the same batches.
+        """
+        order = torch.randperm(len(self.x), generator=self.generator, device="cpu")
+        # rows that are read from disk are asked for by the host, which need not wait for a device
+        where = self.x.device if isinstance(self.x, Tensor) else order.device
+        order, balanced = order.to(where), self._balanced_rows().to(where)
+        for step in range(start, len(self)):
+            rows = order[step * self.shuffled : (step + 1) * self.shuffled]
+            rows = order[-self._fewest(len(rows)) :] if step == len(self) - 1 else rows
+            rows = self._shared(balanced[step], rows)
+            yield self.x[rows], self.y[rows.to(self.y.device)]
+
+    def _fewest(self, rows: int) -> int:
+        """How many rows a last batch of ``rows`` takes.
+
+        Batch norm can't train on a single row, so each process gets two.
+        """
+        size = self.world.size
+        while self.labelled // size + rows // size < 2 and rows < len(self.x):
+            rows += 1
+        return rows
+
+    def _shared(self, labelled: Tensor, rows: Tensor) -> Tensor:
+        """This process's rows of a batch."""
+        if not self.labelled:
+            return self.world.share(rows)
+        return torch.cat([self.world.share(labelled), self.world.share(rows)])
+
+    def examples(self) -> list[tuple[Tensor, Tensor]]:
+        """A batch of each shape an epoch has, the usual one first; draws nothing."""
+        last = self._fewest(len(self.x) - (len(self) - 1) * self.shuffled)
+        sizes = dict.fromkeys((self.shuffled, last) if len(self) > 1 else (last,))
+        labelled = self._by_class[torch.arange(self.labelled) % max(1, len(self._by_class))]
+        rows = [self._shared(labelled, torch.arange(n, device="cpu")) for n in sizes]
+        return [(self.x[r.to(self.x.device)], self.y[r.to(self.x.device)]) for r in rows]
+
+    def _balanced_rows(self) -> Tensor:
+        """Row numbers (steps, labelled): classes in turn, a random labelled row of each."""
+        shape = (len(self), self.labelled)
+        if not self.labelled:
+            return torch.empty(shape, dtype=torch.int64, device="cpu")
+        turn = torch.arange(len(self) * self.labelled, device="cpu").view(shape)
+        label = self._present[turn % len(self._present)]
+        uniform = torch.rand(shape, generator=self.generator, device="cpu")
+        within = (uniform * self._counts[label]).long().minimum(self._counts[label] - 1)
+        return self._by_class[self._starts[label] + within]
+
+
+def class_labels(y: Tensor) -> Tensor:
+    """(N,) labels of the class: y itself, or its first column where it has one per factor."""
+    return y if y.dim() == 1 else y[:, 0]

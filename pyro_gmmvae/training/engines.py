@@ -1,0 +1,124 @@
+"""Engines: how a step's loss and gradients are computed, and which of them suits a fit."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from pyro_gmmvae.errors import unknown_name
+from pyro_gmmvae.training.capture import CapturedStep
+from pyro_gmmvae.training.graph import CaptureError, CompileError
+
+ENGINES = ("auto", "svi", "captured", "compiled")
+
+STEPS_TO_CAPTURE = 400
+"""From here on the capture, about a second, is earned back: it saves some milliseconds a step."""
+
+STEPS_TO_COMPILE = 20_000
+"""From here on a compilation, half a minute the first time, is."""
+
+MINUTES_TO_COMPILE = 5.0
+
+Example = tuple[Tensor, ...]
+
+
+class Engine(Protocol):
+    """Evaluates the objective on a batch and leaves the gradients in ``grad``."""
+
+    def __call__(self, *batch: Tensor) -> Any: ...
+
+    def refresh(self) -> None:
+        """At each epoch's start: something may have replaced a buffer."""
+
+
+class EagerStep:
+    """What ``pyro.infer.SVI`` does: run model and guide under Pyro's handlers, then backward."""
+
+    def __init__(self, objective: Callable[..., Any], module: nn.Module) -> None:
+        self.objective, self.module = objective, module
+        self.refresh()
+
+    def refresh(self) -> None:
+        self._parameters = list(self.module.parameters())
+
+    def __call__(self, *batch: Tensor) -> Any:
+        terms = self.objective(*batch)
+        for parameter in self._parameters:
+            parameter.grad = None
+        terms.loss.backward()
+        return terms
+
+
+def choose(steps: int | None, minutes: float | None) -> tuple[str, str]:
+    """The engine that a fit of this budget earns back, and why, in words.
+
+    The rule looks at the budget and not at the clock, so that a fit that is stopped and
+    resumed computes the same bits as one that is not.
+    """
+    if minutes is not None and (steps is None or steps >= STEPS_TO_COMPILE):
+        name = "compiled" if minutes >= MINUTES_TO_COMPILE else "captured"
+        return name, f"for {minutes:g} minutes"
+    steps = steps or 0
+    if steps < STEPS_TO_CAPTURE:
+        return "svi", f"{steps} steps are too few to earn a capture back"
+    if steps < STEPS_TO_COMPILE:
+        return "captured", f"{steps} steps are too few to earn a compilation back"
+    return "compiled", f"for {steps} steps"
+
+
+def build_engine(
+    name: str,
+    objective: Callable[..., Any],
+    module: nn.Module,
+    examples: Sequence[Example],
+    *,
+    steps: int | None,
+    minutes: float | None,
+    verify: bool,
+    compiled_tolerance: float | None = None,
+    fall_back: bool,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> tuple[Engine, str, str]:
+    """An engine that is ready for batches of the examples' shapes.
+
+    Args:
+        name: one of ``ENGINES``; "auto" takes what the budget earns back.
+        objective, module, verify, compiled_tolerance: see :class:`CapturedStep`.
+        examples: a batch of each shape the fit will meet, the usual one first.
+        steps, minutes: the fit's budget.
+        say: hears of a compilation before it begins.
+        fall_back: take a simpler engine where the program or the machine refuses this one.
+
+    Returns:
+        the engine, its name, and why it was chosen or fallen back to, in words.
+
+    Raises:
+        GMMVAEError: an unknown name, or (without ``fall_back``) a program that the engine asked
+            for can't fit.
+    """
+    if name not in ENGINES:
+        raise unknown_name("engine", name, list(ENGINES))
+    reason = ""
+    if name == "auto":
+        name, reason = choose(steps, minutes)
+    while name != "svi":
+        if name == "compiled":
+            say("compiling the step: up to a minute the first time, seconds after that")
+        engine = CapturedStep(
+            objective,
+            module,
+            compiled_shape=examples[0][0].shape if name == "compiled" else None,
+            verify=verify,
+            compiled_tolerance=compiled_tolerance,
+        )
+        try:
+            for batch in examples:
+                engine.prepare(*batch)
+        except CaptureError as error:
+            if not fall_back:
+                raise
+            name = "captured" if isinstance(error, CompileError) else "svi"
+            reason = str(error).partition(";")[0]  # what follows is advice to do what is done here
+        else:
+            return engine, name, reason
+    return EagerStep(objective, module), name, reason

@@ -1,0 +1,71 @@
+"""Batches: every row once an epoch, labelled rows balanced, the same again from the same state."""
+
+import pytest
+import torch
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training import Batches
+
+
+def labelled_rows(n: int = 103) -> tuple[torch.Tensor, torch.Tensor]:
+    y = torch.full((n,), -1)
+    y[:12] = torch.tensor([0] * 9 + [2] * 2 + [5])  # unequal, and classes 1, 3, 4 absent
+    return torch.arange(n).float().unsqueeze(-1), y
+
+
+def test_an_epoch_shows_every_row_once() -> None:
+    x, y = labelled_rows()
+    batches = Batches(x, y, batch_size=20, labelled=0, seed=0)
+    shown = torch.cat([rows for rows, _ in batches.epoch()]).squeeze(-1)
+    assert torch.equal(shown.sort().values, x.squeeze(-1))
+    sizes = [len(rows) for rows, _ in batches.epoch()]
+    assert sizes == [20, 20, 20, 20, 20, 3]
+    assert len(batches) == 6
+
+
+def test_no_batch_is_a_single_row() -> None:
+    x, y = labelled_rows(41)
+    sizes = [len(rows) for rows, _ in Batches(x, y, 20, 0, seed=0).epoch()]
+    assert sizes == [20, 20, 2]
+
+
+def test_labelled_rows_are_balanced_in_each_batch() -> None:
+    x, y = labelled_rows()
+    batches = Batches(x, y, batch_size=20, labelled=9, seed=0)
+    for _, labels in batches.epoch():
+        counts = torch.bincount(labels[:9], minlength=6)
+        assert counts.tolist() == [3, 0, 3, 0, 0, 3]
+
+
+def test_orders_differ_between_epochs_and_seeds() -> None:
+    x, y = labelled_rows()
+    one, other = (Batches(x, y, 20, 0, seed=s) for s in (0, 1))
+    first, second, third = (torch.cat([r for r, _ in b.epoch()]) for b in (one, one, other))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def test_an_epoch_is_entered_again_in_its_middle() -> None:
+    x, y = labelled_rows()
+    batches = Batches(x, y, 20, 9, seed=0)
+    state = batches.generator.get_state()
+    whole = list(batches.epoch())
+    batches.generator.set_state(state)
+    rest = list(batches.epoch(start=3))
+    assert len(rest) == len(whole) - 3
+    for (a, b), (c, d) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+def test_without_labels_no_row_is_balanced() -> None:
+    x, _ = labelled_rows()
+    batches = Batches(x, torch.full((len(x),), -1), 20, 9, seed=0)
+    assert len(next(batches.epoch())[0]) == 20
+
+
+@pytest.mark.parametrize("labelled", [-1, 20, 30])
+def test_no_room_for_shuffled_rows_is_refused(labelled: int) -> None:
+    x, y = labelled_rows()
+    with pytest.raises(GMMVAEError, match="labelled_per_batch"):
+        Batches(x, y, 20, labelled, seed=0)

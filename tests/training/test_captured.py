@@ -1,0 +1,314 @@
+"""The captured step and the choice of an engine, with objectives of a few lines."""
+
+import contextlib
+import copy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch._inductor.config as inductor_config
+from torch import Tensor, nn
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training import captured, engines, native
+from pyro_gmmvae.training.capture import (
+    CapturedStep,
+)
+from pyro_gmmvae.training.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
+from pyro_gmmvae.training.graph import CaptureError, CompileError, StepGraph
+from pyro_gmmvae.training.optimizer import Descent
+from tests.training.test_svi import SETTINGS, Regression, StopAfter, Terms, build, history
+
+
+class ReadsValues(Regression):
+    """Control flow that depends on the data."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        return super().forward(x if x.sum() > 0 else -x, y)
+
+
+class BakesIn(Regression):
+    """A number that changes from call to call and is no tensor."""
+
+    calls = 0
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        self.calls += 1
+        return super().forward(x * self.calls, y)
+
+
+def fit(module: Any, engine: str, **settings: Any) -> Any:
+    fitted = build(replace(SETTINGS, engine=engine, **settings))
+    fitted.objective = fitted.module = module
+    fitted.parameters = list(module.parameters())
+    fitted.descent = Descent(module, 0.05, 0, fitted._where)
+    return fitted
+
+
+def run(engine: str) -> Any:
+    fitted = build(replace(SETTINGS, engine=engine))
+    fitted.run()
+    return fitted
+
+
+class Awkward(Regression):
+    """Gradients that are transposed, shared by two parameters, or expanded; one does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight_oi = nn.Parameter(torch.randn(3, 2))
+        self.a, self.b = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
+        self.c, self.unused = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(2))
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.tied = self.linear
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        outer = torch.einsum("bi,oi->bo", x, self.weight_oi) * self.frozen + (self.a + self.b)
+        terms = super().forward(x, y)
+        extra = outer.square().mean() + self.c.sum() + self.tied(x).mean()
+        return Terms(terms.loss + extra, terms.parts)
+
+
+class Replaces(Regression):
+    """A running mean that is another tensor in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean().detach()
+        terms = super().forward(x, y)
+        return Terms(terms.loss * (1 + self.mean), terms.parts)
+
+
+class Normalizes(Regression):
+    """A running mean that is changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        return super().forward(self.norm(x), y)
+
+
+class Listener(StopAfter):
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.about: list[str] = []
+
+    def on_start(self, about: str) -> None:
+        self.about.append(about)
+
+
+def test_a_fit_is_the_same_by_every_engine() -> None:
+    """An odd last batch included (50 rows by 16)."""
+    svi, replayed = run("svi"), run("captured")
+    for a, b in zip(history(svi), history(replayed), strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    torch.testing.assert_close(svi.module.linear.weight, replayed.module.linear.weight)
+
+
+def test_a_captured_fit_resumes_bit_for_bit() -> None:
+    settings = replace(SETTINGS, engine="captured")
+    whole = build(settings)
+    whole.run()
+    saved: list[dict[str, Any]] = []
+    first = build(settings, callbacks=[StopAfter(7)], save=lambda f: saved.append(f.state_dict()))
+    first.run()
+    second = build(settings)
+    second.load_state_dict(saved[-1])
+    second.run()
+    assert history(second) == history(whole)
+
+
+class NormalizesAndReads(Normalizes, ReadsValues):
+    """It can't be captured, and has states to be put back."""
+
+
+@pytest.mark.parametrize("kind", [Normalizes, NormalizesAndReads])
+def test_preparing_leaves_no_trace(kind: type[Regression]) -> None:
+    module = kind()
+    x = torch.randn(4, 2)
+    state, before = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    with contextlib.suppress(CaptureError):
+        CapturedStep(module, module).prepare(x, torch.full((4,), -1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert module.linear.weight.grad is None
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_gradients_are_those_that_backward_leaves() -> None:
+    """In the parameter's layout and each in a place of its own: they are clipped in place."""
+    fits = []
+    for engine in ("svi", "captured"):
+        torch.manual_seed(0)
+        module = Awkward()
+        one = fit(module, engine, clip_norm=0.01)
+        torch.manual_seed(1)
+        one.run()
+        fits.append(one)
+        assert module.unused.grad is None
+    svi, replayed = (one.module for one in fits)
+    for (name, a), b in zip(svi.named_parameters(), replayed.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda m, n=name: f"{n}: {m}")
+        if b.grad is not None:
+            assert b.grad.stride() == b.stride()
+
+
+def test_a_buffer_that_is_replaced_is_refused() -> None:
+    with pytest.raises(CaptureError, match="mean is replaced in each step"):
+        fit(Replaces(), "captured").run()
+
+
+def test_a_layer_that_is_frozen_meanwhile_is_captured_anew() -> None:
+    module = Awkward()
+    step = CapturedStep(module, module)
+    x, y = torch.randn(4, 2), torch.full((4,), -1)
+    step(x, y)
+    module.a.requires_grad_(False)
+    step.refresh()
+    step(x, y)
+    assert module.a.grad is None
+    assert module.b.grad is not None
+
+
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_a_parameter_that_is_frozen_between_epochs_stays(engine: str) -> None:
+    values = []
+
+    class Freezes(StopAfter):
+        def on_epoch(self, record: dict[str, float]) -> None:  # noqa: ARG002
+            fitted.module.linear.bias.requires_grad_(False)
+            values.append(fitted.module.linear.bias.item())
+
+    fitted = build(replace(SETTINGS, engine=engine), callbacks=[Freezes(10**6)])
+    start = fitted.module.linear.bias.item()
+    fitted.run()
+    assert values[0] != start
+    assert set(values) == {values[0]}
+    assert fitted.module.linear.bias.item() == values[0]
+
+
+def test_the_parts_are_verified_too() -> None:
+    class Counts(Regression):
+        calls = 0
+
+        def forward(self, x: Tensor, y: Tensor) -> Terms:
+            self.calls += 1
+            terms = super().forward(x, y)
+            return Terms(terms.loss, terms.parts | {"kl_z": terms.loss.detach() * self.calls})
+
+    with pytest.raises(CaptureError, match="kl_z differs"):
+        fit(Counts(), "captured").run()
+
+
+@pytest.mark.parametrize("engine", ["captured", "compiled"])
+def test_what_depends_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
+    with pytest.raises(CaptureError, match="can't be captured"):
+        fit(ReadsValues(), engine).run()
+    listener = Listener()
+    automatic = fit(ReadsValues(), "auto", epochs=STEPS_TO_CAPTURE)
+    automatic.callbacks = [listener]
+    automatic.settings = replace(automatic.settings, patience=1)
+    automatic.run()
+    assert automatic.engine_name == "svi"
+    assert len(listener.about) == 1
+    assert listener.about[0].startswith("engine: svi (the step can't be captured: ")
+    assert "\n" not in listener.about[0]
+
+
+def test_verification_finds_what_was_baked_in() -> None:
+    with pytest.raises(CaptureError, match=r"the loss differs by .* fit with --engine svi"):
+        fit(BakesIn(), "captured").run()
+    assert fit(BakesIn(), "captured", verify=False).run() == "complete"
+
+
+def test_a_budget_decides() -> None:
+    assert choose(STEPS_TO_CAPTURE - 1, None)[0] == "svi"
+    assert choose(STEPS_TO_CAPTURE, None)[0] == "captured"
+    assert choose(STEPS_TO_COMPILE, None)[0] == "compiled"
+    assert choose(None, 1.0)[0] == "captured"
+    assert choose(None, 10.0)[0] == "compiled"
+    assert choose(STEPS_TO_CAPTURE - 1, 10.0)[0] == "svi"
+    assert choose(STEPS_TO_COMPILE, 1.0)[0] == "captured"
+
+
+def test_an_unknown_engine_is_named() -> None:
+    with pytest.raises(GMMVAEError, match=r"unknown engine 'compild'.*compiled"):
+        fit(Regression(), "compild").run()
+
+
+def test_without_a_compiler_auto_goes_on_captured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
+    absent = {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
+    with inductor_config.patch(absent):
+        with pytest.raises(CompileError, match=r"can't be compiled on this machine: .*captured"):
+            fit(Regression(), "compiled").run()
+        automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
+        automatic.run()
+    assert automatic.engine_name == "captured"
+
+
+def test_native_code_that_computes_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrong(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
+        return replace(graph, run=lambda *t: [v * 1.01 for v in graph.run(*t)])
+
+    def broken(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
+        return replace(graph, run=lambda *t: t[1 // 0])
+
+    for compiler, words in ((wrong, "the loss differs by"), (broken, "by zero")):
+        monkeypatch.setattr(captured, "compiled", compiler)
+        with pytest.raises(CompileError, match=f"the compiled step is at fault: .*{words}"):
+            fit(Regression(), "compiled").run()
+        monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
+        automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
+        automatic.run()
+        assert automatic.engine_name == "captured"
+
+
+def test_a_fit_goes_on_with_the_engine_it_had() -> None:
+    first = build(replace(SETTINGS, engine="captured"), callbacks=[StopAfter(3)])
+    first.run()
+    state = first.state_dict()
+    second = build(replace(SETTINGS, engine="auto"))
+    second.load_state_dict(state)
+    second.run()
+    assert second.engine_name == "captured"
+    del state["engine"]  # of an earlier version
+    third = build(replace(SETTINGS, engine="auto", epochs=STEPS_TO_CAPTURE, patience=1))
+    third.load_state_dict(state)
+    third.run()
+    assert third.engine_name == "svi"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+def test_a_compiled_fit_is_that_of_svi() -> None:
+    svi, native = run("svi"), run("compiled")
+    for a, b in zip(history(svi), history(native), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_instruction_sets_are_probed_here_and_for_a_while(tmp_path: Path) -> None:
+    from torch._inductor.cpu_vec_isa import VecISA
+
+    if not hasattr(VecISA, "_probe_load"):
+        pytest.skip("this torch probes in another way")
+    before = VecISA._probe_load
+    (tmp_path / "broken.so").write_text("no library")
+    with contextlib.suppress(ZeroDivisionError), native._probed_here():
+        assert not VecISA()._probe_load(str(tmp_path / "broken.so"))
+        assert VecISA()._probe_load(torch._C.__file__)
+        raise ZeroDivisionError
+    assert VecISA._probe_load is before

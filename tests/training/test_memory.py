@@ -1,0 +1,112 @@
+"""A device without room: one line with the batch that would have fitted."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.training import Batches, Fit
+from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, told_of_memory
+from tests.training.test_svi import SETTINGS, Regression, Terms
+
+
+class Heavy(Regression):
+    """Runs out of memory above some rows, as torch says it."""
+
+    def __init__(self, rows: int, error: type[RuntimeError], message: str) -> None:
+        super().__init__()
+        self.rows, self.error, self.message = rows, error, message
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        if len(x) > self.rows:
+            raise self.error(self.message)
+        return super().forward(x, y)
+
+
+CUDA = (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+CPU = (RuntimeError, "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to")
+
+
+def heavy(rows: int, error: Any, **settings: Any) -> Fit:
+    module = Heavy(rows, *error)
+    batches = Batches(torch.randn(64, 2), torch.full((64,), -1), 64, 0, 0)
+    return Fit(module, module, batches, replace(SETTINGS, **settings))
+
+
+@pytest.mark.parametrize("error", [CUDA, CPU])
+@pytest.mark.parametrize(("room", "fits"), [(20, 16), (2, 2), (63, 32)])
+def test_the_batch_that_fits_is_told(error: Any, room: int, fits: int) -> None:
+    line = f"^out of memory on cpu: a batch of 64 rows does not fit, one of {fits} does"
+    with pytest.raises(OutOfMemoryError, match=line):
+        heavy(room, error).run()
+
+
+def test_it_says_where_no_batch_fits() -> None:
+    with pytest.raises(OutOfMemoryError, match="does not fit, whatever the batch"):
+        heavy(1, CUDA).run()
+
+
+def test_it_says_where_the_step_is_not_at_fault() -> None:
+    fit = heavy(64, CUDA)
+
+    def validate() -> dict[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    fit.validate = validate
+    with pytest.raises(OutOfMemoryError, match="a step on 64 rows fits, but what is done beside"):
+        fit.run()
+
+
+def test_a_compiled_step_without_memory_is_not_said_to_be_wrong() -> None:
+    """Its comparison with eager evaluation is the first to need memory."""
+    from pyro_gmmvae.training import captured
+
+    module, shape = Regression(), torch.Size([4, 2])
+    step = captured.CapturedStep(module, module, compiled_shape=shape)
+
+    def no_memory(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captured, "capture", lambda *_: None)
+        patch.setattr(captured, "compiled", lambda *_: None)
+        patch.setattr(step, "_verify", no_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            step.prepare(torch.zeros(4, 2), torch.zeros(4))
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="a shape"):
+        heavy(3, (RuntimeError, "a shape is wrong")).run()
+
+
+def test_the_advice_is_asked_when_the_tensors_are_gone() -> None:
+    import weakref
+
+    seen: list[Any] = []
+
+    def full() -> None:
+        large = torch.zeros(10)
+        seen.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def advice() -> str:
+        seen.append(seen[0]())
+        return "less"
+
+    with (
+        pytest.raises(OutOfMemoryError, match=r"^out of memory on cpu: less$"),
+        told_of_memory(torch.device("cpu"), advice),
+    ):
+        full()
+    assert seen[1] is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_that_is_full() -> None:
+    device = torch.device("cuda")
+    total = torch.cuda.mem_get_info()[1]
+    with pytest.raises(OutOfMemoryError, match="out of memory on cuda"), told_of_memory(device):
+        torch.empty(2 * total, dtype=torch.uint8, device=device)

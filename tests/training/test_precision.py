@@ -1,0 +1,132 @@
+"""Precision of a fit: what it changes, what it refuses, and what it puts back."""
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training import Batches, Fit, check_precision, precision
+from pyro_gmmvae.training.subnormals import flushed_subnormals
+from tests.training.test_svi import SETTINGS, StopAfter, Terms, build
+
+HAS_BF16 = precision._cpu_has_bf16()
+needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bfloat16 products")
+
+
+class Product(nn.Module):
+    """Large enough that its matrix product is rounded where bf16 asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(256, 64)
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:  # noqa: ARG002
+        error = self.linear(x).square().mean()
+        return Terms(error, {"log_px": -error.detach()})
+
+
+def first_loss(name: str, engine: str) -> float:
+    torch.manual_seed(0)
+    module = Product()
+    batches = Batches(torch.randn(64, 256), torch.full((64,), -1), 64, 0, 0)
+    fit = Fit(module, module, batches, replace(SETTINGS, epochs=1, engine=engine, precision=name))
+    fit.run()
+    return fit.progress.history[0]["loss"]
+
+
+@needs_bf16
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_bf16_rounds_matrix_products_and_nothing_after_the_fit(engine: str) -> None:
+    a, b = torch.randn(64, 256), torch.randn(256, 64)
+    before = a @ b
+    full, rounded = first_loss("f32", engine), first_loss("bf16", engine)
+    assert full != rounded
+    assert rounded == pytest.approx(full, rel=0.02)
+    assert torch.equal(a @ b, before)
+
+
+@needs_bf16
+def test_a_fit_that_breaks_puts_the_switches_back() -> None:
+    mkldnn: Any = torch.backends.mkldnn
+    before = mkldnn.matmul.fp32_precision, mkldnn.conv.fp32_precision
+
+    class Breaks(StopAfter):
+        def on_step(self, progress: float) -> None:  # noqa: ARG002
+            raise ZeroDivisionError
+
+    fit = build(replace(SETTINGS, precision="bf16"), callbacks=[Breaks(1)])
+    with pytest.raises(ZeroDivisionError):
+        fit.run()
+    assert (mkldnn.matmul.fp32_precision, mkldnn.conv.fp32_precision) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads can be reached on Linux alone")
+def test_subnormals_are_flushed_on_every_thread_and_for_a_while() -> None:
+    import sklearn.cluster  # noqa: F401 - brings threads of its own
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        subnormal = torch.full((400_000,), 1e-40)
+        with flushed_subnormals():
+            assert not (subnormal * 1.0).any()
+        assert (subnormal * 1.0).all()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_what_a_device_can_not_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
+    with pytest.raises(GMMVAEError, match="precision bf16 is not supported by cpu"):
+        build(replace(SETTINGS, precision="bf16"))
+    with pytest.raises(GMMVAEError, match="precision f64 is not supported by mps"):
+        check_precision("f64", torch.device("mps"))
+    with pytest.raises(GMMVAEError, match="unknown precision 'f16'; did you mean"):
+        check_precision("f16", torch.device("cpu"))
+
+
+def test_rounded_products_are_of_bfloat16_and_give_single_precision(device: torch.device) -> None:
+    """The way of CUDA, which runs on every device."""
+    a, b = torch.randn(4, 8, device=device), torch.randn(8, 5, device=device)
+    bias, image = torch.randn(5, device=device), torch.randn(2, 3, 6, 6, device=device)
+    kernel = torch.randn(4, 3, 3, 3, device=device)
+
+    exact = a @ b
+
+    def low(t: Tensor) -> Tensor:
+        return t.bfloat16()
+
+    products = [
+        lambda r: nn.functional.linear(r(a), r(b).T, r(bias)),
+        lambda r: nn.functional.conv2d(r(image), weight=r(kernel), stride=2),
+        lambda r: nn.functional.conv_transpose2d(r(image), r(kernel).transpose(0, 1)),
+    ]
+    for product in products:
+        with precision.RoundedLayers():
+            found = product(lambda t: t)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, product(low).float())
+        assert not torch.equal(found, product(lambda t: t))
+    with precision.RoundedLayers():
+        # a density's own products keep their precision, and so do other types
+        assert torch.equal(a @ b, exact)
+        wide = nn.functional.linear(a.double(), b.T.double())
+    assert wide.dtype == torch.float64
+    assert torch.equal(wide, a.double() @ b.double())
+
+
+@pytest.mark.parametrize("engine", ["svi", "captured"])
+def test_rounded_products_work_in_each_engine(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """A fit as on CUDA, whose captured graph holds the rounding."""
+    plain = first_loss("f32", engine)
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(
+        "pyro_gmmvae.training.loop.bf16_products", lambda _: precision.RoundedLayers()
+    )
+    rounded = first_loss("bf16", engine)
+    assert rounded != plain
+    assert rounded == pytest.approx(plain, rel=0.02)

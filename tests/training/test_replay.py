@@ -1,0 +1,269 @@
+"""Whole steps that are recorded and replayed: by CUDA with --device cuda, by a stand-in without."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pyro_gmmvae.augment import affine
+from pyro_gmmvae.models import GMMVAE
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.training import Batches, Fit, FitSettings, Teacher
+from pyro_gmmvae.training.cuda_graphs import WARM_UP, CudaGraphs, Launch, Replay
+from pyro_gmmvae.training.optimizer import Descent
+from tests.training.test_svi import StopAfter
+
+EPOCHS, ROWS, BATCH = 8, 50, 16  # a last batch of two rows
+
+
+def recipe(device: torch.device, **settings: Any) -> Fit:
+    """A fit of everything at once: augmentation, pseudo-labels, balanced rows, batch norm."""
+    torch.manual_seed(0)
+    options = NetworkOptions(hidden=(12,), batch_norm=True, dropout=0.2)
+    model = GMMVAE((1, 6, 6), 3, 2, temperature=0.5, options=options).to(device)
+    objective = OBJECTIVES["trace"](
+        model.model, model.guide, latents=model.latents, label_sites=("s",)
+    )
+    x = torch.rand(ROWS, 1, 6, 6).round()
+    y = torch.where(torch.arange(ROWS) % 5 == 0, torch.arange(ROWS) % 3, -1)
+    batches = Batches(x.to(device), y.to(device), BATCH, 4, 0)
+    given = {"epochs": EPOCHS, "engine": "captured", "clip_norm": 5.0} | settings
+    return Fit(
+        objective.to(device),
+        model,
+        batches,
+        FitSettings(**given),
+        teacher=Teacher(model, 0.4, 25, balanced_over=3).to(device),
+        augment=affine,
+    )
+
+
+Recorder = Callable[[], Callable[[Launch], Launch]]
+
+
+def record_for(device: torch.device) -> Callable[[Launch], Launch]:
+    """Nothing but repetition, where there is no CUDA."""
+    return CudaGraphs() if device.type == "cuda" else lambda step: step
+
+
+def replayed(fit: Fit, recorder: Recorder, verify: bool = True) -> list[str]:
+    """Run a fit whose steps are replayed; gives the lines it said."""
+    said: list[str] = []
+    prepare = fit.prepare
+
+    def prepared() -> str:
+        line = prepare()
+        fit.replay = Replay(fit._update, fit._changing, said.append, recorder, verify=verify)
+        return line
+
+    fit.prepare = prepared  # type: ignore[method-assign]
+    torch.manual_seed(1)
+    fit.run()
+    return said
+
+
+def unreplayed(fit: Fit) -> Fit:
+    prepare = fit.prepare
+
+    def prepared() -> str:
+        line = prepare()
+        fit.replay = None
+        return line
+
+    fit.prepare = prepared  # type: ignore[method-assign]
+    torch.manual_seed(1)
+    fit.run()
+    return fit
+
+
+def assert_same(a: Fit, b: Fit) -> None:
+    exact = a.device.type == "cpu"
+    tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-3, "atol": 1e-3}
+    for mine, theirs in zip(a.module.parameters(), b.module.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, **tolerance)
+    for one, two in zip(a.progress.history, b.progress.history, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=tolerance["rtol"])
+    for mine, theirs in zip(a.teacher.buffers(), b.teacher.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, **tolerance)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_replayed_steps_are_the_steps(device: torch.device, verify: bool) -> None:
+    one, other = recipe(device), unreplayed(recipe(device))
+    assert replayed(one, lambda: record_for(device), verify) == []
+    assert_same(one, other)
+    # with and without pseudo-labels, and a last batch that is met too seldom to be recorded twice
+    assert len(one.replay._launches) >= 2
+
+
+def test_each_kind_of_step_is_recorded_once(device: torch.device) -> None:
+    recorded: list[Launch] = []
+    inner = record_for(device)
+
+    def record(step: Launch) -> Launch:
+        recorded.append(step)
+        return inner(step)
+
+    fit = recipe(device, epochs=20)
+    assert replayed(fit, lambda: record) == []
+    assert len(recorded) == 4  # two shapes, with and without pseudo-labels
+    assert fit.progress.step > 4 * (WARM_UP + 2)
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(device: torch.device) -> None:
+    def record(step: Launch) -> Launch:  # noqa: ARG001
+        raise RuntimeError("operation not permitted when stream is capturing.\nmore")
+
+    one, other = recipe(device), unreplayed(recipe(device))
+    said = replayed(one, lambda: record)
+    why = "operation not permitted when stream is capturing"
+    assert said == [f"steps are not replayed as a CUDA graph: {why}"]
+    assert_same(one, other)
+
+
+def nothing(step: Launch) -> Launch:  # noqa: ARG001
+    return lambda: None
+
+
+def twice(step: Launch) -> Launch:
+    def launch() -> None:
+        step()
+        step()
+
+    return launch
+
+
+def all_but_one(step: Launch) -> Launch:
+    """A bias stays where it was."""
+
+    def launch() -> None:
+        before = BIAS[0].detach().clone()
+        step()
+        with torch.no_grad():
+            BIAS[0].copy_(before)
+
+    return launch
+
+
+BIAS: list[torch.nn.Parameter] = []
+
+
+def and_a_draw(step: Launch) -> Launch:
+    def launch() -> None:
+        step()
+        torch.rand(1)
+
+    return launch
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (nothing, "elsewhere"),
+        (twice, "elsewhere"),
+        (all_but_one, "parameters elsewhere"),
+        (and_a_draw, "other random numbers"),
+    ],
+)
+def test_a_replay_that_does_something_else_is_not_used(record: Any, why: str) -> None:
+    cpu = torch.device("cpu")
+    one, other = recipe(cpu), unreplayed(recipe(cpu))
+    BIAS[:] = [p for n, p in one.module.named_parameters() if n.endswith("bias")][-1:]
+    (line,) = replayed(one, lambda: record)
+    assert why in line
+    assert_same(one, other)
+
+
+def test_a_tensor_that_is_replaced_is_recorded_anew(device: torch.device) -> None:
+    class Replaces(StopAfter):
+        """As a validation that puts another buffer in a buffer's place."""
+
+        def on_epoch(self, record: dict[str, float]) -> None:
+            if record["epoch"] == EPOCHS // 2:
+                fit.teacher.shares = fit.teacher.shares.clone()
+
+    recorded: list[int] = []
+
+    def recorder() -> Callable[[Launch], Launch]:
+        recorded.append(0)
+        inner = record_for(device)
+
+        def record(step: Launch) -> Launch:
+            recorded[-1] += 1
+            return inner(step)
+
+        return record
+
+    fit, other = recipe(device), unreplayed(recipe(device))
+    fit.callbacks = [Replaces(10**6)]
+    assert replayed(fit, recorder) == []
+    assert len(recorded) == 2  # one for what was replaced, with memory of its own
+    assert min(recorded) >= 1
+    assert_same(fit, other)
+
+
+class Looks(TorchDispatchMode):
+    """Refuses what makes the host wait for a device, or makes a tensor of a number of the host."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Tensor:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh"):
+            raise AssertionError(f"{name} in a step that is to be recorded")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waiting(device: torch.device) -> Iterator[None]:
+    if device.type == "cuda":
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        with Looks():
+            yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def test_nothing_in_a_step_looks_at_a_value(device: torch.device) -> None:
+    fit = recipe(device)
+    # as on CUDA
+    fit.descent = Descent(fit.module, 0.01, 5.0, fit._where, deferred=True)
+    with fit.switches():
+        fit.prepare()
+        for teaching in (False, True):
+            for x, y in list(fit.batches.epoch()):
+                fit.teacher.begin(100 if teaching else 0)
+                fit._update(x, y)  # whatever is made once
+                with no_waiting(device):
+                    fit._update(x, y)
+
+
+def test_a_look_is_seen() -> None:
+    with Looks(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        bool(torch.ones(1) > 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recording_that_breaks_off_leaves_steps_as_they_are() -> None:
+    """The real thing: a step that looks at a value while CUDA records it."""
+    device = torch.device("cuda")
+    one, other = recipe(device), unreplayed(recipe(device))
+    update = one._update
+
+    def looks(x: Tensor, y: Tensor) -> None:
+        update(x, y)
+        one.totals.sums.sum().item()
+
+    one._update = looks  # type: ignore[method-assign]
+    stream = torch.cuda.current_stream()
+    assert len(replayed(one, CudaGraphs)) == 1
+    assert torch.cuda.current_stream() == stream
+    assert_same(one, other)

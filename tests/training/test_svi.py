@@ -1,0 +1,369 @@
+"""The loop, with objectives of a few lines: it knows no model, so neither do these tests."""
+
+import math
+import os
+import signal
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training import (
+    Batches,
+    Fit,
+    FitSettings,
+    NonFiniteError,
+    Schedule,
+    Teacher,
+)
+from pyro_gmmvae.training.devices import resolve_device
+
+
+@dataclass
+class Terms:
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class Regression(nn.Module):
+    """Noisy least squares: the noise makes the loss depend on the generator's state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+        self.register_buffer("weight", torch.tensor(1.0))
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:  # noqa: ARG002
+        x = x + 0.01 * torch.randn_like(x)
+        error = (self.linear(x).squeeze(-1) - x.sum(-1)).square().mean()
+        return Terms(self.weight * error, {"kl_z": error.detach(), "log_px": -error.detach()})
+
+
+SETTINGS = FitSettings(epochs=6, learning_rate=0.05)
+
+
+def build(settings: FitSettings = SETTINGS, **options: Any) -> Fit:
+    torch.manual_seed(0)
+    module = Regression()
+    x = torch.randn(50, 2)
+    batches = Batches(x, torch.full((50,), -1), batch_size=16, labelled=0, seed=0)
+    torch.manual_seed(1)
+    return Fit(module, module, batches, settings, **options)
+
+
+def history(fit: Fit) -> list[dict[str, float]]:
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in fit.progress.history]
+
+
+class StopAfter:
+    """Sends a signal to this process after a number of steps."""
+
+    def __init__(self, steps: int, number: int = signal.SIGINT) -> None:
+        self.steps, self.number = steps, number
+
+    def on_start(self, about: str) -> None: ...
+
+    def on_step(self, progress: float) -> None:  # noqa: ARG002
+        self.steps -= 1
+        if self.steps == 0:
+            os.kill(os.getpid(), self.number)
+
+    def on_epoch(self, record: dict[str, float]) -> None: ...
+
+    def on_end(self, outcome: str) -> None: ...
+
+
+def test_it_fits() -> None:
+    fit = build(replace(SETTINGS, epochs=60))
+    assert fit.run() == "complete"
+    torch.testing.assert_close(
+        fit.module.linear.weight.detach(), torch.ones(1, 2), atol=0.05, rtol=0
+    )
+    assert [r["epoch"] for r in fit.progress.history] == list(range(1, 61))
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 8, 23])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: int) -> None:
+    """After some of its 24 steps (4 an epoch), through what a checkpoint holds."""
+    whole = build()
+    whole.run()
+    saved: list[dict[str, Any]] = []
+    first = build(callbacks=[StopAfter(steps, number)], save=lambda f: saved.append(f.state_dict()))
+    assert first.run() == signal.Signals(number).name
+    assert first.progress.step == steps
+    second = build()
+    torch.manual_seed(99)  # the state must come from the checkpoint
+    second.load_state_dict(saved[-1])
+    assert second.run() == "complete"
+    assert history(second) == history(whole)
+    for a, b in zip(whole.module.parameters(), second.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_signal_at_the_last_step_loses_no_epoch() -> None:
+    whole = build()
+    whole.run()
+    stopped = build(callbacks=[StopAfter(24)])
+    assert stopped.run() == "complete"
+    assert history(stopped) == history(whole)
+
+
+def test_a_second_signal_while_saving_waits() -> None:
+    saved: list[int] = []
+
+    def save(fit: Fit) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        saved.append(fit.progress.step)
+
+    fit = build(callbacks=[StopAfter(3)], save=save)
+    assert fit.run() == "SIGINT"
+    assert saved == [3]
+
+
+def test_weights_that_are_no_numbers_are_never_saved() -> None:
+    saves: list[int] = []
+    fit = build(save=lambda f: saves.append(f.progress.step))
+
+    class Break(StopAfter):
+        def on_epoch(self, record: dict[str, float]) -> None:  # noqa: ARG002
+            fit.module.linear.weight.data.fill_(math.nan)
+
+    fit.settings, fit.callbacks = replace(SETTINGS, epochs=1), [Break(0)]
+    with pytest.raises(NonFiniteError, match=r"linear\.weight became non-finite"):
+        fit.run()
+    assert saves == []
+
+
+def test_a_finished_fit_run_again_only_saves() -> None:
+    saves: list[int] = []
+    fit = build(replace(SETTINGS, epochs=1))
+    fit.run()
+    fit.save = lambda f: saves.append(f.progress.step)
+    before = history(fit)
+    assert fit.run() == "complete"
+    assert history(fit) == before
+    assert saves == [4]
+
+
+def test_a_later_signal_handler_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    build().run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_schedules_fill_their_buffers() -> None:
+    seen: list[float] = []
+    fit = build()
+
+    class Look(StopAfter):
+        def on_step(self, progress: float) -> None:  # noqa: ARG002
+            seen.append(fit.module.weight.item())
+
+    fit.schedules, fit.callbacks = [(fit.module.weight, Schedule(0.0, 1.0, 4))], [Look(0)]
+    fit.run()
+    assert seen[:6] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_cosine_goes_to_zero_and_constant_stays() -> None:
+    cosine, constant = build(), build(replace(SETTINGS, decay="constant"))
+    cosine.run()
+    constant.run()
+    rates = [r["learning_rate"] for r in cosine.progress.history]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert {r["learning_rate"] for r in constant.progress.history} == {0.05}
+
+
+def test_minutes_bound_the_fit() -> None:
+    fit = build(replace(SETTINGS, epochs=None, minutes=0.5 / 60))
+    fit.run()
+    assert 0.5 <= fit.progress.seconds < 5
+    assert fit.fraction() == 1
+
+
+def test_early_stopping_and_the_best_weights() -> None:
+    values = iter([1.0, 3.0, 2.0, 2.5, 0.0, 9.0])
+    weights: list[Tensor] = []
+
+    def validate() -> dict[str, float]:
+        weights.append(fit.module.linear.weight.detach().clone())
+        return {"val_elbo": next(values)}
+
+    fit = build(replace(SETTINGS, patience=3), validate=validate)
+    assert fit.run() == "early-stopped"
+    assert fit.progress.epoch == 5
+    assert fit.progress.best_epoch == 2
+    assert torch.equal(fit.best["linear.weight"], weights[1])
+
+
+def test_a_non_finite_part_is_named_and_nothing_is_saved() -> None:
+    saves: list[int] = []
+    fit = build(save=lambda f: saves.append(f.progress.step))
+    clean = fit.objective
+
+    def broken(x: Tensor, y: Tensor) -> Terms:
+        terms = clean(x, y)
+        if fit.progress.step == 5:
+            terms.loss, terms.parts["kl_z"] = terms.loss * math.nan, torch.tensor(math.nan)
+            terms.parts["log_px"] = torch.tensor(math.nan)
+        return terms
+
+    fit.objective = broken
+    with pytest.raises(NonFiniteError, match=r"step 6 .*KL term of site 'z' is nan"):
+        fit.run()
+    assert saves == []
+    assert all(p.isfinite().all() for p in fit.module.parameters())
+
+
+def test_a_non_finite_gradient_is_named() -> None:
+    fit = build()
+    fit.module.linear.weight.register_hook(lambda g: g * math.inf)
+    with pytest.raises(NonFiniteError, match=r"gradient .* linear\.weight"):
+        fit.run()
+    assert all(p.isfinite().all() for p in fit.module.parameters())
+
+
+def test_clipping_bounds_the_norm_it_steps_with() -> None:
+    fit = build(replace(SETTINGS, clip_norm=1e-3))
+    norms: list[float] = []
+    step = fit.descent.optimizer.step
+
+    def spy(*args: Any, **options: Any) -> Any:
+        norms.append(nn.utils.get_total_norm([p.grad for p in fit.parameters]).item())
+        return step(*args, **options)
+
+    fit.descent.optimizer.step = spy  # type: ignore[method-assign]
+    fit.run()
+    assert 0 < max(norms) <= 1.01e-3
+
+
+def test_what_a_fit_switches_it_puts_back() -> None:
+    tiny = torch.tensor([1e-40], dtype=torch.float32)
+    seen: dict[str, Any] = {}
+
+    class Look(StopAfter):
+        def on_step(self, progress: float) -> None:  # noqa: ARG002
+            seen["flushed"] = (tiny * 1).item() == 0
+            seen["validation"] = pyro.infer.util.is_validation_enabled()
+            seen["deterministic"] = torch.are_deterministic_algorithms_enabled()
+
+    validation = pyro.infer.util.is_validation_enabled()
+    build(replace(SETTINGS, deterministic=True), callbacks=[Look(0)]).run()
+    assert seen["validation"] is False
+    assert seen["deterministic"] is True
+    assert pyro.infer.util.is_validation_enabled() is validation
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert (tiny * 1).item() != 0
+    if torch.get_default_device().type == "cpu":
+        assert seen["flushed"]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "", "meta", "cpu:x"])
+def test_unknown_and_absent_devices_are_refused(name: str) -> None:
+    with pytest.raises(GMMVAEError, match="device"):
+        resolve_device(name)
+
+
+class Classifier(nn.Module):
+    """Two classes on a line; the objective is a cross-entropy of the labels it is handed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 2)
+        self.handed: list[Tensor] = []
+
+    def classify(self, x: Tensor) -> Tensor:
+        return self.linear(x).log_softmax(-1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Terms:
+        self.handed.append(y)
+        x = x + 0.1 * torch.randn_like(x)
+        known = (y >= 0).to(x)
+        losses = -self.classify(x).gather(1, y.clamp_min(0)[:, None]).squeeze(-1)
+        return Terms((losses * known).sum() / known.sum().clamp_min(1), {})
+
+
+def build_classifier(settings: FitSettings, **options: Any) -> Fit:
+    torch.manual_seed(0)
+    module, x = Classifier(), torch.cat([torch.linspace(-3, -1, 20), torch.linspace(1, 3, 20)])
+    y = torch.full((40,), -1)
+    y[[0, 39]] = torch.tensor([0, 1])
+    batches = Batches(x[:, None], y, batch_size=12, labelled=2, seed=0)
+    teacher = Teacher(module, threshold=0.9, from_step=20, decay=0.9)
+    torch.manual_seed(1)
+    return Fit(module, module, batches, settings, teacher=teacher, **options)
+
+
+PSEUDO = FitSettings(epochs=30, learning_rate=0.05, decay="constant")
+
+
+def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
+    fit = build_classifier(PSEUDO)
+    fit.run()
+    assert all((y >= 0).sum() <= 4 for y in fit.module.handed[:20])
+    late = torch.cat(fit.module.handed[-4:])
+    assert (late >= 0).float().mean() > 0.9
+    x = fit.batches.x
+    assert (fit.teacher.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
+    wrong = torch.ones(40, dtype=torch.int64) - (x[:, 0] > 0).long()
+    assert torch.equal(fit.teacher.relabel(x, wrong), wrong)
+
+
+def test_the_average_lags_behind_the_model() -> None:
+    fit = build_classifier(PSEUDO)
+    fit.run()
+    averaged = fit.teacher.average.linear.weight
+    assert averaged.norm() < fit.module.linear.weight.norm()
+
+
+@pytest.mark.parametrize("steps", [10, 33])
+def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
+    whole = build_classifier(PSEUDO)
+    whole.run()
+    saved: list[dict[str, Any]] = []
+    stopped = build_classifier(
+        PSEUDO, callbacks=[StopAfter(steps)], save=lambda f: saved.append(f.state_dict())
+    )
+    assert stopped.run() == "SIGINT"
+    resumed = build_classifier(PSEUDO)
+    resumed.load_state_dict(saved[-1])
+    resumed.run()
+    assert history(resumed) == history(whole)
+
+
+def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
+    """An average that favors class 0 by two nats everywhere is weighed towards class 1."""
+    module = Classifier()
+    with torch.no_grad():
+        module.linear.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        module.linear.bias.copy_(torch.tensor([1.0, -1.0]))
+    x = torch.linspace(-2, 2, 101)[:, None]
+    unknown = torch.full((101,), -1)
+    plain = Teacher(module, threshold=0.5, from_step=0)
+    balanced = Teacher(module, threshold=0.5, from_step=0, balanced_over=2)
+    balanced.begin(0)
+    plain.begin(0)
+    for _ in range(200):
+        labels = balanced.relabel(x, unknown)
+    before = (plain.relabel(x, unknown) == 1).float().mean()
+    after = (labels == 1).float().mean()
+    assert before < 0.3
+    assert before + 0.08 < after < 0.55
+
+
+def test_balancing_leaves_components_beyond_the_classes_alone() -> None:
+    class Fixed(torch.nn.Module):
+        def classify(self, x: Tensor) -> Tensor:
+            return x.log()
+
+    teacher = Teacher(Fixed(), 0.6, 0, balanced_over=2)
+    teacher.begin(0)
+    teacher.shares.copy_(torch.tensor([0.9, 0.1]))
+    probs = torch.tensor([[0.05, 0.01, 0.94], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0]])
+    labels = teacher.relabel(probs, torch.full((3,), -1))
+    assert labels.tolist() == [2, 1, 1]
