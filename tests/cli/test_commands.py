@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from pyro_gmmvae import files as checkpoint
 from pyro_gmmvae.cli import cli
 from pyro_gmmvae.datasets import DATA
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.runs import training
-from pyro_gmmvae.training import checkpoint
+from pyro_gmmvae.runs import trainer
 
 from .conftest import SMALL, Gmmvae
 
@@ -255,7 +255,7 @@ def test_killed_between_the_files_of_the_last_save_is_mended_by_resume(
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "atomic_write", failing)
-        patched.setattr(training, "atomic_write", failing)
+        patched.setattr(trainer, "atomic_write", failing)
         assert gmmvae("train", *SMALL, "--epochs", 2, "--out", run).code == 2
     assert not (run / lost).exists()
     mended = gmmvae("resume", run)

@@ -18,7 +18,7 @@ import torch
 import pyro_gmmvae
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.runs import sweep as sweeps
+from pyro_gmmvae.sweeps import execute as sweeps
 from pyro_gmmvae.sweeps.backends import BACKENDS
 from pyro_gmmvae.sweeps.plan import plan
 from pyro_gmmvae.sweeps.results import append, read_results

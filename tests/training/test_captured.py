@@ -13,7 +13,8 @@ import torch._inductor.config as inductor_config
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.training import captured, engines, native
+from pyro_gmmvae.training import capture as captured
+from pyro_gmmvae.training import engines, native
 from pyro_gmmvae.training.capture import (
     CapturedStep,
 )

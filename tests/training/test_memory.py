@@ -61,7 +61,7 @@ def test_it_says_where_the_step_is_not_at_fault() -> None:
 
 def test_a_compiled_step_without_memory_is_not_said_to_be_wrong() -> None:
     """Its comparison with eager evaluation is the first to need memory."""
-    from pyro_gmmvae.training import captured
+    from pyro_gmmvae.training import capture as captured
 
     module, shape = Regression(), torch.Size([4, 2])
     step = captured.CapturedStep(module, module, compiled_shape=shape)

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs import default_config, resume, train, training
+from pyro_gmmvae.runs import default_config, resume, train, trainer
 from pyro_gmmvae.training.distributed import World
 from pyro_gmmvae.training.loggers.tensorboard import TensorBoardLogger
 from tests.training.loggers.conftest import KEYS, STEPS, history
@@ -158,7 +158,7 @@ def test_one_process_of_several_logs(
 
     run = copied(silent)
     second = (World(rank=1), torch.device("cpu"))
-    monkeypatch.setattr(training, "joined", lambda device: nullcontext(second))  # noqa: ARG005
+    monkeypatch.setattr(trainer, "joined", lambda device: nullcontext(second))  # noqa: ARG005
     resume(run, epochs=3, log=["tensorboard"])
     assert not (run / "tensorboard").exists()
 
