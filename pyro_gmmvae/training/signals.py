@@ -1,14 +1,24 @@
-"""Ctrl-C and SIGTERM as a request to stop, not as an exception in the middle of a step."""
+"""Handlers of SIGINT (Ctrl-C) and SIGTERM, each for the length of a block.
 
+Python handles signals in the main thread only: in another thread a block runs without a handler.
+"""
+
+import asyncio
+import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from typing import Any
 
 
 class StopRequest:
-    """False until a signal asked the loop to stop."""
+    """False until a signal asks to stop.
+
+    Attributes:
+        signal: the signal, or None.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -19,7 +29,7 @@ class StopRequest:
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """While saving, further signals are noted and wait."""
+        """Within the block, a second SIGINT is noted instead of raising KeyboardInterrupt."""
         self.saving = True
         try:
             yield
@@ -28,24 +38,100 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM within the block; a second SIGINT interrupts as usual.
+def stop_on_signal(*numbers: signal.Signals) -> Iterator[StopRequest]:
+    """Turn signals (default: SIGINT and SIGTERM) into a request that the block looks at.
 
-    Outside the main thread signals can't be caught, and the request stays false.
+    A second SIGINT raises KeyboardInterrupt.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
 
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def note(number: int, _: Any) -> None:
         if request and number == signal.SIGINT and not request.saving:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handler(note, *(numbers or (signal.SIGINT, signal.SIGTERM))):
         yield request
+
+
+@contextmanager
+def note_sigint() -> Iterator[StopRequest]:
+    """Turn every SIGINT into a request; none raises KeyboardInterrupt."""
+    with stop_on_signal(signal.SIGINT) as request, request.held_back():
+        yield request
+
+
+@contextmanager
+def ignore_sigint() -> Iterator[None]:
+    """Ignore SIGINT; processes started in the block ignore it too, until they handle it."""
+    with _handler(signal.SIG_IGN, signal.SIGINT):
+        yield
+
+
+@contextmanager
+def raise_on_sigint() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGINT, also in a process that was started ignoring it."""
+    with _handler(signal.default_int_handler, signal.SIGINT):
+        yield
+
+
+@contextmanager
+def sigterm_as_interrupt(before: Callable[[], None]) -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, after a call of ``before``."""
+
+    def interrupt(*_: Any) -> None:
+        before()
+        raise KeyboardInterrupt
+
+    with _handler(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handler(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def raise_again(outcome: str) -> None:
+    """Send this process a signal that stopped a fit, by its name, with the handlers of now.
+
+    Raises:
+        KeyboardInterrupt: if no handler ended the process.
+    """
+    signal.raise_signal(signal.Signals[outcome])
+    raise KeyboardInterrupt
+
+
+def interrupt_processes(numbers: Iterable[int | None]) -> None:
+    """Send SIGINT to processes of these ids."""
+    for number in numbers:
+        if number is not None:
+            os.kill(number, signal.SIGINT)
+
+
+def terminate_this_process() -> None:
+    """Send SIGTERM to this process."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def ignore_sigint_until_exit() -> None:
+    """Ignore SIGINT from now on, for a process that is about to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def on_stop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call a function of an event loop on SIGINT or SIGTERM.
+
+    Windows has no such handlers and raises KeyboardInterrupt.
+    """
+    with contextlib.suppress(NotImplementedError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, callback)
