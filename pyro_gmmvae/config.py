@@ -1,6 +1,5 @@
 """The configuration of a run: one flat set of keys, the same in Python, TOML and on the CLI."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.files import read_toml
 
 
 def _split_list(value: Any) -> Any:
@@ -193,16 +193,10 @@ def configure(*layers: Mapping[str, Any]) -> Config:
         raise GMMVAEError(f"{name}: {first['msg']}, not {merged[name]!r}") from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The keys of a TOML file; "none" is no value, which TOML has no word for.
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the keys of a TOML file; "none" stands for None, which TOML does not have.
 
     Raises:
-        GMMVAEError: if it is missing or is no TOML.
+        GMMVAEError: as :func:`pyro_gmmvae.files.read_toml`.
     """
-    try:
-        keys = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GMMVAEError(f"{path} is not TOML: {error}") from error
-    return {key: None if value == "none" else value for key, value in keys.items()}
+    return {key: None if value == "none" else value for key, value in read_toml(path).items()}

@@ -403,7 +403,7 @@ def _digest(tensors: Mapping[str, "Tensor"]) -> str:
 # ---------------------------------------------------------------------------------- locks
 
 
-def lock(file: Path) -> IO[str]:
+def acquire_lock(file: Path) -> IO[str]:
     """Lock a file until it is closed or the process ends; wait for the process that holds it.
 
     The system releases a lock when its process dies, on one machine or over NFS. Without such
@@ -418,7 +418,7 @@ def lock(file: Path) -> IO[str]:
 
 
 def try_lock(file: Path) -> IO[str] | None:
-    """Lock a file as :func:`lock` does, or give None at once if a process holds it."""
+    """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it."""
     handle = file.open("a")
     try:
         import fcntl

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import (
+    acquire_lock,
     atomic_file,
     atomic_write,
     is_locked,
     load_training,
     load_weights,
-    lock,
     parse_json,
     read_json,
     read_json_as,
@@ -317,7 +317,7 @@ def test_tables_are_read(tmp_path: Path) -> None:
 def test_locks_end_with_their_holder(tmp_path: Path) -> None:
     file = tmp_path / "alive"
     assert not is_locked(file)
-    held = lock(file)
+    held = acquire_lock(file)
     assert is_locked(file)
     assert try_lock(file) is None
     held.close()

@@ -45,9 +45,9 @@ def explore(
     page is classified. Only this machine can open the page, and it loads nothing from elsewhere.
     """
     import logging
-    import signal
 
     from pyro_gmmvae.explorer import explore
+    from pyro_gmmvae.training.signals import ignore_sigint_until_exit
 
     def ready(address: str) -> None:
         click.echo(f"{run.name} at {address} (Ctrl-C ends)")
@@ -61,4 +61,4 @@ def explore(
     logging.getLogger("bokeh").setLevel(logging.ERROR)
     explore(run, port=port, data=data, weights=weights, device=device or "auto", ready=ready)
     # an impatient second Ctrl-C finds the server gone and the process on its way
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_sigint_until_exit()

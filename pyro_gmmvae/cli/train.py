@@ -176,12 +176,12 @@ def train(
     gmmvae train --data skeleton --tracks tracks.parquet --labels-file people.csv --out runs/gait
     """
     from pyro_gmmvae.cli.progress import run_with_progress
-    from pyro_gmmvae.config import read_toml
+    from pyro_gmmvae.config import read_config
     from pyro_gmmvae.runs import default_config
     from pyro_gmmvae.runs import train as train_run
 
     layers = [
-        read_toml(config) if config else {},
+        read_config(config) if config else {},
         {key: value for key, value in options.items() if value is not None},
         assignments(sets),
     ]

@@ -142,7 +142,7 @@ def tune(
     gmmvae train --config tuned/best.toml --out runs/tuned
     """
     from pyro_gmmvae.cli.train import assignments
-    from pyro_gmmvae.config import read_toml
+    from pyro_gmmvae.config import read_config
     from pyro_gmmvae.sweeps import tune as run_study
 
     if data is not None:
@@ -159,7 +159,7 @@ def tune(
             found = run_study(
                 given | fixed,
                 out,
-                start=read_toml(config) if config else {},
+                start=read_config(config) if config else {},
                 search=search,
                 trials=trials,
                 minutes=budget,

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset, Labels
 from pyro_gmmvae.data.mnist import IMAGES, read_idx
-from pyro_gmmvae.errors import GMMVAEError, missing_extra
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import read_table, require_file
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 TABLES = (".csv", ".parquet")
 
@@ -47,10 +48,7 @@ def load_array(
     Raises:
         GMMVAEError: the file is missing, empty, of another kind, or holds what can't be used.
     """
-    if not path.exists():
-        raise GMMVAEError(f"{path} does not exist")
-    if path.is_dir() or path.stat().st_size == 0:
-        raise GMMVAEError(f"{path} is {'a folder' if path.is_dir() else 'empty'}")
+    require_file(path)
     columns = None
     if path.suffix in TABLES:
         x, raw_labels, columns = read_table_rows(path, label_column)
@@ -71,7 +69,7 @@ def load_array(
 
 def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
     """x (N, D), the label column (or None) and the features' names of a csv or parquet file."""
-    table = _read_table(path)
+    table = read_table(path)
     labels = table.pop(label_column).to_numpy() if label_column in table.columns else None
     if table.empty:
         raise GMMVAEError(f"{path} holds no rows or no columns: {table.shape}")
@@ -90,39 +88,12 @@ def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, t
     return table.to_numpy(np.float64), labels, tuple(str(c) for c in table.columns)
 
 
-def _read_table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        _refuse_repeated_names(path)
-        return pd.read_csv(path)
-    except GMMVAEError:
-        raise
-    except ImportError as error:
-        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
-    except Exception as error:  # pandas and pyarrow raise many types for a bad file
-        reason = str(error).strip().split("\n")[0]
-        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
-
-
 def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
     return True
-
-
-def _refuse_repeated_names(path: Path) -> None:
-    """pandas would rename the second "a" to "a.1", and a second label would become a feature."""
-    import pandas as pd
-
-    names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
-    repeated = names[names.duplicated()]
-    if len(repeated):
-        raise GMMVAEError(f"{path} names the column {repeated.iloc[0]!r} twice")
 
 
 def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:

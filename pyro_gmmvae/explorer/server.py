@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from pyro_gmmvae.explorer.guard import Guard
 from pyro_gmmvae.explorer.page import build_page
 from pyro_gmmvae.explorer.upload import MOST_BYTES
 from pyro_gmmvae.explorer.view import View
+from pyro_gmmvae.training.signals import on_stop
 
 ADDRESS = "127.0.0.1"
 # a file comes as base64 in one message
@@ -89,12 +89,7 @@ async def _serve(view: View, listening: socket.socket, ready: Callable[[str], No
     server.start()
     http.add_socket(listening)
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
-    except NotImplementedError:
-        pass  # Windows raises KeyboardInterrupt instead
+    on_stop(asyncio.get_running_loop(), stopped.set)
     ready(f"http://{ADDRESS}:{port}/")
     try:
         await stopped.wait()

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import read_table
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
 from pyro_gmmvae.runs.data import Rows, load_rows, some_of
@@ -86,12 +87,12 @@ class View:
     def history(self) -> pd.DataFrame:
         """A line per epoch, the columns those of ``history.csv``."""
         file = self.run.path / "history.csv"
+        if not file.exists():
+            raise NotApplicable("the run has no history.csv")
         try:
-            table = pd.read_csv(file)
-        except FileNotFoundError:
-            raise NotApplicable("the run has no history.csv") from None
-        except (OSError, ValueError) as error:
-            raise NotApplicable(f"{file} can't be read as a table: {error}") from error
+            table = read_table(file)
+        except GMMVAEError as error:
+            raise NotApplicable(str(error)) from error
         table = table.apply(pd.to_numeric, errors="coerce")
         if "epoch" not in table or not table["epoch"].notna().any():
             raise NotApplicable(f"{file} holds no epochs")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import read_text_table
 from pyro_gmmvae.runs.clusters import Clusters
 from pyro_gmmvae.runs.names import component_names
 
@@ -60,7 +61,7 @@ def read_labels(file: Path, unit: str) -> Labels:
         GMMVAEError: a file that can't be read or has other columns, an empty label, or one thing
             with two labels.
     """
-    table = _read_csv(file)
+    table = read_text_table(file)
     keys = [key for key in (unit, "component") if key in table.columns]
     if "label" not in table.columns or not keys:
         raise GMMVAEError(
@@ -84,22 +85,6 @@ def read_labels(file: Path, unit: str) -> Labels:
                 "one"
             )
     return Labels(keys[0], found)
-
-
-def _read_csv(file: Path) -> pd.DataFrame:
-    if not file.exists():
-        raise GMMVAEError(f"{file} does not exist")
-    if file.is_dir() or not file.stat().st_size:
-        raise GMMVAEError(f"{file} is {'a folder' if file.is_dir() else 'empty'}")
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise GMMVAEError(f"{file} can't be read as csv: {reason}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first entries for names
-        raise GMMVAEError(f"{file}: a line has more entries than the first one, which names them")
-    table.columns = table.columns.str.strip()
-    return table.fillna("")  # a line that ends early
 
 
 def _whole_number(text: str, key: str, where: str) -> str:

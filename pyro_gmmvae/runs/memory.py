@@ -1,7 +1,6 @@
 """A fit on rows that are arrays. It writes nothing; what came of it can become a run folder."""
 
 import copy
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from pyro_gmmvae.training import Callback, Fit, resolve_device
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import ALONE, joined
 from pyro_gmmvae.training.settings import Record
+from pyro_gmmvae.training.signals import raise_signal
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fit_in_memory(
             run = Run(Path(IN_MEMORY), config, rows.schema, fit.module.eval(), device, "last")
             metrics = metrics_of(fit, outcome, run, rows)
             return Fitted(run, metrics, pd.DataFrame(fit.progress.history))
-    signal.raise_signal(signal.Signals[outcome])
+    raise_signal(outcome)
     raise KeyboardInterrupt
 
 

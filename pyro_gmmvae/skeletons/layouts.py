@@ -1,12 +1,12 @@
 """Skeleton layouts: which joints there are, what connects them, and what mirrors them."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.files import read_toml
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -181,12 +181,7 @@ def find_layout(text: str) -> Layout:
             return LAYOUTS[text.lower().replace("-", "_")]
         raise unknown_name("layout", text, [*LAYOUTS, "a file that ends in .toml"])
     path = Path(text)
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GMMVAEError(f"{path} is not TOML: {error}") from error
+    content = read_toml(path)
     unknown = set(content) - {"name", "joints", "edges", "pairs", "root", "torso"}
     if unknown or not isinstance(content.get("joints"), list) or not content["joints"]:
         raise GMMVAEError(

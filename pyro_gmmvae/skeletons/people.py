@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import read_text_table
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 Names = tuple[str | None, ...]
@@ -44,7 +45,14 @@ def read_people(path: Path, sequences: Sequence[str]) -> People:
         GMMVAEError: a file that can't be read or lacks a column, sequences that are not there,
             one sequence with two persons, or an unknown split.
     """
-    table = _read(path)
+    table = read_text_table(path)
+    for column in ("sequence", "person"):
+        if column not in table.columns:
+            raise GMMVAEError(
+                f"{path} lacks the column {column!r}; it has {', '.join(table.columns)}"
+            )
+    if table.empty:
+        raise GMMVAEError(f"{path} holds no rows")
     known = set(sequences)
     strangers = [name for name in table["sequence"].unique() if name not in known]
     if strangers:
@@ -74,26 +82,3 @@ def _split(name: str, path: Path) -> str:
     if name not in SPLITS:
         raise GMMVAEError(f"{path}: split must be train, val or test, not {name!r}")
     return SPLITS[name]
-
-
-def _read(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except OSError as error:
-        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise GMMVAEError(f"{path} can't be read as csv: {reason}") from error
-    table.columns = table.columns.str.strip()
-    for column in ("sequence", "person"):
-        if column not in table.columns:
-            raise GMMVAEError(
-                f"{path} lacks the column {column!r}; it has {', '.join(table.columns)}"
-            )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first entries for names
-        raise GMMVAEError(f"{path}: a line has more entries than the first one, which names them")
-    if table.empty:
-        raise GMMVAEError(f"{path} holds no rows")
-    return table.apply(lambda column: column.str.strip())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
+from pyro_gmmvae.files import atomic_file, read_table, require_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,22 +163,14 @@ def _track(
 def _read(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    if not path.exists():
-        raise GMMVAEError(f"{path} does not exist")
-    if path.is_dir() or path.stat().st_size == 0:
-        raise GMMVAEError(f"{path} is {'a folder' if path.is_dir() else 'empty'}")
+    require_file(path)
+    if path.suffix in (".csv", ".parquet"):
+        # a sequence may well be called NA
+        missing = {name: ["", "nan", "NaN", "NA"] for name in NUMBERS}
+        return read_table(path, dtype={"sequence": str}, keep_default_na=False, na_values=missing)
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".csv":
-            # a sequence may well be called NA
-            missing = {name: ["", "nan", "NaN", "NA"] for name in NUMBERS}
-            text = {"sequence": str}
-            return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
         if path.suffix == ".npz":
             return pd.DataFrame(_arrays(path))
-    except ImportError as error:
-        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
@@ -202,23 +195,19 @@ def write_tracks(tracks: Iterable[Track], path: Path) -> None:
         GMMVAEError: another ending, or parquet without pyarrow.
     """
     table = to_table(tracks)
-    part = path.with_name(f".{path.name}.part")
+    if path.suffix not in (".parquet", ".csv", ".npz"):
+        raise GMMVAEError(f"{path}: tracks are written as .parquet, .npz or .csv")
     try:
-        if path.suffix == ".parquet":
-            table.to_parquet(part, index=False)
-        elif path.suffix == ".csv":
-            table.to_csv(part, index=False)
-        elif path.suffix == ".npz":
-            columns: dict[str, Any] = {name: _plain(table[name]) for name in table.columns}
-            with part.open("wb") as file:
-                np.savez_compressed(file, **columns)
-        else:
-            raise GMMVAEError(f"{path}: tracks are written as .parquet, .npz or .csv")
-        part.replace(path)
+        with atomic_file(path) as part:
+            if path.suffix == ".parquet":
+                table.to_parquet(part, index=False)
+            elif path.suffix == ".csv":
+                table.to_csv(part, index=False)
+            else:
+                columns: dict[str, Any] = {name: _plain(table[name]) for name in table.columns}
+                np.savez_compressed(part, **columns)
     except ImportError as error:
         raise missing_extra("a parquet file", "pyarrow", "parquet") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plain(column: "pd.Series[Any]") -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +15,12 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, missing_extra, unknown_name
 from pyro_gmmvae.sweeps.run_cell import run_cell
+from pyro_gmmvae.training.signals import (
+    ignore_sigint,
+    interrupt_processes,
+    sigterm_as_interrupt,
+    terminate_this_process,
+)
 
 Task = Future[dict[str, Any]]
 Result = TypeVar("Result")
@@ -44,7 +49,7 @@ class LocalBackend:
 
     def run(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
         """Start a function of a module, with arguments that can be pickled, or queue it."""
-        with _inherited_deafness():
+        with ignore_sigint():  # inherited: the process ignores it until its fit handles it
             return self.pool.submit(work, *arguments)
 
     def interrupt(self) -> None:
@@ -60,14 +65,10 @@ def local(jobs: int, threads: int) -> Iterator[LocalBackend]:
     pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_prepare, initargs=(threads,)
     )
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGTERM, _terminated) if in_main else None
     try:
-        with pool:
+        with sigterm_as_interrupt(_interrupt_children), pool:
             yield LocalBackend(pool, jobs)
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, handler)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -75,24 +76,9 @@ def local(jobs: int, threads: int) -> Iterator[LocalBackend]:
                 os.environ[name] = value
 
 
-def _terminated(*_: Any) -> None:
-    for child in active_children():  # a terminal tells them of Ctrl-C; nobody tells them of this
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGINT)
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _inherited_deafness() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C until their fit listens for it, also while importing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _interrupt_children() -> None:
+    # a terminal sends them SIGINT, but not SIGTERM
+    interrupt_processes(child.pid for child in active_children())
 
 
 def _prepare(threads: int) -> None:
@@ -105,7 +91,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        terminate_this_process()
 
 
 class RayBackend:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import try_lock
 from pyro_gmmvae.sweeps.backends import BACKENDS, check_backend
 from pyro_gmmvae.sweeps.plan import Cell, Say
 from pyro_gmmvae.sweeps.results import append, keys_of, read_results
@@ -126,18 +127,10 @@ def _outcomes(
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Refuse a second sweep into one folder while the first is at work (POSIX)."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise GMMVAEError(
-                f"another sweep is at work in {out}; wait for it, or name another --out"
-            ) from error
+    lock = try_lock(out / ".lock")
+    if lock is None:
+        raise GMMVAEError(f"another sweep is at work in {out}; wait for it, or name another --out")
+    with lock:
         try:
             yield
         finally:

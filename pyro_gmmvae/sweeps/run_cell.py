@@ -1,7 +1,6 @@
 """One cell of a sweep: trained, or gone on with, and measured in a row."""
 
 import shutil
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train
 from pyro_gmmvae.sweeps.plan import command_of
 from pyro_gmmvae.training import NonFiniteError
+from pyro_gmmvae.training.signals import raise_on_sigint
 
 NUMBERS = (
     "accuracy",
@@ -43,13 +43,11 @@ FINISHED = ("complete", "early-stopped")
 
 def run_cell(config: Config, folder: Path) -> dict[str, Any]:
     """Train (or go on), evaluate, and say it in one row."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fit saves and stops on it
     try:
-        run = _trained(config, folder)
+        with raise_on_sigint():  # the fit saves and stops on it
+            run = _trained(config, folder)
     except KeyboardInterrupt as error:
         raise GMMVAEError("interrupted; the same command goes on") from error
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     metrics = read_json(folder / "metrics.json")
     if metrics["outcome"] not in FINISHED:
         raise GMMVAEError(f"interrupted ({metrics['outcome']}); the same command goes on")

@@ -17,8 +17,8 @@ from typing import IO, Any
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
+from pyro_gmmvae.files import acquire_lock, is_locked
 from pyro_gmmvae.search import Dimension, label
-from pyro_gmmvae.sweeps.locks import held, hold, is_held
 from pyro_gmmvae.sweeps.plan import Say
 from pyro_gmmvae.sweeps.samplers import sampler_of
 from pyro_gmmvae.sweeps.search_space import distributions, start_of
@@ -117,7 +117,7 @@ def begin(plan: Plan, say: Say) -> None:
             would replace.
     """
     _check_folder(plan.out)
-    with held(plan.out / "study.lock"), quiet():
+    with acquire_lock(plan.out / "study.lock"), quiet():
         _check_journal(plan.out / JOURNAL, say)
         study = open_study(plan)
         known, ours = study.user_attrs.get("identity"), plan.identity()
@@ -165,7 +165,7 @@ def claim(study: Any, plan: Plan) -> Claim | None:
     """The next trial to run, or None where the study has all its trials, or will have."""
     from optuna.trial import TrialState
 
-    with held(plan.out / "study.lock"), quiet():
+    with acquire_lock(plan.out / "study.lock"), quiet():
         recover(study, plan)
         known = study.get_trials(deepcopy=False)
         running = [trial for trial in known if trial.state == TrialState.RUNNING]
@@ -176,7 +176,7 @@ def claim(study: Any, plan: Plan) -> Claim | None:
         trial = study.ask(distributions(plan.space))
         folder = plan.out / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        return Claim(trial, folder, hold(folder / "alive"))
+        return Claim(trial, folder, acquire_lock(folder / "alive"))
 
 
 def recover(study: Any, plan: Plan) -> None:
@@ -185,7 +185,7 @@ def recover(study: Any, plan: Plan) -> None:
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     folders = {trial.number: plan.out / "trials" / str(trial.number) for trial in running}
-    dead = {number for number, folder in folders.items() if not is_held(folder / "alive")}
+    dead = {number for number, folder in folders.items() if not is_locked(folder / "alive")}
     # a process tells how its trial ended before it lets go of the lock: look again
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number in dead:

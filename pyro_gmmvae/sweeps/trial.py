@@ -2,11 +2,7 @@
 
 import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from pyro_gmmvae.sweeps.study import (
     report_steps,
 )
 from pyro_gmmvae.training.settings import Record
+from pyro_gmmvae.training.signals import StopRequest, note_sigint
 
 # a metric of validation rows, and whether more of it is better
 METRICS = {
@@ -63,7 +60,7 @@ class Watcher:
         request: true once this process was asked to stop.
     """
 
-    def __init__(self, plan: Plan, trial: Any, request: "Request") -> None:
+    def __init__(self, plan: Plan, trial: Any, request: StopRequest) -> None:
         self.plan, self.trial, self.request = plan, trial, request
         self.records: list[Record] = []
         self.steps, self.reported, self.progress = report_steps(plan.base), 0, 0.0
@@ -73,7 +70,7 @@ class Watcher:
 
     def on_step(self, progress: float) -> None:
         self.progress = progress
-        if self.request.asked:
+        if self.request:
             raise KeyboardInterrupt
 
     def on_epoch(self, record: Record) -> None:
@@ -94,30 +91,6 @@ class Watcher:
         """The run's folder tells it."""
 
 
-class Request:
-    """False until Ctrl-C asked this process to stop; a fit hears of it at its next step."""
-
-    asked = False
-
-
-@contextmanager
-def listening() -> Iterator[Request]:
-    """Note Ctrl-C within the block instead of raising at any place (in the main thread)."""
-    request = Request()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def ask(*_: Any) -> None:
-        request.asked = True
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def run_trial(plan: Plan) -> Report | None:
     """Run the next trial; None where none is left.
 
@@ -128,7 +101,7 @@ def run_trial(plan: Plan) -> Report | None:
     Raises:
         KeyboardInterrupt: told to stop; the trial was put back.
     """
-    with listening() as request:
+    with note_sigint() as request:
         with quiet():
             study = open_study(plan)
         work = claim(study, plan)
@@ -147,7 +120,7 @@ def run_trial(plan: Plan) -> Report | None:
                 shutil.rmtree(work.folder, ignore_errors=True)
 
 
-def _ended(study: Any, plan: Plan, work: Claim, request: Request) -> Report:
+def _ended(study: Any, plan: Plan, work: Claim, request: StopRequest) -> Report:
     """Run a trial and tell the study how it ended."""
     from optuna.trial import TrialState
 
@@ -184,7 +157,7 @@ def _ended(study: Any, plan: Plan, work: Claim, request: Request) -> Report:
     )
 
 
-def _fit_seeds(plan: Plan, work: Claim, request: Request, records: list[Record]) -> None:
+def _fit_seeds(plan: Plan, work: Claim, request: StopRequest, records: list[Record]) -> None:
     """Fit once per seed, and add the numbers of each to ``records``.
 
     The labels that a fit sees are those of the first seed: others would be more labels.

@@ -100,14 +100,9 @@ def _handler(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def raise_again(outcome: str) -> None:
-    """Send this process a signal that stopped a fit, by its name, with the handlers of now.
-
-    Raises:
-        KeyboardInterrupt: if no handler ended the process.
-    """
-    signal.raise_signal(signal.Signals[outcome])
-    raise KeyboardInterrupt
+def raise_signal(name: str) -> None:
+    """Send this process a signal by its name, for the handlers that are set now."""
+    signal.raise_signal(signal.Signals[name])
 
 
 def interrupt_processes(numbers: Iterable[int | None]) -> None:

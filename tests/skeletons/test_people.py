@@ -58,9 +58,9 @@ def test_blanks_around_names_are_no_part_of_them(tmp_path: Path) -> None:
         ("sequence,name\na,bo\n", "lacks the column 'person'; it has sequence, name"),
         ("sequence;person\na;bo\n", "lacks the column 'sequence'"),
         ("sequence,person\na,bo\nb,al,x\n", "can't be read as csv"),
-        ("sequence,person\na,bo,x\nb,al\n", "a line has more entries than the first one"),
+        ("sequence,person\na,bo,x\nb,al\n", "a line has more entries than the first line"),
         ("sequence,person\n", "holds no rows"),
-        ("", "can't be read as csv"),
+        ("", "is empty"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -72,6 +72,7 @@ def test_bad_tables_are_refused(tmp_path: Path, text: str, message: str) -> None
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(bytes(range(256)))
-    for file in (tmp_path / "b.csv", tmp_path, tmp_path / "absent.csv"):
-        with pytest.raises(GMMVAEError, match="can't be read"):
-            read_people(file, ["a"])
+    messages = {"b.csv": "can't be read as csv", "": "is a folder", "no.csv": "does not exist"}
+    for name, message in messages.items():
+        with pytest.raises(GMMVAEError, match=message):
+            read_people(tmp_path / name, ["a"])

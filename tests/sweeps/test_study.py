@@ -13,11 +13,10 @@ import optuna
 import pandas as pd
 import pytest
 
-from pyro_gmmvae.config import read_toml
+from pyro_gmmvae.config import read_config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps import Tuned, trial
-from pyro_gmmvae.sweeps.locks import hold, is_held
 from pyro_gmmvae.sweeps.study import Plan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
 from pyro_gmmvae.sweeps.tuner import plan_of
@@ -69,7 +68,7 @@ def test_the_best_settings_train_the_same_run_again(
     from pyro_gmmvae.runs import train
 
     out, found = finished_study
-    keys = read_toml(out / "best.toml")
+    keys = read_config(out / "best.toml")
     config = default_config(keys["data"], keys)
     assert config == found.config
     train(config, tmp_path / "run")
@@ -89,7 +88,7 @@ def test_the_best_settings_train_the_same_run_again(
 def test_a_configuration_survives_toml(keys: dict[str, Any], tmp_path: Path) -> None:
     config = default_config(keys.get("data", "digits"), keys)
     (tmp_path / "run.toml").write_text(as_toml(config))
-    read = read_toml(tmp_path / "run.toml")
+    read = read_config(tmp_path / "run.toml")
     assert default_config(read["data"], read) == config
 
 
@@ -239,15 +238,6 @@ def test_a_trial_of_a_living_process_is_left_to_it(plan: Plan) -> None:
     for work in works[:3]:
         assert work is not None
         work.lock.close()
-
-
-def test_locks_end_with_their_holder(tmp_path: Path) -> None:
-    file = tmp_path / "alive"
-    assert not is_held(file)
-    lock = hold(file)
-    assert is_held(file)
-    lock.close()
-    assert not is_held(file)
 
 
 def test_processes_share_a_study(study: Study, tmp_path: Path) -> None:

@@ -158,13 +158,10 @@ def save_film(film: Any, out: Path, fps: int, ffmpeg: str | None = None) -> None
     import subprocess
 
     from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.files import atomic_file
 
-    part = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
-        film.save(part, fps, ffmpeg)
-        part.replace(out)
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise GMMVAEError(f"can't write {out}: {reason}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        with atomic_file(out) as part:
+            film.save(part, fps, ffmpeg)
+    except subprocess.CalledProcessError as error:
+        raise GMMVAEError(f"can't write {out}: {error}") from error
