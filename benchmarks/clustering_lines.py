@@ -11,14 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import Rows, load_rows
-from pyro_gmmvae.runs.defaults import with_defaults_named
 from pyro_gmmvae.sweeps.plan import OF_DATA, VARIED
-from pyro_gmmvae.training import Schedule
 
 PRESET = {"preset": "cluster"}
 Keys = Mapping[str, Any]
@@ -84,11 +83,10 @@ def ablations(preset: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
-def scaled(schedule: str, share: Fraction) -> str:
+def scaled(schedule: Schedule, share: Fraction) -> str:
     """A schedule's text with its values times a share."""
-    line = Schedule.parse(schedule)
-    start, end = (f"{float(value * share):.6g}" for value in (line.start, line.end))
-    return end if line.steps == 0 else f"{start}:{end}:{line.steps}"
+    start, end = (f"{float(value * share):.6g}" for value in (schedule.start, schedule.end))
+    return end if schedule.steps == 0 else f"{start}:{end}:{schedule.steps}"
 
 
 def lines_of(data: str, common: Keys, parts: Iterable[str], out: Path) -> list[Line]:
@@ -100,13 +98,14 @@ def lines_of(data: str, common: Keys, parts: Iterable[str], out: Path) -> list[L
         parts: of main, ablation, unequal.
         out: where a long-tailed copy of the data lies, or is made.
     """
-    preset = with_defaults_named(default_config(data, PRESET))
+    preset = resolve(default_config(data, PRESET))
+    values = preset.model_dump()
     tables = {"main": MAIN, "ablation": ablations(preset)}
     found = [
         Line(part, name, data, keys, common)
         for part in parts
         for name, keys in tables.get(part, {}).items()
-        if not keys or any(getattr(preset, key) != value for key, value in keys.items())
+        if not keys or any(values[key] != value for key, value in keys.items())
     ]
     return found + (unequal_lines(data, common, out) if "unequal" in parts else [])
 
@@ -139,7 +138,7 @@ def unequal_lines(data: str, common: Keys, out: Path) -> list[Line]:
     shared |= {k: v for k, v in common.items() if k not in OF_DATA}
     steps = math.ceil(len(split.train) / base["batch_size"]) * base["epochs"]
     counts = np.bincount(y)
-    start = Schedule.parse(base["balance"]).start
+    start = preset.balance.start
     keys: list[dict[str, Any]] = [
         {"learn_prior": False},
         {"learn_prior": True},

@@ -27,8 +27,8 @@ from pyro_gmmvae.data.dataset import Labels
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.evaluation import clustering_scores, pool_by_sequence
 from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.build import MODEL_KEYS
 from pyro_gmmvae.runs.data import Rows, load_rows
-from pyro_gmmvae.runs.defaults import MODEL_KEYS
 from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
 from pyro_gmmvae.sweeps.results import append, read_results
 

@@ -30,7 +30,7 @@ from pyro_gmmvae.cli import run
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.defaults import with_defaults_named
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.folder import processor
 from pyro_gmmvae.sweeps.plan import command_of
 from pyro_gmmvae.sweeps.results import append, read_results
@@ -149,7 +149,7 @@ def config_of(trial: dict[str, Any], data_dir: Path) -> Config:
         keys |= FRAMES | NETWORKS[variant]
     if trial["table"] == "joints":
         keys |= {"augment": "drop"}
-    return with_defaults_named(default_config(trial["data"], keys))
+    return resolve(default_config(trial["data"], keys))
 
 
 def rows_of(trial: dict[str, Any], config: Config) -> list[dict[str, Any]]:

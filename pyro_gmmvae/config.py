@@ -1,10 +1,13 @@
 """The configuration of a run: one flat set of keys, the same in Python, TOML and on the CLI."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import read_toml
@@ -19,10 +22,6 @@ def _none_is_empty(value: Any) -> Any:
     return () if value is None else value
 
 
-def _as_text(value: Any) -> Any:
-    return repr(value) if isinstance(value, int | float) else value
-
-
 def _all_is_none(value: Any) -> Any:
     return None if value == "all" else value
 
@@ -32,7 +31,69 @@ Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_n
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Shares = Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, BeforeValidator(_split_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(_split_list)]
-ScheduleText = Annotated[str, BeforeValidator(_as_text)]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A straight line from ``start`` to ``end`` over the first ``steps`` steps, then constant.
+
+    Written "0.5" (constant) or "start:end:steps", for example "0:1:500" for a warm-up.
+    """
+
+    start: float
+    end: float
+    steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """The value at optimizer step ``step`` (the first is 0)."""
+        if step >= self.steps:
+            return self.end
+        return self.start + (self.end - self.start) * step / self.steps
+
+    def __str__(self) -> str:
+        start, end = _plain(self.start), _plain(self.end)
+        return f"{start}:{end}:{self.steps}" if self.steps or self.start != self.end else end
+
+    @classmethod
+    def constant(cls, value: float) -> "Schedule":
+        """The schedule that stays at ``value``."""
+        return cls(float(value), float(value))
+
+    @classmethod
+    def parse(cls, value: "str | float | Schedule") -> "Schedule":
+        """Read a number or "start:end:steps".
+
+        Raises:
+            GMMVAEError: if it is neither, or holds a number that is not finite.
+        """
+        if isinstance(value, Schedule):
+            return value
+        try:
+            if isinstance(value, int | float):
+                return cls.constant(value)
+            start, *rest = value.split(":")
+            end, steps = rest or (start, "0")
+            schedule = cls(float(start), float(end), int(steps))
+        except (ValueError, AttributeError, OverflowError) as error:
+            raise GMMVAEError(
+                f"a schedule is a number or start:end:steps, such as 0:1:500, not {value!r}"
+            ) from error
+        if schedule.steps < 0:
+            raise GMMVAEError(f"a schedule's steps can't be negative: {value!r}")
+        if not (math.isfinite(schedule.start) and math.isfinite(schedule.end)):
+            raise GMMVAEError(f"a schedule's values must be finite: {value!r}")
+        return schedule
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+
+def _plain(number: float) -> str:
+    """A float as text without a needless ".0"; it reads back as the same float."""
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
 class Config(BaseModel):
@@ -100,8 +161,8 @@ class Config(BaseModel):
     )
     covariance: Literal["diagonal", "full"] = Field("diagonal", description="of p(z|s)")
     label_eps: float = Field(1e-3, gt=0, lt=1, description="prior mass a label leaves to others")
-    temperature: ScheduleText = Field("0.5", description="of q(s|x)")
-    prior_temperature: ScheduleText = Field("0.5", description="of p(s)")
+    temperature: Schedule = Field(Schedule.constant(0.5), description="of q(s|x)")
+    prior_temperature: Schedule = Field(Schedule.constant(0.5), description="of p(s)")
 
     # networks
     network: str = "mlp"
@@ -114,20 +175,22 @@ class Config(BaseModel):
     skip: bool = Field(False, description="a linear path past the encoder's hidden layers")
 
     # objective
-    alpha: ScheduleText = Field("30", description="weight of the classification term")
-    kl_s: ScheduleText = Field("1", description="weight of the KL term of s")
-    kl_z: ScheduleText = Field("1", description="weight of the KL term of z")
-    kl_y: ScheduleText = Field("1", description="weight of the KL term of y")
-    kl_a: ScheduleText = Field("1", description="weight of the KL term of a")
+    alpha: Schedule = Field(Schedule.constant(30), description="weight of the classification term")
+    kl_s: Schedule = Field(Schedule.constant(1), description="weight of the KL term of s")
+    kl_z: Schedule = Field(Schedule.constant(1), description="weight of the KL term of z")
+    kl_y: Schedule = Field(Schedule.constant(1), description="weight of the KL term of y")
+    kl_a: Schedule = Field(Schedule.constant(1), description="weight of the KL term of a")
 
-    balance: ScheduleText = Field(
-        "0", description="weight of KL(mean of q(s|x) || p(s)), over a batch"
+    balance: Schedule = Field(
+        Schedule.constant(0), description="weight of KL(mean of q(s|x) || p(s)), over a batch"
     )
-    consistency: ScheduleText = Field(
-        "0", description="weight of the cross-entropy between a row's and its augmented twin's s"
+    consistency: Schedule = Field(
+        Schedule.constant(0),
+        description="weight of the cross-entropy between a row's and its augmented twin's s",
     )
-    sparsity: ScheduleText = Field(
-        "0", description="weight of a sparse Dirichlet prior on a learnt pi: small components empty"
+    sparsity: Schedule = Field(
+        Schedule.constant(0),
+        description="weight of a sparse Dirichlet prior on a learnt pi: small components empty",
     )
 
     # augmentation and pseudo-labels
@@ -168,13 +231,26 @@ class Config(BaseModel):
     )
     verify: bool = Field(True, description="check a captured step against eager evaluation")
 
+    @property
+    def given(self) -> frozenset[str]:
+        """The keys that were given, rather than left at a default or at a preset's value."""
+        return frozenset(self.model_fields_set)
+
     def replace(self, **changes: Any) -> "Config":
-        """A copy with some keys changed, checked again."""
-        return configure(self.model_dump(), changes)
+        """A copy with some keys changed, checked again; the changed keys count as given."""
+        return configure(self.model_dump(), changes, given=self.given | changes.keys())
+
+    def with_defaults(self, **values: Any) -> "Config":
+        """A copy with some keys filled in, checked again; ``given`` stays as it is."""
+        return configure(self.model_dump(), values, given=self.given)
 
 
-def configure(*layers: Mapping[str, Any]) -> Config:
+def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) -> Config:
     """A configuration from layers of keys, later ones over earlier ones.
+
+    Args:
+        layers: keys and values.
+        given: the keys that count as given by the user; None: all keys of the layers.
 
     Raises:
         GMMVAEError: an unknown key (with its nearest match) or a value out of range.
@@ -186,11 +262,16 @@ def configure(*layers: Mapping[str, Any]) -> Config:
                 raise unknown_name("key", key, list(Config.model_fields))
             merged[key] = value
     try:
-        return Config(**merged)
+        config = Config(**merged)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
+        if isinstance(reason, GMMVAEError):
+            raise GMMVAEError(f"{name}: {reason}") from error
         raise GMMVAEError(f"{name}: {first['msg']}, not {merged[name]!r}") from error
+    if given is None:
+        return config
+    return Config.model_construct(_fields_set=set(given), **dict(config))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -200,3 +281,107 @@ def read_config(path: Path) -> dict[str, Any]:
         GMMVAEError: as :func:`pyro_gmmvae.files.read_toml`.
     """
     return {key: None if value == "none" else value for key, value in read_toml(path).items()}
+
+
+def label(option: Any) -> str:
+    """One option of a choice as text."""
+    if isinstance(option, tuple | list):
+        return ("+" if any(isinstance(part, str) for part in option) else "x").join(
+            map(label, option)
+        )
+    return str(option).lower() if isinstance(option, bool | None) else str(option)
+
+
+def _check_range(low: float, high: float, log: bool) -> None:
+    text = f"{low:g}:{high:g}"
+    if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+        raise GMMVAEError(f"a range goes up from a number to a larger one, not {text}")
+    if log and low <= 0:
+        raise GMMVAEError(f"a logarithmic range must begin above 0, not {text}")
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from ``low`` to ``high``, both included; with ``log`` searched by its logarithm.
+
+    Raises:
+        GMMVAEError: a range that is empty or infinite, or a logarithm of what is not positive.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}" + (":log" if self.log else "")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` to ``high``, both included; ``log`` as for :class:`Real`.
+
+    Raises:
+        GMMVAEError: as for :class:`Real`.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low}:{self.high}" + (":log" if self.log else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values of a key, without an order.
+
+    Raises:
+        GMMVAEError: fewer than two options, or one that stands there twice.
+    """
+
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.options) < 2 or len(set(self.labels)) < len(self.options):
+            raise GMMVAEError(f"a choice needs two different options or more, not {self}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The options as text, as ``--search`` takes them: widths joined by x, names by +."""
+        return tuple(label(option) for option in self.options)
+
+    def __str__(self) -> str:
+        return ",".join(self.labels)
+
+
+Dimension = Real | Whole | Choice
+SearchSpace = Mapping[str, Dimension]
+
+# what every model's networks and every fit have
+COMMON: SearchSpace = {
+    "latent_dim": Whole(2, 64, log=True),
+    "hidden": Choice(((64,), (128,), (256,), (64, 64), (128, 128), (256, 256))),
+    "dropout": Real(0.0, 0.5),
+    "learning_rate": Real(3e-4, 1e-2, log=True),
+    "batch_size": Whole(64, 256, log=True),
+}
+# the term that trains a classifier beside the bound
+ALPHA: SearchSpace = {"alpha": Real(1.0, 300.0, log=True)}
+# of a class y that is a latent of its own
+CLASS: SearchSpace = {**COMMON, **ALPHA, "kl_y": Real(0.1, 10.0, log=True)}
+# of a mixture below z, whose component s a label chooses
+MIXTURE: SearchSpace = {
+    **COMMON,
+    **ALPHA,
+    "kl_s": Real(0.1, 10.0, log=True),
+    "label_eps": Real(1e-4, 0.1, log=True),
+}
+# of a relaxed class; not below prior_temperature's default, which works badly
+RELAXED: SearchSpace = {"temperature": Real(0.5, 1.0)}

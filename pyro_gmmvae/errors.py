@@ -8,13 +8,17 @@ class GMMVAEError(ValueError):
     """
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> GMMVAEError:
+class UnknownNameError(GMMVAEError):
+    """A name that is not in its table."""
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> UnknownNameError:
     """The error for a name that isn't in a table, with its nearest match."""
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(sorted(known))}"
-    return GMMVAEError(f"unknown {kind} {name!r}; {hint}")
+    return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 
 
 def missing_extra(what: str, package: str, extra: str) -> GMMVAEError:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pyro_gmmvae"
 FLOORS = (
     {"errors"},
     {"param_store", "files"},
-    {"config", "search"},
+    {"config"},
     {"distributions", "networks", "data", "evaluation"},
     {"objectives", "guides", "skeletons"},
     {"augment", "models", "datasets", "training"},

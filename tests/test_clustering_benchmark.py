@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.figures import cluster_dots, cluster_tradeoff
 from pyro_gmmvae.runs import default_config
@@ -90,13 +91,13 @@ def test_what_the_preset_is_already_is_no_further_line(clustering: Any, tmp_path
     assert f"init {config.init}" not in names
     assert {"cluster", "ELBO alone", "both weights / 3", "diagonal covariances"} <= set(names)
     keys = {line.name: line.keys for line in lines}
-    assert float(keys["both weights / 3"]["balance"]) == pytest.approx(float(config.balance) / 3)
+    assert float(keys["both weights / 3"]["balance"]) == pytest.approx(config.balance.end / 3)
 
 
 @pytest.mark.usefixtures("clustering")
 def test_a_schedule_keeps_its_steps_when_it_is_scaled() -> None:
     scaled = importlib.import_module("clustering_lines").scaled
-    assert scaled("0:12:500", Fraction(1, 3)) == "0:4:500"
+    assert scaled(Schedule(0, 12, 500), Fraction(1, 3)) == "0:4:500"
 
 
 def test_every_line_fits_its_data(clustering: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pyro_gmmvae.figures.report_page import POLICY, STYLE, TEMPLATE
 from pyro_gmmvae.figures.run_view import View
 from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
-from pyro_gmmvae.runs.defaults import default_config, with_defaults_named
+from pyro_gmmvae.runs.build import default_config, resolve
 
 DPI = 110
 MOST_BYTES = 2_800_000  # of the page; films are left out where they don't fit
@@ -172,7 +172,7 @@ def _address(ending: str, content: bytes) -> str:
 
 def _keys(config: Config) -> tuple[list[Line], list[Line]]:
     """Keys with values and defaults where these differ, and all others with what they are."""
-    plain = with_defaults_named(default_config(config.data))
+    plain = resolve(default_config(config.data))
     changed, same = [], []
     for key, field in Config.model_fields.items():
         value, usual = getattr(config, key), getattr(plain, key)

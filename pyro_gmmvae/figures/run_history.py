@@ -2,11 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.figures.history import training_curves
 from pyro_gmmvae.figures.run_view import View
-from pyro_gmmvae.runs.defaults import KNOBS
-from pyro_gmmvae.training import Schedule
 
 
 def draw_training(view: View) -> Figure:
@@ -29,14 +27,12 @@ def _schedules(view: View) -> dict[str, list[float]]:
     sites = getattr(view.model, "latents", ())
     if "step" not in view.history:
         return {}
-    for key in KNOBS:
+    for key, schedule in view.run.config:
+        if not isinstance(schedule, Schedule):
+            continue
         is_weight = key.startswith("kl_")
         if is_weight and key.removeprefix("kl_") not in sites:
             continue  # of a preset that several models share
-        try:
-            schedule = Schedule.parse(getattr(view.run.config, key))
-        except GMMVAEError:
-            continue
         values = [schedule(int(step)) for step in view.history["step"].fillna(0)]
         if len(set(values)) > 1:
             name = key.replace("_", " ")

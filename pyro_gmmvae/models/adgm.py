@@ -6,6 +6,7 @@ import pyro
 from pyro.distributions import Normal
 from torch import Tensor
 
+from pyro_gmmvae.config import CLASS, SearchSpace, Whole
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal
@@ -13,7 +14,6 @@ from pyro_gmmvae.models.observation import Observation, feature_encoder, network
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import CLASS, SearchSpace, Whole
 
 
 class ADGM(OneHotClass):

@@ -5,11 +5,11 @@ from typing import ClassVar
 import pyro
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class AE(nn.Module):

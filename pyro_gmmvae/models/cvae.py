@@ -8,6 +8,7 @@ from pyro import poutine
 from pyro.distributions import Normal
 from torch import Tensor
 
+from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import standard_normal, vertices
@@ -15,7 +16,6 @@ from pyro_gmmvae.models.observation import Observation, feature_encoder
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class CVAE(OneHotClass):

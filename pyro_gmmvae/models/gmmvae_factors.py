@@ -7,6 +7,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import MIXTURE, RELAXED, SearchSpace
 from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models.checks import check_range, check_sizes
@@ -15,7 +16,6 @@ from pyro_gmmvae.models.mixture import build_mixture
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import MIXTURE, RELAXED, SearchSpace
 
 
 class FactorGMMVAE(nn.Module):

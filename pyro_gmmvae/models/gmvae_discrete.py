@@ -6,13 +6,13 @@ from typing import ClassVar
 import pyro
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import MIXTURE, SearchSpace
 from pyro_gmmvae.guides import MeanFieldGuide
 from pyro_gmmvae.models.checks import check_range, check_sizes
 from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
 from pyro_gmmvae.models.observation import Observation
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import MIXTURE, SearchSpace
 
 
 class GMVAEDiscrete(MixtureVAE):

@@ -8,6 +8,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyro_gmmvae.config import CLASS, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
@@ -15,7 +16,6 @@ from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.models.one_hot import OneHotClass
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import CLASS, SearchSpace
 
 
 class StackedNormal(TorchDistribution):

@@ -7,13 +7,13 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.checks import check_sizes
 from pyro_gmmvae.models.labels import standard_normal
 from pyro_gmmvae.models.observation import Observation, network_pair
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.search import COMMON, SearchSpace
 
 
 class VAE(nn.Module):

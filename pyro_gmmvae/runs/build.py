@@ -1,22 +1,131 @@
-"""From a config to its parts: model, objective, schedules."""
+"""A configuration resolved, and its parts: model, objective, schedules."""
 
 import inspect
-import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import Config
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.config import Config, Schedule, configure
+from pyro_gmmvae.datasets import presets_of
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.models.labels import label_sites
-from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
 from pyro_gmmvae.runs.data import Rows
-from pyro_gmmvae.runs.defaults import KNOBS, check_names, with_defaults_named
 from pyro_gmmvae.runs.schema import Schema
-from pyro_gmmvae.training import Schedule, dtype_of
+from pyro_gmmvae.training import dtype_of
+
+ZERO = Schedule.constant(0)
+# the keys that some model takes and another does not; only one with classes takes the first
+PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
+CLUSTER_KEYS = {"init", *REGULARIZERS}
+LABEL_KEYS = {"alpha", *CLUSTER_KEYS, *PSEUDO_KEYS}
+MODEL_KEYS = {
+    "guide",
+    "components",
+    "extra_components",
+    "factors",
+    "auxiliary_dim",
+    "learn_prior",
+    "class_prior",
+    "covariance",
+    "label_eps",
+    *("temperature", "prior_temperature", "kl_s", "kl_z", "kl_y", "kl_a"),
+    *LABEL_KEYS,
+}
+
+
+def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
+    """The defaults, then the data set's preset, then layers of keys over them.
+
+    Raises:
+        GMMVAEError: an unknown key or preset, or a value out of range.
+    """
+    presets, default = presets_of(data)
+    named = [layer["preset"] for layer in layers if layer.get("preset") is not None]
+    preset = str(named[-1]) if named else default
+    if preset not in presets:
+        raise unknown_name("preset", preset, list(presets))
+    merged: dict[str, Any] = {"data": data}
+    for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
+        if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
+            merged |= {"epochs": None, "minutes": None}
+        merged |= layer
+    return configure(merged, given={"data", *(key for layer in layers for key in layer)})
+
+
+def takes_guide(name: str) -> bool:
+    """Whether a model has a choice of guides.
+
+    Raises:
+        GMMVAEError: an unknown name.
+    """
+    if name not in MODELS:
+        raise unknown_name("model", name, list(MODELS))
+    return "guide" in inspect.signature(MODELS[name]).parameters
+
+
+def resolve(config: Config) -> Config:
+    """Check the names and keys of a configuration, and fill in what depends on names.
+
+    The guide and the objective are those of the model where none is named.
+
+    Raises:
+        GMMVAEError: an unknown name, with its nearest match, or a key that was given and that the
+            model or the data does not have.
+    """
+    _check_names(config)
+    _check_keys(config)
+    defaults: dict[str, Any] = {}
+    guide, model = config.guide, MODELS[config.model]
+    if guide is None and takes_guide(config.model):
+        default = inspect.signature(model).parameters["guide"].default
+        guide = defaults["guide"] = next(name for name, value in GUIDES.items() if value is default)
+    if config.objective is None:
+        owner: Any = model if guide is None else GUIDES[guide]
+        defaults["objective"] = getattr(owner, "default_objective", "analytic")
+    return config.with_defaults(**defaults) if defaults else config
+
+
+def _check_names(config: Config) -> None:
+    for kind, name, table in (
+        ("model", config.model, MODELS),
+        ("guide", config.guide, GUIDES),
+        ("objective", config.objective, OBJECTIVES),
+        ("network", config.network, NETWORKS),
+        ("activation", config.activation, ACTIVATIONS),
+    ):
+        if name is not None and name not in table:
+            raise unknown_name(kind, name, list(table))
+
+
+def _check_keys(config: Config) -> None:
+    """Refuse a key that was given and that the model or the data does not have."""
+    for key in ("tracks", "labels_file", "layout"):
+        if getattr(config, key) is not None and config.data != "skeleton":
+            raise GMMVAEError(f"{key} is for --data skeleton, and means nothing to {config.data!r}")
+    model_class: Any = MODELS[config.model]
+    preset = presets_of(config.data)[0].get(str(config.preset), {})
+    if CLUSTER_KEYS & preset.keys() and not model_class.label_site:
+        raise GMMVAEError(
+            f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
+            "none; take another preset, or gmmvae"
+        )
+    parameters = inspect.signature(model_class).parameters
+    taken = {*parameters, *(f"kl_{site}" for site in model_class.latents)}
+    taken |= LABEL_KEYS if model_class.label_site else set()
+    taken |= {"extra_components"} if "components" in parameters else set()
+    for key in sorted((config.given & MODEL_KEYS) - taken):
+        if getattr(config, key) not in (None, ()):
+            raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
+    if config.sparsity != ZERO and not config.learn_prior:
+        raise GMMVAEError(
+            "sparsity is a prior on a learned pi, and means nothing to a fixed one; give "
+            "learn_prior=true, or leave sparsity out"
+        )
 
 
 def build_model(config: Config, schema: Schema) -> nn.Module:
@@ -25,7 +134,6 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     Raises:
         GMMVAEError: an unknown name, or K below the number of classes.
     """
-    check_names(config)
     model_class: Any = MODELS[config.model]
     if not schema.classes and getattr(model_class, "needs_labels", False):
         raise _needs_labels(config)
@@ -82,8 +190,8 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
         "class_prior": config.class_prior,
         "covariance": config.covariance,
         "label_eps": config.label_eps,
-        "temperature": Schedule.parse(config.temperature)(0),
-        "prior_temperature": Schedule.parse(config.prior_temperature)(0),
+        "temperature": config.temperature(0),
+        "prior_temperature": config.prior_temperature(0),
         "options": NetworkOptions(
             hidden=config.hidden,
             channels=config.channels,
@@ -129,9 +237,8 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
 
 
 def build_objective(config: Config, model: Any) -> Objective:
-    """The objective of a config for a model, on the model's device and of its type."""
-    name = with_defaults_named(config).objective
-    objective = OBJECTIVES[str(name)](
+    """The objective of a resolved config for a model, on the model's device and of its type."""
+    objective = OBJECTIVES[str(config.objective)](
         model.model,
         model.guide,
         latents=model.latents,
@@ -140,7 +247,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         regularizers={
             name: term()
             for name, term in REGULARIZERS.items()
-            if label_sites(model) and Schedule.parse(getattr(config, name)) != Schedule(0, 0)
+            if label_sites(model) and getattr(config, name) != ZERO
         },
         explain_clean=config.reconstruct == "clean",
     )
@@ -156,10 +263,12 @@ def build_schedules(
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
     buffers = objective.knobs | model.knobs
-    schedules = {key: Schedule.parse(getattr(config, key)) for key in KNOBS if key in buffers}
+    schedules = {
+        key: value for key, value in config if isinstance(value, Schedule) and key in buffers
+    }
     for key, schedule in schedules.items():
         lowest = min(schedule.start, schedule.end)
-        if lowest < 0 or (lowest == 0 and "temperature" in key) or math.isnan(lowest):
+        if lowest < 0 or (lowest == 0 and "temperature" in key):
             raise GMMVAEError(f"{key} must stay positive, not go to {lowest:g}")
     # what holds for s holds for s_view as well
     return [

@@ -14,8 +14,8 @@ from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write, save_weights, write_json
 from pyro_gmmvae.runs.assembly import assemble
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import make_rows
-from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import environment, write_config
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import begin, metrics_of
@@ -80,9 +80,7 @@ def fit_in_memory(
     """
     if config.epochs is None and config.minutes is None:
         raise GMMVAEError("give the fit an end: epochs or minutes")
-    config = with_defaults_named(config.replace(data=IN_MEMORY))
-    check_names(config)
-    check_keys(config)
+    config = resolve(config.with_defaults(data=IN_MEMORY))
     with joined(config.device) as (world, device), seeded(config.seed, device):
         with world.together():
             rows = make_rows(config, dataset, split, transform=transform)
@@ -126,19 +124,16 @@ def fit_once_more(
         GMMVAEError: anything in the config or data that can't be used.
     """
     passes = 0 if before is None else int(before.metrics["epochs"])
-    config = with_defaults_named(
-        config.replace(
-            data=IN_MEMORY,
-            epochs=1,
-            minutes=None,
-            decay="constant",
-            patience=0,
-            init="random",
-            pseudo_threshold=None,
-            preset=None,
-        )
+    config = resolve(config).with_defaults(
+        data=IN_MEMORY,
+        epochs=1,
+        minutes=None,
+        decay="constant",
+        patience=0,
+        init="random",
+        pseudo_threshold=None,
+        preset=None,
     )
-    check_names(config)
     device = resolve_device(config.device)
     # other noise and another order for each pass
     seed = (config.seed + passes) % 2**32

@@ -19,8 +19,8 @@ from pyro_gmmvae.files import (
     write_json,
 )
 from pyro_gmmvae.runs.assembly import assemble
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import Rows, load_rows
-from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.folder import (
     environment,
     make_folder,
@@ -63,9 +63,7 @@ def train(
     """
     if config.epochs is None and config.minutes is None:
         raise GMMVAEError("give the fit an end: epochs or minutes")
-    config = with_defaults_named(absolute_paths(config))
-    check_names(config)
-    check_keys(config)
+    config = resolve(absolute_paths(config))
     loggers = build_loggers(config.log, out, config.model_dump())
     with joined(config.device) as (world, device), seeded(config.seed, device):
         callbacks = [*callbacks, *loggers] if world.is_first else callbacks
@@ -259,4 +257,4 @@ def absolute_paths(config: Config) -> Config:
             changes[key] = str(Path(getattr(config, key)).resolve())
     if config.layout is not None and config.layout.endswith(".toml"):
         changes["layout"] = str(Path(config.layout).resolve())
-    return config.replace(**changes) if changes else config
+    return config.with_defaults(**changes) if changes else config

@@ -11,16 +11,10 @@ from typing import Any
 import torch
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
 from pyro_gmmvae.runs.assembly import check_fit
+from pyro_gmmvae.runs.build import default_config, resolve, takes_guide
 from pyro_gmmvae.runs.data import Rows, load_rows
-from pyro_gmmvae.runs.defaults import (
-    check_keys,
-    check_names,
-    default_config,
-    takes_guide,
-    with_defaults_named,
-)
 from pyro_gmmvae.training.devices import seeded
 
 Say = Callable[[str], None]
@@ -125,13 +119,14 @@ def plan(
         }
         given = {key: value for key, value in changes.items() if value is not None}
         layers = (common, given, variant)
-        config = with_defaults_named(default_config(str(common["data"]), *layers))
-        check_names(config)  # a misspelt name is refused; what can't go together is left out
+        config = default_config(str(common["data"]), *layers)
         words = _changes(config, {**common, **variant})
         try:
             with seeded(0, torch.device("cpu")):
-                check_keys(config)
+                config = resolve(config)
                 check_fit(config, rows[label])
+        except UnknownNameError:  # a misspelled name is refused; what can't go together is left out
+            raise
         except GMMVAEError as error:
             what = [model, config.guide, config.objective, words]
             misfits[f"{', '.join(str(w) for w in what if w)}: {error}"] = None
@@ -177,10 +172,10 @@ def _cell(config: Config, settings: str, fingerprint: str) -> Cell:
 
 def command_of(config: Config) -> str:
     """What a user types to train the cell; the data's folder is theirs."""
-    base = default_config(config.data, {"preset": config.preset})
+    base = default_config(config.data, {"preset": config.preset}).model_dump()
     options = ["gmmvae", "train", "--data", config.data, "--preset", str(config.preset)]
     for key, value in config.model_dump().items():
-        if key in ("data", "data_dir", "preset", "device") or value == getattr(base, key):
+        if key in ("data", "data_dir", "preset", "device") or value == base[key]:
             continue
         options.append(f"--set={key}={_as_text(value)}")
     return shlex.join(options)

@@ -3,12 +3,19 @@
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
-from pyro_gmmvae.config import Config, configure
+from pyro_gmmvae.config import (
+    Choice,
+    Config,
+    Dimension,
+    Real,
+    Schedule,
+    SearchSpace,
+    Whole,
+    configure,
+    label,
+)
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.models import MODELS
-from pyro_gmmvae.runs.defaults import KNOBS
-from pyro_gmmvae.search import Choice, Dimension, Real, SearchSpace, Whole, label
-from pyro_gmmvae.training import Schedule
 
 # of a label, and of nothing where none is seen
 OF_LABELS = {"alpha", "label_eps"}
@@ -124,9 +131,8 @@ def configured(base: Config, space: SearchSpace, params: Params) -> Config:
         value = params[key]
         if isinstance(dimension, Choice):
             value = dimension.options[dimension.labels.index(value)]
-        elif key in KNOBS:
-            ramp = Schedule.parse(getattr(base, key))
-            value = f"{ramp.start:g}:{value!r}:{ramp.steps}" if ramp.steps else value
+        elif isinstance(ramp := getattr(base, key), Schedule) and ramp.steps:
+            value = Schedule(ramp.start, value, ramp.steps)
         changes[key] = value
     return base.replace(**changes)
 
@@ -140,7 +146,7 @@ def start_of(base: Config, space: SearchSpace) -> dict[str, Any]:
             if label(value) in dimension.labels:
                 point[key] = label(value)
         elif value is not None:
-            number = Schedule.parse(value).end if key in KNOBS else value
+            number = value.end if isinstance(value, Schedule) else value
             point[key] = min(max(number, dimension.low), dimension.high)
     return point
 
@@ -212,4 +218,4 @@ def _is_whole(key: str) -> bool:
 
 
 def _is_real(key: str) -> bool:
-    return float in _kinds(key) or key in KNOBS
+    return bool({float, Schedule} & _kinds(key))

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyro_gmmvae
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import Config, Dimension, label
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 from pyro_gmmvae.files import acquire_lock, is_locked
-from pyro_gmmvae.search import Dimension, label
 from pyro_gmmvae.sweeps.plan import Say
 from pyro_gmmvae.sweeps.samplers import sampler_of
 from pyro_gmmvae.sweeps.search_space import distributions, start_of

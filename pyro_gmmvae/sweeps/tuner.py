@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import Config, Dimension
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import check_fit
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import load_rows
-from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
 from pyro_gmmvae.runs.trainer import absolute_paths
-from pyro_gmmvae.search import Dimension
 from pyro_gmmvae.sweeps.backends import local
 from pyro_gmmvae.sweeps.plan import Say
 from pyro_gmmvae.sweeps.samplers import check_sampler
@@ -119,11 +118,7 @@ def plan_of(
     **settings: Any,
 ) -> Plan:
     """Check everything that can be checked before the first trial."""
-    config = absolute_paths(
-        with_defaults_named(default_config(str(keys.get("data", "digits")), keys))
-    )
-    check_names(config)
-    check_keys(config)
+    config = absolute_paths(resolve(default_config(str(keys.get("data", "digits")), keys)))
     rows = load_rows(config)
     if not len(rows.split.validation):
         raise GMMVAEError(
@@ -135,10 +130,7 @@ def plan_of(
     with seeded(0, torch.device("cpu")):
         model, _ = check_fit(config, rows)
         for params in ends_of(space):
-            end = configured(config, space, params)
-            check_names(end)
-            check_keys(end)
-            check_fit(end, rows)
+            check_fit(resolve(configured(config, space, params)), rows)
     has_classes = labelled and hasattr(model, "classify")
     metric = _metric(metric, has_classes, sequences, config)
     check_comparable(metric, space)

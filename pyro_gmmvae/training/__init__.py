@@ -9,7 +9,6 @@ from pyro_gmmvae.training.loop import Fit
 from pyro_gmmvae.training.nonfinite import NonFiniteError
 from pyro_gmmvae.training.precision import PRECISIONS, check_precision, dtype_of
 from pyro_gmmvae.training.pseudo_labels import Teacher
-from pyro_gmmvae.training.schedules import Schedule
 from pyro_gmmvae.training.sequence_pseudo_labels import SequenceTeacher
 from pyro_gmmvae.training.settings import FitSettings
 
@@ -22,7 +21,6 @@ __all__ = [
     "Fit",
     "FitSettings",
     "NonFiniteError",
-    "Schedule",
     "SequenceTeacher",
     "StepCallback",
     "Teacher",

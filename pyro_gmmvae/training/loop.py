@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.training.batches import Batches, class_labels
 from pyro_gmmvae.training.callbacks import Callback, StepCallback, checked
 from pyro_gmmvae.training.capture import BF16_TOLERANCE
@@ -25,7 +26,6 @@ from pyro_gmmvae.training.out_of_memory import fitting_batch, told_of_memory
 from pyro_gmmvae.training.precision import bf16_products, check_precision, fit_switches
 from pyro_gmmvae.training.progress import Progress
 from pyro_gmmvae.training.pseudo_labels import Teacher
-from pyro_gmmvae.training.schedules import Schedule
 from pyro_gmmvae.training.settings import FitSettings, LossTerms, Record
 from pyro_gmmvae.training.signals import StopRequest, stop_on_signal
 from pyro_gmmvae.training.totals import Totals

@@ -3,7 +3,7 @@
 import pytest
 from optuna.study import create_study
 
-from pyro_gmmvae.search import Choice, Real
+from pyro_gmmvae.config import Choice, Real
 from pyro_gmmvae.sweeps import SAMPLERS
 from pyro_gmmvae.sweeps.samplers import sampler_of
 from pyro_gmmvae.sweeps.search_space import distributions

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import Choice, Config, Real, Whole
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import check_fit
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import Rows, load_rows
-from pyro_gmmvae.runs.defaults import check_keys, check_names, with_defaults_named
-from pyro_gmmvae.search import Choice, Real, Whole
 from pyro_gmmvae.sweeps.search_space import (
     FIXED,
     check_comparable,
@@ -32,13 +31,11 @@ def digits() -> Rows:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Rows) -> None:
-    config = with_defaults_named(default_config("digits", {"model": model, "labels": 100}))
+    config = resolve(default_config("digits", {"model": model, "labels": 100}))
     space = space_of(config)
     assert {"latent_dim", "learning_rate"} <= space.keys()
     for params in ends_of(space):
-        end = configured(config, space, params)
-        check_names(end)
-        check_keys(end)
+        end = resolve(configured(config, space, params))
         _, objective = check_fit(end, digits)
         torch.manual_seed(0)
         x, y = digits.part(digits.split.labelled[:4])
@@ -47,7 +44,7 @@ def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Rows
 
 @pytest.mark.parametrize("model", MODELS)
 def test_no_dimension_is_deaf_and_the_defaults_lie_within(model: str) -> None:
-    config = with_defaults_named(default_config("digits", {"model": model, "labels": 100}))
+    config = resolve(default_config("digits", {"model": model, "labels": 100}))
     space = space_of(config)
     low, high = (configured(config, space, params) for params in ends_of(space))
     assert all(getattr(low, key) != getattr(high, key) for key in space)
@@ -67,7 +64,7 @@ def test_no_dimension_is_deaf_and_the_defaults_lie_within(model: str) -> None:
         ("hidden", "64,128x64", Choice(((64,), (128, 64)))),
         ("guide", "product,none", Choice(("product", None))),
         ("batch_norm", "true,false", Choice((True, False))),
-        ("kl_s", "0,0:1:200", Choice(("0", "0:1:200"))),
+        ("kl_s", "0,0:1:200", Choice((Schedule(0, 0), Schedule(0, 1, 200)))),
         ("features", "joints,joints+bones", Choice((("joints",), ("joints", "bones")))),
     ],
 )
@@ -123,7 +120,7 @@ def test_a_searched_number_moves_the_end_of_a_schedule() -> None:
     space = {"kl_s": Real(0.1, 10.0, log=True), "alpha": Real(1.0, 9.0)}
     assert start_of(config, space) == {"kl_s": 1.0, "alpha": 3.0}
     found = configured(config, space, {"kl_s": 0.25, "alpha": 7.5})
-    assert (found.kl_s, found.alpha) == ("0:0.25:200", "7.5")
+    assert (str(found.kl_s), str(found.alpha)) == ("0:0.25:200", "7.5")
 
 
 def test_starts_outside_the_space_move_to_its_edge() -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import (
     Batches,
     Fit,
     FitSettings,
     NonFiniteError,
-    Schedule,
     Teacher,
 )
 from pyro_gmmvae.training.devices import resolve_device
