@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_gmmvae.config import Choice, Config, Real, Whole
+from pyro_gmmvae.config import Choice, Config, Real, Schedule, Whole
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
