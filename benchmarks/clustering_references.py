@@ -181,7 +181,6 @@ def autoencoder(config: Config, augment: str | None) -> Config:
         "model": "vae",
         "objective": "analytic",
         "kl_z": AUTOENCODER_KL,
-        "init": "random",
         "augment": augment,
         "reconstruct": "augmented" if augment is None else "clean",
     }

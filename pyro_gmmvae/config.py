@@ -92,8 +92,8 @@ class Schedule:
 
 
 def _plain(number: float) -> str:
-    """A float as text without a needless ".0"; it reads back as the same float."""
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    """A number as text without a needless ".0"; it reads back as the same float."""
+    return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
 
 
 class Config(BaseModel):

@@ -136,7 +136,7 @@ def test_the_autoencoder_that_begins_has_no_assignments_to_be_sparse(
         ({"components": 500}, "components 500: there are only"),
         ({"augment": "affine"}, "the rows are plain numbers, for which there is noise"),
         ({"labels": "all", "init": "kmeans"}, "give --labels 0, or --init random"),
-        ({"sparsity": 5}, "sparsity is a prior on a learnt pi"),
+        ({"sparsity": 5}, "sparsity is a prior on a learned pi"),
         ({"class_prior": ""}, "and has none"),
         ({"class_prior": "0.5,0.5"}, "class_prior needs a positive number for each of the 4"),
         ({"covariance": "fulll"}, "covariance"),
