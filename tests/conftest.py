@@ -18,6 +18,14 @@ ROWS, CLASSES = 150, ("ann", "bob", "cy")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="device the tests compute on")
     parser.addoption("--dtype", default="float32", choices=["float32", "float64"])
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow; run scripts/test --all"))
 
 
 # where the objects under test are built by the test itself; the loop, the runs and the command

@@ -153,6 +153,7 @@ EXTRAS = {
     "umap": "maps of z by UMAP",
     "video": "mp4 films",
     "dev": "the tests",
+    "dev-all": "`scripts/test --all`",
 }
 
 
