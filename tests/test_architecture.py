@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "pyro_gmmvae"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pyro_gmmvae"
 # from the ground up; an import goes down, never across or up, but for the pairs in ACROSS
 FLOORS = (
     {"errors"},
@@ -39,6 +40,21 @@ def imports_of(file: Path) -> set[str]:
             names = [f"{base}.{a.name}" for a in node.names] if base == "pyro_gmmvae" else [base]
         rooms |= {n.split(".")[1] for n in names if n.startswith("pyro_gmmvae.")}
     return rooms - {"__version__"}
+
+
+def imports_of_modules(file: Path) -> set[Path]:
+    """Files of the package that a file imports when it is imported itself."""
+    found = set()
+    pending = list(ast.parse(file.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyro_gmmvae"):
+            place = ROOT.joinpath(*(node.module or "").split("."))
+            inner = [place / f"{alias.name}.py" for alias in node.names]
+            found |= {p for p in (place.with_suffix(".py"), *inner) if p.exists()}
+        elif isinstance(node, ast.If) and ast.unparse(node.test) != "TYPE_CHECKING":
+            pending += node.body + node.orelse
+    return found
 
 
 def room_of(file: Path) -> str:
