@@ -1,4 +1,4 @@
-"""The built wheel: complete without the checkout, and installable with its declared dependencies."""
+"""The built wheel: complete without the checkout, installable with what it declares."""
 
 import os
 import re
