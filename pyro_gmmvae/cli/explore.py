@@ -12,14 +12,14 @@ from pyro_gmmvae.cli.options import (
 )
 
 
-@click.command(short_help="Walk through the latent space of a run in the browser.")
+@click.command(short_help="Explore the latent space of a run in the browser.")
 @run_argument
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=5006,
     show_default=True,
-    help="Where to listen; 0 takes a free port.",
+    help="Port to listen on; 0 takes a free one.",
 )
 @moved_data_option
 @weights_option
@@ -38,11 +38,11 @@ def explore(
     device: str | None,
     browser: bool,
 ) -> None:
-    """Serve a page on 127.0.0.1 to explore RUN: until Ctrl-C.
+    """Serve a page on 127.0.0.1 to explore RUN, until Ctrl-C.
 
-    Sliders set z and the class weights s, and the decoded row follows; a click into the map of
-    the data's z decodes that point and shows the rows near it; a file that is dropped on the
-    page is classified. Only this machine can open the page, and it loads nothing from elsewhere.
+    Sliders set z and the class weights s, and the page shows the decoded row. A click on the map of
+    the data's z decodes that point and shows the nearest rows. Only this machine can open the page,
+    and it loads nothing from other hosts.
     """
     import logging
 
@@ -56,9 +56,9 @@ def explore(
 
             webbrowser.open(address)
 
-    # who is refused need not be told here too
+    # refused requests and closed connections are not errors of this command
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     logging.getLogger("bokeh").setLevel(logging.ERROR)
     explore(run, port=port, data=data, weights=weights, device=device or "auto", ready=ready)
-    # an impatient second Ctrl-C finds the server gone and the process on its way
+    # the server has stopped: a second Ctrl-C must not turn the exit into an error
     ignore_sigint_until_exit()

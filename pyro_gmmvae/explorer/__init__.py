@@ -1,4 +1,4 @@
-"""The latent explorer: a page in the browser, served to this machine alone."""
+"""The latent explorer: an interactive page in the browser, served only to this machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,25 +20,25 @@ def explore(
 
     Args:
         path: the run folder.
-        port: where to listen; 0 for a free one.
-        data: where the run's data is now, if it has moved.
+        port: the port to listen on; 0 for a free one.
+        data: the new path of the run's data, if it was moved.
         weights: "last" or "best", as for :meth:`Run.load`.
-        device: where to compute.
+        device: the device to compute on.
         ready: called with the page's address once it can be opened.
 
     Raises:
-        GMMVAEError: Bokeh is not installed, a run or data that can't be used, or a port that
-            can't be had.
+        GMMVAEError: Bokeh is not installed, the run or its data can't be used, or the port is
+            not available.
     """
     try:
-        from pyro_gmmvae.explorer.server import listen, serve
+        from pyro_gmmvae.explorer.server import bind, serve
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("bokeh", "tornado", "jinja2"):
             raise
         raise missing_extra("gmmvae explore", "Bokeh", "explore") from error
     from pyro_gmmvae.explorer.view import load_view
 
-    with listen(port) as listening:
+    with bind(port) as listening:
         view = load_view(Run.load(path, device=device, weights=weights), data)
         serve(view, listening, ready)
 

@@ -1,5 +1,6 @@
 """Rows drawn by Bokeh: one large, and several small ones beside each other."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,22 +18,26 @@ from bokeh.models import (
 from bokeh.palettes import Greys256, Viridis256
 from bokeh.plotting import figure
 
-from pyro_gmmvae.explorer.controls import LINES, SMALL
 from pyro_gmmvae.explorer.pictures import AnyPictures, Images, Poses, Profiles
-from pyro_gmmvae.explorer.texts import markup, plain, shortened
+from pyro_gmmvae.explorer.widgets import LINES, SMALL, markup, plain, shortened
 
 Array = np.ndarray[Any, Any]
 SIDE = 346  # pixels
 FRAMES_PER_SECOND = 15
-MOST_TICKS, MOST_DOTS = 16, 200
+MAX_TICKS, MAX_DOTS = 16, 200
 BLUE = "#0072B2"
 
 
 class Picture(Protocol):
-    """One row, drawn large."""
+    """One row, drawn large.
+
+    Attributes:
+        model: the part of the page.
+        scripts: for the browser, run once the page is ready.
+    """
 
     model: Any
-    source: ColumnDataSource
+    scripts: Sequence[CustomJS]
 
     def show(self, picture: Array) -> None: ...
 
@@ -50,6 +55,8 @@ def _bare(width: int, height: int, x: tuple[float, float], y: tuple[float, float
     plot = figure(
         width=width,
         height=height,
+        max_width=width,
+        sizing_mode="scale_width",
         x_range=Range1d(*x),
         y_range=Range1d(*y),
         toolbar_location=None,
@@ -83,6 +90,7 @@ class ImagePicture:
         self.source = ColumnDataSource({"image": []}, name="decoded")
         _gray(self.model, pictures, x=0, y=0, dw=width, dh=height, source=self.source)
         self.model.outline_line_color = "#dde1e4"
+        self.scripts: Sequence[CustomJS] = ()
 
     def show(self, picture: Array) -> None:
         self.source.data = {"image": [picture]}
@@ -95,8 +103,8 @@ class ProfilePicture:
         self.pictures = pictures
         D = len(pictures.names)
         self.model = figure(
-            width=SIDE,
             height=300,
+            sizing_mode="stretch_width",
             x_range=Range1d(-0.5, D - 0.5),
             y_range=Range1d(pictures.low, pictures.high),
             toolbar_location=None,
@@ -108,17 +116,18 @@ class ProfilePicture:
         )
         self.model.line("at", "value", color=BLUE, line_width=1.6, source=self.source)
         dots = self.model.scatter(
-            "at", "value", color=BLUE, size=5 if D <= MOST_DOTS else 2, source=self.source
+            "at", "value", color=BLUE, size=5 if D <= MAX_DOTS else 2, source=self.source
         )
         tips = [("", "@name"), ("in the file's units", "@own{0.000a}")]
         self.model.add_tools(HoverTool(renderers=[dots], tooltips=tips))
-        if D <= MOST_TICKS:
+        if D <= MAX_TICKS:
             self.model.xaxis.ticker = list(range(D))
             self.model.xaxis.major_label_overrides = {
                 n: plain(name) for n, name in enumerate(pictures.names)
             }
             self.model.xaxis.major_label_orientation = 0.9
         self.model.outline_line_color = "#dde1e4"
+        self.scripts: Sequence[CustomJS] = ()
 
     def show(self, picture: Array) -> None:
         rows = picture.reshape(1, *self.pictures.schema.x_shape).astype(np.float32)
@@ -163,7 +172,7 @@ class PosePicture:
             shown.data = data
         """
         self.source.js_on_change("data", CustomJS(args=arguments, code=draw))
-        self.start = CustomJS(
+        start = CustomJS(
             args=arguments,
             code=f"""
             const step = () => {{
@@ -179,6 +188,7 @@ class PosePicture:
         plot.align = "center"
         self.model = column(plot, play, sizing_mode="stretch_width")
         self._play = play
+        self.scripts: Sequence[CustomJS] = (start,)
 
     def show(self, picture: Array) -> None:
         self._play.visible = len(picture) > 1
@@ -191,7 +201,7 @@ class PosePicture:
         }
 
 
-class Near:
+class NearestRows:
     """Several rows, drawn small, with captions."""
 
     count = 8
@@ -223,7 +233,9 @@ class Near:
         else:
             self._cells.data = {"xs": [], "ys": []}
             self._plot.multi_line("xs", "ys", color=BLUE, line_width=1.2, source=self._cells)
-        self.model: Column = column(self._title, self._plot, name="near")
+        self.model: Column = column(
+            self._title, self._plot, name="near", sizing_mode="stretch_width"
+        )
 
     def show(self, title: str, rows: Array, captions: list[str]) -> None:
         """Draw rows (n, *x_shape) of the model's units; the first ``count``."""

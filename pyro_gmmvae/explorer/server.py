@@ -1,4 +1,4 @@
-"""The server: Bokeh's, on the loopback interface, behind a guard."""
+"""A Bokeh server on the loopback interface that answers only browsers of this machine."""
 
 import asyncio
 import secrets
@@ -14,77 +14,139 @@ from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.static_handler import StaticHandler
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
+from tornado.web import RequestHandler
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.explorer.guard import Guard
-from pyro_gmmvae.explorer.page import build_page
-from pyro_gmmvae.explorer.upload import MOST_BYTES
-from pyro_gmmvae.explorer.view import View
+from pyro_gmmvae.explorer.page import HOSTS, build_page
+from pyro_gmmvae.explorer.view import ExplorerView
 from pyro_gmmvae.training.signals import on_stop
 
 ADDRESS = "127.0.0.1"
-# a file comes as base64 in one message
-LARGEST_MESSAGE = MOST_BYTES * 4 // 3 + 100_000
-LAST_WORDS = 0.3  # seconds
-LARGEST_BODY = 1000  # no page of ours takes one
+MAX_MESSAGE = 1_000_000  # bytes from a browser: values of sliders
+MAX_BODY = 1000  # bytes of a request, and no page takes one
+GRACE = 0.3  # seconds to end what is being sent
+STATIC = ("/static/js/", "/static/images/")
+# values of Sec-Fetch-Site if the user typed the address, or if the page itself asks
+SAME_SITE = {"", "none", "same-origin"}
+
+
+class HostCheck:
+    """Protection against DNS rebinding and requests of other sites.
+
+    A request must name this server as its host (a foreign name that resolves to 127.0.0.1 does
+    not), must not come from another site's page, and must be for the page, its scripts or its
+    socket. Bokeh's embedding routes, which any site may read, are not among them.
+
+    Args:
+        port: of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.hosts = {f"{host}:{port}" for host in HOSTS}
+        if port == 80:
+            self.hosts |= set(HOSTS)
+
+    def refusal(self, method: str, uri: str, headers: HTTPHeaders) -> str | None:
+        """The reason to refuse a request, or None."""
+        path, _, query = uri.partition("?")
+        if headers.get("Host", "").lower() not in self.hosts:
+            return "this server answers only to 127.0.0.1 and localhost"
+        origin = headers.get("Origin")
+        if origin is not None and origin.lower().removeprefix("http://") not in self.hosts:
+            return "requests from other sites are not accepted"
+        if method not in ("GET", "HEAD"):
+            return f"{method} requests are not accepted"
+        if path == "/":
+            if "bokeh" in query.lower():
+                return "session parameters are not accepted in the URL"
+            # another site may link to the page, but not show it in a frame or read it
+            embedded = headers.get("Sec-Fetch-Dest", "document") != "document"
+            return "the page can't be embedded" if embedded else None
+        if path not in ("/ws", "/favicon.ico") and not path.startswith(STATIC):
+            return "page not found"
+        if headers.get("Sec-Fetch-Site", "") not in SAME_SITE:
+            return "requests from other sites are not accepted"
+        return None
+
+
+class Refusal(RequestHandler):
+    """Status 403 and a line of text."""
+
+    def initialize(self, reason: str) -> None:
+        self.reason = reason
+
+    def prepare(self) -> None:
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Connection", "close")
+        self.finish(f"Refused: {self.reason}.\n")
 
 
 class LocalBokeh(BokehTornado):
-    """Bokeh's application, whose pages take scripts from it and never from another host."""
+    """Bokeh's application behind a :class:`HostCheck`; its pages load scripts only from itself."""
 
-    def resources(self, absolute_url: Any = None) -> Resources:  # noqa: ARG002 - as it was
+    def __init__(self, page: Callable[..., None], check: HostCheck) -> None:
+        self.check = check
+        super().__init__(
+            {"/": page},
+            extra_websocket_origins=sorted(check.hosts),
+            use_index=False,
+            # session ids can't be guessed, and a session stores nothing of its request
+            sign_sessions=True,
+            secret_key=secrets.token_bytes(32),
+            include_headers=[],
+            include_cookies=[],
+            websocket_max_message_size_bytes=MAX_MESSAGE,
+        )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        reason = self.check.refusal(request.method or "", request.uri or "", request.headers)
+        if reason is None:
+            return super().find_handler(request, **kwargs)
+        return self.get_handler_delegate(request, Refusal, {"reason": reason})
+
+    def resources(self, absolute_url: Any = None) -> Resources:  # noqa: ARG002 - as in the base
         return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
 
 
-def listen(port: int) -> socket.socket:
-    """A socket on this machine's loopback address.
+def bind(port: int) -> socket.socket:
+    """A socket that listens on the loopback address.
 
     Raises:
-        GMMVAEError: the port can't be had.
+        GMMVAEError: the port is not available.
     """
     try:
         listening = socket.create_server((ADDRESS, port), backlog=128)
     except OSError as error:
         raise GMMVAEError(
-            f"port {port} of {ADDRESS} can't be had ({error.strerror or error}); choose another "
-            "with --port, or --port 0 for a free one"
+            f"port {port} is not available on {ADDRESS} ({error.strerror or error}); choose "
+            "another with --port, or --port 0 for a free one"
         ) from error
     listening.setblocking(False)
     return listening
 
 
-def serve(view: View, listening: socket.socket, ready: Callable[[str], None]) -> None:
+def serve(view: ExplorerView, listening: socket.socket, ready: Callable[[str], None]) -> None:
     """Serve pages of a view until SIGINT or SIGTERM.
 
     Args:
         view: a run and its data.
-        listening: of :func:`listen`.
+        listening: from :func:`bind`.
         ready: called with the page's address once it can be opened.
     """
     asyncio.run(_serve(view, listening, ready))
 
 
-async def _serve(view: View, listening: socket.socket, ready: Callable[[str], None]) -> None:
+async def _serve(
+    view: ExplorerView, listening: socket.socket, ready: Callable[[str], None]
+) -> None:
     port = listening.getsockname()[1]
-    # one decodes for sliders, one reads files, which takes longer
     decoding = ThreadPoolExecutor(1, "decode", initializer=torch.set_num_threads, initargs=(1,))
-    reading = ThreadPoolExecutor(1, "read")
-    guard = Guard(port)
-    page = partial(build_page, view=view, decoding=decoding, reading=reading, port=port)
-    application = LocalBokeh(
-        {"/": page},
-        extra_websocket_origins=sorted(guard.hosts),
-        use_index=False,
-        # what a page tells of its visit must not be of use to another
-        sign_sessions=True,
-        secret_key=secrets.token_bytes(32),
-        include_headers=[],
-        include_cookies=[],
-        websocket_max_message_size_bytes=LARGEST_MESSAGE,
-    )
-    guard.application = application
-    http = HTTPServer(guard, max_body_size=LARGEST_BODY)
+    page = partial(build_page, view=view, decoding=decoding, port=port)
+    application = LocalBokeh(page, HostCheck(port))
+    http = HTTPServer(application, max_body_size=MAX_BODY)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
     http.add_socket(listening)
@@ -96,9 +158,8 @@ async def _serve(view: View, listening: socket.socket, ready: Callable[[str], No
     finally:
         server.stop(wait=False)
         await http.close_all_connections()
-        for pool in (decoding, reading):
-            pool.shutdown(wait=False, cancel_futures=True)
-        # what was being said to a browser ends by itself now; cancelled, it would complain
+        decoding.shutdown(wait=False, cancel_futures=True)
+        # tasks that still write to a browser end by themselves; cancelled, they would log errors
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         if rest:
-            await asyncio.wait(rest, timeout=LAST_WORDS)
+            await asyncio.wait(rest, timeout=GRACE)

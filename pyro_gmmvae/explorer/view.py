@@ -1,4 +1,4 @@
-"""A run and its data, made ready to be explored; without any of the page."""
+"""A run and its data, prepared for the explorer."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,29 +8,29 @@ import numpy as np
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import log_probs_of_names
 from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
-from pyro_gmmvae.explorer.plane import Plane, ellipse, nearest, plane_of
-from pyro_gmmvae.explorer.space import Space
+from pyro_gmmvae.explorer.space import LatentSpace, Projection, fit_projection, nearest
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import Rows, load_rows, some_of
 from pyro_gmmvae.runs.run import moved
 
 Array = np.ndarray[Any, Any]
-MOST_POINTS = 2000
-MOST_ELLIPSES = 60
+MAX_POINTS = 2000
+MAX_ELLIPSES = 60
 ROWS_AT_ONCE = 500
-STRIP = 0.35  # half the height of the strip that a one-dimensional z is drawn in
+SCALE_ROWS = 200  # rows that set the scale of the pictures
+JITTER = 0.35  # half the height of the strip that shows a one-dimensional z
 
 
 @dataclass(frozen=True)
-class Points:
-    """The rows that the scatter shows.
+class MapPoints:
+    """The rows that the map shows.
 
     Attributes:
         numbers: (n,) row numbers of the data.
-        captions: (n,) what they are called: the row number in the file, or the sequence.
-        at: (n, 2) in the plane.
-        truth: (n,) their labels, "" where unknown.
-        predicted: (n,) the likeliest classes, "" for a model without.
+        captions: (n,) the row number in the file, or the sequence.
+        at: (n, 2) in the plane of the map.
+        truth: (n,) labels, "" where unknown.
+        predicted: (n,) the classes with the highest probability; empty for a model without classes.
         weights: (n, K + ...) q(s|x); (n, 0) for a model without s.
     """
 
@@ -43,8 +43,8 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Ellipse:
-    """One component: its name, and where p(z|s) has its mean and one standard deviation."""
+class ComponentOutline:
+    """A component on the map: its name, the mean of p(z|s), and its outline at one s.d."""
 
     name: str
     center: Array
@@ -52,19 +52,20 @@ class Ellipse:
 
 
 @dataclass(frozen=True)
-class View:
-    """All that the sessions of the page share, and never change."""
+class ExplorerView:
+    """Everything that the sessions of the page share; nothing in it changes."""
 
     run: Run
     rows: Rows
-    space: Space
-    plane: Plane
-    points: Points
+    space: LatentSpace
+    projection: Projection
+    points: MapPoints
     pictures: AnyPictures
-    ellipses: tuple[Ellipse, ...]
+    components: tuple[ComponentOutline, ...]
 
     @property
     def title(self) -> str:
+        """The name of the run folder."""
         return self.run.path.resolve().name
 
     @property
@@ -74,36 +75,36 @@ class View:
         weights = "" if self.run.weights == "last" else f", {self.run.weights} weights"
         return f"model {config.model}{weights}; data {config.data}: {self.rows.describe()}"
 
-    def names(self) -> dict[str, list[str]]:
+    def value_names(self) -> dict[str, list[str]]:
         """Names of the values of each s, by factor; "" is the class."""
-        found = {}
-        for factor, K in self.space.sizes.items():
+        names = {}
+        for factor, K in self.space.factors.items():
             if factor:
-                known = list(dict(self.run.schema.factors).get(factor, ()))
-                found[factor] = known + [f"component_{k}" for k in range(len(known), K)]
+                labelled = list(dict(self.run.schema.factors).get(factor, ()))
+                names[factor] = labelled + [f"component_{k}" for k in range(len(labelled), K)]
             else:
-                found[factor] = self.run.class_names()
-        return found
+                names[factor] = self.run.class_names()
+        return names
 
-    def near(self, point: Array, count: int) -> Array:
-        """Places in ``points`` of the closest to a point (2,) of the plane, the closest first."""
-        meant = 2 if self.plane.names[1] else 1  # a strip's height means nothing
-        return nearest(self.points.at[:, :meant], point[:meant], count)
+    def nearest_points(self, point: Array, count: int) -> Array:
+        """Indices in ``points`` of the closest to a point (2,) of the map, the closest first."""
+        axes = 2 if self.projection.names[1] else 1  # the height of a strip has no meaning
+        return nearest(self.points.at[:, :axes], point[:axes], count)
 
-    def part(self, places: Array) -> Array:
-        """Rows at places in ``points``, in the model's units."""
-        return self.rows.part(self.points.numbers[places])[0].double().numpy()
+    def rows_of(self, indices: Array) -> Array:
+        """Rows at indices in ``points``, in the model's units."""
+        return self.rows.part(self.points.numbers[indices])[0].double().numpy()
 
 
-def load_view(run: Run, data: str | None = None) -> View:
-    """Read the data of a run and see where its rows are.
+def load_view(run: Run, data: str | None = None) -> ExplorerView:
+    """Read the data of a run and place its rows on the map.
 
     Args:
         run: the trained run.
-        data: where the data is now, if not where it was: the file, or the set's folder.
+        data: the new path of the data, if it was moved: the file, or the set's folder.
 
     Raises:
-        GMMVAEError: data that can't be read or has changed.
+        GMMVAEError: data that can't be read or has changed, or a model whose z is not finite.
     """
     run = replace(run, config=moved(run.config, data))
     try:
@@ -111,33 +112,36 @@ def load_view(run: Run, data: str | None = None) -> View:
     except GMMVAEError as error:
         if data is not None:
             raise
-        raise GMMVAEError(f"{error}; if the data has moved, say where it is with --data") from error
-    numbers = some_of(len(rows.dataset.x), MOST_POINTS)
-    codes, log_probs, shares = [], [], []
-    for some in np.split(numbers, range(ROWS_AT_ONCE, len(numbers), ROWS_AT_ONCE)):
-        x = rows.part(some, run.device)[0]
+        raise GMMVAEError(f"{error}; if the data was moved, give its path with --data") from error
+    numbers = some_of(len(rows.dataset.x), MAX_POINTS)
+    codes, log_probs, weights = [], [], []
+    for chunk in np.split(numbers, range(ROWS_AT_ONCE, len(numbers), ROWS_AT_ONCE)):
+        x = rows.part(chunk, run.device)[0]
         codes.append(run.embed(x))
         of_class = run.log_probs(x)
         if of_class is not None:
             log_probs.append(of_class)
-            shares.append(np.concatenate([of_class, *run.factor_log_probs(x).values()], 1))
+            weights.append(np.concatenate([of_class, *run.factor_log_probs(x).values()], 1))
     z = np.concatenate(codes).astype(np.float64)
     if not np.isfinite(z).all():
-        raise GMMVAEError(f"{run.path}: the model's z of its data is not finite: the fit diverged")
-    space, plane = Space(run, z), plane_of(z)
-    at = plane.project(z)
+        raise GMMVAEError(f"{run.path}: z of the run's data is not finite: the training diverged")
+    space, projection = LatentSpace(run, z), fit_projection(z)
+    at = projection.transform(z)
     if z.shape[1] == 1:
-        at[:, 1] = np.random.default_rng(0).uniform(-STRIP, STRIP, len(at))
-    points = Points(
+        at[:, 1] = np.random.default_rng(0).uniform(-JITTER, JITTER, len(at))
+    points = MapPoints(
         numbers,
         _captions(rows, numbers),
         at,
         _truth(rows, numbers),
         _predicted(run, np.concatenate(log_probs)) if log_probs else (),
-        np.exp(np.concatenate(shares), dtype=np.float64) if space.sizes else np.zeros((len(z), 0)),
+        np.exp(np.concatenate(weights), dtype=np.float64)
+        if space.factors
+        else np.zeros((len(z), 0)),
     )
-    pictures = pictures_of(run.schema, rows.part(numbers[:200])[0].double().numpy())
-    return View(run, rows, space, plane, points, pictures, _ellipses(run, space, plane))
+    pictures = pictures_of(run.schema, rows.part(numbers[:SCALE_ROWS])[0].double().numpy())
+    components = _components(run, space, projection)
+    return ExplorerView(run, rows, space, projection, points, pictures, components)
 
 
 def _captions(rows: Rows, numbers: Array) -> tuple[str, ...]:
@@ -157,20 +161,19 @@ def _predicted(run: Run, log_probs: Array) -> tuple[str, ...]:
     return tuple(names[k] for k in of_names.argmax(1))
 
 
-def _ellipses(run: Run, space: Space, plane: Plane) -> tuple[Ellipse, ...]:
+def _components(
+    run: Run, space: LatentSpace, projection: Projection
+) -> tuple[ComponentOutline, ...]:
     if not space.has_prior:
         return ()
-    if not space.mixes:
-        return (_ellipse("p(z)", plane, *space.prior(space.start().weights)),)
-    K = space.sizes[""]
-    found = []
-    for k, name in enumerate(run.class_names()[:MOST_ELLIPSES]):
-        weights = space.start().weights
-        weights[:K] = np.eye(K)[k]
-        found.append(_ellipse(name, plane, *space.prior(weights)))
-    return tuple(found)
-
-
-def _ellipse(name: str, plane: Plane, loc: Array, covariance: Array) -> Ellipse:
-    center = plane.project(loc)
-    return Ellipse(name, center, ellipse(center, plane.axes @ covariance @ plane.axes.T))
+    if space.prior_depends_on_class:
+        names, one_hot = run.class_names()[:MAX_ELLIPSES], np.eye(space.factors[""])
+    else:
+        names, one_hot = ["p(z)"], None
+    start, outlines = space.start(), []
+    for k, name in enumerate(names):
+        point = start if one_hot is None else space.with_weights(start, "", one_hot[k])
+        loc, covariance = space.prior(point.weights)
+        outline = projection.ellipse(loc, covariance)
+        outlines.append(ComponentOutline(name, projection.transform(loc), outline))
+    return tuple(outlines)

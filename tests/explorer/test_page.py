@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from pyro_gmmvae.cli import main
 
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"
+# every part lies within its section, and every section within the window
+FITS = """() => {
+  const within = (inner, outer) => inner.left >= outer.left - 1 && inner.right <= outer.right + 1
+  const body = {left: 0, right: document.documentElement.clientWidth}
+  return document.documentElement.scrollWidth <= body.right &&
+    [...document.querySelectorAll("section")].every((section) =>
+      within(section.getBoundingClientRect(), body) &&
+      section.scrollWidth <= section.clientWidth + 1)
+}"""
 PICTURE = f"() => Array.from({MODELS}.find((m) => m.name == 'decoded').data.image[0])"
 WAIT = 15_000  # milliseconds, on a busy machine
 
@@ -29,7 +36,7 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def address(trained: Path) -> Iterator[str]:
-    """Where a server listens; it must end by itself on SIGINT, with nothing said."""
+    """The address of a server; on SIGINT it must exit with status 0 and print no error."""
     server = subprocess.Popen(
         command(trained, "--port", 0, "--device", "cpu"),
         stdout=subprocess.PIPE,
@@ -42,45 +49,45 @@ def address(trained: Path) -> Iterator[str]:
         assert found is not None, server.communicate(timeout=10)[1]
         yield found[0]
         server.send_signal(signal.SIGINT)
-        _, complaints = server.communicate(timeout=10)
+        _, errors = server.communicate(timeout=10)
         assert server.returncode == 0
-        assert complaints == ""
+        assert errors == ""
     finally:
         server.kill()
         server.communicate()
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[str]:
-    """Every address that the browser asked for."""
+def requested() -> list[str]:
+    """Every address that the browser requested."""
     return []
 
 
 @pytest.fixture(scope="module")
-def page(address: str, asked: list[str]) -> Iterator[Any]:
+def page(address: str, requested: list[str]) -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api")
     chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if chromium is None:
-        pytest.skip("there is no Chromium here")
+        pytest.skip("Chromium is not installed")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         tab = browser.new_page(viewport={"width": 1280, "height": 800})
-        wrong: list[str] = []
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.on("websocket", lambda opened: asked.append(opened.url))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        errors: list[str] = []
+        tab.on("request", lambda request: requested.append(request.url))
+        tab.on("websocket", lambda opened: requested.append(opened.url))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         tab.goto(address)
         tab.locator("[aria-label=z0]").wait_for(state="attached", timeout=2 * WAIT)
         yield tab
         browser.close()
-    assert not wrong
+    assert not errors
 
 
 def changed(page: Any, before: Any) -> list[float]:
-    """The picture once it is another one."""
+    """The picture, once it has changed."""
     page.wait_for_function(
         f"(before) => ({PICTURE})().some((value, n) => Math.abs(value - before[n]) > 1e-4)",
         arg=before,
@@ -121,7 +128,7 @@ def test_class_weights_stay_on_the_simplex(page: Any) -> None:
     assert sum(weights) == pytest.approx(1, abs=0.02)
 
 
-def test_a_vertex_can_be_chosen(page: Any) -> None:
+def test_all_weight_on_one_class_can_be_chosen(page: Any) -> None:
     before = page.evaluate(PICTURE)
     page.locator("select").first.select_option(label="7: 7")
     changed(page, before)
@@ -145,27 +152,12 @@ def test_a_click_decodes_the_point_and_shows_rows(page: Any) -> None:
     page.get_by_text("Nearest to the click").wait_for(timeout=WAIT)
 
 
-def test_a_file_is_classified(page: Any, tmp_path: Path) -> None:
-    np.savez(tmp_path / "mine.npz", x=load_digits().data[:12])
-    page.locator("input[type=file]").set_input_files(tmp_path / "mine.npz")
-    page.get_by_text("mine.npz: 12 rows").wait_for(timeout=WAIT)
-    assert page.locator("table tr").count() == 13
-    page.get_by_text("First rows of mine.npz").wait_for(timeout=WAIT)
-
-
-def test_a_hostile_file_is_refused_and_the_page_goes_on(page: Any, tmp_path: Path) -> None:
-    np.save(tmp_path / "<img src=x>.npy", np.array([{}], object), allow_pickle=True)
-    page.locator("input[type=file]").set_input_files(tmp_path / "<img src=x>.npy")
-    page.get_by_text("<img src=x>.npy holds pickled Python objects").wait_for(timeout=WAIT)
-    with (tmp_path / "large.csv").open("wb") as file:
-        file.truncate(20_000_001)
-    page.locator("input[type=file]").set_input_files(tmp_path / "large.csv")
-    page.get_by_text("large.csv has 20.0 MB; this page takes up to 20 MB").wait_for(timeout=WAIT)
-    before = page.evaluate(PICTURE)
-    page.locator("[aria-label=z1]").focus()
-    for _ in range(10):
-        page.keyboard.press("ArrowLeft")
-    changed(page, before)
+def test_the_page_fits_into_narrow_windows(page: Any) -> None:
+    before = page.viewport_size
+    for width in (320, 500, 700, 1000, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(FITS, timeout=WAIT)
+    page.set_viewport_size(before)
 
 
 def test_tabs_do_not_share_their_sliders(page: Any, address: str) -> None:
@@ -178,9 +170,10 @@ def test_tabs_do_not_share_their_sliders(page: Any, address: str) -> None:
     other.close()
 
 
-def test_nothing_is_loaded_from_elsewhere(page: Any, asked: list[str]) -> None:  # noqa: ARG001
-    assert len(asked) > 3
-    assert {urlsplit(url).hostname for url in asked if not url.startswith("data:")} == {"127.0.0.1"}
+def test_nothing_is_loaded_from_other_hosts(page: Any, requested: list[str]) -> None:  # noqa: ARG001
+    assert len(requested) > 3
+    hosts = {urlsplit(url).hostname for url in requested if not url.startswith("data:")}
+    assert hosts == {"127.0.0.1"}
 
 
 def test_another_host_name_is_refused(address: str) -> None:
@@ -215,7 +208,7 @@ def test_another_site_gets_no_socket(address: str) -> None:
 
 def test_only_loopback_is_bound(address: str) -> None:
     port = urlsplit(address).port
-    # all of 127.0.0.0/8 is this machine; a server bound to every address would answer here
+    # 127.0.0.0/8 is the loopback network; a server bound to all addresses would answer
     with socket.socket() as other:
         other.settimeout(2)
         assert other.connect_ex(("127.0.0.2", port)) != 0
@@ -229,4 +222,7 @@ def test_a_port_in_use_is_one_line(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert re.fullmatch(rf"gmmvae: port {port} .*--port 0.*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        rf"gmmvae: port {port} is not available on 127\.0\.0\.1 .*--port 0.*\n",
+        capsys.readouterr().err,
+    )
