@@ -1,6 +1,6 @@
 """Guides: posteriors q(z,s|x) of the Gaussian-mixture VAE, swappable by name."""
 
-from pyro_gmmvae.guides.base import MixtureGuide
+from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.guides.bayes import BayesGuide
 from pyro_gmmvae.guides.conditional import ConditionalGuide
 from pyro_gmmvae.guides.flow import FlowGuide
@@ -31,6 +31,7 @@ __all__ = [
     "LowRankGuide",
     "MeanFieldGuide",
     "MixtureGuide",
+    "MixtureModel",
     "ProductGuide",
     "StraightThroughGuide",
 ]

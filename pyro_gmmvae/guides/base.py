@@ -1,6 +1,7 @@
-"""What a guide asks of the model it is built for, and the s that all of them draw."""
+"""The contract of a guide: a posterior of z and s for a Gaussian-mixture VAE."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
 
 import pyro
 import torch
@@ -13,48 +14,65 @@ from pyro_gmmvae.networks import NetworkOptions
 
 
 class MixturePrior(Protocol):
-    """p(s) and p(z|s), as the guide of responsibilities sees them."""
+    """p(s) and p(z|s), as far as a guide uses them."""
 
-    def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor: ...
+    def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
 
 
-class MixtureModel(Protocol):
-    """The part of a Gaussian-mixture VAE that its guides see."""
+class MixtureModel:
+    """The part of a Gaussian-mixture VAE that its guides use.
+
+    Attributes:
+        components, latent_dim: K, and d of z.
+        relaxed: whether s is a Concrete; otherwise it is one-hot.
+        initial_temperature: temperature of q(s|x) before training.
+        options: hidden sizes, activation, batch norm, dropout, input noise.
+        mixture: p(s) and p(z|s).
+    """
 
     components: int
     latent_dim: int
-    initial_temperature: float
     relaxed: bool
+    initial_temperature: float
     options: NetworkOptions
+    mixture: MixturePrior
 
-    @property
-    def mixture(self) -> MixturePrior: ...
+    def build_encoder(self, out_size: int) -> nn.Module:
+        """An encoder x -> (B, out_size) of this model's kind of network."""
+        raise NotImplementedError
 
-    def build_encoder(self, out_size: int) -> nn.Module: ...
 
+class MixtureGuide(nn.Module, ABC):
+    """A posterior q(z, s|x) of one Gaussian-mixture VAE.
 
-class MixtureGuide(nn.Module):
-    """A posterior of z and s for one Gaussian-mixture VAE.
-
-    Where the model's s is relaxed, s is a Concrete; else it is one-hot and, under objectives
-    that enumerate, summed out.
+    A subclass writes ``forward``, ``class_logits`` and ``embed``. Where the model's s is relaxed,
+    s is a Concrete; otherwise it is one-hot and, under objectives that enumerate, summed out. The
+    keyword-only parameters of a subclass's constructor are its configuration keys.
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
+
+    Attributes:
+        components, latent_dim: K, and d of z.
+        relaxed: whether s is a Concrete.
+        temperature: 0-dimensional buffer, the temperature of q(s|x).
 
     Raises:
-        GMMVAEError: naming guide and model, for a model that has no s.
+        GMMVAEError: a model that is not a :class:`MixtureModel`.
     """
 
-    name: str
-    family: type[Concrete] = Concrete
-    default_objective = "analytic"
+    name: ClassVar[str]
+    """Key of ``guides.GUIDES``."""
+    family: ClassVar[type[Concrete]] = Concrete
+    """The distribution of a relaxed s."""
+    default_objective: ClassVar[str] = "analytic"
+    """Key of ``objectives.OBJECTIVES``; "trace" where z has no closed-form KL to p(z|s)."""
     temperature: Tensor
 
     def __init__(self, model: MixtureModel) -> None:
         super().__init__()
-        wanted = ("components", "latent_dim", "initial_temperature", "relaxed", "mixture")
-        if not all(hasattr(model, name) for name in wanted):
+        if not isinstance(model, MixtureModel):
             raise GMMVAEError(
                 f"the guide {self.name!r} is a posterior of z and s, and {type(model).__name__} "
                 "has no s; use it with the models gmmvae and gmvae-discrete"
@@ -63,8 +81,25 @@ class MixtureGuide(nn.Module):
         self.relaxed = model.relaxed
         self.register_buffer("temperature", torch.tensor(model.initial_temperature))
 
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Sample "s" (B, K) and "z" (B, d), in this order, in a plate over the rows of x.
+
+        Args:
+            x: rows, (B, *x_shape).
+            y: labels; a guide need not use them, because they enter through the prior of s.
+        """
+
+    @abstractmethod
+    def class_logits(self, x: Tensor) -> Tensor:
+        """log q(y|x) up to a constant for each row, (B, K), in nats."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean of z, (B, d), at s = the class probabilities of x."""
+
     def sample_s(self, logits: Tensor) -> Tensor:
-        """The site s (..., K), from class logits (B, K)."""
+        """Sample the site s, (..., K), from class logits (B, K)."""
         if self.relaxed:
             return pyro.sample("s", self.family(self.temperature, logits=logits))
         return pyro.sample("s", OneHotCategorical(logits=logits), infer={"sum_out": True})

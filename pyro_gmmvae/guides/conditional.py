@@ -18,20 +18,20 @@ class ConditionalGuide(MixtureGuide):
 
     Args:
         model: the Gaussian-mixture VAE this is a posterior of.
-        features: how many features of x both parts share.
+        feature_size: number of features of x that both parts share.
     """
 
     name = "conditional"
 
-    def __init__(self, model: MixtureModel, features: int = 128) -> None:
+    def __init__(self, model: MixtureModel, *, feature_size: int = 128) -> None:
         super().__init__(model)
-        self.encoder = model.build_encoder(features)
+        self.encoder = model.build_encoder(feature_size)
         self.activation = ACTIVATIONS[model.options.activation]()
-        self.to_logits = nn.Linear(features, model.components)
+        self.to_logits = nn.Linear(feature_size, model.components)
         self.to_z = nn.Sequential(
-            nn.Linear(features + model.components, features),
+            nn.Linear(feature_size + model.components, feature_size),
             self.activation,
-            nn.Linear(features, 2 * model.latent_dim),
+            nn.Linear(feature_size, 2 * model.latent_dim),
         )
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002

@@ -28,8 +28,8 @@ class FlowGuide(MixtureGuide):
 
     Args:
         model: the Gaussian-mixture VAE this is a posterior of; d at least 2.
-        flows: how many, the order of z turned round between them.
-        features: size of what the flows see of x.
+        flows: number of flows; the order of z is reversed between them.
+        feature_size: number of features of x that condition the flows.
 
     Raises:
         GMMVAEError: for d = 1, where nothing is autoregressive.
@@ -41,20 +41,20 @@ class FlowGuide(MixtureGuide):
     name = "flow"
     default_objective = "trace"
 
-    def __init__(self, model: MixtureModel, flows: int = 2, features: int = 32) -> None:
+    def __init__(self, model: MixtureModel, *, flows: int = 2, feature_size: int = 32) -> None:
         super().__init__(model)
         K, d = self.components, self.latent_dim
         if d < 2:
             raise GMMVAEError("the guide 'flow' needs latent_dim of at least 2")
-        self.encoder = model.build_encoder(K + 2 * d + features)
+        self.encoder = model.build_encoder(K + 2 * d + feature_size)
         self.activation = ACTIVATIONS[model.options.activation]()
-        self.features = features
+        self.feature_size = feature_size
         width, order = [max(2 * d, 32)], torch.arange(d)
         self.flows = nn.ModuleList(
             ConditionalAffineAutoregressive(
                 # an order of its own for each, and not Pyro's random one
                 ConditionalAutoRegressiveNN(
-                    d, features + K, width, permutation=order if i % 2 == 0 else order.flip(0)
+                    d, feature_size + K, width, permutation=order if i % 2 == 0 else order.flip(0)
                 )
             )
             for i in range(flows)
@@ -72,7 +72,7 @@ class FlowGuide(MixtureGuide):
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """logits (B, K), loc (B, d), scale (B, d) and features for the flows (B, F)."""
         d = self.latent_dim
-        sizes = [self.components, d, d, self.features]
+        sizes = [self.components, d, d, self.feature_size]
         logits, loc, raw_scale, h = self.encoder(x).split(sizes, -1)
         return logits, loc, positive_scale(raw_scale), self.activation(h)
 

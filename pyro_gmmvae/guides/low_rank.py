@@ -31,7 +31,7 @@ class LowRankGuide(MixtureGuide):
 
     name = "low-rank"
 
-    def __init__(self, model: MixtureModel, rank: int = 4) -> None:
+    def __init__(self, model: MixtureModel, *, rank: int = 4) -> None:
         super().__init__(model)
         self.rank = rank
         self.encoder = model.build_encoder(self.components + 2 * rank * self.latent_dim)

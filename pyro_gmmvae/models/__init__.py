@@ -1,19 +1,15 @@
-"""Models: one file each, a generative story and a posterior, as plain Pyro programs."""
-
-from torch import nn
+"""Models: a generative story and a posterior each, as plain Pyro programs."""
 
 from pyro_gmmvae.models.adgm import ADGM, SDGM
-from pyro_gmmvae.models.ae import AE
-from pyro_gmmvae.models.cvae import CVAE
-from pyro_gmmvae.models.gmmvae import GMMVAE
-from pyro_gmmvae.models.gmmvae_factors import FactorGMMVAE
-from pyro_gmmvae.models.gmvae_discrete import GMVAEDiscrete
-from pyro_gmmvae.models.m1 import M1
+from pyro_gmmvae.models.base import LatentModel, Observation
+from pyro_gmmvae.models.factors import FactorGMMVAE
+from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
+from pyro_gmmvae.models.labels import labels_or_predictions
 from pyro_gmmvae.models.m1m2 import M1M2
-from pyro_gmmvae.models.m2 import M2, M2Gumbel
-from pyro_gmmvae.models.vae import VAE
+from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
+from pyro_gmmvae.models.vae import AE, M1, VAE
 
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, type[LatentModel]] = {
     "gmmvae": GMMVAE,
     "gmmvae-factors": FactorGMMVAE,
     "gmvae-discrete": GMVAEDiscrete,
@@ -41,5 +37,8 @@ __all__ = [
     "VAE",
     "FactorGMMVAE",
     "GMVAEDiscrete",
+    "LatentModel",
     "M2Gumbel",
+    "Observation",
+    "labels_or_predictions",
 ]

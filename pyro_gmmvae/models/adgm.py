@@ -8,15 +8,13 @@ from torch import Tensor
 
 from pyro_gmmvae.config import CLASS, SearchSpace, Whole
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.models.checks import check_sizes
-from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal
-from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
-from pyro_gmmvae.models.one_hot import OneHotClass
+from pyro_gmmvae.models.base import LatentModel, check_range
+from pyro_gmmvae.models.labels import flat_prior, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 
 
-class ADGM(OneHotClass):
+class ADGM(LatentModel):
     """M2 with an auxiliary latent a that makes its guide more flexible::
 
         p(x, y, z, a) = p(a|x,y,z) p(x|y,z) p(z) p(y)
@@ -27,29 +25,28 @@ class ADGM(OneHotClass):
         p(a|x,y,z)  N(loc, scale^2) of (x, y, z)        a (B, d_a)
 
         q(a|x)      N(loc(x), scale(x)^2)
-        q(y|a,x)    Categorical(classifier(a, x)); on a labelled row certain of the label
+        q(y|a,x)    Categorical(classifier(a, x)); certain of the label on a labelled row
         q(z|a,x,y)  N(loc, scale^2) of (a, x, y)
 
     The marginal p(x, y, z) is that of M2; y is summed out on unlabelled rows. ``classify``
-    takes a at its mean.
+    uses the mean of a.
 
     It departs from Maaløe et al. in that q(y|a,x) and q(z|a,x,y) share their features of x,
-    and in drawing a and z once where they average over samples (``particles`` does).
+    and in sampling a and z once, where they average over samples (``particles`` does).
 
     Args:
-        x_shape: shape of one observation, (D,) or (channels, height, width).
-        components: K, at least the number of classes.
-        latent_dim: d, the size of z.
+        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
         auxiliary_dim: d_a, the size of a; None: d.
-        network, likelihood, options: as for :class:`GMMVAE`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
 
     Reference:
         Maaløe, Sønderby, Sønderby, Winther 2016, arXiv:1602.05473.
     """
 
     latents = ("a", "y", "z")
-    label_site = "y"
-    default_objective = "trace"  # the model draws a last
+    class_site = "y"
+    class_conditional = True
+    default_objective = "trace"  # the model samples a last
     search_space: ClassVar[SearchSpace] = {**CLASS, "auxiliary_dim": Whole(2, 64, log=True)}
 
     def __init__(
@@ -63,31 +60,31 @@ class ADGM(OneHotClass):
         likelihood: str = "bernoulli",
         options: NetworkOptions | None = None,
     ) -> None:
-        super().__init__()
-        auxiliary_dim = latent_dim if auxiliary_dim is None else auxiliary_dim
-        check_sizes(components=components, latent_dim=latent_dim, auxiliary_dim=auxiliary_dim)
-        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
-        self.auxiliary_dim, options = auxiliary_dim, options or NetworkOptions()
-        K, d, d_a = components, latent_dim, auxiliary_dim
-        self.to_auxiliary = network_pair(network)[0](self.x_shape, 2 * d_a, options)
-        self.encoder, features = feature_encoder(network, self.x_shape, options)
-        self.classifier = JointMLP([d_a, features], [K], options)
-        self.to_z = JointMLP([d_a, features, K], [d, d], options)
-        self.build_generative(network, likelihood, options)
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
+        d_a = latent_dim if auxiliary_dim is None else auxiliary_dim
+        check_range("auxiliary_dim", d_a, d_a >= 1, "at least 1")
+        self.auxiliary_dim, K, d = d_a, components, latent_dim
+        self.to_auxiliary = self.build_encoder(2 * d_a)
+        self.encoder, features = self.build_features()
+        self.classifier = JointMLP([d_a, features], [K], self.options)
+        self.to_z = JointMLP([d_a, features, K], [d, d], self.options)
+        self.build_generative(likelihood)
 
-    def build_generative(self, network: str, likelihood: str, options: NetworkOptions) -> None:
-        """The networks of p(x|.) and p(a|.)."""
+    def build_generative(self, likelihood: str) -> None:
+        """Build the networks of p(x|.) and p(a|.)."""
         K, d, d_a = self.components, self.latent_dim, self.auxiliary_dim
-        self.observation = Observation(d + K, self.x_shape, network, likelihood, options)
-        self.features_for_a, features = feature_encoder(network, self.x_shape, options)
-        self.to_a = JointMLP([features, K, d], [d_a, d_a], options)
+        self.observation = self.build_observation(d + K, likelihood)
+        self.features_for_a, features = self.build_features()
+        self.to_a = JointMLP([features, K, d], [d_a, d_a], self.options)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(observation=self.observation, features_for_a=self.features_for_a, to_a=self.to_a)
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
-            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
+            z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z, s), obs=x)
             loc, raw_scale = self.to_a(self.features_for_a(x), s, z)
             pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
@@ -131,22 +128,23 @@ class SDGM(ADGM):
     The guide is that of :class:`ADGM`, and the departures from the paper are the same.
     """
 
-    def build_generative(self, network: str, likelihood: str, options: NetworkOptions) -> None:
-        """The networks of p(x|.) and p(a|.)."""
+    def build_generative(self, likelihood: str) -> None:
+        """Build the networks of p(x|.) and p(a|.)."""
         K, d, d_a = self.components, self.latent_dim, self.auxiliary_dim
-        self.observation = Observation(d_a + d + K, self.x_shape, network, likelihood, options)
-        self.to_a = JointMLP([K, d], [d_a, d_a], options)
+        self.observation = self.build_observation(d_a + d + K, likelihood)
+        self.to_a = JointMLP([K, d], [d_a, d_a], self.options)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(to_a=self.to_a, observation=self.observation)
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
-            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
+            z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_a(s, z)
             a = pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
             pyro.sample("x", self.observation(a, z, s), obs=x)
 
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|a,y,z), (B, *x_shape), at a's mean given z (B, d) and classes s (B, K)."""
+        s = self.given(s)
         return self.observation(self.to_a(s, z)[0], z, s).mean

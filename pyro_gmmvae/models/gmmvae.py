@@ -1,21 +1,21 @@
-"""The Gaussian-mixture variational autoencoder."""
+"""Gaussian-mixture VAEs, with a relaxed class or with a discrete one that is summed out."""
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import pyro
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import MIXTURE, RELAXED, SearchSpace
-from pyro_gmmvae.guides import ProductGuide
-from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.mixture import MixtureVAE, build_mixture
-from pyro_gmmvae.models.observation import Observation
+from pyro_gmmvae.guides import MeanFieldGuide, MixtureGuide, MixtureModel, ProductGuide
+from pyro_gmmvae.models.base import LatentModel, check_range
+from pyro_gmmvae.models.mixture import Mixture, build_mixture
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.config import MIXTURE, RELAXED, SearchSpace
 
 
-class GMMVAE(MixtureVAE):
+class GMMVAE(LatentModel, MixtureModel):
     """Gaussian-mixture VAE with a relaxed one-hot s::
 
         p(x, z, s) = p(x|z,s) p(z|s) p(s)
@@ -36,11 +36,12 @@ class GMMVAE(MixtureVAE):
         latent_dim: d, the size of z.
         network: key of ``networks.NETWORKS`` for encoder and decoder.
         likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
-        guide: called with this model, gives the posterior.
+        guide: called with this model, returns the posterior.
         temperature: of q(s|x); the guide holds it as a buffer that schedules can move.
-        prior_temperature: of p(s); not above ``temperature`` is what works.
-        label_eps: probability a labelled row's prior leaves to the other classes, in (0, 1).
-        learn_prior: learn pi instead of keeping it as it is.
+        prior_temperature: of p(s); values up to ``temperature`` work.
+        label_eps: probability that the prior of a labelled row leaves to the other classes, in
+            (0, 1).
+        learn_prior: learn pi instead of keeping it fixed.
         class_prior: pi, K positive numbers; None: flat.
         covariance: of p(z|s), "diagonal" or "full".
         options: hidden sizes, activation, batch norm, dropout, input noise.
@@ -64,8 +65,15 @@ class GMMVAE(MixtureVAE):
         torch.Size([6, 10])
     """
 
-    relaxed = True
+    latents = ("s", "z")
+    class_site = "s"
+    class_conditional = True
     search_space: ClassVar[SearchSpace] = {**MIXTURE, **RELAXED}
+    relaxed: ClassVar[bool] = True
+    decodes_s: ClassVar[bool] = True
+    """Whether p(x|z,s) depends on s."""
+    mixture: Mixture
+    guide: Any
 
     def __init__(
         self,
@@ -84,13 +92,12 @@ class GMMVAE(MixtureVAE):
         covariance: str = "diagonal",
         options: NetworkOptions | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(components=components, latent_dim=latent_dim)
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
         check_range("temperature", temperature, temperature > 0, "positive")
         check_range("prior_temperature", prior_temperature, prior_temperature > 0, "positive")
         check_range("label_eps", label_eps, 0 < label_eps < 1, "between 0 and 1")
-        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
-        self.network, self.options = network, options or NetworkOptions()
         self.initial_temperature = temperature
         self.mixture = build_mixture(
             covariance,
@@ -101,27 +108,122 @@ class GMMVAE(MixtureVAE):
             label_eps=label_eps,
             prior_temperature=prior_temperature,
         )
-        self.observation = Observation(
-            latent_dim + components, self.x_shape, network, likelihood, self.options
-        )
+        in_size = latent_dim + components if self.decodes_s else latent_dim
+        self.observation = self.build_observation(in_size, likelihood)
         self.guide = guide(self)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z, s) for rows x (B, *x_shape) and labels y (B,), -1 or None: unlabelled."""
         register(mixture=self.mixture, observation=self.observation)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("s", self.prior(len(x), y))
-            z = pyro.sample("z", self.mixture(s))
-            pyro.sample("x", self.observation(z, s), obs=x)
+            s = pyro.sample("s", self.prior_of_s(len(x), y))
+            z = pyro.sample("z", self.prior_of_z(s))
+            pyro.sample("x", self.likelihood_given(z, s), obs=x)
 
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
+    def prior_of_s(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
+        """p(s), batch shape (rows,): pi, flat or learnt, and pi_y where y >= 0."""
+        guide: nn.Module = self.guide
+        relaxed = guide.relaxed if isinstance(guide, MixtureGuide) else self.relaxed
+        return self.mixture.prior(rows, y, relaxed=relaxed)
+
+    def prior_of_z(self, s: Tensor) -> TorchDistribution:
+        """p(z|s), event shape (d,), for s (..., K) on the simplex."""
+        return self.mixture(s)
+
+    def likelihood_given(self, z: Tensor, s: Tensor | None) -> TorchDistribution:
+        """p(x|z,s)."""
+        return self.observation(z, self.given(s)) if self.decodes_s else self.observation(z)
+
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""
-        return self.observation(z, s).mean
+        return self.likelihood_given(z, s).mean
+
+    def draw_class(self, n: int) -> Tensor:
+        """s (n, K), drawn from p(s)."""
+        return self.prior_of_s(n).sample()
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(y|x), (B, K), in nats; exact for a Concrete s too: argmax s ~ Categorical."""
+        return self.guide.class_logits(x).log_softmax(-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Posterior mean of z, (B, d), at s = the class probabilities of x."""
+        return self.guide.embed(x)
 
     @property
-    def knobs(self) -> dict[str, Tensor]:
-        """The scalars a schedule may move while training, as 0-dimensional buffers."""
+    def mixture_priors(self) -> Mapping[str, Mixture]:
+        return {"": self.mixture}
+
+    @property
+    def scheduled(self) -> dict[str, Tensor]:
+        """Both temperatures, which the guide and the mixture hold."""
         return {
             "temperature": self.guide.temperature,
             "prior_temperature": self.mixture.prior_temperature,
         }
+
+
+class GMVAEDiscrete(GMMVAE):
+    """VAE whose prior of z is a mixture of Gaussians::
+
+        p(x, z, s) = p(x|z) p(z|s) p(s)
+
+        p(s)    Categorical(pi_y)              s (B, K), one-hot
+        p(z|s)  N(z; loc_s, scale_s^2)         z (B, d)
+        p(x|z)  likelihood of decoder(z)       x (B, *x_shape)
+
+    The class acts on x through z alone, and s is summed out. Every guide of ``guides.GUIDES``
+    except the straight-through one fits. The default is q(z|x) q(s|x), ``bayes`` is the guide of
+    VaDE. Labels are the prior of s, as in :class:`GMMVAE`.
+
+    It departs from Dilokthanakul et al. in having no noise w below the mixture, and from VaDE
+    (whose model this is) in starting from random weights and in accepting labels.
+
+    Args:
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        guide: called with this model, returns the posterior.
+        label_eps, learn_prior, class_prior, covariance: as for :class:`GMMVAE`.
+
+    References:
+        Jiang et al. 2017, arXiv:1611.05148; Dilokthanakul et al. 2016, arXiv:1611.02648.
+    """
+
+    search_space: ClassVar[SearchSpace] = MIXTURE
+    relaxed = False
+    decodes_s = False
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        guide: Callable[["GMMVAE"], nn.Module] = MeanFieldGuide,
+        label_eps: float = 1e-3,
+        learn_prior: bool = False,
+        class_prior: Sequence[float] | None = None,
+        covariance: str = "diagonal",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__(
+            x_shape,
+            components,
+            latent_dim,
+            network=network,
+            likelihood=likelihood,
+            guide=guide,
+            temperature=1.0,
+            prior_temperature=1.0,
+            label_eps=label_eps,
+            learn_prior=learn_prior,
+            class_prior=class_prior,
+            covariance=covariance,
+            options=options,
+        )
+
+    @property
+    def scheduled(self) -> dict[str, Tensor]:
+        """Nothing: a discrete s has no temperature."""
+        return {}

@@ -10,20 +10,18 @@ from torch.distributions import constraints
 
 from pyro_gmmvae.config import CLASS, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.models.checks import check_sizes
-from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertex
-from pyro_gmmvae.models.observation import Observation, network_pair
-from pyro_gmmvae.models.one_hot import OneHotClass
+from pyro_gmmvae.models.base import LatentModel
+from pyro_gmmvae.models.labels import flat_prior, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 
 
 class StackedNormal(TorchDistribution):
-    """N(loc, scale^2) to those above it, N(0, I) to those below.
+    """N(loc, scale^2) for the layer above, N(0, I) for the layer below.
 
-    Its log-density is that of N(loc, scale^2). The gradient that reaches the value is that of
-    the standard normal: whoever drew the value learns as if the layer above were not there,
-    which is what training the layers one after the other does.
+    Its log-density is that of N(loc, scale^2). The gradient with respect to the value is that of
+    the standard normal: the layer that sampled the value learns as if there were no layer above
+    it, as when layers are trained one after the other.
 
     Args:
         loc, scale: ``(..., d)``; one event is the last axis.
@@ -51,8 +49,8 @@ class StackedNormal(TorchDistribution):
         return above + (below - below.detach())
 
 
-class M1M2(OneHotClass):
-    """Stacked model::
+class M1M2(LatentModel):
+    """M1 and M2 stacked::
 
         p(x, z1, y, z2) = p(x|z1) p(z1|y,z2) p(z2) p(y)
 
@@ -62,29 +60,29 @@ class M1M2(OneHotClass):
         p(x|z1)     likelihood of decoder(z1)      x (B, *x_shape)
 
         q(z1|x)  N(loc(x), scale(x)^2)
-        q(y|z1)  Categorical(classifier(z1)); on a labelled row certain of the label
+        q(y|z1)  Categorical(classifier(z1)); certain of the label on a labelled row
         q(z2|z1,y)  N(loc(z1, y), scale(z1, y)^2)
 
     The layers are stacked: M1 (x and z1) learns as a VAE of its own, and M2 (z1, y, z2) on
-    draws of z1 that it can't change; see :class:`StackedNormal`. The ELBO is that of the whole
+    samples of z1 that it can't change; see :class:`StackedNormal`. The ELBO is that of the whole
     model, with y summed out.
 
-    It departs from Kingma et al. in training both layers at once, M2 on the z1 that M1 has
-    by then, where they train M1 to the end first.
+    It departs from Kingma et al. in training both layers at once, M2 on the current z1 of M1,
+    where they train M1 to the end first.
 
     Args:
-        x_shape: shape of one observation, (D,) or (channels, height, width).
-        components: K, at least the number of classes.
+        x_shape, components, network, options: as for :class:`LatentModel`.
         latent_dim: d, the size of z1 and of z2.
-        network, likelihood, options: as for :class:`GMMVAE`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
     """
 
     latents = ("z1", "y", "z2")
-    label_site = "y"
-    default_objective = "trace"  # the model draws z1 last
+    class_site = "y"
+    class_conditional = True
+    default_objective = "trace"  # the model samples z1 last
     search_space: ClassVar[SearchSpace] = CLASS
 
     def __init__(
@@ -97,22 +95,22 @@ class M1M2(OneHotClass):
         likelihood: str = "bernoulli",
         options: NetworkOptions | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(components=components, latent_dim=latent_dim)
-        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
-        options, K, d = options or NetworkOptions(), components, latent_dim
-        self.encoder = network_pair(network)[0](self.x_shape, 2 * d, options)
-        self.observation = Observation(d, self.x_shape, network, likelihood, options)
-        self.classifier = JointMLP([d], [K], options)
-        self.to_z2 = JointMLP([d, K], [d, d], options)
-        self.to_z1 = JointMLP([K, d], [d, d], options)
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
+        K, d = components, latent_dim
+        self.encoder = self.build_encoder(2 * d)
+        self.observation = self.build_observation(d, likelihood)
+        self.classifier = JointMLP([d], [K], self.options)
+        self.to_z2 = JointMLP([d, K], [d, d], self.options)
+        self.to_z1 = JointMLP([K, d], [d, d], self.options)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, z1, y, z2) for rows x (B, *x_shape)."""
         register(to_z1=self.to_z1, observation=self.observation)
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
-            z2 = pyro.sample("z2", standard_normal((len(x), self.latent_dim), x))
+            z2 = pyro.sample("z2", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_z1(s, z2)
             z1 = pyro.sample("z1", StackedNormal(loc, positive_scale(raw_scale)))
             pyro.sample("x", self.observation(z1), obs=x)
@@ -138,14 +136,12 @@ class M1M2(OneHotClass):
     def _z1(self, x: Tensor) -> Tensor:
         return self.encoder(x).chunk(2, -1)[0]
 
-    def decode(self, z: Tensor, s: Tensor) -> Tensor:
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|z1), (B, *x_shape), at z1's mean given z2 = z (B, d) and s (B, K)."""
-        return self.observation(self.to_z1(s, z)[0]).mean
+        return self.observation(self.to_z1(self.given(s), z)[0]).mean
 
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|z1] with z1 ~ p(z1|y,z2), y the class ``label`` and z2 ~ N(0, I)."""
-        parameter = next(self.observation.parameters())
-        s = vertex(label, n, self.components, parameter)
-        z2 = torch.randn(n, self.latent_dim).to(parameter)
-        loc, raw_scale = self.to_z1(s, z2)
+    def generate(self, n: int, label: int | None = None) -> Tensor:
+        """n draws of E[x|z1] with z1 ~ p(z1|y,z2) and z2 ~ N(0, I), y as in the base class."""
+        s = self.draw_class(n) if label is None else self.one_hot(label, n)
+        loc, raw_scale = self.to_z1(s, self.prior_of_z(s).sample())
         return self.observation(Normal(loc, positive_scale(raw_scale)).sample()).mean

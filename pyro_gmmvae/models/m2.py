@@ -1,4 +1,4 @@
-"""M2: a VAE beside a class, summed out where it is not known; and its Gumbel variant."""
+"""CVAE, M2 and M2 with a relaxed class: a one-hot y and a standard normal z generate x."""
 
 from typing import ClassVar
 
@@ -10,16 +10,109 @@ from torch import Tensor
 
 from pyro_gmmvae.config import CLASS, RELAXED, SearchSpace
 from pyro_gmmvae.distributions import Concrete, positive_scale
-from pyro_gmmvae.models.checks import check_range, check_sizes
-from pyro_gmmvae.models.labels import flat_prior, sample_y, standard_normal, vertices
-from pyro_gmmvae.models.observation import Observation, feature_encoder, network_pair
-from pyro_gmmvae.models.one_hot import OneHotClass
+from pyro_gmmvae.models.base import LatentModel, check_range
+from pyro_gmmvae.models.labels import flat_prior, one_hot, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 
 
-class M2(OneHotClass):
-    """Semi-supervised VAE with a class y and a z that knows nothing of it::
+class _ClassAndNormal(LatentModel):
+    """p(x|y,z) with z ~ N(0, I), and q(z|x,y) by a network of features of x, and of y."""
+
+    class_conditional = True
+
+    def build_z_and_x(self, likelihood: str) -> None:
+        """Build the networks of q(z|x,y) and p(x|y,z)."""
+        K, d = self.components, self.latent_dim
+        self.encoder, features = self.build_features()
+        self.to_z = JointMLP([features, K], [d, d], self.options)
+        self.observation = self.build_observation(d + K, likelihood)
+
+    def z_given(self, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """loc and scale of q(z|x,y), (..., d), for classes s (..., K)."""
+        loc, raw_scale = self.to_z(self.encoder(x), s)
+        return loc, positive_scale(raw_scale)
+
+
+class CVAE(_ClassAndNormal):
+    """Conditional variational autoencoder::
+
+        p(x, z|y) = p(x|z,y) p(z)
+
+        p(z)      N(0, I)                       z (B, d)
+        p(x|z,y)  likelihood of decoder(z, y)   x (B, *x_shape)
+
+        q(z|x,y)  N(loc(features(x), y), scale(features(x), y)^2)
+
+    y is given, never inferred: rows without a label are masked (they count as zeros in the means
+    that training reports), and the bound is one on log p(x|y). A row is classified by Bayes'
+    rule, with the ELBO at the mean of z in the place of log p(x|y).
+
+    It departs from Sohn et al. 2015 in a prior of z that does not depend on y, as in Doersch.
+
+    Args:
+        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+
+    References:
+        Doersch 2016, arXiv:1606.05908; Sohn, Lee, Yan 2015.
+    """
+
+    latents = ("z",)
+    needs_labels = True
+    given_class = True
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
+        self.build_z_and_x(likelihood)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(x, z|y) for rows x (B, *x_shape) with labels y (B,); rows with -1 are masked."""
+        register(observation=self.observation)
+        s, labelled = self._classes(x, y)
+        with pyro.plate("rows", len(x)), poutine.mask(mask=labelled):
+            z = pyro.sample("z", self.prior_of_z(s))
+            pyro.sample("x", self.observation(z, s), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(z|x,y)."""
+        register(encoder=self.encoder, to_z=self.to_z)
+        s, labelled = self._classes(x, y)
+        loc, scale = self.z_given(x, s)
+        with pyro.plate("rows", len(x)), poutine.mask(mask=labelled):
+            pyro.sample("z", Normal(loc, scale).to_event(1))
+
+    def _classes(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One-hot classes (B, K), class 0 where there is no label, and which have one (B,)."""
+        y = torch.full((len(x),), -1, device=x.device) if y is None else y
+        return one_hot(y.clamp_min(0), self.components, x), y >= 0
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(y|x), (B, K), in nats: Bayes' rule, with the ELBO at z's mean for log p(x|y)."""
+        each = torch.eye(self.components, dtype=x.dtype, device=x.device).unsqueeze(1)
+        loc, scale = self.z_given(x, each)
+        kl = torch.distributions.kl_divergence(Normal(loc, scale).to_event(1), self.prior_of_z(loc))
+        bound = self.observation(loc, each).log_prob(x) - kl
+        return bound.T.log_softmax(-1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean of q(z|x,y), (B, d), at the most probable class."""
+        return self.z_given(x, one_hot(self.classify(x).argmax(-1), self.components, x))[0]
+
+
+class M2(_ClassAndNormal):
+    """Semi-supervised VAE with a class y and a z that is independent of it::
 
         p(x, y, z) = p(x|y,z) p(z) p(y)
 
@@ -27,7 +120,7 @@ class M2(OneHotClass):
         p(z)      N(0, I)                        z (B, d)
         p(x|y,z)  likelihood of decoder(z, y)    x (B, *x_shape)
 
-        q(y|x)    Categorical(classifier(x)); on a labelled row certain of the label
+        q(y|x)    Categorical(classifier(x)); certain of the label on a labelled row
         q(z|x,y)  N(loc(features(x), y), scale(features(x), y)^2)
 
     y is summed out exactly on unlabelled rows::
@@ -38,17 +131,15 @@ class M2(OneHotClass):
     that the networks, alpha and batch sizes are the configuration's.
 
     Args:
-        x_shape: shape of one observation, (D,) or (channels, height, width).
-        components: K, at least the number of classes.
-        latent_dim: d, the size of z.
-        network, likelihood, options: as for :class:`GMMVAE`.
+        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
     """
 
     latents = ("y", "z")
-    label_site = "y"
+    class_site = "y"
     search_space: ClassVar[SearchSpace] = CLASS
 
     def __init__(
@@ -61,21 +152,18 @@ class M2(OneHotClass):
         likelihood: str = "bernoulli",
         options: NetworkOptions | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(components=components, latent_dim=latent_dim)
-        self.x_shape, self.components, self.latent_dim = tuple(x_shape), components, latent_dim
-        options, K, d = options or NetworkOptions(), components, latent_dim
-        self.classifier = network_pair(network)[0](self.x_shape, K, options)
-        self.encoder, features = feature_encoder(network, self.x_shape, options)
-        self.to_z = JointMLP([features, K], [d, d], options)
-        self.observation = Observation(d + K, self.x_shape, network, likelihood, options)
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
+        self.classifier = self.build_encoder(components)
+        self.build_z_and_x(likelihood)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, y, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
-            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
+            z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z, s), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -85,11 +173,6 @@ class M2(OneHotClass):
             s = sample_y(self.classifier(x), y)
             loc, scale = self.z_given(x, s)
             pyro.sample("z", Normal(loc, scale).to_event(1))
-
-    def z_given(self, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """loc and scale of q(z|x,y), (..., d), for classes s (..., K)."""
-        loc, raw_scale = self.to_z(self.encoder(x), s)
-        return loc, positive_scale(raw_scale)
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y|x), (B, K), in nats."""
@@ -101,20 +184,27 @@ class M2(OneHotClass):
 
 
 class M2Gumbel(M2):
-    """M2 with a relaxed y that is drawn once, instead of summed out::
+    """M2 with a relaxed y that is sampled once, instead of summed out::
 
-        p(y)    Concrete(1 / K, prior_temperature)
-        q(y|x)  Concrete(classifier(x), temperature)
+        p(x, y, z) = p(x|y,z) p(z) p(y)
 
-    On labelled rows y is the label, and no term of y is counted.
+        p(y)      Concrete(1 / K, prior_temperature)    y (B, K)
+        p(z)      N(0, I)                               z (B, d)
+        p(x|y,z)  likelihood of decoder(z, y)           x (B, *x_shape)
 
-    It departs from Jang et al. in the term of y: the Concretes' density ratio, with which the
-    ELBO is a bound (the objective ``categorical`` gives theirs).
+        q(y|x)    Concrete(classifier(x), temperature)
+        q(z|x,y)  N(loc(features(x), y), scale(features(x), y)^2)
+
+    On labelled rows y is the label, and the bound has no term of y.
+
+    It departs from Jang et al. in the term of y: the density ratio of the Concretes, with which
+    the ELBO is a bound (the objective ``categorical`` gives theirs).
 
     Args:
+        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
         temperature: of q(y|x); schedules can move it.
         prior_temperature: of p(y).
-        Others: as for :class:`M2`.
 
     Reference:
         Jang, Gu, Poole 2017, arXiv:1611.01144.
@@ -154,7 +244,7 @@ class M2Gumbel(M2):
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
             s = self._class_site(x.new_zeros(len(x), self.components), self.prior_temperature, y)
-            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
+            z = pyro.sample("z", self.prior_of_z(s))
             pyro.sample("x", self.observation(z, s), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -167,15 +257,11 @@ class M2Gumbel(M2):
 
     @staticmethod
     def _class_site(logits: Tensor, temperature: Tensor, y: Tensor | None) -> Tensor:
-        """The site y: a relaxed draw; the label where there is one, which counts no term."""
+        """Sample the site y, relaxed; the label where there is one, whose term is masked."""
         concrete = Concrete(temperature, logits=logits)
         if y is None:
             return pyro.sample("y", concrete)
         with poutine.mask(mask=y < 0):
             s = pyro.sample("y", concrete)
-        return torch.where((y >= 0).unsqueeze(-1), vertices(y.clamp_min(0), logits), s)
-
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """Both temperatures, as 0-dimensional buffers."""
-        return {"temperature": self.temperature, "prior_temperature": self.prior_temperature}
+        labels = one_hot(y.clamp_min(0), logits.shape[-1], logits)
+        return torch.where((y >= 0).unsqueeze(-1), labels, s)

@@ -1,4 +1,4 @@
-"""p(z|s) and p(s): what the Gaussian-mixture models share."""
+"""p(z|s) and p(s) of the Gaussian-mixture models."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,24 +17,21 @@ from pyro_gmmvae.distributions import (
     positive_tril,
 )
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.models.labels import vertex
-from pyro_gmmvae.models.observation import network_pair
-from pyro_gmmvae.networks import NetworkOptions
 
-# Adam moves every number at one pace, which is slow for log pi: a component that empties has far to
-# go in the few hundred steps of a small fit
+# Adam moves all parameters at one pace, which is slow for log pi: the weight of a component that
+# empties has to fall far in the few hundred steps of a small fit
 PRIOR_PACE = 10.0
 
 
 class Mixture(nn.Module, ABC):
-    """K Gaussians to multiply, the weights pi to draw s from, and what a label makes of them.
+    """p(s) = pi, and p(z|s) as a product of K Gaussians; a label y changes pi into pi_y.
 
     Args:
         K: components.
         d: size of z.
-        learn_prior: learn pi instead of keeping it as it is.
-        class_prior: pi (or where it begins), K positive numbers; None: flat.
-        label_eps: probability a labelled row's prior leaves to the other classes.
+        learn_prior: learn pi instead of keeping it fixed.
+        class_prior: pi, or its initial value where it is learnt, K positive numbers; None: flat.
+        label_eps: probability that pi_y leaves to the classes other than y.
         prior_temperature: of p(s), where it is a Concrete.
     """
 
@@ -105,7 +102,7 @@ class DiagonalMixture(Mixture):
 
     def log_densities(self, loc: Tensor, scale: Tensor) -> Tensor:
         precision = positive_scale(self.raw_scale).square().reciprocal()
-        # sum_d P_i ((loc - loc_i)^2 + scale^2), with no (B, K, d) tensor
+        # sum_d P_i ((loc - loc_i)^2 + scale^2), without a (B, K, d) tensor
         squares = (
             (loc.square() + scale.square()) @ precision.T
             - 2 * loc @ (precision * self.loc).T
@@ -140,7 +137,7 @@ COVARIANCES: dict[str, type[Mixture]] = {"diagonal": DiagonalMixture, "full": Fu
 
 
 def build_mixture(covariance: str, K: int, d: int, **of_prior: Any) -> Mixture:
-    """A mixture by the name of its covariances.
+    """Build a mixture by the name of its covariances.
 
     Raises:
         GMMVAEError: an unknown name.
@@ -148,53 +145,6 @@ def build_mixture(covariance: str, K: int, d: int, **of_prior: Any) -> Mixture:
     if covariance not in COVARIANCES:
         raise unknown_name("covariance", covariance, list(COVARIANCES))
     return COVARIANCES[covariance](K, d, **of_prior)
-
-
-class MixtureVAE(nn.Module):
-    """What the VAEs with a :class:`Mixture` below z share; their guide can be swapped."""
-
-    latents = ("s", "z")
-    label_site = "s"
-    class_conditional = True
-    relaxed: bool
-    x_shape: tuple[int, ...]
-    components: int
-    network: str
-    options: NetworkOptions
-    mixture: Mixture
-    guide: Any
-    decode: Any
-
-    def prior(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
-        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0."""
-        relaxed = getattr(self.guide, "relaxed", self.relaxed)
-        return self.mixture.prior(rows, y, relaxed=relaxed)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """log q(y|x), (B, K), in nats; of a Concrete s exact too: argmax s ~ Categorical."""
-        return self.guide.class_logits(x).log_softmax(-1)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Posterior mean of z, (B, d), at s = the class probabilities of x."""
-        return self.guide.embed(x)
-
-    def z_prior(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of p(z|s), both (B, d), for s (B, K) on the simplex."""
-        product = self.mixture(s)
-        return product.mean, product.stddev
-
-    def generate(self, label: int, n: int) -> Tensor:
-        """n draws of E[x|z,s] with s the vertex of class ``label`` and z ~ p(z|s).
-
-        Raises:
-            GMMVAEError: if ``label`` is not a component.
-        """
-        s = vertex(label, n, self.components, self.mixture.loc)
-        return self.decode(self.mixture(s).rsample(), s)
-
-    def build_encoder(self, out_size: int) -> nn.Module:
-        """An encoder of x with this model's kind of network, for guides to use."""
-        return network_pair(self.network)[0](self.x_shape, out_size, self.options)
 
 
 def _prior_logits(K: int, class_prior: Sequence[float] | None) -> Tensor:

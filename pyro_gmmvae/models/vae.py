@@ -1,22 +1,65 @@
-"""The variational autoencoder, also known as M1."""
-
-from typing import ClassVar
+"""AE, VAE and M1: one encoder and one decoder, in M1 with a classifier on z."""
 
 import pyro
 import torch
 from pyro.distributions import Normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.models.checks import check_sizes
-from pyro_gmmvae.models.labels import standard_normal
-from pyro_gmmvae.models.observation import Observation, network_pair
+from pyro_gmmvae.models.base import LatentModel, check_range
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
 
 
-class VAE(nn.Module):
+class AE(LatentModel):
+    """Autoencoder, the reference without a density::
+
+        z = encoder(x)                     z (B, d), not a random variable
+        p(x|z)  likelihood of decoder(z)   x (B, *x_shape)
+
+    It maximizes log p(x | z = encoder(x)), which is not a bound on log p(x), because x stands on
+    both sides of the bar: ``evaluate`` reports no bound, and the ELBO shown while training is
+    this number. It has no latent sites: the guide is empty. With input noise it is the denoising
+    autoencoder.
+
+    Args:
+        x_shape, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+
+    Reference:
+        Hinton, Salakhutdinov 2006, doi:10.1126/science.1127647.
+    """
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__(x_shape, latent_dim=latent_dim, network=network, options=options)
+        self.encoder = self.build_encoder(latent_dim)
+        self.observation = self.build_observation(latent_dim, likelihood)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+        """p(x | encoder(x)) for rows x (B, *x_shape)."""
+        register(encoder=self.encoder, observation=self.observation)
+        z = self.encoder(x)
+        with pyro.plate("rows", len(x)):
+            pyro.sample("x", self.observation(z), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Sample nothing."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """z, (B, d)."""
+        return self.encoder(x)
+
+
+class VAE(LatentModel):
     """Variational autoencoder::
 
         p(x, z) = p(x|z) p(z)
@@ -29,18 +72,14 @@ class VAE(nn.Module):
     It has no class: labels are accepted and ignored, so that it trains on the same batches.
 
     Args:
-        x_shape: shape of one observation, (D,) or (channels, height, width).
-        latent_dim: d, the size of z.
-        network, likelihood, options: as for :class:`GMMVAE`.
+        x_shape, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
 
     Reference:
         Kingma, Welling 2014, arXiv:1312.6114; "M1" in Kingma et al. 2014, arXiv:1406.5298.
     """
 
     latents = ("z",)
-    label_site = None
-    class_conditional = False
-    search_space: ClassVar[SearchSpace] = COMMON
 
     def __init__(
         self,
@@ -51,18 +90,15 @@ class VAE(nn.Module):
         likelihood: str = "bernoulli",
         options: NetworkOptions | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(latent_dim=latent_dim)
-        self.x_shape, self.latent_dim = tuple(x_shape), latent_dim
-        options = options or NetworkOptions()
-        self.encoder = network_pair(network)[0](self.x_shape, 2 * latent_dim, options)
-        self.observation = Observation(latent_dim, self.x_shape, network, likelihood, options)
+        super().__init__(x_shape, latent_dim=latent_dim, network=network, options=options)
+        self.encoder = self.build_encoder(2 * latent_dim)
+        self.observation = self.build_observation(latent_dim, likelihood)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
         """p(x, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
-            z = pyro.sample("z", standard_normal((len(x), self.latent_dim), x))
+            z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
@@ -72,20 +108,76 @@ class VAE(nn.Module):
         with pyro.plate("rows", len(x)):
             pyro.sample("z", Normal(loc, positive_scale(raw_scale)).to_event(1))
 
-    @property
-    def knobs(self) -> dict[str, Tensor]:
-        """No scalar of this model moves while training."""
-        return {}
-
     def embed(self, x: Tensor) -> Tensor:
         """Posterior mean of z, (B, d)."""
         return self.encoder(x).chunk(2, -1)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean of p(x|z), (B, *x_shape), for z (B, d)."""
-        return self.observation(z).mean
 
-    def generate(self, n: int) -> Tensor:
-        """n draws of E[x|z] with z ~ N(0, I)."""
-        parameter = next(self.observation.parameters())
-        return self.decode(torch.randn(n, self.latent_dim).to(parameter))
+class M1(VAE):
+    """Variational autoencoder with a classifier on z of the labelled rows::
+
+        p(x, z) = p(x|z) p(z), the VAE, which does not depend on labels
+
+        p(y|z)  softmax(weight z + bias), scikit-learn's logistic regression
+
+    ``fit_classifier`` fits the second line; runs call it after each epoch, and its coefficients
+    are saved with the weights.
+
+    It departs from Kingma et al., whose classifiers are a transductive SVM and 1-NN: neither
+    gives probabilities.
+
+    Args:
+        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+
+    Reference:
+        Kingma et al. 2014, arXiv:1406.5298.
+    """
+
+    needs_labels = True
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        check_range("components", components, components >= 1, "at least 1")
+        super().__init__(
+            x_shape, latent_dim, network=network, likelihood=likelihood, options=options
+        )
+        self.components = components
+        self.register_buffer("weight", torch.zeros(components, latent_dim))
+        self.register_buffer("bias", torch.zeros(components))
+
+    @torch.no_grad()
+    def fit_classifier(self, x: Tensor, y: Tensor) -> None:
+        """Fit p(y|z) on labelled rows x (N, *x_shape) and y (N,); the VAE does not change."""
+        from sklearn.linear_model import LogisticRegression
+
+        was_training = self.training
+        z = self.eval().embed(x)
+        self.train(was_training)
+        loc, scale = z.mean(0), z.std(0).clamp_min(1e-6)
+        fitted = LogisticRegression(max_iter=1000).fit(((z - loc) / scale).cpu(), y.cpu())
+        coefficients, intercepts = map(torch.from_numpy, (fitted.coef_, fitted.intercept_))
+        if len(fitted.classes_) == 2:  # one score decides between two classes
+            coefficients = torch.cat([-coefficients, coefficients]) / 2
+            intercepts = torch.cat([-intercepts, intercepts]) / 2
+        seen = torch.from_numpy(fitted.classes_)
+        weight = torch.zeros_like(self.weight)
+        bias = torch.full_like(self.bias, -1e3)  # a class without labelled rows: never predicted
+        weight[seen] = coefficients.to(weight) / scale
+        bias[seen] = intercepts.to(bias) - weight[seen] @ loc
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(y|z), (B, K), in nats, at the posterior mean of z."""
+        return torch.nn.functional.linear(self.embed(x), self.weight, self.bias).log_softmax(-1)

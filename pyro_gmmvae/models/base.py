@@ -1,0 +1,286 @@
+"""The contract of a model: two Pyro programs, and the facts that the rest of the library reads."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.models.mixture import Mixture
+from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
+from pyro_gmmvae.config import COMMON, SearchSpace
+
+
+class LatentModel(nn.Module, ABC):
+    """A generative model of rows x, and the posterior of its latent variables.
+
+    A subclass writes ``model``, ``guide`` and ``embed``, where it has a class also ``classify``,
+    and sets the class attributes that differ from the defaults. All other facts have a default
+    here, so other code reads them without asking whether they exist.
+
+    The factors of a model are the categorical variables that x or z depends on. The first factor
+    is the class; ``s`` holds the probabilities of all factors in one row, (B, K_1 + K_2 + ...).
+
+    Args:
+        x_shape: shape of one observation, (D,) or (channels, height, width).
+        latent_dim: d, the size of z.
+        components: K, the number of values of the class; None: the model has no class.
+        network: key of ``networks.NETWORKS`` for encoder and decoder.
+        options: hidden sizes, activation, batch norm, dropout, input noise.
+
+    Attributes:
+        x_shape, latent_dim, network, options: as given.
+        components: K; 0 where the model has no class.
+        factors: number of values of each factor by name; the class is named "". Empty where
+            neither x nor z depends on a class.
+
+    Raises:
+        GMMVAEError: a size below 1, or an unknown network.
+    """
+
+    latents: tuple[str, ...] = ()
+    """Latent sites, in the order in which the guide samples them. Empty: no prior to sample."""
+    class_site: ClassVar[str | None] = None
+    """The latent site of the class, whose guide distribution has ``logits``; None: no such site."""
+    needs_labels: ClassVar[bool] = False
+    """Whether a fit needs a labelled row of every class."""
+    given_class: ClassVar[bool] = False
+    """Whether y is given and never inferred: the bound is then one on log p(x|y)."""
+    class_conditional: ClassVar[bool] = False
+    """Whether p(x|z,s) or p(z|s) depends on the class."""
+    default_objective: ClassVar[str] = "analytic"
+    """Key of ``objectives.OBJECTIVES``; the default of the guide comes first, where it is one."""
+    search_space: ClassVar[SearchSpace] = COMMON
+    """Ranges of the configuration keys that are worth tuning."""
+
+    guide: Callable[..., Any]
+    """q(latents|x), a Pyro program of (x, y): a method, or a module (see ``guides``)."""
+    observation: "Observation"
+    """p(x|latents)."""
+    factors: Mapping[str, int]
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        *,
+        latent_dim: int,
+        components: int | None = None,
+        network: str = "mlp",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__()
+        if components is not None:
+            check_range("components", components, components >= 1, "at least 1")
+        check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
+        if network not in NETWORKS:
+            raise unknown_name("network", network, list(NETWORKS))
+        self.x_shape, self.latent_dim, self.components = tuple(x_shape), latent_dim, components or 0
+        self.network, self.options = network, options or NetworkOptions()
+        self.factors = {"": self.components} if self.class_conditional else {}
+
+    def __repr__(self) -> str:
+        """The factorization, from the docstring, and torch's tree of modules."""
+        return "\n".join([*_formula(type(self)), super().__repr__()])
+
+    # -- written by a subclass -----------------------------------------------------------------
+
+    @abstractmethod
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(x, latents) for rows x (B, *x_shape) and labels y (B,), -1 or None: unlabelled."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Posterior mean of z, (B, d)."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(y|x), (B, K), in nats.
+
+        Raises:
+            GMMVAEError: the model has no class.
+        """
+        raise GMMVAEError(f"{type(self).__name__} has no class; {len(x)} rows can't be classified")
+
+    @classmethod
+    def has_classes(cls) -> bool:
+        """Whether ``classify`` is written, and the constructor takes ``components``."""
+        return cls.classify is not LatentModel.classify
+
+    # -- defaults that few models change -------------------------------------------------------
+
+    @property
+    def label_sites(self) -> tuple[str, ...]:
+        """The latent sites that labels belong to, a column of y each; the class comes first."""
+        return () if self.class_site is None else (self.class_site,)
+
+    @property
+    def scheduled(self) -> dict[str, Tensor]:
+        """0-dimensional buffers that a schedule may move while training, by configuration key.
+
+        The default: the model's own buffers with a name that ends in "temperature".
+        """
+        buffers = self.named_buffers(recurse=False)
+        return {name: buffer for name, buffer in buffers if name.endswith("temperature")}
+
+    @property
+    def mixture_priors(self) -> Mapping[str, Mixture]:
+        """p(z|s) of each factor by name, where it is a mixture; empty: p(z) is not a mixture."""
+        return {}
+
+    def classify_factors(self, x: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """log q(s_f|x) of each factor but the class by name, (B, K_f), in nats."""
+        return {}
+
+    def fit_classifier(self, x: Tensor, y: Tensor) -> None:
+        """Fit a classifier that is not trained by the objective, after each epoch.
+
+        The default does nothing.
+
+        Args:
+            x: labelled rows, (N, *x_shape).
+            y: their labels, (N,).
+        """
+
+    def prior_of_z(self, s: Tensor) -> TorchDistribution:
+        """p(z|s), event shape (d,), for s (B, K_1 + ...); the default: N(0, I) for every s."""
+        zeros = s.new_zeros(*s.shape[:-1], self.latent_dim)
+        return Normal(zeros, torch.ones_like(zeros)).to_event(1)
+
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
+        """Mean of p(x|z,s), (B, *x_shape).
+
+        Args:
+            z: (B, d).
+            s: (B, K_1 + ...); not read where ``class_conditional`` is false.
+        """
+        if not self.class_conditional:
+            return self.observation(z).mean
+        return self.observation(z, self.given(s)).mean
+
+    def generate(self, n: int, label: int | None = None) -> Tensor:
+        """n draws of E[x|z,s] with z ~ p(z|s), (n, *x_shape).
+
+        Args:
+            n: the number of draws.
+            label: the class; None: a draw of a class for each row, all equally likely.
+
+        Raises:
+            GMMVAEError: ``label`` is not a class of the model, or the model has no prior.
+        """
+        if not self.latents:
+            raise GMMVAEError(f"{type(self).__name__} has no prior to generate from")
+        s = self.draw_class(n) if label is None else self.one_hot(label, n)
+        return self.decode(self.prior_of_z(s).sample(), s)
+
+    # -- parts for a subclass ------------------------------------------------------------------
+
+    def one_hot(self, label: int, n: int) -> Tensor:
+        """s (n, K_1 + ...) with probability 1 for class ``label``, all other factors uniform.
+
+        Raises:
+            GMMVAEError: ``label`` is not a class of the model.
+        """
+        if not self.factors:
+            raise GMMVAEError(f"{type(self).__name__} does not depend on a class")
+        if not 0 <= label < self.components:
+            raise GMMVAEError(f"class {label} is out of range 0..{self.components - 1}")
+        like = next(self.parameters())
+        parts = [like.new_full((n, K), 1 / K) for K in self.factors.values()]
+        parts[0].zero_()[:, label] = 1
+        return torch.cat(parts, -1).detach()
+
+    def draw_class(self, n: int) -> Tensor:
+        """s (n, K_1 + ...), a class drawn for each row from equal probabilities, one-hot."""
+        like = next(self.parameters())
+        parts = [
+            OneHotCategorical(logits=like.new_zeros(n, K)).sample() for K in self.factors.values()
+        ]
+        return torch.cat([*parts, like.new_zeros(n, 0)], -1)
+
+    def given(self, s: Tensor | None) -> Tensor:
+        """The factors s that a decoder needs.
+
+        Raises:
+            GMMVAEError: s is None.
+        """
+        if s is None:
+            raise GMMVAEError(f"{type(self).__name__} decodes z and a class; pass s to decode")
+        return s
+
+    def build_encoder(self, out_size: int) -> nn.Module:
+        """An encoder x -> (B, out_size) of this model's kind of network."""
+        return NETWORKS[self.network][0](self.x_shape, out_size, self.options)
+
+    def build_features(self) -> tuple[nn.Module, int]:
+        """An encoder that ends in a hidden layer, and its width."""
+        width = self.options.hidden[-1]
+        last = self.options.activate(nn.BatchNorm1d(width))
+        return nn.Sequential(self.build_encoder(width), *last), width
+
+    def build_observation(self, in_size: int, likelihood: str) -> "Observation":
+        """p(x|latents) for latents that hold ``in_size`` numbers a row."""
+        decoder = NETWORKS[self.network][1]
+        return Observation(
+            decoder(in_size, self.x_shape, self.options),
+            self.x_shape,
+            likelihood,
+            missing=self.options.missing,
+        )
+
+
+class Observation(nn.Module):
+    """p(x|latents): Bernoulli logits, or Normal loc with a learnt scale for each entry of x.
+
+    Args:
+        decoder: a module (B, in_size) -> (B, *x_shape).
+        x_shape: shape of one observation.
+        likelihood: a key of ``distributions.LIKELIHOODS``.
+        missing: entries of x that are NaN are missing and carry no term.
+
+    Raises:
+        GMMVAEError: an unknown likelihood.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        x_shape: tuple[int, ...],
+        likelihood: str = "bernoulli",
+        *,
+        missing: bool = False,
+    ) -> None:
+        super().__init__()
+        if likelihood not in LIKELIHOODS:
+            raise unknown_name("likelihood", likelihood, list(LIKELIHOODS))
+        self.family: Any = LIKELIHOODS[likelihood]
+        self.event_dim, self.missing = len(x_shape), missing
+        self.decoder = decoder
+        has_scale = "scale" in self.family.arg_constraints
+        self.raw_scale = nn.Parameter(torch.zeros(x_shape)) if has_scale else None
+
+    def forward(self, *latents: Tensor) -> TorchDistribution:
+        """The likelihood given latents, each (..., size); leading axes broadcast."""
+        parameter = apply_to_rows(self.decoder, joined(*latents))
+        scale = () if self.raw_scale is None else (positive_scale(self.raw_scale),)
+        return self.family(parameter, *scale, event_dim=self.event_dim, nan_is_missing=self.missing)
+
+
+def check_range(name: str, value: float, ok: bool, wanted: str) -> None:
+    """Raise a :class:`GMMVAEError` with the value and what is wanted, unless ``ok``."""
+    if not ok:
+        raise GMMVAEError(f"{name} must be {wanted}, not {value}")
+
+
+def _formula(model: type) -> list[str]:
+    """The first indented block of a class's docstring."""
+    _, _, block = (inspect.getdoc(model) or "").partition("::\n\n")
+    lines = []
+    for line in block.splitlines():
+        if line and not line.startswith(" "):
+            break
+        lines.append(line)
+    return inspect.cleandoc("\n" + "\n".join(lines)).splitlines()
