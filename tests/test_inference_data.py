@@ -236,7 +236,7 @@ def test_every_model_with_latents_untrained(name: str) -> None:
     statistics = data["sample_stats"]
     assert set(statistics.data_vars) == {"log_weight", "accepted", "elbo", "iwae", "pareto_k"}
     assert np.isnan(statistics["pareto_k"]).all()  # 20 draws have no tail
-    has_class = model.label_site is not None
+    has_class = model.class_site is not None
     assert ("y" in data["observed_data"]) == has_class
     assert ("y" in data["posterior_predictive"]) == has_class
     assert data.attrs["model"] == type(model).__name__

@@ -45,7 +45,7 @@ def name(
     from pyro_gmmvae.runs.names import NAMES, named_by_fit, write_names
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    if hasattr(loaded.model, "z_prior") and named_by_fit(loaded.config, loaded.schema):
+    if loaded.model.factors and named_by_fit(loaded.config, loaded.schema):
         raise GMMVAEError(
             f"{run} was trained with labels: its components have the classes' names already"
         )

@@ -91,7 +91,7 @@ class RowsEstimator(BaseEstimator):
         arguments = self.get_params(deep=False)
         config = config_of(arguments, self._preset, self._fixed, seed_of(arguments["random_state"]))
         model_class: Any = MODELS.get(config.model)
-        if self._needs_classes and model_class and not hasattr(model_class, "classify"):
+        if self._needs_classes and model_class and not model_class.has_classes():
             raise GMMVAEError(
                 f"the model {config.model!r} has no classes; GMMVAETransformer takes it"
             )
@@ -192,7 +192,7 @@ class RowsEstimator(BaseEstimator):
         samples = checked_count(samples, "samples")
         rows = rows.to(run.device)
         y = None
-        if getattr(run.model, "given_class", False):
+        if run.model.given_class:
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
         scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
         if run.schema.likelihood == "normal":  # the density of X = shift + scale x
@@ -206,7 +206,7 @@ class RowsEstimator(BaseEstimator):
         """Draws of x in the units of X, (n, D), of components (n,) in order, or of none."""
         run = self._fitted.run
         model = run.model
-        if not hasattr(model, "generate"):
+        if not model.latents:
             raise GMMVAEError(f"the model {run.config.model!r} has no prior to draw from")
         seed = seed_of(self.get_params(deep=False)["random_state"])
         with torch.no_grad(), seeded(seed, run.device):
@@ -215,7 +215,7 @@ class RowsEstimator(BaseEstimator):
             else:
                 labels, counts = np.unique(components, return_counts=True)
                 pairs = zip(labels.tolist(), counts.tolist(), strict=True)
-                x = torch.cat([model.generate(k, count) for k, count in pairs])
+                x = torch.cat([model.generate(count, k) for k, count in pairs])
             if not mean and run.schema.likelihood == "bernoulli":
                 x = torch.bernoulli(x)
             elif not mean:
@@ -224,7 +224,7 @@ class RowsEstimator(BaseEstimator):
 
     def _components(self, n: int, among: Labels) -> Labels:
         """(n,) components in order, drawn by their weights pi (flat where the model has none)."""
-        mixture = getattr(self.model_, "mixture", None)
+        mixture = self.model_.mixture_priors.get("")
         weights = np.ones(len(among))
         if mixture is not None:
             weights = mixture.log_prior.detach().softmax(-1).cpu().double().numpy()[among]

@@ -154,14 +154,14 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
 
     def _decode(self, z: Tensor) -> Any:
         model = self.model_
-        if not hasattr(model, "components"):
+        if not model.components:
             return model.decode(z)
-        if not hasattr(model, "mixture"):
+        if set(model.mixture_priors) != {""}:
             raise GMMVAEError(
                 f"the model {self.model!r} decodes from z and a class; gmmvae, gmvae-discrete and "
                 "vae know x from z alone"
             )
-        s = model.mixture.class_scores(z, torch.zeros_like(z)).softmax(-1)
+        s = model.mixture_priors[""].class_scores(z, torch.zeros_like(z)).softmax(-1)
         return model.decode(z, s)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002 - scikit-learn's signature

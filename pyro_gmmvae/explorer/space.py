@@ -71,9 +71,7 @@ class LatentSpace:
         self.model = run.model
         self.size = codes.shape[1]
         self._like = next(run.model.parameters())
-        self.factors: dict[str, int] = {}
-        if hasattr(self.model, "z_prior"):
-            self.factors = dict(getattr(self.model, "sizes", {"": self.model.components}))
+        self.factors: dict[str, int] = dict(self.model.factors)
         self.has_prior = bool(self.model.latents)
         covariance = np.atleast_2d(np.cov(codes.T)) if len(codes) > 1 else np.eye(self.size)
         self._of_codes = codes.mean(0), covariance
@@ -88,7 +86,7 @@ class LatentSpace:
     @property
     def prior_depends_on_class(self) -> bool:
         """Whether p(z|s) depends on s."""
-        return hasattr(self.model, "mixture") or hasattr(self.model, "mixtures")
+        return bool(self.model.mixture_priors)
 
     def start(self) -> LatentPoint:
         """The mean of p(z|s), with all weight on the first class and further factors uniform."""
@@ -114,10 +112,12 @@ class LatentSpace:
             return np.zeros(self.size), np.eye(self.size)
         with torch.inference_mode():
             s = self._tensor(weights[None])
-            loc, scale = self.model.z_prior(s)
+            prior = self.model.prior_of_z(s)
+            loc, scale = prior.mean, prior.stddev
             blocks = torch.diag_embed(scale[0].square())
             at, start = 0, 0
-            for mixture, K in zip(self._mixtures(), self.factors.values(), strict=False):
+            for factor, mixture in self.model.mixture_priors.items():
+                K = self.factors[factor]
                 product = mixture(s[:, at : at + K])
                 if hasattr(product, "precision_matrix"):
                     block = slice(start, start + product.event_shape[0])
@@ -165,11 +165,6 @@ class LatentSpace:
         """(m,) standard deviations of p(z|s) along the directions."""
         variances = ((self.directions @ covariance) * self.directions).sum(1)
         return np.asarray(np.sqrt(variances.clip(1e-12)))
-
-    def _mixtures(self) -> list[Any]:
-        if hasattr(self.model, "mixture"):
-            return [self.model.mixture]
-        return list(getattr(self.model, "mixtures", ()))
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.float64)).to(self._like)

@@ -34,7 +34,7 @@ AT_ONCE = 4096
 def draw_samples(view: View) -> Figure:
     """New rows, a line per class."""
     run = view.run
-    if not hasattr(run.model, "generate"):
+    if not run.model.latents:
         raise NotApplicable(f"the model {run.config.model!r} has no prior to draw from")
     if not run.model.class_conditional:
         drawn = run.generate(DRAWS * DRAWS).reshape(DRAWS, DRAWS, *run.schema.x_shape)
@@ -55,7 +55,7 @@ def draw_samples(view: View) -> Figure:
 
 def draw_analogies(view: View) -> Figure:
     """One z per line, one class per column."""
-    if not hasattr(view.model, "z_prior"):
+    if not view.model.factors:
         raise NotApplicable(f"the model {view.run.config.model!r} has no class to change")
     chosen, of = view.shown(MOST_CLASSES)
     if len(chosen) < 2:
@@ -192,9 +192,10 @@ def prior_at(view: View, components: list[int]) -> tuple[Tensor, Tensor, Any]:
     model = view.model
     parameter = next(model.parameters())
     with torch.no_grad():
-        if hasattr(model, "z_prior"):
+        if model.factors:
             s = torch.eye(model.components).to(parameter)[components]
-            return *model.z_prior(s), s
+            prior = model.prior_of_z(s)
+            return prior.mean, prior.stddev, s
         if "z" not in model.latents:
             raise NotApplicable(f"the model {view.run.config.model!r} has no prior of z")
         zeros = parameter.new_zeros(1, model.latent_dim)
@@ -212,20 +213,16 @@ def decode(view: View, z: Tensor, s: Tensor | None) -> Array:
 
 
 def _prior_name(view: View) -> str:
-    return "p(z|s)" if hasattr(view.model, "mixture") or _has_factors(view) else "p(z)"
-
-
-def _has_factors(view: View) -> bool:
-    return hasattr(view.model, "mixtures")
+    return "p(z|s)" if view.model.mixture_priors else "p(z)"
 
 
 def _classes(view: View) -> tuple[list[int], int]:
     """The components to show, one that stands for none where the model has no p(z|s)."""
-    return view.shown(MOST_CLASSES) if hasattr(view.model, "z_prior") else ([0], 1)
+    return view.shown(MOST_CLASSES) if view.model.factors else ([0], 1)
 
 
 def _names(view: View, chosen: list[int]) -> list[str]:
-    if not hasattr(view.model, "z_prior"):
+    if not view.model.factors:
         return [""]
     return [view.class_names[k] for k in chosen]
 
@@ -276,7 +273,7 @@ def _pairs(view: View) -> tuple[Array, Array]:
 
 def _class_probabilities(view: View) -> Array | None:
     """(N, K) of the test rows, with those of further factors behind; None: no class."""
-    if not hasattr(view.model, "z_prior"):
+    if not view.model.factors:
         return None
     parts = [view.log_probs, *view.run.factor_log_probs(view.x).values()]
     return np.exp(np.concatenate(parts, 1))

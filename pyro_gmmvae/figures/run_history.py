@@ -24,7 +24,7 @@ def draw_training(view: View) -> Figure:
 def _schedules(view: View) -> dict[str, list[float]]:
     """Values at the end of each epoch of what moved, by the configuration."""
     moved = {}
-    sites = getattr(view.model, "latents", ())
+    sites = view.model.latents
     if "step" not in view.history:
         return {}
     for key, schedule in view.run.config:

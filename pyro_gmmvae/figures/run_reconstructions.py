@@ -12,7 +12,7 @@ from pyro_gmmvae.figures.reconstructions import (
     pose_pair_painter,
     reconstruction_sheet,
 )
-from pyro_gmmvae.figures.run_view import Array, NotApplicable, View
+from pyro_gmmvae.figures.run_view import Array, View
 from pyro_gmmvae.runs import Run
 
 ENDS, MIDDLE = 6, 6
@@ -57,14 +57,10 @@ def draw_reconstructions(view: View) -> Figure:
 def reconstruct(run: Run, x: torch.Tensor) -> Array:
     """Means of p(x|z,s) at the posterior means of z and s, (N, *x_shape), in the model's units."""
     model = run.model
-    if not hasattr(model, "decode"):
-        raise NotApplicable(f"the model {run.config.model!r} has no decoder")
     z = model.embed(x)
     if not model.class_conditional:
         return np.asarray(model.decode(z).cpu().numpy())
-    s = [model.classify(x)]
-    if hasattr(model, "classify_factors"):
-        s += model.classify_factors(x).values()
+    s = [model.classify(x), *model.classify_factors(x).values()]
     return np.asarray(model.decode(z, torch.cat([part.exp() for part in s], -1)).cpu().numpy())
 
 

@@ -23,7 +23,7 @@ def draw_latent(view: View) -> Figure:
     fitted = view.run.config.labels != 0
     if (view.y >= 0).any():
         groups, names, told = view.y, list(view.run.schema.classes), "class"
-    elif hasattr(model, "classify"):
+    elif model.components:
         groups, names, told = view.log_probs.argmax(1), view.class_names, "likeliest component"
     else:
         groups, names, told = np.full(len(z), -1), [], "nothing: no class is known"
@@ -62,6 +62,4 @@ def _gaussians(view: View, mixture: Any, shared: int) -> Gaussians | None:
 
 def _mixture(model: Any) -> Any:
     """p(z|s) of the class; None where z knows nothing of it, and is standard normal."""
-    if hasattr(model, "mixtures"):
-        return model.mixtures[0]
-    return getattr(model, "mixture", None)
+    return model.mixture_priors.get("")

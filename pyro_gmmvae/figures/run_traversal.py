@@ -50,13 +50,13 @@ def traverse(
     features, schema, model = run.schema.features, run.schema, run.model
     if features is None:
         raise GMMVAEError("traverse draws skeletons; for other rows there is 'gmmvae generate'")
-    if not hasattr(model, "z_prior"):
+    if not model.factors:
         raise GMMVAEError(
             f"the model {run.config.model!r} has no p(z|s) to walk in; train gmmvae, or m2"
         )
     if schema.dimensions not in (2, 3):
         raise GMMVAEError("this run's series are no skeletons: there is nothing to draw")
-    sizes: dict[str, int] = getattr(model, "sizes", {"": model.components})
+    sizes: dict[str, int] = dict(model.factors)
     if latent.isdecimal():
         captions, z, s = _along_z(model, sizes, int(latent), label, steps, span)
     else:
@@ -69,7 +69,8 @@ def _along_z(
     model: Any, sizes: dict[str, int], entry: int, label: int, steps: int, span: float
 ) -> tuple[list[str], Tensor, Tensor]:
     s = _start(model, sizes, label).expand(steps, -1)
-    loc, scale = model.z_prior(s)
+    prior = model.prior_of_z(s)
+    loc, scale = prior.mean, prior.stddev
     if entry >= loc.shape[-1]:
         raise GMMVAEError(f"z has the entries 0 to {loc.shape[-1] - 1}, and no {entry}")
     values = torch.linspace(-span, span, steps).to(loc)
@@ -102,7 +103,7 @@ def _along_s(
     if not rows:
         raise GMMVAEError(f"{latent!r} has a single value: there is nowhere to walk to")
     s = torch.cat(rows)
-    return captions, run.model.z_prior(s)[0], s
+    return captions, run.model.prior_of_z(s).mean, s
 
 
 def _factor_names(schema: Schema, name: str, size: int) -> list[str]:

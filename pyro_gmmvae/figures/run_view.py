@@ -55,7 +55,7 @@ class View:
     @property
     def has_components(self) -> bool:
         """Whether the model has components to look at: a q(s|x) and a p(z|s)."""
-        return hasattr(self.model, "classify") and hasattr(self.model, "z_prior")
+        return bool(self.model.factors)
 
     @cached_property
     def _loaded(self) -> Rows | GMMVAEError:
@@ -142,7 +142,7 @@ class View:
     @cached_property
     def class_names(self) -> list[str]:
         """K names of the model's components."""
-        if not hasattr(self.model, "components"):
+        if not self.model.components:
             raise NotApplicable(f"the model {self.run.config.model!r} has no classes")
         return self.run.class_names()
 

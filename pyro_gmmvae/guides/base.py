@@ -33,7 +33,7 @@ class MixtureModel:
 
     components: int
     latent_dim: int
-    relaxed: bool
+    relaxed: ClassVar[bool]
     initial_temperature: float
     options: NetworkOptions
     mixture: MixturePrior

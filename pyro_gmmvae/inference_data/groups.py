@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_gmmvae import __version__
 from pyro_gmmvae.evaluation import Bounds, Draws, pareto_k
 from pyro_gmmvae.inference_data.inputs import Array, Input
-from pyro_gmmvae.models.labels import label_sites
+from pyro_gmmvae.models import LatentModel
 
 SAMPLES = ("chain", "draw", "row")
 IMAGE = ("channel", "height", "width")
@@ -109,7 +109,7 @@ def _unlike(names: list[str]) -> list[str]:
 
 def _class_site(given: Input) -> str | None:
     """The latent whose components are the classes."""
-    sites = label_sites(given.model) if hasattr(given.model, "label_site") else ()
+    sites = given.model.label_sites if isinstance(given.model, LatentModel) else ()
     return sites[0] if sites else None
 
 

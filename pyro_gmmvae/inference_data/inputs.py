@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import one_draw
-from pyro_gmmvae.models.labels import known_or_likeliest
+from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import load_rows, some_of
 from pyro_gmmvae.runs.names import named_by_fit
@@ -57,10 +57,10 @@ class Input:
     @property
     def told(self) -> Tensor | None:
         """(N,) labels that model and guide are told: of a model that is given the class."""
-        if not getattr(self.model, "given_class", False):
+        if not (isinstance(self.model, LatentModel) and self.model.given_class):
             return None
         y = None if self.y is None else torch.from_numpy(self.y).to(self.x.device)
-        return known_or_likeliest(self.model, self.x, y)
+        return labels_or_predictions(self.model, self.x, y)
 
     @contextmanager
     def in_evaluation_mode(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ def _of_run(
     attrs = {k: v for k, v in told.items() if v is not None} | attrs
     attrs |= {"weights": run.weights, "config": json.dumps(config.model_dump())}
     factors = {}
-    for name, size in getattr(model, "sizes", {}).items():
+    for name, size in model.factors.items():
         known = list(dict(run.schema.factors).get(name, ()))
         factors[name] = known + [f"component_{k}" for k in range(len(known), size)]
     return Input(
@@ -162,7 +162,7 @@ def _of_run(
         ids,
         run.schema.transform.invert,
         attrs,
-        run.class_names() if hasattr(model, "components") else None,
+        run.class_names() if model.components else None,
         factors,
         run.schema.columns,
         sequences,
@@ -182,7 +182,7 @@ def _rows_for_model(model: Any, x: Any, y: Any) -> Input:
     missing = getattr(getattr(model, "observation", None), "missing", False)
     if not missing and not values.isfinite().all():
         raise GMMVAEError("x has entries that are not finite; leave their rows out")
-    labels = _labels(y, len(values), getattr(model, "components", None))
+    labels = _labels(y, len(values), getattr(model, "components", None) or None)
     guide = model.guide
     attrs: dict[str, str | int] = {"model": type(model).__name__}
     attrs |= {"guide": type(guide).__name__} if isinstance(guide, nn.Module) else {}

@@ -53,7 +53,7 @@ class Objective(nn.Module, ABC):
                + alpha mean_labelled_rows( -log q(y|x) )
                + sum_regularizers w_r r( q(s|x), p(s) )
 
-    The weights ``kl_<site>`` and ``alpha`` are 0-dimensional buffers (see ``knobs``), so that
+    The weights ``kl_<site>`` and ``alpha`` are 0-dimensional buffers (see ``scheduled``), so that
     schedules fill them in place. With weights 1 and alpha 0 it is minus the ELBO. A discrete
     site that the guide marks for enumeration is summed out exactly.
 
@@ -99,7 +99,7 @@ class Objective(nn.Module, ABC):
         self.explain_clean = explain_clean
 
     @property
-    def knobs(self) -> dict[str, Tensor]:
+    def scheduled(self) -> dict[str, Tensor]:
         """The scalars a schedule may move: alpha, one weight per latent site and regularizer."""
         own = {k: v for k, v in self.named_buffers(recurse=False) if k != "labelled_weight"}
         return own | {name: term.weight for name, term in self._regularizers}

@@ -12,6 +12,7 @@ from pyro_gmmvae.augment import augmentation
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Shards
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
 from pyro_gmmvae.runs.data import Rows
@@ -110,7 +111,7 @@ def _views(
 def _cautions(config: Config, rows: Rows, model: Any, objective: Objective) -> list[str]:
     """What a user of the terms on assignments should know before the fit."""
     told = []
-    if objective.regularizers and getattr(model, "components", 2) == 1:
+    if objective.regularizers and model.components == 1:
         told.append("components is 1: every row is of the one, and nothing is clustered")
     if "consistency" in objective.regularizers and _augmentation(config, rows) is None:
         told.append(
@@ -124,7 +125,7 @@ def _cautions(config: Config, rows: Rows, model: Any, objective: Objective) -> l
 
 def check_fit(
     config: Config, rows: Rows, device: torch.device | str = "cpu"
-) -> tuple[nn.Module, Objective]:
+) -> tuple[LatentModel, Objective]:
     """Model and objective of a config, after one evaluation on two rows.
 
     Raises:
@@ -150,7 +151,7 @@ def check_fit(
 
 def _check_components(config: Config, model: Any, rows: Rows) -> None:
     """Refuse what can't be clustered."""
-    K, N = getattr(model, "components", 1), len(rows.fitted)
+    K, N = model.components, len(rows.fitted)
     if K > N:
         raise GMMVAEError(f"components {K}: there are only {N} training rows")
     x = rows.dataset.x
@@ -178,7 +179,7 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
         y: labels of the training rows, which a teacher of sequences fills in.
     """
     threshold = config.pseudo_threshold
-    if threshold is None or model.label_site is None or not len(rows.split.labelled):
+    if threshold is None or model.class_site is None or not len(rows.split.labelled):
         return None
     settings: dict[str, Any] = {"decay": config.pseudo_decay}
     sequences = rows.dataset.sequences

@@ -4,14 +4,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_gmmvae.config import Config, Schedule, configure
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.models import MODELS
-from pyro_gmmvae.models.labels import label_sites
+from pyro_gmmvae.models import MODELS, LatentModel
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
 from pyro_gmmvae.runs.data import Rows
@@ -86,7 +85,7 @@ def resolve(config: Config) -> Config:
         guide = defaults["guide"] = next(name for name, value in GUIDES.items() if value is default)
     if config.objective is None:
         owner: Any = model if guide is None else GUIDES[guide]
-        defaults["objective"] = getattr(owner, "default_objective", "analytic")
+        defaults["objective"] = owner.default_objective
     return config.with_defaults(**defaults) if defaults else config
 
 
@@ -109,14 +108,14 @@ def _check_keys(config: Config) -> None:
             raise GMMVAEError(f"{key} is for --data skeleton, and means nothing to {config.data!r}")
     model_class: Any = MODELS[config.model]
     preset = presets_of(config.data)[0].get(str(config.preset), {})
-    if CLUSTER_KEYS & preset.keys() and not model_class.label_site:
+    if CLUSTER_KEYS & preset.keys() and not model_class.class_site:
         raise GMMVAEError(
             f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
             "none; take another preset, or gmmvae"
         )
     parameters = inspect.signature(model_class).parameters
     taken = {*parameters, *(f"kl_{site}" for site in model_class.latents)}
-    taken |= LABEL_KEYS if model_class.label_site else set()
+    taken |= LABEL_KEYS if model_class.class_site else set()
     taken |= {"extra_components"} if "components" in parameters else set()
     for key in sorted((config.given & MODEL_KEYS) - taken):
         if getattr(config, key) not in (None, ()):
@@ -128,18 +127,18 @@ def _check_keys(config: Config) -> None:
         )
 
 
-def build_model(config: Config, schema: Schema) -> nn.Module:
+def build_model(config: Config, schema: Schema) -> LatentModel:
     """The model of a config, its weights drawn from torch's global generator.
 
     Raises:
         GMMVAEError: an unknown name, or K below the number of classes.
     """
     model_class: Any = MODELS[config.model]
-    if not schema.classes and getattr(model_class, "needs_labels", False):
+    if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
     wanted = inspect.signature(model_class).parameters
     values = _constructor_values(config, schema)
-    model = model_class(**{key: values[key] for key in wanted if key in values})
+    model: LatentModel = model_class(**{key: values[key] for key in wanted if key in values})
     return model.to(dtype_of(config.precision))
 
 
@@ -156,7 +155,7 @@ def require_labels(config: Config, model: Any, rows: Rows) -> None:
     Raises:
         GMMVAEError: naming the model, or the class that has no labelled row.
     """
-    if not getattr(model, "needs_labels", False):
+    if not model.needs_labels:
         return
     if not len(rows.split.labelled):
         raise _needs_labels(config)
@@ -242,12 +241,12 @@ def build_objective(config: Config, model: Any) -> Objective:
         model.model,
         model.guide,
         latents=model.latents,
-        label_sites=label_sites(model),
+        label_sites=model.label_sites,
         particles=config.particles,
         regularizers={
             name: term()
             for name, term in REGULARIZERS.items()
-            if label_sites(model) and getattr(config, name) != ZERO
+            if model.label_sites and getattr(config, name) != ZERO
         },
         explain_clean=config.reconstruct == "clean",
     )
@@ -262,7 +261,7 @@ def build_schedules(
     Raises:
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
-    buffers = objective.knobs | model.knobs
+    buffers = objective.scheduled | model.scheduled
     schedules = {
         key: value for key, value in config if isinstance(value, Schedule) and key in buffers
     }

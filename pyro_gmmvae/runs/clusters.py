@@ -82,7 +82,7 @@ class Clusters:
         """
         model = self.run.model
         s = torch.eye(self.log_probs.shape[1]).to(next(model.parameters()))[components]
-        loc = model.z_prior(s)[0]
+        loc = model.prior_of_z(s).mean
         x = model.decode(loc, s).cpu().numpy()
         return loc.cpu().numpy(), self.run.schema.transform.invert(x)
 
@@ -141,7 +141,7 @@ def read_clusters(run: Run, data: str | None = None, *, rows: Rows | None = None
     Raises:
         GMMVAEError: a model without components, or data that can't be read or has changed.
     """
-    if not (hasattr(run.model, "classify") and hasattr(run.model, "z_prior")):
+    if not run.model.factors:
         raise GMMVAEError(
             f"the model {run.config.model!r} has no components to read; gmmvae has, and m2"
         )

@@ -16,7 +16,7 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean_by_sequence
 from pyro_gmmvae.figures.run_traversal import traverse
 from pyro_gmmvae.files import load_weights, read_json, write_json
-from pyro_gmmvae.models.labels import known_or_likeliest
+from pyro_gmmvae.models import labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Rows, load_rows
 from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
@@ -112,7 +112,7 @@ class Run:
                 f"{file} does not fit the model in config.json: one of the two is of another run"
             ) from error
         names = None
-        if hasattr(model, "components") and not named_by_fit(config, schema):
+        if model.components and not named_by_fit(config, schema):
             names = read_names(path, model.components)
         return cls(path, config, schema, model.to(where).eval(), where, weights, names)
 
@@ -122,8 +122,7 @@ class Run:
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
         is None or -1, at the likeliest class.
         """
-        given = getattr(self.model, "given_class", False)
-        y = known_or_likeliest(self.model, x, y) if given else None
+        y = labels_or_predictions(self.model, x, y) if self.model.given_class else None
         with seeded(seed, self.device):
             return log_weights(self.model.model, self.model.guide, x, samples, y=y)
 
@@ -145,7 +144,7 @@ class Run:
     @torch.no_grad()
     def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None:
         """(N, K) log q(y|x), or None where the model has no classes."""
-        if not hasattr(self.model, "classify"):
+        if not self.model.components:
             return None
         parts = [self.model.classify(rows) for rows in x.split(4096)]
         return torch.cat(parts).cpu().numpy()
@@ -153,8 +152,6 @@ class Run:
     @torch.no_grad()
     def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
         """(N, K_f) log q(y_f|x) of each further factor by name; nothing for most models."""
-        if not hasattr(self.model, "classify_factors"):
-            return {}
         parts = [self.model.classify_factors(rows) for rows in x.split(4096)]
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
@@ -251,7 +248,7 @@ class Run:
         Raises:
             GMMVAEError: if ``label`` is no class of this run.
         """
-        if not hasattr(self.model, "generate"):
+        if not self.model.latents:
             raise GMMVAEError(
                 f"the model {self.config.model!r} has no prior to draw from; it only reconstructs"
             )
@@ -264,7 +261,7 @@ class Run:
                     )
                 blocks = [self.model.generate(n)]
             else:
-                blocks = [self.model.generate(k, n) for k in self.components_of(label)]
+                blocks = [self.model.generate(n, k) for k in self.components_of(label)]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
 
     def traverse(

@@ -29,15 +29,14 @@ class Watch:
         if sequences is not None:
             self.of_row = np.unique(sequences.of_row[watched], return_inverse=True)[1]
         # a model that is given the class bounds log p(x|y), and says nothing without one
-        self.given = y if getattr(model, "given_class", False) else None
+        self.given = y if model.given_class else None
         self.x_labelled, self.y_labelled = rows.part(rows.split.labelled, device)
-        named = hasattr(model, "classify") and len(rows.split.labelled) > 0
+        named = model.has_classes() and len(rows.split.labelled) > 0
         self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
 
     def fit_classifier(self) -> None:
         """Bring a classifier that is fitted apart from the model up to date with it."""
-        if hasattr(self.model, "fit_classifier"):
-            self.model.fit_classifier(self.x_labelled, self.y_labelled)
+        self.model.fit_classifier(self.x_labelled, self.y_labelled)
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:

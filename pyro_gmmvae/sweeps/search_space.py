@@ -54,7 +54,7 @@ def space_of(
         GMMVAEError: a key that is unknown or can't be searched, text that is no dimension, or
             nothing left to search.
     """
-    declared: SearchSpace = getattr(MODELS[config.model], "search_space", {})
+    declared: SearchSpace = MODELS[config.model].search_space
     space = {
         key: dimension
         for key, dimension in declared.items()

@@ -131,7 +131,7 @@ def plan_of(
         model, _ = check_fit(config, rows)
         for params in ends_of(space):
             check_fit(resolve(configured(config, space, params)), rows)
-    has_classes = labelled and hasattr(model, "classify")
+    has_classes = labelled and model.has_classes()
     metric = _metric(metric, has_classes, sequences, config)
     check_comparable(metric, space)
     return Plan(

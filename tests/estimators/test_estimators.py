@@ -260,7 +260,7 @@ def test_a_rows_score_does_not_depend_on_the_others(name: str) -> None:
     wanted = MODELS[name].__init__.__annotations__
     model: Any = MODELS[name](**{k: v for k, v in options.items() if k in wanted}).eval()
     x = torch.randn(50, 6)
-    y = torch.arange(50) % 3 if getattr(model, "given_class", False) else None
+    y = torch.arange(50) % 3 if model.given_class else None
     scores = bound(model, x, 200, y)
     order = torch.randperm(50)[:7]
     assert torch.equal(bound(model, x[order], 200, None if y is None else y[order]), scores[order])

@@ -94,7 +94,8 @@ def test_sliders_are_relative_to_the_prior(view: ExplorerView) -> None:
     start = space.start()
     decoded = space.decode(start)
     s = torch.eye(10)[:1]
-    loc, scale = view.run.model.z_prior(s)
+    prior = view.run.model.prior_of_z(s)
+    loc, scale = prior.mean, prior.stddev
     np.testing.assert_allclose(decoded.z, loc[0].detach(), rtol=1e-5)
     shifted = space.decode(space.shifted(start, 2, 1.5))
     expected = loc[0].detach().numpy() + 1.5 * scale[0].detach().numpy() * np.eye(4)[2]

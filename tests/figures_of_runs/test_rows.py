@@ -74,7 +74,7 @@ def test_components_are_ellipses_of_their_covariances(tiny: View) -> None:
     if tiny.run.config.model == "ae":
         assert not ellipses
         return
-    mixture = getattr(model, "mixture", None) or getattr(model, "mixtures", [None])[0]
+    mixture = model.mixture_priors.get("")
     if mixture is None:
         assert [e.width for e in ellipses] == pytest.approx([2, 4])
         assert "p(z) at 1 and 2" in figure.axes[0].get_title("left")
@@ -91,7 +91,7 @@ def test_components_are_ellipses_of_their_covariances(tiny: View) -> None:
 
 
 def test_models_without_classes_are_skipped_with_a_reason(tiny: View) -> None:
-    if hasattr(tiny.model, "classify"):
+    if tiny.model.components:
         texts(draw_confusion(tiny))
         return
     for draw in (draw_confusion, draw_reliability):

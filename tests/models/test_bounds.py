@@ -12,7 +12,6 @@ from torch import Tensor
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import M2, MODELS, M2Gumbel
-from pyro_gmmvae.models.labels import label_sites
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, TraceObjective
 
@@ -61,7 +60,7 @@ def test_no_bound_exceeds_log_px(
     """ELBO <= IWAE <= log p(x), each within 4 standard errors; and not miles below."""
     model = small(name, **({"guide": GUIDES[guide]} if guide else {}), **more)
     x = torch.randn(ROWS, 2)
-    y = torch.arange(ROWS) % K if getattr(model, "given_class", False) else None
+    y = torch.arange(ROWS) % K if model.given_class else None
     if trained:
         train(model, x, y)
     # a straight-through s is rounded in the guide's draw: its model rounds the prior's too
@@ -81,7 +80,7 @@ def test_no_bound_exceeds_log_px(
 
 def train(model: Any, x: Tensor, y: Tensor | None) -> None:
     objective = TraceObjective(
-        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
+        model.model, model.guide, latents=model.latents, label_sites=model.label_sites
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):
@@ -127,7 +126,7 @@ def test_m2_is_the_explicit_sum_over_y(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = lambda shape, *_, **__: noise.expand(shape)  # noqa: E731
     monkeypatch.setattr("torch.distributions.normal._standard_normal", fixed)
     ours = OBJECTIVES["analytic"](
-        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
+        model.model, model.guide, latents=model.latents, label_sites=model.label_sites
     )
     pyros = TraceEnum_ELBO(max_plate_nesting=1)
     sampled = OBJECTIVES["trace"](model.model, model.guide, latents=model.latents)

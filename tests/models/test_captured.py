@@ -112,7 +112,7 @@ def test_what_moves_is_seen() -> None:
     with pyro.validation_enabled(False):
         step = CapturedStep(objective, model)
         step(x, y)
-        moved = [*(objective.knobs | model.knobs).values(), *model.parameters()]
+        moved = [*(objective.scheduled | model.scheduled).values(), *model.parameters()]
         for tensor in moved:
             tensor.data.mul_(1.3).add_(0.1)
             captured = evaluate(step, objective, model, x, y)

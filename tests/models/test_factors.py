@@ -12,8 +12,7 @@ from pyro_gmmvae.distributions import Concrete, GaussianProduct
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import ProductGuide
 from pyro_gmmvae.models import GMMVAE, MODELS
-from pyro_gmmvae.models.gmmvae_factors import FactorGMMVAE
-from pyro_gmmvae.models.labels import label_sites
+from pyro_gmmvae.models.factors import FactorGMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
 
@@ -28,7 +27,7 @@ def build(**values: Any) -> FactorGMMVAE:
 
 def objective(model: Any, name: str = "analytic") -> Any:
     found = OBJECTIVES[name](
-        model.model, model.guide, latents=model.latents, label_sites=label_sites(model)
+        model.model, model.guide, latents=model.latents, label_sites=model.label_sites
     )
     found.alpha.fill_(2.0)
     return found
@@ -147,7 +146,8 @@ def test_what_decodes_agrees_with_what_embeds() -> None:
     assert z.shape == (10, 3 * D)
     undecided = torch.cat([s, torch.full((10, 2), 1 / 2), torch.full((10, 4), 1 / 4)], -1)
     torch.testing.assert_close(model.decode(z, s), model.decode(z, undecided))
-    loc, scale = model.z_prior(s)
+    prior = model.prior_of_z(s)
+    loc, scale = prior.mean, prior.stddev
     assert loc.shape == scale.shape == (10, 3 * D)
     product = model.mixtures[0](s)
     torch.testing.assert_close(loc[:, :D], product.mean)
@@ -181,7 +181,7 @@ def test_missing_entries_reach_no_model(name: str) -> None:
     model = MODELS[name](SHAPE, **{k: v for k, v in values.items() if k in wanted})
     x, y = rows()
     x[torch.rand(10, *SHAPE) < 0.4], x[3] = torch.nan, torch.nan
-    chosen = getattr(model, "default_objective", None) or "analytic"
+    chosen = model.default_objective
     terms = objective(model, chosen)(x, y)
     terms.loss.backward()
     assert terms.loss.isfinite()
@@ -190,5 +190,5 @@ def test_missing_entries_reach_no_model(name: str) -> None:
     assert all(g.isfinite().all() for g in gradients)
     model.eval()
     assert model.embed(x).isfinite().all()
-    if hasattr(model, "classify"):
+    if model.components:
         assert model.classify(x).isfinite().all()

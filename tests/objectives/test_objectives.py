@@ -119,7 +119,7 @@ def test_categorical_replaces_the_density_ratio_of_s_alone() -> None:
         parts.append(build(kind, model)(x, y).parts)
     assert parts[0]["log_px"] == parts[1]["log_px"]
     assert parts[0]["kl_z"] == parts[1]["kl_z"]
-    q, p = (dist.Categorical(logits=v) for v in (model.classify(x), model.prior(10, y).logits))
+    q, p = (dist.Categorical(logits=v) for v in (model.classify(x), model.prior_of_s(10, y).logits))
     expected = torch.distributions.kl_divergence(q, p).mean()
     torch.testing.assert_close(parts[1]["kl_s"], expected.detach())
 
@@ -164,8 +164,8 @@ def test_weights_scale_only_what_is_optimised(kind: type[Objective]) -> None:
     objective = build(kind, model)
     torch.manual_seed(2)
     plain = objective(x, y)
-    objective.knobs["kl_s"].fill_(0.0)
-    objective.knobs["kl_z"].fill_(2.0)
+    objective.scheduled["kl_s"].fill_(0.0)
+    objective.scheduled["kl_z"].fill_(2.0)
     torch.manual_seed(2)
     weighted = objective(x, y)
     assert plain.parts == weighted.parts
@@ -179,7 +179,7 @@ def test_alpha_weighs_the_cross_entropy_of_labelled_rows(kind: type[Objective]) 
     objective = build(kind, model)
     torch.manual_seed(2)
     plain = objective(x, y)
-    objective.knobs["alpha"].fill_(7.0)
+    objective.scheduled["alpha"].fill_(7.0)
     torch.manual_seed(2)
     weighted = objective(x, y)
     known = y >= 0

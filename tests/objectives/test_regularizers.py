@@ -77,7 +77,7 @@ def regularized(model: Any, name: str, **options: Any) -> Objective:
         model.model,
         model.guide,
         latents=model.latents,
-        label_sites=(model.label_site,),
+        label_sites=model.label_sites,
         regularizers={"balance": Balance(), "consistency": Consistency()},
         **options,
     )
@@ -95,8 +95,8 @@ def test_every_objective_carries_them_under_every_guide(name: str, guide: str) -
     batch = (x, y, torch.rand(B, *SHAPE))
     losses = {}
     for balance, consistency in ((0.0, 0.0), (7.0, 3.0)):
-        objective.knobs["balance"].fill_(balance)
-        objective.knobs["consistency"].fill_(consistency)
+        objective.scheduled["balance"].fill_(balance)
+        objective.scheduled["consistency"].fill_(consistency)
         torch.manual_seed(1)
         losses[balance] = objective(*batch)
     weighted = losses[7.0]
@@ -150,7 +150,7 @@ def test_no_gradient_goes_through_the_twin() -> None:
     )
     torch.manual_seed(0)
     with_term = torch.autograd.grad(objective(x).loss, list(model.guide.parameters()))
-    objective.knobs["consistency"].fill_(0)
+    objective.scheduled["consistency"].fill_(0)
     torch.manual_seed(0)
     without = torch.autograd.grad(objective(x).loss, list(model.guide.parameters()))
     for a, b, wanted in zip(with_term, without, expected, strict=True):

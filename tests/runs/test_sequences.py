@@ -301,7 +301,7 @@ def test_variants_train_evaluate_and_predict(
 def test_a_model_of_factors(folder: Path, tmp_path: Path) -> None:
     more = {"model": "gmmvae-factors", "factors": "view,pace=3", "augment": "jitter", "epochs": 40}
     found = run(folder, tmp_path / "r", **more)
-    assert found.model.sizes == {"": 4, "view": 2, "pace": 3}
+    assert found.model.factors == {"": 4, "view": 2, "pace": 3}
     assert found.schema.factors == (("view", ("back", "front")),)
     rows = load_rows(found.config, found.schema)
     y = rows.training(torch.device("cpu"))[1]
