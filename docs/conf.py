@@ -26,7 +26,7 @@ nitpicky = True
 # what other projects document, and modules that this one keeps to itself, are plain text
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!pyro_gmmvae\.).*"),
-    (r"py:.*", r"pyro_gmmvae\.\w+\.[a-z_]+(\..*)?"),
+    (r"py:.*", r"pyro_gmmvae\.\w+\.[a-z_0-9]+(\..*)?"),
 ]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

@@ -5,7 +5,6 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.base import LatentModel, check_range
 from pyro_gmmvae.networks import NetworkOptions
