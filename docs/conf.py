@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "made_from_code",
+    "made_from_results",
     "mathml",
     "plain_docstrings",
 ]

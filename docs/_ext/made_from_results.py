@@ -1,0 +1,170 @@
+"""Tables that are made from benchmarks/results whenever the pages are built.
+
+A page says where: ``<!-- made from results: NAME -->`` is replaced by what the function of that
+name in ``MADE`` writes, ``<!-- result: FILE.md -->`` by the tables of a stored file.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"^<!-- (made from results|result): (\S+) -->$", re.MULTILINE)
+
+OURS = (
+    *("gmmvae", "gmvae-discrete", "m2", "m2-gumbel", "m1m2", "adgm", "sdgm", "cvae"),
+    *("m1", "ae", "vae"),
+)
+REFERENCES = ("SVM (RBF)", "MLP, labels only", "softmax regression", "1-nearest neighbor")
+PROBED = ("ae", "vae")  # have no classifier: the accuracy of a linear probe of z
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def short(value: float, digits: int = 3) -> str:
+    """0.9648 -> .965"""
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def mean_and_spread(values: "pd.Series[float]") -> str:
+    """Mean ± standard deviation over runs; empty where there is none."""
+    if values.empty:
+        return ""
+    return f"{short(values.mean())} ± {short(values.std())}"
+
+
+def runs_of(data: str) -> pd.DataFrame:
+    """The runs of a table of models; settings that differ from the preset's are in `settings`."""
+    found = pd.read_csv(RESULTS / data / "results.csv", dtype={"settings": str, "config": str})
+    return found.fillna({"settings": "", "preset": ""})
+
+
+def accuracies(runs: pd.DataFrame, model: str, labels: int, **keys: Any) -> "pd.Series[float]":
+    """Test accuracies of one model, with the last result of each seed."""
+    chosen = runs[(runs.model == model) & (runs.labels == labels)]
+    if model in OURS:
+        for key, value in keys.items():
+            chosen = chosen[chosen[key] == value]
+    chosen = chosen.drop_duplicates("seed", keep="last")
+    return chosen["probe_accuracy" if model in PROBED else "accuracy"].dropna()
+
+
+DIGITS = {"preset": "best", "settings": ""}
+MNIST = {"preset": "permutation-invariant", "settings": "minutes=1.5"}
+
+
+def accuracy() -> str:
+    """Every model on digits and MNIST, beside published figures."""
+    digits, mnist = runs_of("digits"), runs_of("mnist")
+    published = pd.read_csv(ROOT / "benchmarks" / "published.csv")
+    rows = []
+    for model in (*OURS, *REFERENCES):
+        cells = [mean_and_spread(accuracies(digits, model, n, **DIGITS)) for n in (50, 100, 500)]
+        cells += [mean_and_spread(accuracies(mnist, model, n, **MNIST)) for n in (100, 1000)]
+        errors = published[(published.model == model) & published.labels.isin([100, 1000])]
+        name = f"`{model}`" if model in OURS else model
+        cells.append(", ".join(short(1 - e / 100) for e in errors.error))
+        rows.append([name + (" *" if model in PROBED else ""), *cells])
+    head = ["", "digits 50", "digits 100", "digits 500", "MNIST 100", "MNIST 1,000"]
+    return table([*head, "published, MNIST 100, 1,000"], rows)
+
+
+def accuracy_short() -> str:
+    """The three lines of the README."""
+    digits, mnist = runs_of("digits"), runs_of("mnist")
+    best = {"preset": "best", "settings": "minutes=12.0"}
+    rows = []
+    for model in ("gmmvae", "m2", "SVM (RBF)"):
+        cells = [mean_and_spread(accuracies(digits, model, 100, **DIGITS))]
+        cells.append(mean_and_spread(accuracies(mnist, model, 100, **MNIST)))
+        found = accuracies(mnist, model, 100, **best)
+        cells.append(mean_and_spread(found) if model in OURS else "")
+        rows.append([f"`{model}`" if model in OURS else "SVM on the labels", *cells])
+    return table(["", "digits", "MNIST, 1.5 minutes", "MNIST, `best`, 12 minutes"], rows)
+
+
+SIZES = {
+    "batch_100": "batch 100",
+    "batch_100_third_epoch": "after 1,200 steps",
+    "batch_200": "batch 200",
+    "batch_1000": "batch 1,000",
+    "tiny_batch_100": "32 units, d 8",
+}
+STEPS = {
+    "stock": "stock `SVI.step`, DataLoader",
+    "svi_fused": "Trace_ELBO, one fused Adam",
+    "raw": "hand-written PyTorch, one fused Adam",
+    "raw_compiled": "the same under `torch.compile`",
+    "captured": "`captured`",
+    "compiled": "`compiled`",
+    "compiled_bf16": "`compiled`, bf16",
+}
+
+
+def _milliseconds() -> dict[str, dict[str, float]]:
+    content: dict[str, Any] = json.loads((RESULTS / "speed.json").read_text())
+    return content["ms"]
+
+
+def speed() -> str:
+    """Milliseconds of a training step, and how many times faster than stock Pyro."""
+    found, rows = _milliseconds(), []
+    for step, name in STEPS.items():
+        cells = []
+        for size in SIZES:
+            ms, stock = found[size][step], found[size]["stock"]
+            shown = f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
+            cells.append(shown if step == "stock" else f"{shown} ({stock / ms:.1f})")
+        rows.append([name, *cells])
+    return table(["", *SIZES.values()], rows)
+
+
+def speed_short() -> str:
+    """The README's lines: a step's time relative to stock Pyro."""
+    found = _milliseconds()
+    sizes = {"batch_100": "100", "batch_200": "200", "batch_1000": "1,000"}
+    rows = [
+        [f"`{step}`", *(f"{found[s][step] / found[s]['stock']:.2f}" for s in sizes)]
+        for step in ("captured", "compiled")
+    ]
+    return table(["batch size", *sizes.values()], rows)
+
+
+def startup() -> str:
+    """Seconds from the command to the first step."""
+    content = json.loads((RESULTS / "startup.json").read_text())
+    rows = [[name.replace("_", ", "), f"{s:.1f}"] for name, s in content["seconds"].items()]
+    return table(["engine", "seconds"], rows)
+
+
+MADE: dict[str, Callable[[], str]] = {
+    f.__name__: f for f in (accuracy, accuracy_short, speed, speed_short, startup)
+}
+
+
+def stored(name: str) -> str:
+    """A stored file of tables; its headings become bold lines, so that a page keeps its outline."""
+    text = (RESULTS / name).read_text().strip()
+    return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE)
+
+
+def fill(text: str) -> str:
+    """Replace the marks of a page."""
+    return MARK.sub(lambda m: stored(m[2]) if m[1] == "result" else MADE[m[2]](), text)
+
+
+def _fill(app: Any, docname: str, source: list[str]) -> None:  # noqa: ARG001
+    source[0] = fill(source[0])
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", _fill)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
