@@ -32,7 +32,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.execute import sweep
 from pyro_gmmvae.sweeps.plan import Cell, plan
 from pyro_gmmvae.sweeps.results import keys_of, read_results
@@ -109,7 +109,7 @@ def planned(
     names: dict[str, Line] = {}
     for common in {id(line.common): line.common for line in lines}.values():
         # data that can't be read is refused, where a line that doesn't fit is left out
-        load_rows(default_config(str(common["data"]), common, PRESET))
+        TrainingData.from_config(default_config(str(common["data"]), common, PRESET))
     for line in lines:
         if wanted and line.name not in wanted:
             continue

@@ -16,7 +16,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.plan import OF_DATA, VARIED
 
 PRESET = {"preset": "cluster"}
@@ -113,7 +113,7 @@ def lines_of(data: str, common: Keys, parts: Iterable[str], out: Path) -> list[L
 def unequal_lines(data: str, common: Keys, out: Path) -> list[Line]:
     """Lines on a long-tailed copy of a set of images, with the settings of the set's preset."""
     preset = default_config(data, common, PRESET)
-    rows = load_rows(preset)
+    rows = TrainingData.from_config(preset)
     if rows.dataset.unit is None:
         raise GMMVAEError(f"--parts unequal thins out classes of images, not of {data!r}")
     name = f"{data}-long-tail"
@@ -151,7 +151,7 @@ def unequal_lines(data: str, common: Keys, out: Path) -> list[Line]:
     return [Line("unequal", n, name, k, told) for n, k in zip(UNEQUAL, keys, strict=True)]
 
 
-def write_long_tail(rows: Rows, file: Path, seed: int = 0) -> None:
+def write_long_tail(rows: TrainingData, file: Path, seed: int = 0) -> None:
     """Write images of which class k keeps a share 10^(-k / (K - 1)) of its rows, test rows too.
 
     Args:

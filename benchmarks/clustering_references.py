@@ -23,12 +23,12 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import presets_of
-from pyro_gmmvae.evaluation import clustering_scores, pool_by_sequence
+from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.build import MODEL_KEYS
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
 from pyro_gmmvae.sweeps.results import append, read_results
 
@@ -44,7 +44,7 @@ APART = {"seed", "data_dir", "device"}
 OF_FIT = {"epochs", "minutes", "balance", "consistency"}
 
 Floats = NDArray[np.floating]
-Clusters = Callable[[Config, Rows], Labels]
+Clusters = Callable[[Config, TrainingData], Labels]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Reference:
 
     cluster: Clusters
     changes: Mapping[str, Any] = field(default_factory=dict)
-    fits: Callable[[Rows], bool] = lambda rows: True  # noqa: ARG005
+    fits: Callable[[TrainingData], bool] = lambda rows: True  # noqa: ARG005
 
 
 def add_references(
@@ -70,12 +70,12 @@ def add_references(
     Returns:
         The last settings' hash by name, which tells rows of these settings from older ones.
     """
-    rows, hashes = load_rows(config), {}
+    rows, hashes = TrainingData.from_config(config), {}
     for name, reference in REFERENCES.items():
         if not reference.fits(rows):
             continue
         changed = config.replace(**reference.changes)
-        mine = load_rows(changed) if reference.changes else rows
+        mine = TrainingData.from_config(changed) if reference.changes else rows
         hashes[name] = _hash(name, changed, mine)
         table = read_results(results, say)
         same = (table["data"] == config.data) & (table["config"] == hashes[name])
@@ -87,7 +87,7 @@ def add_references(
     return hashes
 
 
-def _row(name: str, config: Config, rows: Rows) -> dict[str, Any]:
+def _row(name: str, config: Config, rows: TrainingData) -> dict[str, Any]:
     started = time.monotonic()
     with threadpool_limits(1), warnings.catch_warnings():
         # of neighbors' graphs in several pieces, and of fits that would go on
@@ -110,46 +110,47 @@ def _row(name: str, config: Config, rows: Rows) -> dict[str, Any]:
     }
 
 
-def scores(rows: Rows, clusters: Labels) -> dict[str, Any]:
+def scores(rows: TrainingData, clusters: Labels) -> dict[str, Any]:
     """What evaluate says of a run's clusters: of test rows, and of sequences by their votes."""
-    y, sequences = rows.dataset.y[rows.split.test], rows.dataset.sequences
+    y, groups = rows.dataset.y[rows.split.test], rows.groups
     numbers: dict[str, Any] = clustering_scores(clusters, y)
     sizes = np.unique(clusters, return_counts=True)[1]
     # at least one row in a thousand, as evaluate counts components
     used = int((sizes >= 1e-3 * len(clusters)).sum())
     numbers |= {"components_used": used, "test_rows": len(y)}
-    if sequences is not None:
-        present, of_row = np.unique(sequences.of_row[rows.split.test], return_inverse=True)
+    if groups.merges:
         votes = np.log(np.eye(int(clusters.max()) + 1)[clusters] + 1e-9)
-        of_sequence = np.empty(len(present), np.int64)
-        of_sequence[of_row] = y
-        found = clustering_scores(pool_by_sequence(votes, of_row).argmax(1), of_sequence)
+        pooled = groups.pool(votes, rows.split.test)
+        of_group = groups.first(y, rows.split.test)
+        found = clustering_scores(pooled.argmax(1), of_group)
         numbers["sequence_cluster_accuracy"] = found["cluster_accuracy"]
-        numbers["test_sequences"] = len(present)
+        numbers["test_sequences"] = len(of_group)
     return numbers
 
 
-def _hash(name: str, config: Config, rows: Rows) -> str:
+def _hash(name: str, config: Config, rows: TrainingData) -> str:
     # weights of terms that no reference has, and a budget that only an autoencoder has
     apart = APART | (OF_FIT if "autoencoder" not in name else {"balance", "consistency"})
     content = config.model_dump_json(exclude_defaults=True, exclude=apart)
     return hashlib.sha256((name + content + rows.schema.fingerprint).encode()).hexdigest()[:8]
 
 
-def _parts(rows: Rows) -> tuple[Floats, Floats]:
+def _parts(rows: TrainingData) -> tuple[Floats, Floats]:
     """Training and test rows as tables; what is missing takes the mean, 0."""
-    found = (rows.part(numbers)[0] for numbers in (rows.fitted, rows.split.test))
+    found = (rows.tensors(numbers)[0] for numbers in (rows.training_rows, rows.split.test))
     train, test = (x.flatten(1).nan_to_num().double().numpy() for x in found)
     return train, test
 
 
-def _k_means(config: Config, rows: Rows) -> Labels:
+def _k_means(config: Config, rows: TrainingData) -> Labels:
     train, test = _parts(rows)
     K = len(rows.schema.classes)
     return np.asarray(KMeans(K, n_init=RESTARTS, random_state=config.seed).fit(train).predict(test))
 
 
-def _mixture(config: Config, rows: Rows, train: Floats, test: Floats, covariance: str) -> Labels:
+def _mixture(
+    config: Config, rows: TrainingData, train: Floats, test: Floats, covariance: str
+) -> Labels:
     some = np.random.default_rng(config.seed).permutation(len(train))[:MIXTURE_ROWS]
     share = REGULARIZATION if covariance == "diag" else 1e-4
     mixture = GaussianMixture(
@@ -162,11 +163,11 @@ def _mixture(config: Config, rows: Rows, train: Floats, test: Floats, covariance
     return np.asarray(mixture.fit(train[some]).predict(test))
 
 
-def _diagonal_mixture(config: Config, rows: Rows) -> Labels:
+def _diagonal_mixture(config: Config, rows: TrainingData) -> Labels:
     return _mixture(config, rows, *_parts(rows), covariance="diag")
 
 
-def _mixture_of_pca(config: Config, rows: Rows) -> Labels:
+def _mixture_of_pca(config: Config, rows: TrainingData) -> Labels:
     train, test = _parts(rows)
     d = min(config.latent_dim, *train.shape)
     pca = PCA(d, random_state=config.seed).fit(train)
@@ -187,15 +188,15 @@ def autoencoder(config: Config, augment: str | None) -> Config:
     return default_config(config.data, kept, changes)
 
 
-def _mixture_of_z(config: Config, rows: Rows, augment: str | None) -> Labels:
+def _mixture_of_z(config: Config, rows: TrainingData, augment: str | None) -> Labels:
     with tempfile.TemporaryDirectory(prefix="clustering-") as folder:
         run = trained(autoencoder(config, augment), Path(folder) / "run")
-        parts = (rows.fitted, rows.split.test)
-        train, test = (run.embed(rows.part(n, run.device)[0]).astype(float) for n in parts)
+        parts = (rows.training_rows, rows.split.test)
+        train, test = (run.embed(rows.tensors(n, run.device)[0]).astype(float) for n in parts)
     return _mixture(config, rows, train, test, "full")
 
 
-def _spectral(config: Config, rows: Rows) -> Labels:
+def _spectral(config: Config, rows: TrainingData) -> Labels:
     """Of training and test rows at once: it has no rule for new rows."""
     train, test = _parts(rows)
     K = len(rows.schema.classes)
@@ -203,13 +204,12 @@ def _spectral(config: Config, rows: Rows) -> Labels:
     return np.asarray(found.fit_predict(np.concatenate([train, test]))[len(train) :])
 
 
-def _has_bones(rows: Rows) -> bool:
-    features = rows.schema.features
-    return features is not None and bool(features.layout.edges)
+def _has_bones(rows: TrainingData) -> bool:
+    return bool(rows.kind.edges)
 
 
-def _few(rows: Rows) -> bool:
-    return len(rows.fitted) + len(rows.split.test) <= SPECTRAL_ROWS
+def _few(rows: TrainingData) -> bool:
+    return len(rows.training_rows) + len(rows.split.test) <= SPECTRAL_ROWS
 
 
 REFERENCES: dict[str, Reference] = {

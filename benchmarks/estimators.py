@@ -19,7 +19,7 @@ import torch
 from pyro_gmmvae.estimators import GMMVAEClassifier
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import machine
 
 
@@ -48,7 +48,7 @@ def both(seed: int, epochs: int | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = train(config, Path(folder) / "run")
         accuracy = run.evaluate(samples=2, nll_rows=2)["accuracy"]
-    rows = load_rows(config)
+    rows = TrainingData.from_config(config)
     X, y = rows.dataset.x.reshape(-1, 64) / 16, rows.dataset.y
     shown = np.where(np.isin(np.arange(len(y)), rows.split.labelled), y, -1)
     fitted = rows.split.train

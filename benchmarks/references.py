@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.results import append, read_results
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {
@@ -37,8 +37,8 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
     missing = {name: make for name, make in REFERENCES.items() if name not in done}
     if not missing or config.labels == 0:
         return
-    rows = load_rows(config)
-    (x, y), (test_x, test_y) = rows.part(rows.split.labelled), rows.part(rows.split.test)
+    rows = TrainingData.from_config(config)
+    (x, y), (test_x, test_y) = rows.tensors(rows.split.labelled), rows.tensors(rows.split.test)
     test_x, test_y = test_x[test_y >= 0], test_y[test_y >= 0]
     for name, make in missing.items():
         started = time.monotonic()

@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.evaluation import accuracy
+from pyro_gmmvae.runs.data import TrainingData
 
 REFERENCES: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=2000),
@@ -34,7 +34,7 @@ def reference_rows(config: Config, has_bones: bool) -> list[dict[str, Any]]:
     for way, changes in WAYS.items():
         if "bones" in way and not has_bones:
             continue
-        rows = load_rows(config.replace(**changes))
+        rows = TrainingData.from_config(config.replace(**changes))
         for name, make in REFERENCES.items():
             if name == "LDA" and len(rows.split.labelled) <= len(rows.schema.classes):
                 continue  # it has no spread within a class to measure
@@ -50,7 +50,7 @@ def reference_rows(config: Config, has_bones: bool) -> list[dict[str, Any]]:
     return found
 
 
-def score(classifier: Any, rows: Rows) -> tuple[float | None, float | None]:
+def score(classifier: Any, rows: TrainingData) -> tuple[float | None, float | None]:
     """Accuracy of test windows, and of the sequences that they are pooled to."""
     x, y = _known(rows, rows.split.labelled)
     test_x, test_y = _known(rows, rows.split.test)
@@ -61,17 +61,13 @@ def score(classifier: Any, rows: Rows) -> tuple[float | None, float | None]:
     classes = len(rows.schema.classes)
     log_probs = np.full((len(test_x), classes), -50.0)
     log_probs[:, classifier.classes_] = _log_probs(classifier, test_x)
-    sequences = rows.dataset.sequences
-    assert sequences is not None
-    present, of_row = np.unique(sequences.of_row[rows.split.test], return_inverse=True)
-    of_sequence = np.full(len(present), -1)
-    of_sequence[of_row] = test_y
-    return accuracy(log_probs, test_y), accuracy(pool_by_sequence(log_probs, of_row), of_sequence)
+    pooled = rows.groups.pool(log_probs, rows.split.test)
+    return accuracy(log_probs, test_y), accuracy(pooled, rows.groups.first(test_y, rows.split.test))
 
 
-def _known(rows: Rows, numbers: Any) -> tuple[Any, Any]:
+def _known(rows: TrainingData, numbers: Any) -> tuple[Any, Any]:
     """Rows as arrays; what is missing takes the mean, which is 0 after standardizing."""
-    x, y = rows.part(numbers)
+    x, y = rows.tensors(numbers)
     return np.nan_to_num(x.flatten(1).numpy()), y.numpy()
 
 

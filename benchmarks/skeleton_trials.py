@@ -9,9 +9,9 @@ import torch
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.evaluation import accuracy, pool_by_sequence
+from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.files import read_json
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import train
 from pyro_gmmvae.skeletons.published import read_ucalgary_gait
@@ -43,7 +43,7 @@ def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
     found = []
     for name, changes in (("trained with drop", {}), ("trained without", {"augment": None})):
         done = trained(config.replace(**changes), folder / name)
-        rows = load_rows(done.config)
+        rows = TrainingData.from_config(done.config)
         for share in SHARES:
             for way in ("masked", "zero-filled"):
                 windows, sequences = _accuracy(done, rows, share, way, config.seed)
@@ -58,22 +58,20 @@ def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
 
 
 def _accuracy(
-    done: Run, rows: Rows, share: float, way: str, seed: int
+    done: Run, rows: TrainingData, share: float, way: str, seed: int
 ) -> tuple[float | None, float | None]:
     """Of test windows and sequences, with a share of each sequence's joints lost."""
-    sequences, numbers = rows.dataset.sequences, rows.split.test
-    assert sequences is not None
-    present, of_row = np.unique(sequences.of_row[numbers], return_inverse=True)
+    groups, numbers = rows.groups, rows.split.test
+    present, place = groups.among(numbers)
     windows = rows.dataset.x[numbers].copy()
     lost = np.random.default_rng(seed).random((len(present), windows.shape[2])) < share
-    hidden = np.broadcast_to(lost[of_row][:, None, :, None], windows.shape)
+    hidden = np.broadcast_to(lost[place][:, None, :, None], windows.shape)
     windows[hidden] = np.nan if way == "masked" else 0.0
-    log_probs = done.log_probs(torch.from_numpy(done.schema.described(windows)))
+    log_probs = done.log_probs(torch.from_numpy(done.schema.featurize(windows)))
     assert log_probs is not None
     y = rows.dataset.y[numbers]
-    of_sequence = np.full(len(present), -1)
-    of_sequence[of_row] = y
-    return accuracy(log_probs, y), accuracy(pool_by_sequence(log_probs, of_row), of_sequence)
+    pooled = groups.pool(log_probs, numbers)
+    return accuracy(log_probs, y), accuracy(pooled, groups.first(y, numbers))
 
 
 def with_strangers(config: Config, folder: Path, extra: int) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.figures.error_curves import COLORS, MARKERS
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import machine
 from pyro_gmmvae.sweeps import SAMPLERS, tune
 
@@ -60,8 +60,8 @@ def test_accuracies(config: Config, fits: int) -> list[float]:
         fresh = config.replace(seed=FIRST_FRESH_SEED + number, label_seed=config.seed)
         with tempfile.TemporaryDirectory() as folder:
             trained = train(fresh, Path(folder) / "run")
-            rows = load_rows(fresh, trained.schema)
-            x, y = rows.part(rows.split.test)
+            rows = TrainingData.from_config(fresh, trained.schema)
+            x, y = rows.tensors(rows.split.test)
             log_probs = trained.log_probs(x)
         right = None if log_probs is None else accuracy(log_probs, y.numpy())
         if right is None:

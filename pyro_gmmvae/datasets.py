@@ -9,12 +9,14 @@ from pyro_gmmvae.data.arrays import load_array
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.digits import PRESETS as DIGITS_PRESETS
 from pyro_gmmvae.data.digits import load_digits
+from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.mnist import PRESETS as MNIST_PRESETS
 from pyro_gmmvae.data.mnist import load_mnist
 from pyro_gmmvae.data.presets import CLUSTER
 from pyro_gmmvae.data.shards import load_shards
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.data_options import DataOptions
+from pyro_gmmvae.skeletons.kind import PoseWindow
 from pyro_gmmvae.skeletons.sources import (
     SKELETON_PRESETS,
     UCALGARY_PRESETS,
@@ -41,6 +43,8 @@ class Source:
     presets: Mapping[str, Mapping[str, Any]]
     preset: str
 
+
+KINDS: dict[str, type[RowKind]] = {kind.name: kind for kind in (Image, Table, PoseWindow)}
 
 DATA: dict[str, Source] = {
     "digits": Source(lambda options: load_digits(options.data_dir), DIGITS_PRESETS, "best"),
@@ -121,4 +125,13 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
     )
 
 
-__all__ = ["DATA", "FILE_PRESETS", "IN_MEMORY", "Source", "is_file_name", "load_data", "presets_of"]
+__all__ = [
+    "DATA",
+    "FILE_PRESETS",
+    "IN_MEMORY",
+    "KINDS",
+    "Source",
+    "is_file_name",
+    "load_data",
+    "presets_of",
+]

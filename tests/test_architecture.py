@@ -16,7 +16,7 @@ FLOORS = (
     {"config"},
     {"distributions", "networks", "data", "evaluation"},
     {"objectives", "guides", "skeletons"},
-    {"augment", "models", "datasets", "training"},
+    {"models", "datasets", "training"},
     {"runs"},
     {"figures", "estimators", "inference_data"},
     {"sweeps", "explorer"},
@@ -24,7 +24,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ACROSS = {("runs", "figures"), ("data", "skeletons")}
+ACROSS = {("runs", "figures")}
 
 
 def imports_of(file: Path) -> set[str]:

@@ -15,7 +15,7 @@ from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.figures import cluster_dots, cluster_tradeoff
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.results import read_results
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -165,7 +165,7 @@ def test_the_autoencoder_of_a_reference_trains() -> None:
     references = importlib.import_module("clustering_references")
     config = default_config("digits", {"preset": "cluster", "epochs": 1})
     assert references.autoencoder(config, None).hidden == config.hidden
-    rows = load_rows(config)
+    rows = TrainingData.from_config(config)
     name = "autoencoder + augmentation, full mixture of z"
     numbers = references.scores(rows, references.REFERENCES[name].cluster(config, rows))
     assert numbers["test_rows"] == 500
@@ -174,7 +174,7 @@ def test_the_autoencoder_of_a_reference_trains() -> None:
 @pytest.mark.usefixtures("clustering")
 def test_a_long_tail_keeps_ten_rows_of_the_first_class_for_one_of_the_last(tmp_path: Path) -> None:
     lines = importlib.import_module("clustering_lines")
-    digits = load_rows(default_config("digits", {"preset": "cluster"}))
+    digits = TrainingData.from_config(default_config("digits", {"preset": "cluster"}))
     lines.write_long_tail(digits, tmp_path / "tail.npz")
     tail = load_array(tmp_path / "tail.npz")
     assert tail.unit == 255

@@ -310,7 +310,7 @@ def test_rows_of_a_run_from_elsewhere(run: Run) -> None:
     few: dict[str, Any] = {"draws": 3, "chains": 1, "predictive": False}
     part = to_inference_data(run, "validation", rows=5, **few)
     x, y = (part["observed_data"][name].values for name in "xy")
-    dataset = Dataset(x, np.array([1, 0, 1, 0, -1]), ("3", "7"))
+    dataset = Dataset.of_arrays(x, np.array([1, 0, 1, 0, -1]), ("3", "7"))
     for rows in (x, torch.from_numpy(x), x.reshape(5, 64), dataset):
         same = to_inference_data(run, rows, **few)
         np.testing.assert_array_equal(same["posterior"]["z"], part["posterior"]["z"])

@@ -78,7 +78,7 @@ def generate(
     draws = loaded.generate(per_class, label=label, seed=seed)
     buffer = io.BytesIO()
     if out.suffix == ".png":
-        sample_grid(draws, names, loaded.schema.columns).savefig(buffer, format="png", dpi=150)
+        sample_grid(draws, names, loaded.schema.kind.columns).savefig(buffer, format="png", dpi=150)
     else:
         rows = draws.reshape(-1, *draws.shape[2:])
         np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))

@@ -37,8 +37,7 @@ def list_names(kind: str | None, as_json: bool) -> None:
 
 def names() -> dict[str, list[str]]:
     """Every table of the package by kind."""
-    from pyro_gmmvae.augment import AUGMENTATIONS
-    from pyro_gmmvae.datasets import DATA, FILE_PRESETS
+    from pyro_gmmvae.datasets import DATA, FILE_PRESETS, KINDS
     from pyro_gmmvae.distributions import LIKELIHOODS
     from pyro_gmmvae.guides import GUIDES
     from pyro_gmmvae.models import MODELS
@@ -55,7 +54,10 @@ def names() -> dict[str, list[str]]:
         "presets": sorted({*FILE_PRESETS, *(p for s in DATA.values() for p in s.presets)}),
         "likelihoods": list(LIKELIHOODS),
         "activations": list(ACTIVATIONS),
-        "augmentations": list(AUGMENTATIONS),
+        "augmentations": [
+            "auto",
+            *(name for kind in KINDS.values() for name in kind.augmentations),
+        ],
         "loggers": list(LOGGERS),
     }
 

@@ -49,7 +49,7 @@ def name(
         raise GMMVAEError(
             f"{run} was trained with labels: its components have the classes' names already"
         )
-    unit = "row" if loaded.schema.features is None else "sequence"
+    unit = loaded.schema.kind.group_noun
     read = read_labels(labels, unit)
     clusters = read_clusters(loaded, data)
     naming = name_components(clusters, read, str(labels), allow_unnamed=allow_unnamed)

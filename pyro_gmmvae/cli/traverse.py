@@ -67,8 +67,6 @@ def traverse(
     check_output(out, force, (".gif",))
     loaded = Run.load(run, device=device or "auto", weights=weights)
     captions, poses = loaded.traverse(latent, label=label, steps=steps, span=span)
-    features = loaded.schema.features
-    assert features is not None
     frames = poses.shape[1]
     if latent.isdecimal():  # and back, so that the film has no jump
         captions = captions + captions[-2:0:-1]
@@ -82,10 +80,10 @@ def traverse(
     film = SkeletonFilm(
         pictures[:, None, :, :2],
         [name],
-        features.layout.edges,
+        loaded.schema.kind.edges,
         [caption for caption in captions for _ in range(frames)],
         title=name,
-        y_down=loaded.schema.dimensions == 2,
+        y_down=loaded.schema.kind.y_down,
     )
     save_film(film, out, fps)
     click.echo(f"{len(pictures)} pictures -> {out}", err=True)

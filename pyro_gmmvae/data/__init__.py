@@ -1,18 +1,27 @@
 """Rows: arrays, files, shards and named sets, and how they are split."""
 
 from pyro_gmmvae.data.arrays import load_array
-from pyro_gmmvae.data.dataset import Dataset, Transform
+from pyro_gmmvae.data.dataset import Dataset, Factor
+from pyro_gmmvae.data.groups import RowGroups, Sequences, SingleRows
+from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
-from pyro_gmmvae.data.splits import Split, split_rows, split_sequences
+from pyro_gmmvae.data.splits import Split, split_rows
+from pyro_gmmvae.data.transform import Transform
 
 __all__ = [
     "Dataset",
+    "Factor",
+    "Image",
+    "RowGroups",
+    "RowKind",
+    "Sequences",
     "Shards",
+    "SingleRows",
     "Split",
     "StreamedRows",
+    "Table",
     "Transform",
     "load_array",
     "load_shards",
     "split_rows",
-    "split_sequences",
 ]

@@ -2,18 +2,16 @@
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.dataset import Dataset, Labels
+from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.mnist import IMAGES, read_idx
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_table, require_file
-
-if TYPE_CHECKING:
-    pass
 
 TABLES = (".csv", ".parquet")
 
@@ -64,7 +62,7 @@ def load_array(
     y, classes = encode_labels(raw_labels if read_labels else None, len(x), path)
     kept = _finite_rows(x, path, drop_nonfinite)
     unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset(x=x[kept], y=y[kept], classes=classes, columns=columns, unit=unit, kept=kept)
+    return Dataset.of_arrays(x[kept], y[kept], classes, columns=columns, unit=unit, kept=kept)
 
 
 def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:

@@ -53,7 +53,7 @@ def load_digits(data_dir: Path | None = None) -> Dataset:  # noqa: ARG001 - ever
     from sklearn.datasets import load_digits as load
 
     images, labels = load(return_X_y=True)
-    return Dataset(
+    return Dataset.of_arrays(
         x=images.astype(np.float32).reshape(-1, 1, 8, 8),
         y=labels.astype(np.int64),
         classes=tuple(str(digit) for digit in range(10)),

@@ -92,7 +92,7 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
         if len(y) and y.max() > 9:
             raise GMMVAEError(f"{path} holds the label {y.max()}; digits are 0..9")
     x = np.concatenate([train_x, test_x])
-    return Dataset(
+    return Dataset.of_arrays(
         x=x[:, None],
         y=np.concatenate([train_y, test_y]).astype(np.int64),
         classes=tuple(str(digit) for digit in range(10)),

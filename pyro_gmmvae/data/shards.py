@@ -6,13 +6,11 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyro_gmmvae.data.arrays import (
     DEFAULT_LABEL,
@@ -20,8 +18,13 @@ from pyro_gmmvae.data.arrays import (
     encode_labels,
     read_table_rows,
 )
-from pyro_gmmvae.data.dataset import Dataset, Labels, Transform
+from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.transform import Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ROWS_AT_ONCE = 65_536
 SAMPLED = 1000
@@ -94,8 +97,8 @@ class StreamedRows:
         x: Shards,
         numbers: Labels,
         transform: Transform,
-        device: torch.device,
-        dtype: torch.dtype,
+        device: "torch.device",
+        dtype: "torch.dtype",
     ) -> None:
         self.x, self.numbers, self.transform = x, numbers, transform
         self.device, self.dtype = device, dtype
@@ -103,7 +106,9 @@ class StreamedRows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
+    def __getitem__(self, rows: "Tensor") -> "Tensor":
+        import torch
+
         found = self.transform(self.x[self.numbers[rows.cpu().numpy()]])
         read = torch.from_numpy(found).to(self.dtype)
         if self.device.type == "cuda":
@@ -134,7 +139,7 @@ def load_shards(folder: Path, label_column: str) -> Dataset:
     raw = _labels_of(labels) if labels else None
     y, classes = encode_labels(raw, len(x), folder)
     unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset(x=x, y=y, classes=classes, columns=columns, unit=unit)
+    return Dataset.of_arrays(x, y, classes, columns=columns, unit=unit)
 
 
 def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:

@@ -1,11 +1,10 @@
 """Splits into training, validation and test rows, and class-balanced label draws."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from pyro_gmmvae.data.dataset import Labels, Sequences
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 
 
@@ -66,34 +65,6 @@ def split_rows(
     known = train[y[train] >= 0]
     labelled = known if labels is None else draw_labels(known, y, labels, classes, label_seed)
     return Split(train, validation_rows, test_rows, labelled)
-
-
-def split_sequences(
-    y: Labels,
-    sequences: Sequences,
-    *,
-    test: int | float | Labels,
-    validation: int | float | Labels,
-    **others: Any,
-) -> Split:
-    """:func:`split_rows` of whole sequences: all rows of one are in the same part.
-
-    Sizes are of sequences, given ones row numbers, as there. Sequences without any row
-    are in no part.
-    """
-    present, first = np.unique(sequences.of_row, return_index=True)
-    number = {int(sequence): at for at, sequence in enumerate(present)}
-
-    def of_sequences(part: int | float | Labels) -> Any:
-        if not isinstance(part, np.ndarray):
-            return part
-        return np.array([number[int(s)] for s in np.unique(sequences.of_row[part])], np.int64)
-
-    split = split_rows(
-        y[first], test=of_sequences(test), validation=of_sequences(validation), **others
-    )
-    parts = (split.train, split.validation, split.test, split.labelled)
-    return Split(*(sequences.rows_of(present[part]) for part in parts))
 
 
 def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -> Labels:

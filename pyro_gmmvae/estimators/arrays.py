@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
 from pyro_gmmvae.data import Dataset, Transform
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 
 Array = NDArray[Any]
@@ -158,4 +158,6 @@ def dataset_of(
 ) -> Dataset:
     """Rows (N, D) and their labels as a fit takes them."""
     names = None if columns is None else tuple(map(str, columns))
-    return Dataset(x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names)
+    return Dataset.of_arrays(
+        x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.arrays import dataset_of, range_of_pixels, shape_of_rows, transform_of
@@ -68,7 +68,7 @@ class RowsEstimator(BaseEstimator):
             transform = transform_of(dataset.x, pixels)
         else:
             transform = before.run.schema.transform
-            config = config.replace(likelihood=before.run.schema.likelihood)
+            config = config.replace(likelihood=before.run.schema.kind.likelihood)
         split = _split(config, y, len(classes), 0)
         callbacks = self._listeners()
         try:
@@ -114,7 +114,9 @@ class RowsEstimator(BaseEstimator):
         self.n_iter_ = int(fitted.metrics["epochs"])
         model, config = self.model_, fitted.run.config
         with torch.no_grad(), seeded(0, fitted.run.device):
-            probe = torch.zeros(2, *fitted.run.schema.x_shape, dtype=dtype_of(config.precision))
+            probe = torch.zeros(
+                2, *fitted.run.schema.kind.x_shape, dtype=dtype_of(config.precision)
+            )
             self._n_features_out = model.embed(probe.to(fitted.run.device)).shape[1]
 
     def _dtypes(self) -> list[Any]:
@@ -135,7 +137,7 @@ class RowsEstimator(BaseEstimator):
         x = validate_data(self, X, reset=False, dtype=self._dtypes())
         schema = self._fitted.run.schema
         with np.errstate(over="ignore"):
-            rows = schema.transform(x.reshape(-1, *schema.x_shape))
+            rows = schema.transform(x.reshape(-1, *schema.kind.x_shape))
         if not np.isfinite(rows).all():
             raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}, which single precision can't")
         schema.in_range(rows, "X")
@@ -195,8 +197,8 @@ class RowsEstimator(BaseEstimator):
         if run.model.given_class:
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
         scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
-        if run.schema.likelihood == "normal":  # the density of X = shift + scale x
-            scale = np.broadcast_to(run.schema.transform.scale, run.schema.x_shape)
+        if run.schema.kind.likelihood == "normal":  # the density of X = shift + scale x
+            scale = np.broadcast_to(run.schema.transform.scale, run.schema.kind.x_shape)
             scores -= np.log(scale).sum()
         return np.asarray(scores)
 
@@ -216,7 +218,7 @@ class RowsEstimator(BaseEstimator):
                 labels, counts = np.unique(components, return_counts=True)
                 pairs = zip(labels.tolist(), counts.tolist(), strict=True)
                 x = torch.cat([model.generate(count, k) for k, count in pairs])
-            if not mean and run.schema.likelihood == "bernoulli":
+            if not mean and run.schema.kind.likelihood == "bernoulli":
                 x = torch.bernoulli(x)
             elif not mean:
                 x = x + positive_scale(model.observation.raw_scale) * torch.randn_like(x)

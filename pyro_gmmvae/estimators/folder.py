@@ -139,7 +139,7 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         classes = attributes.get("classes_", np.array([]))
         if classes.shape != (len(run.schema.classes),):
             raise ValueError("classes_ are not those of config.json")
-        if attributes["n_features_in_"] != int(np.prod(run.schema.x_shape)):
+        if attributes["n_features_in_"] != int(np.prod(run.schema.kind.x_shape)):
             raise ValueError("n_features_in_ is not that of config.json")
         metrics = {"epochs": 0, "steps": 0} | read_json(path / "metrics.json")
         if (path / LABELS).exists():

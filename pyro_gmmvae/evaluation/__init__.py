@@ -36,8 +36,6 @@ from pyro_gmmvae.evaluation.likelihood import (
 )
 from pyro_gmmvae.evaluation.sequences import (
     detection_auroc,
-    mean_by_sequence,
-    pool_by_sequence,
 )
 
 __all__ = [
@@ -59,10 +57,8 @@ __all__ = [
     "log_probs_of_names",
     "log_weights",
     "matching",
-    "mean_by_sequence",
     "one_draw",
     "pareto_k",
-    "pool_by_sequence",
     "posterior_draws",
     "predictive_draws",
     "prior_draws",

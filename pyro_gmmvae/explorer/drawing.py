@@ -70,7 +70,7 @@ def _bare(width: int, height: int, x: tuple[float, float], y: tuple[float, float
 
 
 def _gray(plot: Any, pictures: Images, **where: Any) -> None:
-    if pictures.schema.x_shape[0] in (3, 4) and not pictures.frames:
+    if pictures.schema.kind.x_shape[0] in (3, 4) and not pictures.frames:
         plot.image_rgba(image="image", **where)
         return
     palette = Viridis256 if pictures.frames else tuple(reversed(Greys256))
@@ -130,7 +130,7 @@ class ProfilePicture:
         self.scripts: Sequence[CustomJS] = ()
 
     def show(self, picture: Array) -> None:
-        rows = picture.reshape(1, *self.pictures.schema.x_shape).astype(np.float32)
+        rows = picture.reshape(1, *self.pictures.schema.kind.x_shape).astype(np.float32)
         self.source.data = {
             "at": np.arange(len(picture)),
             "value": picture,

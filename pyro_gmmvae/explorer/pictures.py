@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.data import Schema
 
 Array = np.ndarray[Any, Any]
 EXTENT = (0.5, 99.5)  # percentiles: a few wild joints shall not make everybody small
@@ -39,7 +37,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W)."""
-        picture = self(np.zeros((1, *self.schema.x_shape)))
+        picture = self(np.zeros((1, *self.schema.kind.x_shape)))
         return picture.shape[1], picture.shape[2]
 
     def __call__(self, rows: Array) -> Array:
@@ -71,7 +69,7 @@ class Profiles:
     @property
     def unit(self) -> str:
         """What the values are counted in."""
-        if self.schema.likelihood == "bernoulli":
+        if self.schema.kind.likelihood == "bernoulli":
             return "probability"
         return "s.d. from the training rows' mean"
 
@@ -99,13 +97,12 @@ class Poses:
 
     @property
     def edges(self) -> list[tuple[int, int]]:
-        assert self.schema.features is not None
-        return list(self.schema.features.layout.edges)
+        return list(self.schema.kind.edges)
 
     @property
     def y_down(self) -> bool:
         """Whether y grows downwards, as in a picture; of 3-D skeletons the front is seen."""
-        return self.schema.dimensions == 2
+        return self.schema.kind.y_down
 
     def __call__(self, rows: Array) -> Array:
         return _poses(self.schema, rows)
@@ -127,46 +124,29 @@ def pictures_of(schema: Schema, rows: Array) -> AnyPictures:
         schema: of the run.
         rows: (N, *x_shape) some of the data, in the model's units.
     """
-    if schema.features is not None and schema.dimensions in (2, 3):
-        try:
-            poses = _poses(schema, rows)
-        except GMMVAEError:
-            pass  # without joints among the features there is no pose to draw
-        else:
-            return Poses(schema, *_extent(poses.reshape(-1, 2)))
-    if len(schema.x_shape) > 1:
+    if schema.kind.drawing == "skeleton":
+        return Poses(schema, *_extent(_poses(schema, rows).reshape(-1, 2)))
+    if len(schema.kind.x_shape) > 1:
         return _images(schema, rows)
     low, high = 0.0, 1.0
-    if schema.likelihood != "bernoulli":
+    if schema.kind.likelihood != "bernoulli":
         low, high = (float(edge) for edge in np.nanpercentile(rows, EXTENT))
         margin = 0.1 * (high - low) + 1e-6
         low, high = low - margin, high + margin
-    return Profiles(schema, _names(schema), low, high)
+    return Profiles(schema, schema.kind.entry_names, low, high)
 
 
 def _images(schema: Schema, rows: Array) -> Images:
     """Probabilities have ends of their own; other rows, those of the data."""
-    if schema.likelihood == "bernoulli":
+    if schema.kind.likelihood == "bernoulli":
         rows = np.stack([np.zeros_like(rows[0]), np.ones_like(rows[0])])
     ends = schema.transform.invert(rows)
-    frames = len(schema.x_shape) != 3 or schema.features is not None
+    frames = schema.kind.drawing == "series"
     return Images(schema, float(np.nanmin(ends)), float(np.nanmax(ends)), frames)
 
 
-def _names(schema: Schema) -> tuple[str, ...]:
-    if schema.columns is not None:
-        return schema.columns
-    if schema.features is not None and schema.features.statistics and schema.dimensions:
-        return schema.features.names(schema.dimensions)
-    return tuple(str(entry) for entry in range(int(np.prod(schema.x_shape))))
-
-
 def _poses(schema: Schema, rows: Array) -> Array:
-    assert schema.features is not None
-    assert schema.dimensions is not None
-    described = torch.from_numpy(schema.transform.invert(rows))
-    poses = schema.features.poses(described, schema.dimensions)
-    return np.asarray(poses[..., :2].double().numpy())
+    return schema.kind.poses(schema.transform.invert(rows))[..., :2].astype(np.float64)
 
 
 def _extent(points: Array) -> tuple[Array, Array]:

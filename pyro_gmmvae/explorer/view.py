@@ -10,7 +10,7 @@ from pyro_gmmvae.evaluation import log_probs_of_names
 from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
 from pyro_gmmvae.explorer.space import LatentSpace, Projection, fit_projection, nearest
 from pyro_gmmvae.runs import Run
-from pyro_gmmvae.runs.data import Rows, load_rows, some_of
+from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.run import moved
 
 Array = np.ndarray[Any, Any]
@@ -56,7 +56,7 @@ class ExplorerView:
     """Everything that the sessions of the page share; nothing in it changes."""
 
     run: Run
-    rows: Rows
+    rows: TrainingData
     space: LatentSpace
     projection: Projection
     points: MapPoints
@@ -93,7 +93,7 @@ class ExplorerView:
 
     def rows_of(self, indices: Array) -> Array:
         """Rows at indices in ``points``, in the model's units."""
-        return self.rows.part(self.points.numbers[indices])[0].double().numpy()
+        return self.rows.tensors(self.points.numbers[indices])[0].double().numpy()
 
 
 def load_view(run: Run, data: str | None = None) -> ExplorerView:
@@ -108,7 +108,7 @@ def load_view(run: Run, data: str | None = None) -> ExplorerView:
     """
     run = replace(run, config=moved(run.config, data))
     try:
-        rows = load_rows(run.config, run.schema)
+        rows = TrainingData.from_config(run.config, run.schema)
     except GMMVAEError as error:
         if data is not None:
             raise
@@ -116,7 +116,7 @@ def load_view(run: Run, data: str | None = None) -> ExplorerView:
     numbers = some_of(len(rows.dataset.x), MAX_POINTS)
     codes, log_probs, weights = [], [], []
     for chunk in np.split(numbers, range(ROWS_AT_ONCE, len(numbers), ROWS_AT_ONCE)):
-        x = rows.part(chunk, run.device)[0]
+        x = rows.tensors(chunk, run.device)[0]
         codes.append(run.embed(x))
         of_class = run.log_probs(x)
         if of_class is not None:
@@ -139,19 +139,16 @@ def load_view(run: Run, data: str | None = None) -> ExplorerView:
         if space.factors
         else np.zeros((len(z), 0)),
     )
-    pictures = pictures_of(run.schema, rows.part(numbers[:SCALE_ROWS])[0].double().numpy())
+    pictures = pictures_of(run.schema, rows.tensors(numbers[:SCALE_ROWS])[0].double().numpy())
     components = _components(run, space, projection)
     return ExplorerView(run, rows, space, projection, points, pictures, components)
 
 
-def _captions(rows: Rows, numbers: Array) -> tuple[str, ...]:
-    sequences = rows.dataset.sequences
-    if sequences is None:
-        return tuple(f"row {n}" for n in rows.dataset.row_numbers[numbers])
-    return tuple(sequences.names[s] for s in sequences.of_row[numbers])
+def _captions(rows: TrainingData, numbers: Array) -> tuple[str, ...]:
+    return tuple(rows.groups.captions(numbers))
 
 
-def _truth(rows: Rows, numbers: Array) -> tuple[str, ...]:
+def _truth(rows: TrainingData, numbers: Array) -> tuple[str, ...]:
     classes = rows.dataset.classes
     return tuple("" if y < 0 else classes[y] for y in rows.dataset.y[numbers])
 

@@ -10,7 +10,6 @@ from pyro_gmmvae.evaluation import (
     contingency,
     expected_calibration_error,
     matching,
-    pool_by_sequence,
     reliability,
     wilson_interval,
 )
@@ -43,18 +42,12 @@ def judged(view: View) -> Judged:
         NotApplicable: the model has no classes, or no test row's class is known.
     """
     log_probs, y = view.log_probs, view.y
-    sequences = view.rows.dataset.sequences
-    unit = "test row"
-    if sequences is not None:
-        present, of_row = np.unique(sequences.of_row[view.test], return_inverse=True)
-        log_probs = pool_by_sequence(log_probs, of_row)
-        of_sequence = np.full(len(present), -1)
-        of_sequence[of_row] = y
-        y, unit = of_sequence, "test sequence"
+    groups = view.rows.groups
+    log_probs, y = groups.pool(log_probs, view.test), groups.first(y, view.test)
     known = y >= 0
     if not known.any():
         raise NotApplicable("no test row has a known class")
-    return Judged(log_probs[known], y[known], unit)
+    return Judged(log_probs[known], y[known], f"test {groups.noun}")
 
 
 def draw_confusion(view: View) -> Figure:

@@ -34,8 +34,8 @@ def draw_components(view: View) -> Figure:
             drawn += len(places)
         lines.append(Line(names[k], int(k), clusters.sizes[k] / len(clusters.ids), at, *shown))
     dataset = clusters.rows.dataset
-    described = dataset.described(dataset.x[np.concatenate(rows).astype(np.int64)])
-    paint, scale = painter(view.run, np.concatenate([prototypes, described]))
+    members = dataset.kind.featurize_array(dataset.x[np.concatenate(rows).astype(np.int64)])
+    paint, scale = painter(view.run, np.concatenate([prototypes, members]))
     unit, left_out = clusters.unit, len(clusters.used) - len(used)
     title = (
         f"{view.name}: {len(clusters.used)} of {len(names)} components in use, over "

@@ -37,10 +37,10 @@ def draw_samples(view: View) -> Figure:
     if not run.model.latents:
         raise NotApplicable(f"the model {run.config.model!r} has no prior to draw from")
     if not run.model.class_conditional:
-        drawn = run.generate(DRAWS * DRAWS).reshape(DRAWS, DRAWS, *run.schema.x_shape)
+        drawn = run.generate(DRAWS * DRAWS).reshape(DRAWS, DRAWS, *run.schema.kind.x_shape)
         names, title = [""] * DRAWS, f"{view.name}: {DRAWS * DRAWS} draws\nz from p(z), decoded"
     else:
-        is_image = len(run.schema.x_shape) == 3
+        is_image = len(run.schema.kind.x_shape) == 3
         chosen, of = view.shown(MOST_CLASSES if is_image else DRAWS)
         place = {k: n for n, k in enumerate(run.components_of(None))}
         drawn = run.generate(DRAWS)[[place[k] for k in chosen]]
@@ -50,7 +50,7 @@ def draw_samples(view: View) -> Figure:
             f"z from {_prior_name(view)}, decoded at it"
         )
     look, (cells,) = looks(run, drawn)
-    return sample_grid(cells, names, run.schema.columns, look=look, title=title)
+    return sample_grid(cells, names, run.schema.kind.columns, look=look, title=title)
 
 
 def draw_analogies(view: View) -> Figure:
@@ -73,7 +73,7 @@ def draw_analogies(view: View) -> Figure:
         origin = f"z of the {view.unit} at the left"
     z = loc + scale * torch.as_tensor(standard).to(loc)[:, None]  # (R, K, d)
     decoded = decode(view, z.flatten(0, 1), s.repeat(len(z), 1)).reshape(*z.shape[:2], -1)
-    decoded = decoded.reshape(*z.shape[:2], *view.run.schema.x_shape)
+    decoded = decoded.reshape(*z.shape[:2], *view.run.schema.kind.x_shape)
     how = (
         f"{origin}, the same in standard deviations of each p(z|s)"
         if bool((loc.std(0) > 0).any())
@@ -133,7 +133,7 @@ def draw_interpolation(view: View) -> Film:
         view,
         _tensor(view, z.reshape(-1, z.shape[-1])),
         None if mixed is None else _tensor(view, mixed.reshape(-1, mixed.shape[-1])),
-    ).reshape(*z.shape[:2], *view.run.schema.x_shape)
+    ).reshape(*z.shape[:2], *view.run.schema.kind.x_shape)
     ends = np.stack([view.sources[first], view.sources[second]], 1)
     look, (end_cells, cells) = looks(view.run, ends, decoded)
     what = "z" if s is None else "z and s"
@@ -161,7 +161,7 @@ def draw_manifold(view: View) -> Figure:
     if d != 2:
         entries = "1 entry" if d == 1 else f"{d} entries"
         raise NotApplicable(f"z has {entries}, and a manifold needs 2")
-    is_small = len(view.run.schema.x_shape) == 3
+    is_small = len(view.run.schema.kind.x_shape) == 3
     steps = (11 if len(chosen) > 1 else 20) if is_small else 7
     places = torch.special.ndtri(torch.linspace(LOWEST, 1 - LOWEST, steps)).numpy()
     # the second axis is z1, as rows of a picture are
@@ -169,7 +169,7 @@ def draw_manifold(view: View) -> Figure:
     z = loc[:, None] + scale[:, None] * grid
     of_z = None if s is None else s.repeat_interleave(len(grid), 0)
     decoded = decode(view, z.flatten(0, 1), of_z)
-    cells = decoded.reshape(len(z), steps, steps, *view.run.schema.x_shape)
+    cells = decoded.reshape(len(z), steps, steps, *view.run.schema.kind.x_shape)
     names = _names(view, chosen)
     look, (drawn,) = looks(view.run, cells)
     if isinstance(look, Profiles):
@@ -242,7 +242,7 @@ def _along(
     if s is not None:
         of_z = s[: len(loc), None].expand(len(z), -1, len(unit), -1).flatten(0, 2)
     decoded = decode(view, z.flatten(0, 2), of_z)
-    return decoded.reshape(*z.shape[:3], *view.run.schema.x_shape)
+    return decoded.reshape(*z.shape[:3], *view.run.schema.kind.x_shape)
 
 
 def _rows_of_classes(view: View, chosen: list[int]) -> tuple[Array, list[int]]:

@@ -1,9 +1,7 @@
 """How rows of a run are drawn: as pictures, as persons, or as profiles over their features."""
 
 import numpy as np
-import torch
 
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.cells import Painter, is_image, pose_painter, row_painter
 from pyro_gmmvae.figures.run_view import Array
 from pyro_gmmvae.figures.sheet import Look, Poses, Profiles, look_of
@@ -12,14 +10,10 @@ from pyro_gmmvae.runs import Run
 
 def poses_of(run: Run, rows: Array) -> Array | None:
     """(N, J, 2) joints in the middle frame of rows in the file's units; None: no skeletons."""
-    features, dimensions = run.schema.features, run.schema.dimensions
-    if features is None or dimensions not in (2, 3):
+    if run.schema.kind.drawing != "skeleton":
         return None
-    try:
-        poses = features.poses(torch.from_numpy(rows), dimensions)
-    except GMMVAEError:
-        return None  # without joints among the features there is no pose to draw
-    return poses[:, poses.shape[1] // 2, :, :2].numpy()
+    poses = run.schema.kind.poses(rows)
+    return np.asarray(poses[:, poses.shape[1] // 2, :, :2])
 
 
 def painter(run: Run, rows: Array) -> tuple[Painter, float]:
@@ -31,10 +25,8 @@ def painter(run: Run, rows: Array) -> tuple[Painter, float]:
     """
     poses = poses_of(run, rows)
     if poses is not None:
-        features = run.schema.features
-        assert features is not None
-        edges = features.layout.edges
-        return pose_painter(poses, edges, y_down=run.schema.dimensions == 2), 1.6
+        kind = run.schema.kind
+        return pose_painter(poses, kind.edges, y_down=kind.y_down), 1.6
     return row_painter(rows), 1.0 if is_image(rows.shape[1:]) else 1.6
 
 
@@ -48,20 +40,19 @@ def looks(run: Run, *blocks: Array) -> tuple[Look, list[Array]]:
     Returns:
         The look, and the blocks with their leading axes as they were.
     """
-    leading = len(run.schema.x_shape)
+    leading = len(run.schema.kind.x_shape)
     flat = [block.reshape(-1, *block.shape[block.ndim - leading :]) for block in blocks]
     rows = np.concatenate(flat)
     poses = poses_of(run, rows)
     if poses is None:
         look = look_of(rows)
-        if isinstance(look, Profiles) and run.schema.columns is not None:
-            look.name(run.schema.columns)
+        if isinstance(look, Profiles) and run.schema.kind.columns is not None:
+            look.name(run.schema.kind.columns)
         return look, list(blocks)
-    features = run.schema.features
-    assert features is not None
+    kind = run.schema.kind
     parts = np.split(poses, np.cumsum([len(part) for part in flat])[:-1])
     shaped = [
         part.reshape(*block.shape[: block.ndim - leading], *part.shape[1:])
         for part, block in zip(parts, blocks, strict=True)
     ]
-    return Poses(poses, features.layout.edges, y_down=run.schema.dimensions == 2), shaped
+    return Poses(poses, kind.edges, y_down=kind.y_down), shaped

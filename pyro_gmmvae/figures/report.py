@@ -91,7 +91,7 @@ def report(view: View, meaning: Mapping[str, str], *, measure: bool = False) -> 
 
 def _summary(view: View) -> str:
     config, schema = view.run.config, view.run.schema
-    shape = "x".join(str(n) for n in schema.x_shape)
+    shape = "x".join(str(n) for n in schema.kind.x_shape)
     labels = "all labels" if config.labels is None else f"{config.labels} labels"
     return (
         f"The model {config.model} on {config.data}: rows of {shape}, "

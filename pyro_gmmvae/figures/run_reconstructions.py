@@ -32,7 +32,7 @@ def draw_reconstructions(view: View) -> Figure:
     some = some[np.argsort(elbo[some], kind="stable")]
     places = np.concatenate([worst, some, best]).astype(np.int64)
     symbol = "ELBO" if view.run.has_bound else "log p(x|z)"
-    names = _names(view)
+    names = view.rows.groups.captions(view.test)
     captions = [f"{names[n]}\n{elbo[n]:.1f}" for n in places]
     shown = list(enumerate(captions))
     first, last = len(worst), len(worst) + len(some)
@@ -44,10 +44,9 @@ def draw_reconstructions(view: View) -> Figure:
     rows = view.sources[places]
     made = view.run.schema.transform.invert(reconstruct(view.run, view.x[places]))
     lines, about, scale = _painters(view.run, rows, made)
-    has_rows = view.rows.dataset.sequences is None
-    unit, many = ("row number", "test rows") if has_rows else ("sequence", "test windows")
+    unit = "sequence" if view.rows.groups.merges else "row number"
     title = (
-        f"{view.name}: reconstructions of {len(places)} of {len(order)} {many}, decoded at "
+        f"{view.name}: reconstructions of {len(places)} of {len(order)} {view.unit}s, decoded at "
         f"posterior means\nbelow each its {unit} and its {symbol} in nats\ndifference: {about}"
     )
     return reconstruction_sheet(parts, lines, title, scale=scale)
@@ -68,15 +67,15 @@ def _painters(run: Run, rows: Array, made: Array) -> tuple[dict[str, Painter], s
     """What draws each line of the sheet, what the last one shows, and the scale of cells."""
     both = np.concatenate([rows, made])
     paint, scale = painter(run, both)
-    poses, features = poses_of(run, both), run.schema.features
-    if poses is None or features is None:
+    poses = poses_of(run, both)
+    if poses is None:
         difference, about = difference_painter(rows, made)
     else:
         difference, about = pose_pair_painter(
             poses[: len(rows)],
             poses[len(rows) :],
-            features.layout.edges,
-            y_down=run.schema.dimensions == 2,
+            run.schema.kind.edges,
+            y_down=run.schema.kind.y_down,
         )
     lines: dict[str, Painter] = {
         "row": paint,
@@ -84,11 +83,3 @@ def _painters(run: Run, rows: Array, made: Array) -> tuple[dict[str, Painter], s
         "difference": difference,
     }
     return lines, about, scale
-
-
-def _names(view: View) -> list[str]:
-    """Row numbers as tables count them, or the sequences that windows are of."""
-    dataset = view.rows.dataset
-    if dataset.sequences is None:
-        return [f"row {number}" for number in dataset.row_numbers[view.test]]
-    return [str(dataset.sequences.names[n]) for n in dataset.sequences.of_row[view.test]]

@@ -28,7 +28,7 @@ def draw_latent(view: View) -> Figure:
     else:
         groups, names, told = np.full(len(z), -1), [], "nothing: no class is known"
     same = told != "class" or fitted  # component k is group k
-    unit = "test row" if view.rows.dataset.sequences is None else "test window"
+    unit = view.unit
     return latent_scatter(
         z,
         groups,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.data import Schema
 
 
 class Decodes(Protocol):
@@ -47,22 +47,20 @@ def traverse(
         GMMVAEError: a run that is none of skeletons, a latent that is not there, or a model
             without a p(z|s).
     """
-    features, schema, model = run.schema.features, run.schema, run.model
-    if features is None:
+    schema, model = run.schema, run.model
+    if not schema.kind.reads_tracks:
         raise GMMVAEError("traverse draws skeletons; for other rows there is 'gmmvae generate'")
     if not model.factors:
         raise GMMVAEError(
             f"the model {run.config.model!r} has no p(z|s) to walk in; train gmmvae, or m2"
         )
-    if schema.dimensions not in (2, 3):
-        raise GMMVAEError("this run's series are no skeletons: there is nothing to draw")
     sizes: dict[str, int] = dict(model.factors)
     if latent.isdecimal():
         captions, z, s = _along_z(model, sizes, int(latent), label, steps, span)
     else:
         captions, z, s = _along_s(run, sizes, latent, label, steps)
     rows = schema.transform.invert(model.decode(z, s).cpu().numpy())
-    return captions, features.poses(torch.from_numpy(rows), schema.dimensions).numpy()
+    return captions, schema.kind.poses(rows)
 
 
 def _along_z(

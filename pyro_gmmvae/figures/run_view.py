@@ -13,7 +13,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_table
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
-from pyro_gmmvae.runs.data import Rows, load_rows, some_of
+from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.names import named_by_fit
 from pyro_gmmvae.runs.run import moved
 
@@ -58,15 +58,15 @@ class View:
         return bool(self.model.factors)
 
     @cached_property
-    def _loaded(self) -> Rows | GMMVAEError:
+    def _loaded(self) -> TrainingData | GMMVAEError:
         # kept, so that data which is gone is looked for once
         try:
-            return load_rows(moved(self.run.config, self.data), self.run.schema)
+            return TrainingData.from_config(moved(self.run.config, self.data), self.run.schema)
         except GMMVAEError as error:
             return error
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> TrainingData:
         """The run's data, and who is in which part.
 
         Raises:
@@ -108,7 +108,7 @@ class View:
 
     @cached_property
     def _part(self) -> tuple[Tensor, Tensor]:
-        return self.rows.part(self.test, self.run.device)
+        return self.rows.tensors(self.test, self.run.device)
 
     @property
     def x(self) -> Tensor:
@@ -119,7 +119,7 @@ class View:
     def sources(self) -> Array:
         """(N, *x_shape) the test rows in the file's units."""
         dataset = self.rows.dataset
-        return np.asarray(dataset.described(dataset.x[self.test]))
+        return np.asarray(dataset.kind.featurize_array(dataset.x[self.test]))
 
     @cached_property
     def y(self) -> Array:
@@ -154,7 +154,7 @@ class View:
     @property
     def unit(self) -> str:
         """What a row of the test part is."""
-        return "test row" if self.rows.dataset.sequences is None else "test window"
+        return f"test {self.rows.groups.row_noun}"
 
     def shown(self, most: int) -> tuple[list[int], int]:
         """Numbers of the components to show, and how many there are in all.

@@ -15,7 +15,7 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import one_draw
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs import Run
-from pyro_gmmvae.runs.data import load_rows, some_of
+from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.names import named_by_fit
 from pyro_gmmvae.runs.run import moved
 from pyro_gmmvae.training import dtype_of
@@ -112,32 +112,32 @@ def read_input(source: Any, x: Any, y: Any, rows: int, data: str | None) -> Inpu
 def _part_of_run(run: Run, part: str, rows: int, data: str | None) -> Input:
     if part not in PARTS:
         raise unknown_name("part", part, list(PARTS))
-    found = load_rows(moved(run.config, data), run.schema)
+    found = TrainingData.from_config(moved(run.config, data), run.schema)
     numbers = getattr(found.split, part)
     if not len(numbers):
         raise GMMVAEError(f"{run.path} was trained without {part} rows; name another part")
     numbers = numbers[some_of(len(numbers), rows)]
-    x, y = found.part(numbers, run.device)
-    sequences = found.dataset.sequences
-    names = None if sequences is None else np.asarray(sequences.names)[sequences.of_row[numbers]]
+    x, y = found.tensors(numbers, run.device)
+    groups = found.groups
+    names = groups.names[groups.of_row[numbers]] if groups.merges else None
     ids = found.dataset.row_numbers[numbers]
     return _of_run(run, x, y.cpu().numpy(), ids, {"part": part}, names)
 
 
 def _rows_for_run(run: Run, x: Any, y: Any) -> Input:
     schema = run.schema
-    if schema.features is not None:
+    if schema.kind.reads_tracks:
         raise GMMVAEError(f"{run.path} is of skeletons: name a part of its data ('test')")
-    dataset = x if isinstance(x, Dataset) else Dataset(_array(x), np.empty(0, np.int64), ())
+    dataset = (
+        x if isinstance(x, Dataset) else Dataset.of_arrays(_array(x), np.empty(0, np.int64), ())
+    )
     if y is None and isinstance(x, Dataset):
         number = {name: k for k, name in enumerate(schema.classes)}
         number_of = np.array([*(number.get(name, -1) for name in dataset.classes), -1])
         y = number_of[dataset.y]
-    values = dataset.described(np.asarray(dataset.x[:]))
-    if not schema.missing and not np.isfinite(values).all():
+    if not np.isfinite(np.asarray(dataset.x[:])).all():
         raise GMMVAEError("x has entries that are not finite; leave their rows out")
-    wide = Dataset(values, dataset.y, dataset.classes, dataset.columns)
-    in_units = torch.from_numpy(schema.rows_for_model(wide, "x"))
+    in_units = torch.from_numpy(schema.rows_for_model(dataset, "x"))
     in_units = in_units.to(run.device, dtype_of(run.config.precision))
     labels = _labels(y, len(in_units), len(schema.classes))
     return _of_run(run, in_units, labels, dataset.row_numbers, {}, None)
@@ -164,7 +164,7 @@ def _of_run(
         attrs,
         run.class_names() if model.components else None,
         factors,
-        run.schema.columns,
+        run.schema.kind.columns,
         sequences,
     )
 

@@ -1,23 +1,21 @@
 """From a config and its rows to a fit that is ready to run."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.augment import augmentation
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Shards
+from pyro_gmmvae.data import Shards, StreamedRows
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
-from pyro_gmmvae.runs.data import Rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.validation import Watch
-from pyro_gmmvae.skeletons import Body
 from pyro_gmmvae.training import (
     Batches,
     Callback,
@@ -34,7 +32,7 @@ from pyro_gmmvae.training.distributed import World
 
 def assemble(
     config: Config,
-    rows: Rows,
+    rows: TrainingData,
     device: torch.device,
     callbacks: Sequence[Callback],
     world: World,
@@ -42,7 +40,7 @@ def assemble(
     """Model, objective, batches and schedules of a config, ready to run."""
     model, objective = check_fit(config, rows, device)
     views = _views(config, rows, objective, device)
-    x, y = rows.training(device, described=views["describe"] is None)
+    x, y = _training_tensors(rows, device, raw=views["describe"] is not None)
     return Fit(
         objective,
         model,
@@ -61,7 +59,7 @@ def assemble(
 
 def pre_fit(
     config: Config,
-    rows: Rows,
+    rows: TrainingData,
     model: nn.Module,
     objective: Objective,
     y: Tensor | None,
@@ -79,7 +77,7 @@ def pre_fit(
     """
     device = next(model.parameters()).device
     views = _views(config, rows, objective, device)
-    x, hidden = rows.training(device, described=views["describe"] is None)
+    x, hidden = _training_tensors(rows, device, raw=views["describe"] is not None)
     y = torch.full_like(class_labels(hidden), -1) if y is None else y.to(device)
     batches = Batches(x, y, config.batch_size, 0, config.seed)
     settings = FitSettings(
@@ -96,24 +94,30 @@ def pre_fit(
 
 
 def _views(
-    config: Config, rows: Rows, objective: Objective, device: torch.device
+    config: Config, rows: TrainingData, objective: Objective, device: torch.device
 ) -> dict[str, Any]:
-    """What a fit is told of augmentation: poses are augmented before they are described."""
-    augment, features = _augmentation(config, rows), rows.schema.features
-    of_poses = augment is not None and features is not None
+    """Arguments of a fit that concern augmentation, which some rows take before featurization."""
+    augment = rows.kind.augmentation(config.augment)
+    is_raw = augment is not None and rows.kind.augments_raw_rows
     return {
         "augment": augment,
         "twins": config.reconstruct == "clean" or bool(objective.regularizers),
-        "describe": rows.schema.describe_on(device, rows.dtype) if of_poses else None,
+        "describe": rows.schema.featurizer(device, rows.dtype) if is_raw else None,
     }
 
 
-def _cautions(config: Config, rows: Rows, model: Any, objective: Objective) -> list[str]:
+def _training_tensors(
+    rows: TrainingData, device: torch.device, *, raw: bool
+) -> tuple[Tensor | StreamedRows, Tensor]:
+    return rows.raw_training_tensors(device) if raw else rows.training_tensors(device)
+
+
+def _cautions(config: Config, rows: TrainingData, model: Any, objective: Objective) -> list[str]:
     """What a user of the terms on assignments should know before the fit."""
     told = []
     if objective.regularizers and model.components == 1:
         told.append("components is 1: every row is of the one, and nothing is clustered")
-    if "consistency" in objective.regularizers and _augmentation(config, rows) is None:
+    if "consistency" in objective.regularizers and rows.kind.augmentation(config.augment) is None:
         told.append(
             "augment is none: consistency then compares each row with itself, and clusters follow "
             "whatever varies most"
@@ -124,7 +128,7 @@ def _cautions(config: Config, rows: Rows, model: Any, objective: Objective) -> l
 
 
 def check_fit(
-    config: Config, rows: Rows, device: torch.device | str = "cpu"
+    config: Config, rows: TrainingData, device: torch.device | str = "cpu"
 ) -> tuple[LatentModel, Objective]:
     """Model and objective of a config, after one evaluation on two rows.
 
@@ -137,27 +141,29 @@ def check_fit(
     objective = build_objective(config, model)
     build_schedules(config, model, objective)
     _check_components(config, model, rows)
-    x, y = rows.part(rows.split.train[:2], device)
+    x, y = rows.tensors(rows.split.train[:2], device)
     if config.labels == 0:  # components may be fewer than classes
         y = torch.full_like(y, -1)
     Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed)
-    augment = _augmentation(config, rows)
+    augment = rows.kind.augmentation(config.augment)
     with seeded(0, torch.device(device)), torch.no_grad():
-        if augment is not None and rows.schema.features is None:
+        if augment is not None and not rows.kind.augments_raw_rows:
             x = augment(x)
         objective(x, y)
     return model, objective
 
 
-def _check_components(config: Config, model: Any, rows: Rows) -> None:
+def _check_components(config: Config, model: Any, rows: TrainingData) -> None:
     """Refuse what can't be clustered."""
-    K, N = model.components, len(rows.fitted)
+    K, N = model.components, len(rows.training_rows)
     if K > N:
         raise GMMVAEError(f"components {K}: there are only {N} training rows")
     x = rows.dataset.x
     if K > 1 and not len(rows.split.labelled) and not isinstance(x, Shards):
-        first = x[rows.fitted[0]]
-        if all((x[part] == first).all() for part in np.array_split(rows.fitted, 1 + N // 4096)):
+        first = x[rows.training_rows[0]]
+        if all(
+            (x[part] == first).all() for part in np.array_split(rows.training_rows, 1 + N // 4096)
+        ):
             raise GMMVAEError("all training rows are equal: there is nothing to cluster")
     if config.init != "random" and config.labels != 0 and len(rows.split.labelled):
         raise GMMVAEError(
@@ -166,13 +172,7 @@ def _check_components(config: Config, model: Any, rows: Rows) -> None:
         )
 
 
-def _augmentation(config: Config, rows: Rows) -> Callable[[Tensor], Tensor] | None:
-    features = rows.schema.features
-    body = None if features is None else Body(features.layout.pairs, config.joint_dropout)
-    return augmentation(config.augment, rows.schema.x_shape, body)
-
-
-def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | None:
+def _teacher(config: Config, model: Any, rows: TrainingData, y: Tensor) -> Teacher | None:
     """The averaged copy that gives pseudo-labels, where the config asks for one.
 
     Args:
@@ -182,20 +182,19 @@ def _teacher(config: Config, model: Any, rows: Rows, y: Tensor) -> Teacher | Non
     if threshold is None or model.class_site is None or not len(rows.split.labelled):
         return None
     settings: dict[str, Any] = {"decay": config.pseudo_decay}
-    sequences = rows.dataset.sequences
     if config.pseudo_balance:
         settings["balanced_over"] = len(rows.schema.classes)
-    if sequences is None:
+    if not rows.groups.merges:
         plain = Teacher(model, threshold, config.pseudo_from, **settings)
         return plain.to(next(model.parameters()))
-    numbers = rows.fitted
+    numbers = rows.training_rows
     teacher = SequenceTeacher(
         model,
         threshold,
         config.pseudo_from,
-        x=rows.part(numbers, y.device)[0],
+        x=rows.tensors(numbers, y.device)[0],
         y=y,
-        sequences=torch.from_numpy(sequences.of_row[numbers]).to(y.device),
+        sequences=torch.from_numpy(rows.groups.of_row[numbers]).to(y.device),
         every=config.pseudo_every,
         **settings,
     )

@@ -13,8 +13,7 @@ from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS, LatentModel
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
-from pyro_gmmvae.runs.data import Rows
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.training import dtype_of
 
 ZERO = Schedule.constant(0)
@@ -149,7 +148,7 @@ def _needs_labels(config: Config) -> GMMVAEError:
     )
 
 
-def require_labels(config: Config, model: Any, rows: Rows) -> None:
+def require_labels(config: Config, model: Any, rows: TrainingData) -> None:
     """Refuse a fit without labels, or without one of the classes, where the model needs them.
 
     Raises:
@@ -178,13 +177,13 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
     if components < classes and config.labels != 0:
         raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
     values: dict[str, Any] = {
-        "x_shape": schema.x_shape,
+        "x_shape": schema.kind.x_shape,
         "components": components,
         "latent_dim": config.latent_dim,
         "factors": _factors(config, schema),
         "auxiliary_dim": config.auxiliary_dim,
         "network": config.network,
-        "likelihood": schema.likelihood,
+        "likelihood": schema.kind.likelihood,
         "learn_prior": config.learn_prior,
         "class_prior": config.class_prior,
         "covariance": config.covariance,
@@ -199,8 +198,8 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
             dropout=config.dropout,
             input_noise=config.input_noise,
             skip=config.skip,
-            missing=schema.missing,
-            edges=() if schema.features is None else schema.features.layout.edges,
+            missing=schema.kind.missing,
+            edges=schema.kind.edges,
         ),
     }
     if config.guide is not None:

@@ -11,11 +11,9 @@ import torch
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     assignment_entropy,
-    mean_by_sequence,
-    pool_by_sequence,
     used_components,
 )
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.run import Run, moved
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +40,7 @@ class Clusters:
     """
 
     run: Run
-    rows: Rows
+    rows: TrainingData
     ids: Array
     of_row: Array
     row_log_probs: Array
@@ -52,7 +50,7 @@ class Clusters:
     @property
     def unit(self) -> str:
         """What ``ids`` names: the column of tables."""
-        return "row" if self.rows.dataset.sequences is None else "sequence"
+        return self.rows.groups.noun
 
     @cached_property
     def component(self) -> Array:
@@ -101,8 +99,6 @@ class Clusters:
 
     def pictured(self, places: Array, component: int) -> Array:
         """Row numbers of the data that show what is at places in ``ids``."""
-        if self.unit == "row":
-            return places
         surest = []
         for place in places:
             windows = np.flatnonzero(self.of_row == place)
@@ -130,7 +126,9 @@ class Clusters:
         )
 
 
-def read_clusters(run: Run, data: str | None = None, *, rows: Rows | None = None) -> Clusters:
+def read_clusters(
+    run: Run, data: str | None = None, *, rows: TrainingData | None = None
+) -> Clusters:
     """Assign every row of a run's data.
 
     Args:
@@ -145,20 +143,16 @@ def read_clusters(run: Run, data: str | None = None, *, rows: Rows | None = None
         raise GMMVAEError(
             f"the model {run.config.model!r} has no components to read; gmmvae has, and m2"
         )
-    rows = rows or load_rows(moved(run.config, data), run.schema)
+    rows = rows or TrainingData.from_config(moved(run.config, data), run.schema)
     found, means = [], []
     for numbers in np.split(
         np.arange(len(rows.dataset.x)), range(ROWS_AT_ONCE, len(rows.dataset.x), ROWS_AT_ONCE)
     ):
-        x = rows.part(numbers, run.device)[0]
+        x = rows.tensors(numbers, run.device)[0]
         found.append(run.log_probs(x))
         means.append(run.embed(x))
     log_probs, z = np.concatenate([f for f in found if f is not None]), np.concatenate(means)
-    sequences = rows.dataset.sequences
-    if sequences is None:
-        ids = rows.dataset.row_numbers
-        return Clusters(run, rows, ids, np.arange(len(ids)), log_probs, log_probs, z)
-    present, of_row = np.unique(sequences.of_row, return_inverse=True)
-    ids = np.asarray(sequences.names)[present]
-    pooled = pool_by_sequence(log_probs, of_row)
-    return Clusters(run, rows, ids, of_row, log_probs, pooled, mean_by_sequence(z, of_row))
+    groups, numbers = rows.groups, np.arange(len(rows.dataset.x))
+    present, of_row = groups.among(numbers)
+    pooled, means_of_z = groups.pool(log_probs, numbers), groups.mean(z, numbers)
+    return Clusters(run, rows, groups.names[present], of_row, log_probs, pooled, means_of_z)

@@ -1,6 +1,8 @@
-"""Data ready to fit: rows in the model's units, and who is in which part."""
+"""Data that is ready to fit: rows in the model's units, their parts and their labels."""
 
+import dataclasses
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,208 +12,296 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import (
-    Dataset,
-    Shards,
-    Split,
-    StreamedRows,
-    Transform,
-    split_rows,
-    split_sequences,
-)
-from pyro_gmmvae.data.dataset import Labels
-from pyro_gmmvae.datasets import load_data
+from pyro_gmmvae.data import Dataset, RowGroups, RowKind, Shards, Split, StreamedRows, Transform
+from pyro_gmmvae.data.transform import Floats, Labels
+from pyro_gmmvae.datasets import KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.schema import Schema
-from pyro_gmmvae.skeletons import DataOptions
+from pyro_gmmvae.skeletons import DataOptions, PoseWindow
 from pyro_gmmvae.training import dtype_of
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Data ready to fit: rows in the model's units, labels, and who is in which part.
+class Schema:
+    """Facts about the training data that a run keeps in its folder.
 
-    ``fitted`` are the rows that a fit sees, of which it knows the labels of ``split.labelled``
-    alone; ``factors`` are the names of further classes that the model has latents for.
+    Attributes:
+        kind: what a row is.
+        classes: names of the classes, in the order of the model's components.
+        transform: from the file's units to the model's.
+        fingerprint: of rows and labels, to notice that the data changed.
+        factors: further classes, a name and the classes' names for each.
+    """
+
+    kind: RowKind
+    classes: tuple[str, ...]
+    transform: Transform
+    fingerprint: str
+    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        kind = {"name": self.kind.name} | self.kind.to_json()
+        return {**vars(self), "kind": kind, "transform": self.transform.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Schema":
+        """Raises KeyError, TypeError or ValueError for content that is not a schema."""
+        values = dict(content["kind"])
+        kind = KINDS[values.pop("name")].from_json(values)
+        transform = Transform.from_json(content["transform"])
+        for numbers in (transform.shift, transform.scale):
+            np.broadcast_to(numbers, kind.x_shape)
+        return cls(
+            kind,
+            tuple(str(name) for name in content["classes"]),
+            transform,
+            str(content["fingerprint"]),
+            tuple((str(name), tuple(map(str, names))) for name, names in content["factors"]),
+        )
+
+    def featurize(self, rows: Any) -> Floats:
+        """Rows as a data set holds them -> as the model takes them."""
+        return self.transform(self.kind.featurize_array(rows))
+
+    def featurizer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """:meth:`featurize` for tensors on a device."""
+        kind, limit = self.kind, self.transform.limit
+        shift = torch.as_tensor(self.transform.shift, device=device).to(dtype)
+        scale = torch.as_tensor(self.transform.scale, device=device).to(dtype)
+
+        def featurized(x: Tensor) -> Tensor:
+            x = (kind.featurize(x) - shift) / scale
+            return x if limit is None else x.clamp(-limit, limit)
+
+        return featurized
+
+    def rows_for_model(self, dataset: Dataset, source: str) -> Floats:
+        """A file's rows in the model's units, columns matched by name.
+
+        Raises:
+            GMMVAEError: rows of another kind than the training rows.
+        """
+        x, shape = dataset.x, self.kind.x_shape
+        if self.kind.columns is not None and dataset.kind.columns is not None:
+            place = {name: number for number, name in enumerate(dataset.kind.columns)}
+            missing = [name for name in self.kind.columns if name not in place]
+            if missing:
+                raise GMMVAEError(f"{source} lacks the columns {', '.join(missing[:5])}")
+            x = x[:, [place[name] for name in self.kind.columns]]
+        if int(np.prod(x.shape[1:])) == int(np.prod(shape)) and (x.ndim == 2 or len(shape) == 1):
+            x = x.reshape(-1, *shape)
+        if x.shape[1:] != shape:
+            raise GMMVAEError(
+                f"{source} holds rows of shape {x.shape[1:]}; the model was trained on {shape}"
+            )
+        return self.in_range(self.transform(x), source)
+
+    def in_range(self, x: Floats, source: str) -> Floats:
+        """The rows, if the likelihood has a density there.
+
+        Raises:
+            GMMVAEError: for a Bernoulli likelihood of rows outside [0, 1].
+        """
+        low, high = float(np.nanmin(x, initial=0)), float(np.nanmax(x, initial=0))
+        if self.kind.likelihood == "bernoulli" and not -1e-6 <= low <= high <= 1 + 1e-6:
+            raise GMMVAEError(
+                f"{source}: the bernoulli likelihood needs rows in [0, 1]; in the model's units "
+                f"these go from {low:.3g} to {high:.3g} (another unit, or likelihood=normal?)"
+            )
+        return x
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Data that is ready to fit: rows in the model's units, their parts and their labels.
+
+    Attributes:
+        dataset: the rows as they are in the file.
+        split: the row numbers of each part.
+        schema: what a run keeps of the data.
+        dtype: of the rows as tensors.
+        training_rows: numbers of the rows that a fit sees; it sees the labels of
+            ``split.labelled`` only.
+        factors: names of the further classes that the model has latents for.
     """
 
     dataset: Dataset
     split: Split
     schema: Schema
     dtype: torch.dtype
-    fitted: Labels
+    training_rows: Labels
     factors: tuple[str, ...] = ()
+
+    @classmethod
+    def from_config(cls, config: Config, schema: Schema | None = None) -> "TrainingData":
+        """Load and split the data that ``config`` names.
+
+        Args:
+            config: the run's configuration.
+            schema: of a run that exists; the data must still be what it was trained on.
+
+        Raises:
+            GMMVAEError: data that can't be used, or that changed.
+        """
+        dataset = load_data(config.data, data_options(config))
+        if config.labels and not dataset.classes:
+            where = (
+                "no person is named (name people with --labels-file"
+                if dataset.groups.merges
+                else f"no column or array {config.label_column!r} (name it with --label-column"
+            )
+            raise GMMVAEError(f"{config.data} has no labels: {where}, or give --labels 0)")
+        return cls.from_arrays(config, dataset, _split(dataset, config), schema)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        config: Config,
+        dataset: Dataset,
+        split: Split,
+        schema: Schema | None = None,
+        transform: Transform | None = None,
+    ) -> "TrainingData":
+        """Rows in memory, ready to fit.
+
+        Args:
+            config: the run's configuration.
+            dataset: the rows.
+            split: the row numbers of each part.
+            schema: of a run that exists; the data must still be what it was trained on.
+            transform: to the model's units; None: what suits the data, fitted on the training
+                rows.
+
+        Raises:
+            GMMVAEError: nothing to fit, rows that the likelihood can't take, or data that changed.
+        """
+        training_rows = _training_rows(split, config)
+        if not len(split.train):
+            raise GMMVAEError("no training rows: all rows are test or validation rows")
+        if not len(training_rows):
+            raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
+        fingerprint = _fingerprint(dataset)
+        if schema is None:
+            schema = Schema(
+                kind=_with_likelihood(dataset.kind, config.likelihood),
+                classes=dataset.classes,
+                transform=transform or dataset.fit_transform_on(training_rows),
+                fingerprint=fingerprint,
+                factors=tuple((factor.name, factor.classes) for factor in dataset.factors),
+            )
+        elif schema.fingerprint != fingerprint:
+            raise GMMVAEError(
+                f"{config.data} is not the data this run was trained on: it has changed"
+            )
+        factors = tuple(text.partition("=")[0] for text in config.factors)
+        data = cls(dataset, split, schema, dtype_of(config.precision), training_rows, factors)
+        some = dataset.x[data.validation_rows(1000)]
+        schema.in_range(schema.featurize(some), config.data)
+        return data
+
+    @property
+    def kind(self) -> RowKind:
+        """What a row is."""
+        return self.schema.kind
+
+    @property
+    def groups(self) -> RowGroups:
+        """Rows that are evaluated together."""
+        return self.dataset.groups
 
     def factor_labels(self, name: str, rows: Labels) -> Labels:
         """Classes of a further factor, of some rows; -1 where unknown."""
-        found = {factor.name: factor.y for factor in self.dataset.factors}
-        return found[name][rows] if name in found else np.full(len(rows), -1, np.int64)
+        of_name = {factor.name: factor.y for factor in self.dataset.factors}
+        return of_name[name][rows] if name in of_name else np.full(len(rows), -1, np.int64)
 
     def describe(self) -> str:
-        """One line on what was read, so that a label mistaken for a feature is seen."""
-        split, shape = self.split, "x".join(str(n) for n in self.schema.x_shape)
-        classes = len(self.schema.classes)
-        if self.dataset.sequences is not None:
-            return self._describe_sequences()
-        return (
-            f"{len(self.dataset.x)} rows of {shape}, {classes or 'no'} classes; "
-            f"{len(split.train)} train ({len(split.labelled)} labelled), "
-            f"{len(split.validation)} validation, {len(split.test)} test"
-        )
-
-    def _describe_sequences(self) -> str:
-        """The same in sequences, with what a user should know of them."""
-        sequences, split, data = self.dataset.sequences, self.split, self.dataset
-        assert sequences is not None
-        shape = "x".join(str(n) for n in self.schema.x_shape)
+        """One line on the data that was read, so that a label mistaken for a feature is seen."""
+        split, groups = self.split, self.groups
+        shape = "x".join(str(n) for n in self.kind.x_shape)
         parts = (split.train, split.labelled, split.validation, split.test)
-        train, labelled, validation, test = (
-            len(np.unique(sequences.of_row[rows])) for rows in parts
-        )
+        train, labelled, validation, test = map(groups.count, parts)
         line = (
-            f"{len(sequences.names)} sequences in {len(data.x)} windows of {shape}, "
-            f"{len(data.classes) or 'no'} classes; {train} train ({labelled} labelled), "
-            f"{validation} validation, {test} test"
+            f"{groups.describe(shape)}, {len(self.schema.classes) or 'no'} classes; "
+            f"{train} train ({labelled} labelled), {validation} validation, {test} test"
         )
-        strangers = len(sequences.unseen_names)
-        line += f"; {strangers} persons in test are no class" if strangers else ""
-        both = sequences.shared_frames(sequences.of_row[split.train], sequences.of_row[split.test])
-        line += f"; {both} frames stand in both training and test sequences" if both else ""
-        return "; ".join((line, *data.notes))
+        return "; ".join((line, *groups.notes(split), *self.dataset.notes))
 
-    def watched(self, most: int) -> Labels:
-        """Up to ``most`` validation rows (training rows where there are none), always the same."""
+    def validation_rows(self, most: int) -> Labels:
+        """Up to ``most`` validation rows, always the same; training rows if there are none."""
         rows = self.split.validation if len(self.split.validation) else self.split.train
         return rows[some_of(len(rows), most)]
 
-    def part(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """x and true y of some rows, on a device."""
-        x = torch.from_numpy(self.schema.described(self.dataset.x[rows]))
+    def tensors(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """x (n, *x_shape) in the model's units and true y (n,) of some rows, on a device."""
+        x = torch.from_numpy(self.schema.featurize(self.dataset.x[rows]))
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
     @property
     def labels(self) -> int:
-        """How many labels the fit sees: one per row, or per sequence where rows are parts."""
-        sequences, labelled = self.dataset.sequences, self.split.labelled
-        return len(labelled if sequences is None else np.unique(sequences.of_row[labelled]))
+        """How many labels the fit sees: one per row, or per sequence of windows."""
+        return self.groups.count(self.split.labelled)
 
-    def training(
-        self, device: torch.device, *, described: bool = True
-    ) -> tuple[Tensor | StreamedRows, Tensor]:
-        """x and y of the training rows, y = -1 where the label is not shown.
+    def training_tensors(self, device: torch.device) -> tuple[Tensor | StreamedRows, Tensor]:
+        """x of the training rows in the model's units, and the labels that the fit sees.
 
-        Shards stay on disk: their rows are read as batches ask for them. Without ``described``
-        skeletons stay windows of poses, which augmentation changes.
+        Shards stay on disk: their rows are read when a batch asks for them.
         """
-        numbers, x = self.fitted, self.dataset.x
-        hidden = np.isin(numbers, self.split.labelled, invert=True)
-        known = np.where(hidden, -1, self.dataset.y[numbers])
-        # of test rows that are fitted too, nothing is shown
-        train = np.isin(numbers, self.split.train)
-        columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
-        y = torch.from_numpy(np.stack([known, *columns], -1) if columns else known).to(device)
-        if not described:
-            return torch.from_numpy(x[numbers]).to(device, self.dtype), y
+        numbers, x, y = self.training_rows, self.dataset.x, self.visible_labels(device)
         if isinstance(x, Shards):
             return StreamedRows(x, numbers, self.schema.transform, device, self.dtype), y
-        return self.part(numbers, device)[0], y
+        return self.tensors(numbers, device)[0], y
+
+    def raw_training_tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """:meth:`training_tensors` before rows are featurized, in the file's units."""
+        x = torch.from_numpy(self.dataset.x[self.training_rows])
+        return x.to(device, self.dtype), self.visible_labels(device)
+
+    def visible_labels(self, device: torch.device | str = "cpu") -> Tensor:
+        """(n,) labels of the training rows, -1 where the fit does not see them.
+
+        With further factors (n, 1 + factors), the class first.
+        """
+        numbers = self.training_rows
+        hidden = np.isin(numbers, self.split.labelled, invert=True)
+        y = np.where(hidden, -1, self.dataset.y[numbers])
+        # test rows that are fitted too show nothing
+        train = np.isin(numbers, self.split.train)
+        columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
+        return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
 
 
-def load_rows(config: Config, schema: Schema | None = None) -> Rows:
-    """Load and split what ``config`` names.
-
-    Args:
-        config: the run's configuration.
-        schema: of a run that exists; the data must still be what it was trained on.
-
-    Raises:
-        GMMVAEError: data that can't be used, or that changed.
-    """
-    dataset = load_data(config.data, data_options(config))
-    if config.labels and not dataset.classes:
-        where = (
-            f"no column or array {config.label_column!r} (name it with --label-column, or"
-            if dataset.sequences is None
-            else "no person is named (name them with --labels-file, or"
-        )
-        raise GMMVAEError(f"{config.data} has no labels: {where} give --labels 0)")
-    return make_rows(config, dataset, _split(dataset, config), schema)
-
-
-def make_rows(
-    config: Config,
-    dataset: Dataset,
-    split: Split,
-    schema: Schema | None = None,
-    transform: Transform | None = None,
-) -> Rows:
-    """Rows that were read, ready to fit.
-
-    Args:
-        config: the run's configuration.
-        dataset: the rows.
-        split: who is in which part.
-        schema: of a run that exists; the data must still be what it was trained on.
-        transform: to the model's units; None: what suits the data, fitted on the fitted rows.
-
-    Raises:
-        GMMVAEError: nothing to fit, rows that the likelihood can't take, or data that changed.
-    """
-    fitted = _fitted(split, config)
-    if not len(split.train):
-        raise GMMVAEError("no training rows: all are test or validation ones")
-    if not len(fitted):
-        raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
-    fingerprint = _fingerprint(dataset)
-    if schema is None:
-        schema = Schema(
-            x_shape=dataset.x_shape,
-            classes=dataset.classes,
-            columns=dataset.columns,
-            likelihood=config.likelihood or dataset.likelihood,
-            transform=transform or dataset.fit_transform_on(fitted),
-            fingerprint=fingerprint,
-            missing=dataset.features is not None,
-            features=dataset.features,
-            dimensions=None if dataset.features is None else dataset.x.shape[-1],
-            factors=tuple((factor.name, factor.classes) for factor in dataset.factors),
-        )
-    elif schema.fingerprint != fingerprint:
-        raise GMMVAEError(f"{config.data} is not the data this run was trained on: it has changed")
-    factors = tuple(text.partition("=")[0] for text in config.factors)
-    dtype = dtype_of(config.precision)
-    rows = Rows(dataset, split, schema, dtype, fitted, factors)
-    schema.in_range(schema.described(dataset.x[rows.watched(1000)]), config.data)
-    return rows
+def _with_likelihood(kind: RowKind, likelihood: str | None) -> RowKind:
+    if likelihood is None:
+        return kind
+    return dataclasses.replace(kind, likelihood=likelihood)  # type: ignore[type-var]
 
 
 def _split(dataset: Dataset, config: Config) -> Split:
-    sizes: dict[str, Any] = {
-        "classes": len(dataset.classes),
-        "labels": config.labels,
-        "test": config.test if dataset.test is None else dataset.test,
-        "validation": config.validation if dataset.validation is None else dataset.validation,
-        "split_seed": config.split_seed,
-        "label_seed": config.seed if config.label_seed is None else config.label_seed,
-    }
-    if dataset.sequences is not None:
-        return split_sequences(dataset.y, dataset.sequences, **sizes)
-    return split_rows(dataset.y, **sizes)
+    return dataset.groups.split(
+        dataset.y,
+        classes=len(dataset.classes),
+        labels=config.labels,
+        test=config.test if dataset.test is None else dataset.test,
+        validation=config.validation if dataset.validation is None else dataset.validation,
+        split_seed=config.split_seed,
+        label_seed=config.seed if config.label_seed is None else config.label_seed,
+    )
 
 
-def _fitted(split: Split, config: Config) -> Labels:
-    """Numbers of the rows to fit: the training ones, those with a label, or the test ones too."""
+def _training_rows(split: Split, config: Config) -> Labels:
+    """Numbers of the rows to fit: the training rows, those with a label, or test rows too."""
     rows = split.train if config.use_unlabelled else split.labelled
     return np.union1d(rows, split.test) if config.transductive else rows
 
 
 def data_options(config: Config) -> DataOptions:
-    """What a config tells loaders of data."""
-    given = config.model_dump(include=set(DataOptions.__dataclass_fields__))
+    """The options of a config that concern loaders of data."""
+    keys = DataOptions.__dataclass_fields__.keys() - {"pose_window"}
+    values = config.model_dump(include=set(keys))
     for key in ("data_dir", "tracks", "labels_file"):
-        given[key] = None if given[key] is None else Path(given[key])
-    return DataOptions(**given)
+        values[key] = None if values[key] is None else Path(values[key])
+    pose_window = config.model_dump(include=set(PoseWindow.own_keys()))
+    return DataOptions(**values, pose_window=pose_window)
 
 
 def some_of(rows: int, most: int) -> Labels:
@@ -227,8 +317,8 @@ def _fingerprint(dataset: Dataset) -> str:
     # of shards some rows must do: reading all would take as long as an epoch
     digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).tobytes())
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
-    if dataset.sequences is not None:  # parts and further classes are given, and may change
-        others = [dataset.sequences.of_row, dataset.test, dataset.validation]
+    if dataset.groups.merges:  # parts and further classes are given, and may change
+        others = [dataset.groups.of_row, dataset.test, dataset.validation]
         for rows in (*others, *(factor.y for factor in dataset.factors)):
             digest.update(b"-" if rows is None else rows.tobytes() + b"+")
     return digest.hexdigest()

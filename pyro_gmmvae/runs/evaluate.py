@@ -23,7 +23,7 @@ from pyro_gmmvae.evaluation import (
     silhouette,
     wilson_interval,
 )
-from pyro_gmmvae.runs.data import Rows, some_of
+from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.sequences import measure_sequences
 
 ELBO_SAMPLES = 10
@@ -51,7 +51,7 @@ class Measured(Protocol):
     def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None) -> Bounds: ...
 
 
-def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
+def measure(run: Measured, rows: TrainingData, samples: int, nll_rows: int) -> Numbers:
     """Numbers on the test rows; None where one has no meaning for the run.
 
     Returns:
@@ -73,12 +73,12 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
         also what :func:`pyro_gmmvae.runs.sequences.measure_sequences` gives, and of further
         factors ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
     """
-    x, y = rows.part(rows.split.test, run.device)
+    x, y = rows.tensors(rows.split.test, run.device)
     log_probs = run.log_probs(x) if len(x) else None
     numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_components(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_densities(run, x, y, samples, some_of(len(x), nll_rows))
-    if rows.dataset.sequences is not None:
+    if rows.groups.merges:
         elbo = run.elbo(x) if run.has_bound else None
         numbers |= measure_sequences(rows, log_probs, elbo, rows.split.test)
     for name in rows.factors:
@@ -86,7 +86,7 @@ def measure(run: Measured, rows: Rows, samples: int, nll_rows: int) -> Numbers:
     return numbers | {"test_rows": len(x), "labels": rows.labels}
 
 
-def _of_factor(run: Measured, rows: Rows, name: str, x: Tensor) -> Numbers:
+def _of_factor(run: Measured, rows: TrainingData, name: str, x: Tensor) -> Numbers:
     """``accuracy_NAME`` (where the fit saw labels of it) and how it clusters its classes."""
     y = rows.factor_labels(name, rows.split.test)
     if not (y >= 0).any():
@@ -101,7 +101,7 @@ def _of_factor(run: Measured, rows: Rows, name: str, x: Tensor) -> Numbers:
 
 def _of_classes(
     run: Measured,
-    rows: Rows,
+    rows: TrainingData,
     log_probs: np.ndarray[Any, Any] | None,
     x: Tensor,
     y: np.ndarray[Any, Any],
@@ -116,7 +116,7 @@ def _of_classes(
         numbers |= clustering_scores(log_probs.argmax(1), y)
     if not len(rows.split.labelled):
         return numbers
-    labelled_x, labelled_y = rows.part(rows.split.labelled, run.device)
+    labelled_x, labelled_y = rows.tensors(rows.split.labelled, run.device)
     if len(labelled_y.unique()) > 1:
         z = run.embed(labelled_x)
         numbers["probe_accuracy"] = probe_accuracy(z, labelled_y.cpu().numpy(), run.embed(x), y)
@@ -139,7 +139,7 @@ def _of_classes(
 
 def _of_components(
     run: Measured,
-    rows: Rows,
+    rows: TrainingData,
     log_probs: np.ndarray[Any, Any] | None,
     x: Tensor,
     y: np.ndarray[Any, Any],

@@ -12,7 +12,7 @@ import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json, remove_leftovers, write_json
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.data import Schema
 from pyro_gmmvae.training import resolve_device
 
 FORMAT = 2  # 1: the temperature of p(s) and pi_y were buffers of the model itself

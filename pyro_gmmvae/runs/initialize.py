@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.objectives import REGULARIZERS
 from pyro_gmmvae.runs.assembly import pre_fit
 from pyro_gmmvae.runs.build import build_model, build_objective
-from pyro_gmmvae.runs.data import Rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training import Callback
 
 AUTOENCODER_STEPS, WARM_UP_STEPS = 2000, 300
@@ -25,7 +25,7 @@ AUTOENCODER_KL = "0.1"
 
 def initialise(
     config: Config,
-    rows: Rows,
+    rows: TrainingData,
     model: Any,
     objective: Any,
     callbacks: Sequence[Callback] = (),
@@ -58,14 +58,14 @@ def initialise(
     return seconds
 
 
-def _kmeans(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:  # noqa: ARG001
+def _kmeans(config: Config, rows: TrainingData, K: int, device: torch.device) -> Labels:  # noqa: ARG001
     from sklearn.cluster import KMeans
 
-    x = rows.part(rows.fitted)[0].flatten(1).nan_to_num().numpy()
+    x = rows.tensors(rows.training_rows)[0].flatten(1).nan_to_num().numpy()
     return np.asarray(KMeans(K, n_init=RESTARTS, random_state=config.seed).fit_predict(x))
 
 
-def _ae_gmm(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:
+def _ae_gmm(config: Config, rows: TrainingData, K: int, device: torch.device) -> Labels:
     """The likeliest of several full-covariance mixtures on an autoencoder's z."""
     from sklearn.mixture import GaussianMixture
 
@@ -81,9 +81,9 @@ def _ae_gmm(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:
     model: Any = build_model(other, rows.schema).to(device)
     pre_fit(other, rows, model, build_objective(other, model), None, AUTOENCODER_STEPS)
     model.eval()
-    chunks = np.array_split(rows.fitted, 1 + len(rows.fitted) // 4096)
+    chunks = np.array_split(rows.training_rows, 1 + len(rows.training_rows) // 4096)
     with torch.no_grad():
-        parts = [model.embed(rows.part(chunk, device)[0]) for chunk in chunks]
+        parts = [model.embed(rows.tensors(chunk, device)[0]) for chunk in chunks]
     z = torch.cat(parts).cpu().double().numpy()
     some = np.random.default_rng(config.seed).permutation(len(z))[:MOST_ROWS]
     mixture = GaussianMixture(
@@ -92,7 +92,7 @@ def _ae_gmm(config: Config, rows: Rows, K: int, device: torch.device) -> Labels:
     return np.asarray(mixture.fit(z[some]).predict(z))
 
 
-INITS: dict[str, Callable[[Config, Rows, int, torch.device], Labels]] = {
+INITS: dict[str, Callable[[Config, TrainingData, int, torch.device], Labels]] = {
     "kmeans": _kmeans,
     "ae-gmm": _ae_gmm,
 }

@@ -15,7 +15,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write, save_weights, write_json
 from pyro_gmmvae.runs.assembly import assemble
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import make_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import environment, write_config
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import begin, metrics_of
@@ -83,7 +83,7 @@ def fit_in_memory(
     config = resolve(config.with_defaults(data=IN_MEMORY))
     with joined(config.device) as (world, device), seeded(config.seed, device):
         with world.together():
-            rows = make_rows(config, dataset, split, transform=transform)
+            rows = TrainingData.from_arrays(config, dataset, split, transform=transform)
             fit = assemble(config, rows, device, callbacks, world)
         begin(fit, config, rows, callbacks)
         fit.save = _fit_classifier
@@ -138,7 +138,7 @@ def fit_once_more(
     # other noise and another order for each pass
     seed = (config.seed + passes) % 2**32
     with seeded(seed, device):
-        rows = make_rows(config, dataset, split, transform=transform)
+        rows = TrainingData.from_arrays(config, dataset, split, transform=transform)
         fit = assemble(config.replace(seed=seed), rows, device, callbacks, ALONE)
         if before is not None:
             fit.module.load_state_dict(before.run.model.state_dict())

@@ -6,7 +6,7 @@ from pathlib import Path
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json, write_json
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.data import Schema
 
 NAMES = "names.json"
 

@@ -13,16 +13,15 @@ from pyro_gmmvae.config import Config, configure
 from pyro_gmmvae.data import Dataset, load_array
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights, mean_by_sequence
+from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights
 from pyro_gmmvae.figures.run_traversal import traverse
 from pyro_gmmvae.files import load_weights, read_json, write_json
 from pyro_gmmvae.models import labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.folder import FORMAT
 from pyro_gmmvae.runs.names import component_names, named_by_fit, read_names
-from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.sequences import sequence_table
 from pyro_gmmvae.training import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.training.devices import seeded
@@ -172,7 +171,7 @@ class Run:
         Returns:
             What :func:`pyro_gmmvae.runs.evaluate.measure` gives, and what the run was.
         """
-        rows = load_rows(moved(self.config, data), self.schema)
+        rows = TrainingData.from_config(moved(self.config, data), self.schema)
         if not len(rows.split.test):
             raise GMMVAEError(
                 f"{self.path} was trained without test rows (test = 0, or a split that names none)"
@@ -198,7 +197,7 @@ class Run:
         Raises:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
-        if self.schema.features is not None:
+        if self.schema.kind.reads_tracks:
             found, elbo = sequence_table(self, Path(file))
             # of a track without any joint nothing is known, not even that it is unusual
             unusual = np.where(found["windows"] > 0, self._unusual(elbo), np.nan)
@@ -217,7 +216,7 @@ class Run:
         Raises:
             GMMVAEError: rows of another kind, or a run on skeletons, which reads tracks.
         """
-        if self.schema.features is not None:
+        if self.schema.kind.reads_tracks:
             raise GMMVAEError(f"{source}: a run on skeletons reads tables of tracks, not rows")
         x = torch.from_numpy(self.schema.rows_for_model(dataset, source))
         x = x.to(self.device, dtype_of(self.config.precision))
@@ -303,16 +302,13 @@ class Run:
             if not all(isinstance(value, float) for value in known):
                 raise GMMVAEError(f"{self.path / 'metrics.json'} is damaged: elbo_quantiles")
             return np.asarray(known)
-        return self.measure_reference(load_rows(self.config, self.schema))
+        return self.measure_reference(TrainingData.from_config(self.config, self.schema))
 
-    def measure_reference(self, rows: Rows) -> np.ndarray[Any, Any]:
+    def measure_reference(self, rows: TrainingData) -> np.ndarray[Any, Any]:
         """Compute :meth:`reference` from the rows (training rows where none are held out)."""
-        watched = rows.watched(1000)
-        elbo = self.elbo(rows.part(watched, self.device)[0])
-        if rows.dataset.sequences is not None:
-            of_row = np.unique(rows.dataset.sequences.of_row[watched], return_inverse=True)[1]
-            elbo = mean_by_sequence(elbo, of_row)
-        return np.quantile(elbo, np.linspace(0, 1, 201))
+        watched = rows.validation_rows(1000)
+        elbo = self.elbo(rows.tensors(watched, self.device)[0])
+        return np.quantile(rows.groups.mean(elbo, watched), np.linspace(0, 1, 201))
 
     def _metrics(self) -> dict[str, Any]:
         """What is in ``metrics.json``; nothing where a killed fit left none."""

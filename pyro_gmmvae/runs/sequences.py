@@ -1,6 +1,5 @@
 """What a run makes of whole sequences: numbers on the test ones, and a table of new ones."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,19 +8,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pyro_gmmvae.data.groups import Sequences, mean_by_group, pool_by_group
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     accuracy,
     clustering_scores,
     detection_auroc,
     log_probs_of_names,
-    mean_by_sequence,
-    pool_by_sequence,
     wilson_interval,
 )
-from pyro_gmmvae.runs.data import Rows, data_options
-from pyro_gmmvae.runs.schema import Schema
-from pyro_gmmvae.skeletons import cut_windows, read_tracks
+from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.skeletons import PoseWindow, read_tracks
 
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
@@ -42,7 +39,7 @@ class Predicts(Protocol):
 
 
 def measure_sequences(
-    rows: Rows, log_probs: Array | None, elbo: Array | None, numbers: Array
+    rows: TrainingData, log_probs: Array | None, elbo: Array | None, numbers: Array
 ) -> Numbers:
     """Numbers of test sequences, from log q(y|x) and ELBO of the windows of some rows.
 
@@ -55,13 +52,12 @@ def measure_sequences(
         minus the ELBO) and how their sequences are clustered (``stranger_accuracy``,
         ``stranger_nmi``, ``stranger_ari``). None where a number has no meaning.
     """
-    sequences = rows.dataset.sequences
-    assert sequences is not None
-    present, of_row = np.unique(sequences.of_row[numbers], return_inverse=True)
-    y = np.full(len(present), -1)
-    y[of_row] = rows.dataset.y[numbers]
-    unseen = sequences.unseen[present]
-    strange = unseen >= 0
+    sequences = rows.groups
+    assert isinstance(sequences, Sequences)
+    present, _ = sequences.among(numbers)
+    y = sequences.first(rows.dataset.y[numbers], numbers)
+    unknown = sequences.unknown_person[present]
+    strange = unknown >= 0
     found: Numbers = dict.fromkeys(
         ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
     )
@@ -69,11 +65,11 @@ def measure_sequences(
     found |= {"test_sequences": len(present), "strangers": int(strange.sum())}
     judged = strange | (y >= 0)
     if strange.any() and elbo is not None:
-        means = mean_by_sequence(elbo, of_row)
+        means = sequences.mean(elbo, numbers)
         found["stranger_auroc_elbo"] = detection_auroc(-means[judged], strange[judged])
     if log_probs is None:
         return found
-    pooled = pool_by_sequence(log_probs, of_row)
+    pooled = sequences.pool(log_probs, numbers)
     share, known = accuracy(pooled, y), int((y >= 0).sum())
     if known:
         scores = clustering_scores(pooled.argmax(1), y)
@@ -90,7 +86,7 @@ def measure_sequences(
             extra = 1 - np.exp(of_classes).sum(1)
             found["stranger_auroc_extra"] = detection_auroc(extra[judged], strange[judged])
     if strange.any():
-        scores = clustering_scores(pooled.argmax(1), unseen)
+        scores = clustering_scores(pooled.argmax(1), unknown)
         names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
         found |= {f"stranger_{names[key]}": value for key, value in scores.items()}
     return found
@@ -107,33 +103,29 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
     Raises:
         GMMVAEError: a file that can't be read, or tracks of another layout.
     """
-    schema, features = run.schema, run.schema.features
-    assert features is not None
-    tracks = read_tracks(file, len(features.layout.joints))
-    if tracks[0].poses.shape[-1] != schema.dimensions:
+    schema, kind = run.schema, run.schema.kind
+    assert isinstance(kind, PoseWindow)
+    tracks = read_tracks(file, len(kind.layout.joints))
+    if tracks[0].poses.shape[-1] != kind.dimensions:
         raise GMMVAEError(
             f"{file} holds tracks in {tracks[0].poses.shape[-1]}-D; the run was trained on "
-            f"{schema.dimensions}-D ones"
+            f"{kind.dimensions}-D ones"
         )
-    options = data_options(run.config).windows
-    if options.window == 0 and not features.statistics:
-        # whole sequences were filled up to the longest one: so are these, or cut to its length
-        options = dataclasses.replace(options, window=schema.x_shape[0])
-    windows = cut_windows(tracks, features.layout, options)
-    rows = schema.described(windows.x)
+    windows = kind.cut(tracks)
+    rows = schema.featurize(windows.x)
     parameter = next(run.model.parameters())
     x = torch.from_numpy(rows).to(parameter)
     present, of_row = np.unique(windows.of_track, return_inverse=True)
     counts = np.bincount(windows.of_track, minlength=len(tracks))
     table: dict[str, Any] = {"sequence": [track.sequence for track in tracks], "windows": counts}
     elbo = np.full(len(tracks), np.nan)
-    elbo[present] = mean_by_sequence(run.elbo(x), of_row)
+    elbo[present] = mean_by_group(run.elbo(x), of_row)
     log_probs = run.log_probs(x)
     if log_probs is not None:
         # a sequence whose windows are in turn of two components of one name is surely of that name
         names, of_names = log_probs_of_names(log_probs, run.class_names())
         pooled = np.full((len(tracks), len(names)), np.nan)
-        pooled[present] = np.exp(pool_by_sequence(of_names, of_row))
+        pooled[present] = np.exp(pool_by_group(of_names, of_row))
         best = np.nan_to_num(pooled).argmax(1)
         table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
         table["probability"] = pooled[np.arange(len(tracks)), best]

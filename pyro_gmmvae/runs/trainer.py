@@ -20,7 +20,7 @@ from pyro_gmmvae.files import (
 )
 from pyro_gmmvae.runs.assembly import assemble
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import (
     environment,
     make_folder,
@@ -68,7 +68,7 @@ def train(
     with joined(config.device) as (world, device), seeded(config.seed, device):
         callbacks = [*callbacks, *loggers] if world.is_first else callbacks
         with world.together():
-            rows = load_rows(config)
+            rows = TrainingData.from_config(config)
             # assembled first: whatever doesn't fit is refused before anything is written
             fit = assemble(config, rows, device, callbacks, world)
         with world.together():
@@ -128,7 +128,7 @@ def resume(
     with joined(config.device) as (world, where), seeded(config.seed, where), closing(loggers):
         callbacks = [*callbacks, *loggers] if world.is_first else callbacks
         with world.together():
-            rows = load_rows(config, schema)
+            rows = TrainingData.from_config(config, schema)
             fit = assemble(config, rows, where, callbacks, world)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
                 world.reseed(config.seed)
@@ -152,7 +152,7 @@ def resume(
         return _run(fit, config, rows, out)
 
 
-def begin(fit: Fit, config: Config, rows: Rows, callbacks: Sequence[Callback]) -> None:
+def begin(fit: Fit, config: Config, rows: TrainingData, callbacks: Sequence[Callback]) -> None:
     """Bring a new fit to its first step: by clusters where ``init`` names some."""
     if config.init != "random":
         if fit.world.size > 1:
@@ -162,7 +162,7 @@ def begin(fit: Fit, config: Config, rows: Rows, callbacks: Sequence[Callback]) -
     fit.world.reseed(config.seed)
 
 
-def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
+def _run(fit: Fit, config: Config, rows: TrainingData, out: Path) -> Run:
     """Run a fit into its folder and read the result back as any user would."""
     watch = fit.validate
 
@@ -182,7 +182,7 @@ def _run(fit: Fit, config: Config, rows: Rows, out: Path) -> Run:
     return run
 
 
-def metrics_of(fit: Fit, outcome: str, run: Run, rows: Rows) -> dict[str, Any]:
+def metrics_of(fit: Fit, outcome: str, run: Run, rows: TrainingData) -> dict[str, Any]:
     """What ``metrics.json`` says of a fit that ended."""
     return {
         "outcome": outcome,

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from pyro_gmmvae.evaluation import accuracy, log_loss, pool_by_sequence
+from pyro_gmmvae.evaluation import accuracy, log_loss
 from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.data import Rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training.devices import seeded
 
 MOST_ROWS = 5000
@@ -21,16 +20,15 @@ class Watch:
     where the fit sees no label, as components then have no names.
     """
 
-    def __init__(self, model: Any, objective: Objective, rows: Rows, device: torch.device) -> None:
+    def __init__(
+        self, model: Any, objective: Objective, rows: TrainingData, device: torch.device
+    ) -> None:
         self.model, self.objective, self.device = model, objective, device
-        watched, sequences = rows.watched(MOST_ROWS), rows.dataset.sequences
-        self.x, y = rows.part(watched, device)
-        self.of_row: np.ndarray[Any, Any] | None = None
-        if sequences is not None:
-            self.of_row = np.unique(sequences.of_row[watched], return_inverse=True)[1]
+        self.numbers, self.groups = rows.validation_rows(MOST_ROWS), rows.groups
+        self.x, y = rows.tensors(self.numbers, device)
         # a model that is given the class bounds log p(x|y), and says nothing without one
         self.given = y if model.given_class else None
-        self.x_labelled, self.y_labelled = rows.part(rows.split.labelled, device)
+        self.x_labelled, self.y_labelled = rows.tensors(rows.split.labelled, device)
         named = model.has_classes() and len(rows.split.labelled) > 0
         self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
 
@@ -49,14 +47,8 @@ class Watch:
             right, loss = accuracy(log_probs, self.y), log_loss(log_probs, self.y)
             if right is not None and loss is not None:
                 record |= {"val_accuracy": right, "val_log_loss": loss}
-                record |= self._of_sequences(log_probs)
+            if right is not None and self.groups.merges:
+                pooled = self.groups.pool(log_probs, self.numbers)
+                share = accuracy(pooled, self.groups.first(self.y, self.numbers))
+                record |= {} if share is None else {"val_sequence_accuracy": share}
         return record
-
-    def _of_sequences(self, log_probs: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Accuracy of the sequences that the rows are windows of, where they are."""
-        if self.of_row is None or self.y is None:
-            return {}
-        y = np.full(int(self.of_row.max()) + 1, -1)
-        y[self.of_row] = self.y
-        right = accuracy(pool_by_sequence(log_probs, self.of_row), y)
-        return {} if right is None else {"val_sequence_accuracy": right}

@@ -1,18 +1,19 @@
-"""What a window of poses is described by: joints, velocities, bones, ratios, angles."""
+"""Features of windows of poses (joints, velocities, bones, ratios, angles) and their statistics.
+
+Features take windows (..., T, J, C), NaN where a joint is missing, and are NaN where they can't be
+known. Statistics take features (..., T, F) and leave the frames out where they are missing.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.layouts import Layout, Pairs
 
 AXES = "xyz"
+PER_JOINT = ("joints", "velocities")  # the features that are numbers of single joints
+NEED_EDGES = ("bones", "ratios", "angles")
 
 
 def joints(x: Tensor, layout: Layout) -> Tensor:  # noqa: ARG001 - every feature's signature
@@ -111,105 +112,12 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
-class SkeletonFeatures:
-    """Windows x (B, T, J, C) -> what the models see, NaN where it can't be known.
-
-    With statistics: (B, D), each statistic over the window's frames of each feature, of the
-    frames where it is known. Without: the features of each frame, (B, T, J, n) where all of
-    them belong to joints (joints, velocities), else (B, T, F).
-
-    Args:
-        layout: the joints.
-        features: keys of ``FEATURES``.
-        statistics: keys of ``STATISTICS``; none: frame by frame.
-
-    Raises:
-        GMMVAEError: an unknown name, or a feature of bones for a layout without edges.
-    """
-
-    layout: Layout
-    features: tuple[str, ...]
-    statistics: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for kind, names, table in (
-            ("feature", self.features, FEATURES),
-            ("statistic", self.statistics, STATISTICS),
-        ):
-            for name in names:
-                if name not in table:
-                    raise unknown_name(kind, name, list(table))
-        if not self.features:
-            raise GMMVAEError("features: name at least one (joints, bones, ...)")
-        of_bones = {"bones", "ratios", "angles"} & set(self.features)
-        if of_bones and not self.layout.edges:
-            raise GMMVAEError(
-                f"the layout {self.layout.name!r} has no edges, which {min(of_bones)} need"
-            )
-        if "angles" in self.features and not angle_triples(self.layout.edges):
-            raise GMMVAEError(
-                f"no two edges of the layout {self.layout.name!r} share a joint, which angles need"
-            )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        per_frame = [FEATURES[name](x, self.layout) for name in self.features]
-        if self.statistics:
-            frames = torch.cat(per_frame, -1)
-            return torch.cat([STATISTICS[name](frames) for name in self.statistics], -1)
-        if set(self.features) <= {"joints", "velocities"}:
-            return torch.cat([f.unflatten(-1, x.shape[-2:]) for f in per_frame], -1)
-        return torch.cat(per_frame, -1)
-
-    def of_arrays(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """The same of arrays, some thousand windows at a time."""
-        parts = torch.from_numpy(rows).split(4096)
-        return torch.cat([self(part) for part in parts]).numpy()
-
-    def names(self, dimensions: int) -> tuple[str, ...]:
-        """A name for each number of a row that has statistics, in its order."""
-        frame = [name for feature in self.features for name in self._names_of(feature, dimensions)]
-        return tuple(f"{statistic} {name}" for statistic in self.statistics for name in frame)
-
-    def _names_of(self, feature: str, dimensions: int) -> list[str]:
-        layout, axes = self.layout, AXES[:dimensions]
-        if feature in ("joints", "velocities"):
-            return [f"{feature} {joint} {axis}" for joint in layout.joints for axis in axes]
-        groups: Sequence[tuple[int, ...]] = layout.edges
-        if feature == "angles":
-            groups = angle_triples(layout.edges)
-        return [f"{feature} {'-'.join(layout.joints[j] for j in group)}" for group in groups]
-
-    def poses(self, rows: Tensor, dimensions: int) -> Tensor:
-        """Joint positions of rows that were described by them: (B, T, J, C), T = 1 of means.
-
-        Raises:
-            GMMVAEError: if joints are not among the features, or their mean is not kept.
-        """
-        J = len(self.layout.joints)
-        if "joints" not in self.features or (self.statistics and "mean" not in self.statistics):
-            raise GMMVAEError(
-                "this run describes skeletons without the mean of their joints, and can't draw them"
-            )
-        if self.statistics:
-            names = self.names(dimensions)
-            start = names.index(f"mean joints {self.layout.joints[0]} x")
-            return rows[..., start : start + J * dimensions].unflatten(-1, (1, J, dimensions))
-        start = 0
-        for feature in self.features[: self.features.index("joints")]:
-            start += len(self._names_of(feature, dimensions))
-        if rows.dim() == 4:
-            start //= J
-            return rows[..., start : start + dimensions]
-        return rows[..., start : start + J * dimensions].unflatten(-1, (J, dimensions))
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"layout": self.layout.to_json()}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "SkeletonFeatures":
-        return cls(
-            Layout.from_json(content["layout"]),
-            tuple(content["features"]),
-            tuple(content["statistics"]),
-        )
+def feature_names(feature: str, layout: Layout, dimensions: int) -> list[str]:
+    """A name for each number of a feature in one frame, in its order."""
+    if feature in PER_JOINT:
+        axes = AXES[:dimensions]
+        return [f"{feature} {joint} {axis}" for joint in layout.joints for axis in axes]
+    groups: Sequence[tuple[int, ...]] = layout.edges
+    if feature == "angles":
+        groups = angle_triples(layout.edges)
+    return [f"{feature} {'-'.join(layout.joints[j] for j in group)}" for group in groups]

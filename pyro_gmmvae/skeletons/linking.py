@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.skeletons.detections import Bodies, Reals, quantile
 from pyro_gmmvae.skeletons.path_cover import PathCover, solve
 from pyro_gmmvae.skeletons.tracklets import JITTER, STRIDE, SWAY, Outlook, evidence, outlook

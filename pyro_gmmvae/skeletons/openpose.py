@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.dataset import Floats
+from pyro_gmmvae.data.transform import Floats
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.archives import ENDINGS, Read, open_files
 from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, Layout

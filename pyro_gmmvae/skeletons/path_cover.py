@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array, vstack
 
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.skeletons.detections import Reals
 
 

@@ -1,53 +1,52 @@
-"""Augmentation of windows of skeletons, on the device they live on.
+"""Augmentation of windows of poses, on the device that holds them.
 
-All of them take windows x (B, T, J, C), relative to a root, NaN where a joint is missing, and
-give windows of the same shape; each window gets its own random amounts.
+All functions take windows x (B, T, J, C), relative to a root, NaN where a joint is missing, and
+return windows of the same shape; each window gets its own random amounts.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from pyro_gmmvae.data.kinds import Pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 JITTER, SPEED, DEGREES, DEGREES_UPRIGHT = 0.02, 0.25, 10.0, 30.0
 
 
-@dataclass(frozen=True)
-class Body:
-    """What augmentation must know of skeletons.
+def mirror(x: "Tensor", pairs: Pairs) -> "Tensor":
+    """Exchange left and right joints in half of the windows, and turn x around.
 
-    Attributes:
+    Args:
+        x: windows.
         pairs: (left, right) joint numbers.
-        dropout: the largest share of joints that :func:`drop` hides.
     """
+    import torch
 
-    pairs: tuple[tuple[int, int], ...]
-    dropout: float
-
-
-def mirror(x: Tensor, body: Body) -> Tensor:
-    """Half of the windows with left and right exchanged, and x turned around."""
     order = list(range(x.shape[2]))
-    for left, right in body.pairs:
+    for left, right in pairs:
         order[left], order[right] = right, left
     mirrored = x[:, :, torch.tensor(order, device=x.device)].clone()
     mirrored[..., 0].neg_()
     return torch.where(_uniform(x) < 0.5, mirrored, x)
 
 
-def jitter(x: Tensor, body: Body) -> Tensor:  # noqa: ARG001 - every augmentation's signature
-    """Normal noise on every coordinate: 2 % of the window's root mean square distance."""
+def jitter(x: "Tensor") -> "Tensor":
+    """Add normal noise to every coordinate, 2 % of the window's root mean square distance."""
+    import torch
+
     size = x.square().nanmean((1, 2, 3), keepdim=True).sqrt().nan_to_num()
     return x + JITTER * size * torch.randn_like(x)
 
 
-def warp(x: Tensor, body: Body) -> Tensor:  # noqa: ARG001
-    """Time up to a quarter faster or slower about the window's middle, linearly interpolated.
+def warp(x: "Tensor") -> "Tensor":
+    """Make time up to a quarter faster or slower about the window's middle.
 
-    Beyond the window's ends the frames there stand still.
+    Frames are interpolated linearly; beyond the window's ends the outermost frames are repeated.
     """
+    import torch
+
     T = x.shape[1]
     middle, speed = (T - 1) / 2, 1 + SPEED * (2 * _uniform(x)[:, 0, 0, 0] - 1)
     frames = torch.arange(T, device=x.device, dtype=x.dtype) - middle
@@ -56,13 +55,15 @@ def warp(x: Tensor, body: Body) -> Tensor:  # noqa: ARG001
     share = (time - before)[:, :, None, None]
     rows = torch.arange(len(x), device=x.device).unsqueeze(1)
     here, there = x[rows, before], x[rows, (before + 1).clamp_max(T - 1)]
-    # where one of the two is missing, the other stands for it
+    # where one of the two is missing, the other is used
     here, there = torch.where(here.isnan(), there, here), torch.where(there.isnan(), here, there)
     return here + share * (there - here)
 
 
-def rotate(x: Tensor, body: Body) -> Tensor:  # noqa: ARG001
-    """3-D: up to 30 degrees about the vertical axis y; 2-D: up to 10 in the picture."""
+def rotate(x: "Tensor") -> "Tensor":
+    """Rotate 3-D windows up to 30 degrees about the vertical axis y, 2-D ones up to 10 degrees."""
+    import torch
+
     upright = x.shape[-1] == 3
     if x.shape[-1] < 2:
         return x
@@ -75,22 +76,17 @@ def rotate(x: Tensor, body: Body) -> Tensor:  # noqa: ARG001
     return torch.stack(parts, -1)
 
 
-def drop(x: Tensor, body: Body) -> Tensor:
-    """Joints hidden over the whole window: a share of them, uniform up to ``body.dropout``."""
-    share = body.dropout * _uniform(x)
-    hidden = torch.rand(len(x), 1, x.shape[2], 1, dtype=x.dtype, device=x.device) < share
+def drop(x: "Tensor", share: float) -> "Tensor":
+    """Hide joints over the whole window: a random share of them, uniform up to ``share``."""
+    import torch
+
+    hidden_share = share * _uniform(x)
+    hidden = torch.rand(len(x), 1, x.shape[2], 1, dtype=x.dtype, device=x.device) < hidden_share
     return torch.where(hidden, torch.nan, x)
 
 
-def _uniform(x: Tensor) -> Tensor:
+def _uniform(x: "Tensor") -> "Tensor":
     """(B, 1, 1, 1) in [0, 1)."""
+    import torch
+
     return torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device)
-
-
-OF_SKELETONS: dict[str, Callable[..., Tensor]] = {
-    "mirror": mirror,
-    "jitter": jitter,
-    "warp": warp,
-    "rotate": rotate,
-    "drop": drop,
-}

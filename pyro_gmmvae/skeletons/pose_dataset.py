@@ -1,19 +1,21 @@
-"""Rows that are windows of sequences: which one each is of, and what is known of it."""
+"""A data set of pose windows: rows, people as classes, sequences and given parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pyro_gmmvae.data.dataset import Dataset, Factor, Labels, Sequences
+from pyro_gmmvae.data.dataset import Dataset, Factor
+from pyro_gmmvae.data.groups import Sequences
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons.data_options import DataOptions
-from pyro_gmmvae.skeletons.features import SkeletonFeatures
+from pyro_gmmvae.skeletons.kind import PoseWindow
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.openpose import natural
 from pyro_gmmvae.skeletons.people import Names, People
 from pyro_gmmvae.skeletons.tracks import Track
-from pyro_gmmvae.skeletons.windows import Windows, cut_windows
+from pyro_gmmvae.skeletons.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -25,51 +27,55 @@ class _Codes:
 
 
 def sequence_dataset(
-    tracks: Sequence[Track], people: People, layout: Layout, options: DataOptions
+    tracks: Sequence[Track], people: People, layout: Layout, keys: Mapping[str, Any]
 ) -> Dataset:
-    """Windows of tracks as rows, persons as classes.
+    """Windows of tracks as rows, people as classes.
 
-    The classes are the persons with a sequence outside of the test part. A person who is named
-    in the test part alone is no class (nobody could know the name): an unseen one, by whom a
-    run's ways with strangers are measured.
+    The classes are the people with a sequence outside of the test part. A person who is named
+    only in the test part is not a class, since no fit could learn the name: these sequences
+    measure how a run recognizes unknown people.
+
+    Args:
+        tracks: of one layout.
+        people: the person and part of each track.
+        layout: of the joints.
+        keys: keyword arguments of :class:`pyro_gmmvae.skeletons.PoseWindow`.
 
     Raises:
         GMMVAEError: tracks without any joint, or of other joints than the layout's; windows too
-            short for what is to describe them.
+            short for their features.
     """
-    found, wanted = tracks[0].poses.shape[1], len(layout.joints)
-    if found != wanted:
+    joints, expected = tracks[0].poses.shape[1], len(layout.joints)
+    if joints != expected:
         raise GMMVAEError(
-            f"the tracks have {found} joints, and the layout {layout.name!r} has {wanted}; name "
+            f"the tracks have {joints} joints, and the layout {layout.name!r} has {expected}; name "
             "theirs with --layout"
         )
-    features = SkeletonFeatures(layout, options.features, options.statistics)
-    windows = cut_windows(tracks, layout, options.windows)
-    if windows.x.shape[1] == 1 and set(options.features) == {"velocities"}:
-        raise GMMVAEError("velocities need windows of at least 2 frames")
+    kind = PoseWindow(layout, 0, tracks[0].poses.shape[-1], **keys)
+    windows = kind.cut(tracks)
     of_row = windows.of_track
     classes = _codes(people.person, [split != "test" for split in people.split])
-    strangers = [
-        name if code < 0 else None
-        for name, code in zip(people.person, classes.of_sequence, strict=True)
-    ]
-    unseen = _codes(strangers)
+    unknown = _codes(
+        [
+            name if code < 0 else None
+            for name, code in zip(people.person, classes.of_sequence, strict=True)
+        ]
+    )
     part = np.array([split or "" for split in people.split])[of_row]
     has_parts = any(people.split)
     return Dataset(
         x=windows.x,
         y=classes.of_sequence[of_row],
         classes=classes.names,
+        kind=kind.with_frames(windows.x),
         test=np.flatnonzero(part == "test") if has_parts else None,
         validation=np.flatnonzero(part == "val") if "val" in part else None,
-        features=features,
-        columns=features.names(windows.x.shape[-1]) if options.statistics else None,
         sequences=Sequences(
-            tuple(track.sequence for track in tracks),
+            np.array([track.sequence for track in tracks], object),
             of_row,
             tuple(_frames_of(track) for track in tracks),
-            unseen.of_sequence,
-            unseen.names,
+            unknown.of_sequence,
+            unknown.names,
         ),
         factors=tuple(
             Factor(name, codes.names, codes.of_sequence[of_row])

@@ -131,7 +131,7 @@ def _named(
     part_of = protocols[protocol]
     found = [one for one in read(options.data_dir) if part_of(one.tags) is not None]
     people = People(tuple(one.person for one in found), tuple(part_of(one.tags) for one in found))
-    return sequence_dataset([one.track for one in found], people, layout, options)
+    return sequence_dataset([one.track for one in found], people, layout, options.pose_window)
 
 
 def load_skeleton(options: DataOptions) -> Dataset:
@@ -147,4 +147,4 @@ def load_skeleton(options: DataOptions) -> Dataset:
     else:
         people = read_people(options.labels_file, [track.sequence for track in tracks])
     layout = layout or layout_like(tracks[0].poses.shape, str(options.tracks))
-    return sequence_dataset(tracks, people, layout, options)
+    return sequence_dataset(tracks, people, layout, options.pose_window)

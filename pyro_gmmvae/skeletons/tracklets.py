@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pyro_gmmvae.data.dataset import Labels
+from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.skeletons.detections import Bodies, Reals
 
 # standard deviations, in heights: of a joint where it is, of a joint's step in a frame at 30

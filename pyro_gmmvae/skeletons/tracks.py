@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.dataset import Floats, Labels
+from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 from pyro_gmmvae.files import atomic_file, read_table, require_file
 

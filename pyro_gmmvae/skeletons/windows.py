@@ -6,39 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.dataset import Floats, Labels
+from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.tracks import Track
 
 SCALES = ("torso", "file")
-
-
-@dataclass(frozen=True)
-class WindowOptions:
-    """How tracks become windows.
-
-    Attributes:
-        window: T, frames per window; 0: each piece of a track as a whole, padded to the longest.
-        stride: frames from the start of one window to that of the next.
-        max_gap: missing frames in a row that are interpolated; longer gaps stay missing, and
-            longer runs without any frame end a piece of the track.
-        scale: "torso" divides by the body's size, "file" leaves the file's units.
-    """
-
-    window: int = 8
-    stride: int = 4
-    max_gap: int = 5
-    scale: str = "torso"
-
-    def __post_init__(self) -> None:
-        if self.window < 0 or self.stride < 1 or self.max_gap < 0:
-            raise GMMVAEError(
-                f"window {self.window}, stride {self.stride}, max_gap {self.max_gap}: frames can't "
-                "be fewer than 0, and the stride is at least 1"
-            )
-        if self.scale not in SCALES:
-            raise GMMVAEError(f"scale must be {' or '.join(SCALES)}, not {self.scale!r}")
 
 
 @dataclass(frozen=True)
@@ -60,10 +33,17 @@ class Windows:
     short: tuple[str, ...]
 
 
-def cut_windows(tracks: Sequence[Track], layout: Layout, options: WindowOptions) -> Windows:
+def cut_windows(
+    tracks: Sequence[Track], layout: Layout, *, window: int, stride: int, max_gap: int, scale: str
+) -> Windows:
     """Windows of T frames, a stride apart, of each track.
 
     A track's last window ends with its last frame, so that no frame is lost.
+
+    Args:
+        tracks: of one layout.
+        layout: their joints.
+        window, stride, max_gap, scale: see :class:`pyro_gmmvae.skeletons.PoseWindow`.
 
     Raises:
         GMMVAEError: if no track holds any joint, or tracks differ in their coordinates.
@@ -75,17 +55,17 @@ def cut_windows(tracks: Sequence[Track], layout: Layout, options: WindowOptions)
         if not np.isfinite(track.poses).any():
             empty.append(track.sequence)
             continue
-        poses = relative_poses(track.poses, layout, options.scale, track.frames)
-        pieces_of[number] = continuous_pieces(track.frames, poses, options.max_gap)
-        if sum(len(piece) for piece, _ in pieces_of[number]) < options.window:
+        poses = relative_poses(track.poses, layout, scale, track.frames)
+        pieces_of[number] = continuous_pieces(track.frames, poses, max_gap)
+        if sum(len(piece) for piece, _ in pieces_of[number]) < window:
             short.append(track.sequence)
     longest = max((len(piece) for pieces in pieces_of.values() for piece, _ in pieces), default=1)
-    length = options.window or longest
+    length = window or longest
     parts, numbers = [], []
     for number, pieces in pieces_of.items():
-        for window in (w for p in pieces for w in _windows_of(*p, length, options.stride)):
-            if np.isfinite(window[0]).any():
-                parts.append(window)
+        for part in (w for p in pieces for w in _windows_of(*p, length, stride)):
+            if np.isfinite(part[0]).any():
+                parts.append(part)
                 numbers.append(number)
     if not parts:
         raise GMMVAEError(f"none of {len(tracks)} tracks holds a joint")

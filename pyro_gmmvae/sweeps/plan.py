@@ -14,7 +14,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
 from pyro_gmmvae.runs.assembly import check_fit
 from pyro_gmmvae.runs.build import default_config, resolve, takes_guide
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training.devices import seeded
 
 Say = Callable[[str], None]
@@ -103,13 +103,15 @@ def plan(
     if deaf and any(guides):
         say(f"without a choice of guides: {', '.join(deaf)}")
     cells: dict[Cell, Config] = {}
-    rows: dict[Any, Rows] = {}
+    rows: dict[Any, TrainingData] = {}
     misfits: dict[str, None] = {}
     columns = itertools.product(models, guides, objectives, presets, variants)
     for label, (model, guide, objective, preset, variant) in itertools.product(labels, columns):
         if label not in rows:
             layer = {} if label is None else {"labels": label}
-            rows[label] = load_rows(default_config(str(common["data"]), common, layer))
+            rows[label] = TrainingData.from_config(
+                default_config(str(common["data"]), common, layer)
+            )
         changes = {
             "model": model,
             "guide": guide if takes_guide(model) else None,

@@ -11,7 +11,7 @@ import pandas as pd
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import components_used
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.sweeps.execute import sweep
 from pyro_gmmvae.sweeps.plan import Cell, Say, plan
@@ -84,8 +84,8 @@ def _assigned(cell: Cell, config: Config, out: Path) -> dict[str, Any] | None:
     if not (folder / "metrics.json").exists():
         return None
     run = Run.load(folder, device=config.device)
-    rows = load_rows(run.config.replace(data_dir=config.data_dir), run.schema)
-    x, _ = rows.part(rows.watched(MOST_ROWS), run.device)
+    rows = TrainingData.from_config(run.config.replace(data_dir=config.data_dir), run.schema)
+    x, _ = rows.tensors(rows.validation_rows(MOST_ROWS), run.device)
     log_probs = run.log_probs(x)
     if log_probs is None:
         raise GMMVAEError(f"the model {config.model!r} has no components to compare")

@@ -14,7 +14,7 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import check_fit
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import absolute_paths
 from pyro_gmmvae.sweeps.backends import local
 from pyro_gmmvae.sweeps.plan import Say
@@ -119,12 +119,12 @@ def plan_of(
 ) -> Plan:
     """Check everything that can be checked before the first trial."""
     config = absolute_paths(resolve(default_config(str(keys.get("data", "digits")), keys)))
-    rows = load_rows(config)
+    rows = TrainingData.from_config(config)
     if not len(rows.split.validation):
         raise GMMVAEError(
             "tuning needs validation rows, and there are none; give validation a share or number"
         )
-    labelled, sequences = len(rows.split.labelled) > 0, rows.dataset.sequences is not None
+    labelled, sequences = len(rows.split.labelled) > 0, rows.groups.merges
     given = keys.keys() - search.keys()
     space = space_of(config, given, search, labelled=labelled, sequences=sequences)
     with seeded(0, torch.device("cpu")):

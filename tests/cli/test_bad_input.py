@@ -399,10 +399,10 @@ def test_a_class_the_fit_sees_no_label_of() -> None:
     from pyro_gmmvae.models import M1
     from pyro_gmmvae.runs import default_config
     from pyro_gmmvae.runs.build import require_labels
-    from pyro_gmmvae.runs.data import load_rows
+    from pyro_gmmvae.runs.data import TrainingData
 
     config = default_config("digits", {"model": "m1"})
-    rows = load_rows(config)
+    rows = TrainingData.from_config(config)
     require_labels(config, M1, rows)
     labelled = rows.split.labelled[rows.dataset.y[rows.split.labelled] != 7]
     without = replace(rows, split=replace(rows.split, labelled=labelled))

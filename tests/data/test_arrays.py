@@ -22,9 +22,9 @@ def test_tables_with_text_labels_and_missing_ones(tmp_path: Path, kind: str) -> 
     data = load_array(file, label_column="person")
     assert data.classes == ("al", "bo")
     assert data.y.tolist() == [1, -1, 0, 1]
-    assert data.columns == ("a", "b")
+    assert data.kind.columns == ("a", "b")
     assert data.x.tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]
-    assert data.likelihood == "normal"
+    assert data.kind.likelihood == "normal"
 
 
 @pytest.mark.parametrize("labels", [[3, -1, 0, 3], [3.0, np.nan, 0.0, 3.0], ["3", "-1", "0", "3"]])
@@ -50,8 +50,8 @@ def test_numpy_files(tmp_path: Path) -> None:
 def test_unsigned_bytes_are_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=np.full((3, 8, 6), 255, np.uint8))
     data = load_array(tmp_path / "f.npz")
-    assert data.x_shape == (1, 8, 6)
-    assert data.likelihood == "bernoulli"
+    assert data.kind.x_shape == (1, 8, 6)
+    assert data.kind.likelihood == "bernoulli"
     assert (data.fit_transform_on(np.arange(3))(data.x) == 1).all()
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pyro_gmmvae.augment import affine, augmentation
+from pyro_gmmvae.data import Image, Table
+from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import Batches, Fit, FitSettings
 
@@ -43,8 +44,8 @@ def test_the_largest_shift_is_two_pixels_of_28(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(affine(x), expected, atol=1e-4, rtol=0)
 
 
-def test_rows_that_are_no_images_are_refused() -> None:
-    with pytest.raises(GMMVAEError, match="turns images"):
+def test_rows_that_are_not_images_are_refused() -> None:
+    with pytest.raises(GMMVAEError, match="changes images"):
         affine(torch.rand(3, 10))
 
 
@@ -118,8 +119,8 @@ def test_twins_bring_the_rows_as_they_were(engine: str) -> None:
 
 def test_what_suits_the_rows_is_taken_by_itself() -> None:
     image, row = torch.rand(4, 1, 8, 8), torch.randn(400, 20)
-    of_images = augmentation("auto", (1, 8, 8))
-    of_tables = augmentation("auto", (20,))
+    of_images = Image((1, 8, 8)).augmentation("auto")
+    of_tables = Table((20,)).augmentation("auto")
     assert of_images is not None
     assert of_tables is not None
     torch.manual_seed(3)
@@ -132,5 +133,5 @@ def test_what_suits_the_rows_is_taken_by_itself() -> None:
 
 
 def test_images_do_not_take_what_is_for_tables() -> None:
-    with pytest.raises(GMMVAEError, match="the rows are images, for which there is affine"):
-        augmentation("noise", (1, 8, 8))
+    with pytest.raises(GMMVAEError, match="the rows are images, which take affine"):
+        Image((1, 8, 8)).augmentation("noise")

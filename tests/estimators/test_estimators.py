@@ -29,7 +29,7 @@ from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from tests.estimators.conftest import SMALL, Digits
 
 QUICK: dict[str, Any] = SMALL | {"epochs": 2}
@@ -52,7 +52,7 @@ def test_the_weights_are_those_of_a_run_on_the_same_rows(tmp_path: Any) -> None:
     keys = {"epochs": 1, "hidden": "16", "latent_dim": 3, "labels": 50, "engine": "svi"}
     config = default_config("digits", keys)
     run = train(config, tmp_path / "run")
-    rows = load_rows(config)
+    rows = TrainingData.from_config(config)
     x, y = rows.dataset.x.reshape(-1, 64), rows.dataset.y
     shown = np.where(np.isin(np.arange(len(y)), rows.split.labelled), y, -1)
     fitted = GMMVAEClassifier(

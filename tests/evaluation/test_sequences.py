@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pyro_gmmvae.evaluation import detection_auroc, mean_by_sequence, pool_by_sequence
+from pyro_gmmvae.data.groups import mean_by_group, pool_by_group
+from pyro_gmmvae.evaluation import detection_auroc
 
 RNG = np.random.default_rng(0)
 OF_ROW = RNG.permutation(np.r_[np.arange(6), RNG.integers(0, 6, 40)])
@@ -13,12 +14,12 @@ OF_ROW = RNG.permutation(np.r_[np.arange(6), RNG.integers(0, 6, 40)])
 def test_means_are_those_of_each_sequence(shape: tuple[int, ...]) -> None:
     values = RNG.normal(size=(len(OF_ROW), *shape))
     expected = [values[sequence == OF_ROW].mean(0) for sequence in range(6)]
-    np.testing.assert_allclose(mean_by_sequence(values, OF_ROW), expected)
+    np.testing.assert_allclose(mean_by_group(values, OF_ROW), expected)
 
 
 def test_pooled_log_probabilities_are_normalized_geometric_means() -> None:
     probs = RNG.dirichlet(np.ones(4), len(OF_ROW))
-    found = np.exp(pool_by_sequence(np.log(probs), OF_ROW))
+    found = np.exp(pool_by_group(np.log(probs), OF_ROW))
     for sequence in range(6):
         mine = probs[sequence == OF_ROW]
         mean = np.prod(mine, 0) ** (1 / len(mine))
@@ -28,7 +29,7 @@ def test_pooled_log_probabilities_are_normalized_geometric_means() -> None:
 def test_a_repeated_window_makes_no_sequence_surer() -> None:
     log_probs = np.log([[0.7, 0.3]])
     for times in (1, 50):
-        found = np.exp(pool_by_sequence(np.repeat(log_probs, times, 0), np.zeros(times, int)))
+        found = np.exp(pool_by_group(np.repeat(log_probs, times, 0), np.zeros(times, int)))
         np.testing.assert_allclose(found, [[0.7, 0.3]])
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tornado.httputil import HTTPHeaders
 
-from pyro_gmmvae.data import Transform
+from pyro_gmmvae.data import Image, RowKind, Table, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.explorer import explore
 from pyro_gmmvae.explorer.page import LatestOnly
@@ -27,8 +27,8 @@ from pyro_gmmvae.explorer.space import (
 )
 from pyro_gmmvae.explorer.view import ExplorerView, load_view
 from pyro_gmmvae.runs import Run, default_config, train
-from pyro_gmmvae.runs.schema import Schema
-from pyro_gmmvae.skeletons import SkeletonFeatures
+from pyro_gmmvae.runs.data import Schema
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.layouts import COCO_18
 
 
@@ -122,10 +122,10 @@ def test_another_class_keeps_the_offset(view: ExplorerView) -> None:
 def test_directions_are_in_standard_deviations_of_the_prior(covariance: str) -> None:
     config = {"latent_dim": 14, "hidden": "8", "epochs": 1, "covariance": covariance}
     from pyro_gmmvae.runs.build import build_model
-    from pyro_gmmvae.runs.data import load_rows
+    from pyro_gmmvae.runs.data import TrainingData
 
     settings = default_config("digits", config)
-    rows = load_rows(settings)
+    rows = TrainingData.from_config(settings)
     model = build_model(settings, rows.schema).eval()
     with torch.no_grad():
         for parameter in model.mixture.parameters():
@@ -187,33 +187,32 @@ def test_data_that_was_moved_is_given_with_an_option(clustered: Run, tmp_path: P
     assert load_view(lost, clustered.config.data).points.truth[:3] == ("ann", "bob", "cy")
 
 
-def schema(shape: tuple[int, ...], likelihood: str, **others: object) -> Schema:
-    transform = Transform(np.zeros(()), np.full((), 2.0))
-    return Schema(shape, (), None, likelihood, transform, "", **others)  # type: ignore[arg-type]
+def schema(kind: RowKind) -> Schema:
+    return Schema(kind, (), Transform(np.zeros(()), np.full((), 2.0)), "")
 
 
 def test_pictures_of_each_kind() -> None:
     rows = np.random.default_rng(0).random((4, 3, 5, 6))
-    colors = pictures_of(schema((3, 5, 6), "bernoulli"), rows)
+    colors = pictures_of(schema(Image((3, 5, 6), "bernoulli")), rows)
     assert isinstance(colors, Images)
     assert colors(np.ones((1, 3, 5, 6))).tolist() == [[[0xFFFFFFFF] * 6] * 5]
     assert colors(np.zeros((1, 3, 5, 6)))[0, 0, 0] == 0xFF000000
-    gray = pictures_of(schema((1, 5, 6), "bernoulli"), rows[:, :1])
+    gray = pictures_of(schema(Image((1, 5, 6), "bernoulli")), rows[:, :1])
     np.testing.assert_allclose(gray(rows[:, :1]), rows[:, 0], rtol=1e-6)
-    two = pictures_of(schema((2, 5, 6), "bernoulli"), rows[:, :2])
+    two = pictures_of(schema(Image((2, 5, 6), "bernoulli")), rows[:, :2])
     assert two(rows[:, :2]).shape == (4, 5, 12)
-    series = pictures_of(schema((5, 6), "normal"), rows[:, 0])
+    series = pictures_of(schema(Table((5, 6))), rows[:, 0])
     assert series(rows[:, 0]).shape == (4, 6, 5)
-    flat = pictures_of(schema((30,), "normal"), rows[:, 0].reshape(4, 30))
+    flat = pictures_of(schema(Table((30,))), rows[:, 0].reshape(4, 30))
     assert isinstance(flat, Profiles)
     np.testing.assert_allclose(flat.in_file_units(np.ones((1, 30))), 2)
 
 
 def test_poses_keep_frames_and_leave_out_missing_joints() -> None:
-    features = SkeletonFeatures(COCO_18, ("joints",), ())
+    kind = PoseWindow(COCO_18, 7, 2, features=("joints",), statistics=())
     rows = np.random.default_rng(0).random((3, 7, 18, 2)).astype(np.float32)
     rows[:, 2, COCO_18.edges[0][0]] = np.nan
-    poses = pictures_of(schema((7, 18, 2), "normal", features=features, dimensions=2), rows)
+    poses = pictures_of(schema(kind), rows)
     assert isinstance(poses, Poses)
     x, _ = poses.lines(poses(rows)[0])
     assert x.shape == (7, len(COCO_18.edges), 2)

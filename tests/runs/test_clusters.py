@@ -13,7 +13,7 @@ import torch
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import Run, default_config, resume, train
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.select_k import candidates, compare_components
 from tests.training.test_svi import StopAfter
 
@@ -48,8 +48,8 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def accuracy(run: Run) -> float:
-    rows = load_rows(run.config, run.schema)
-    x, y = rows.part(rows.split.test)
+    rows = TrainingData.from_config(run.config, run.schema)
+    x, y = rows.tensors(rows.split.test)
     log_probs = run.log_probs(x)
     assert log_probs is not None
     return clustering_scores(log_probs.argmax(1), y.numpy())["cluster_accuracy"]

@@ -17,10 +17,10 @@ from pyro_gmmvae.files import load_training, load_weights
 from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
-from pyro_gmmvae.runs.data import load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.label_components import Labels, name_components
 from pyro_gmmvae.runs.names import write_names
-from pyro_gmmvae.skeletons.pose_augment import OF_SKELETONS
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks
 from pyro_gmmvae.training import SequenceTeacher
 from tests.training.test_svi import StopAfter
@@ -40,6 +40,7 @@ PERSONS = {
     "dee": (0.6, 1.6, 1.6),
     "zoe": (1.8, 0.2, 0.2),
 }
+AUGMENTATIONS = PoseWindow.augmentations
 PARTS = ("train", "train", "train", "val", "test", "test")
 
 
@@ -131,8 +132,8 @@ def test_a_run_tells_sequences_apart(trained: Run) -> None:
 
 def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
     data = to_inference_data(trained, rows=0, draws=2)
-    rows = load_rows(trained.config, trained.schema)
-    wanted = [rows.dataset.sequences.names[k] for k in rows.dataset.sequences.of_row]  # type: ignore[union-attr]
+    rows = TrainingData.from_config(trained.config, trained.schema)
+    wanted = [rows.groups.names[k] for k in rows.groups.of_row]
     found = data["constant_data"]["sequence"]
     assert list(found.values) == [wanted[k] for k in rows.split.test]
     assert data["observed_data"]["x"].dims in (("row", "feature"), ("row", "frame", "feature"))
@@ -140,10 +141,11 @@ def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
 
 
 def test_what_was_read_is_told_in_sequences(folder: Path) -> None:
-    rows = load_rows(default_config("skeleton", keys(folder, labels=8)))
+    rows = TrainingData.from_config(default_config("skeleton", keys(folder, labels=8)))
     text = rows.describe()
     assert "30 sequences in 90 windows of " in text
-    assert "16 train (8 labelled), 4 validation, 10 test; 1 persons in test are no class" in text
+    assert "16 train (8 labelled), 4 validation, 10 test; " in text
+    assert "people in the test set without a training class: 1;" in text
     assert "joints are interpolated" in text
 
 
@@ -231,26 +233,25 @@ def test_the_batches_and_the_teacher_share_their_labels(
     assert fit.teacher.weight.dtype == fit.teacher.x.dtype == torch.float64
 
 
-@pytest.mark.parametrize("augment", [*OF_SKELETONS, ",".join(OF_SKELETONS)])
+@pytest.mark.parametrize("augment", [*AUGMENTATIONS, ",".join(AUGMENTATIONS)])
 def test_every_augmentation_trains(folder: Path, tmp_path: Path, augment: str) -> None:
     history = pd.read_csv(run(folder, tmp_path / "r", augment=augment).path / "history.csv")
     assert np.isfinite(history["loss"]).all()
 
 
 def test_what_augmentation_describes_is_what_the_rows_are(folder: Path) -> None:
-    rows = load_rows(
+    rows = TrainingData.from_config(
         default_config("skeleton", keys(folder, features="velocities,angles", window=2))
     )
     device = torch.device("cpu")
-    poses, y = rows.training(device, described=False)
-    described, same = rows.training(device)
-    assert isinstance(poses, torch.Tensor)
-    assert isinstance(described, torch.Tensor)
+    poses, y = rows.raw_training_tensors(device)
+    features, same = rows.training_tensors(device)
+    assert isinstance(features, torch.Tensor)
     assert torch.equal(y, same)
-    on_device = rows.schema.describe_on(device, torch.float32)(poses)
-    torch.testing.assert_close(on_device, described, equal_nan=True, atol=1e-4, rtol=1e-4)
-    assert described.isnan().any()
-    assert described[~described.isnan()].abs().max() <= 6
+    on_device = rows.schema.featurizer(device, torch.float32)(poses)
+    torch.testing.assert_close(on_device, features, equal_nan=True, atol=1e-4, rtol=1e-4)
+    assert features.isnan().any()
+    assert features[~features.isnan()].abs().max() <= 6
 
 
 @pytest.mark.parametrize(
@@ -291,10 +292,10 @@ def test_variants_train_evaluate_and_predict(
     assert np.isfinite(table["elbo"]).all()
     assert table["unusual"].between(0, 1).all()
     if more.get("use_unlabelled") is False:
-        fitted = load_rows(found.config, found.schema).fitted
+        fitted = TrainingData.from_config(found.config, found.schema).training_rows
         assert len(fitted) == (12 if "labels" in more else 36)
     if more.get("features", "joints").startswith("joints") and found.config.model != "vae":
-        frames = 1 if found.schema.features.statistics else 8  # type: ignore[union-attr]
+        frames = 1 if found.schema.kind.columns else 8
         assert found.traverse("class", steps=3)[1].shape[1:] == (frames, 5, 2)
 
 
@@ -303,8 +304,8 @@ def test_a_model_of_factors(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "r", **more)
     assert found.model.factors == {"": 4, "view": 2, "pace": 3}
     assert found.schema.factors == (("view", ("back", "front")),)
-    rows = load_rows(found.config, found.schema)
-    y = rows.training(torch.device("cpu"))[1]
+    rows = TrainingData.from_config(found.config, found.schema)
+    y = rows.visible_labels()
     assert y.shape == (48, 3)
     assert (y[:, 2] == -1).all()
     # the four sequences that nobody named show neither person nor view
@@ -412,7 +413,7 @@ def test_moved_tracks_are_found_and_changed_persons_noticed(folder: Path, tmp_pa
 
 def test_whole_sequences_of_any_length_are_predicted(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "r", window=0, statistics="", epochs=1)
-    assert found.schema.x_shape[0] == 16
+    assert found.schema.kind.x_shape[0] == 16
     generator = np.random.default_rng(1)
     tracks = [walk("ann", k, generator) for k in range(2)]
     short, long = (

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data import Transform, split_sequences
-from pyro_gmmvae.data.dataset import Dataset, Sequences
+from pyro_gmmvae.data import Transform
+from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.groups import Sequences
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons import DataOptions
+from pyro_gmmvae.skeletons import DataOptions, PoseWindow
 from pyro_gmmvae.skeletons.layouts import COCO_18, Layout
 from pyro_gmmvae.skeletons.people import People
 from pyro_gmmvae.skeletons.pose_dataset import sequence_dataset
@@ -28,7 +29,7 @@ def tracks(lengths: list[int], joints: int = 3, seed: int = 0) -> list[Track]:
 
 def dataset(people: People, found: list[Track] | None = None) -> Dataset:
     found = tracks([8] * len(people.person)) if found is None else found
-    return sequence_dataset(found, people, STICK, DataOptions(window=4, stride=4))
+    return sequence_dataset(found, people, STICK, {"window": 4, "stride": 4})
 
 
 def test_classes_are_persons_outside_of_test_and_the_others_there_are_strangers() -> None:
@@ -39,8 +40,8 @@ def test_classes_are_persons_outside_of_test_and_the_others_there_are_strangers(
     assert data.y.tolist() == [1, 1, 0, 0, -1, -1, 0, 0, -1, -1, -1, -1, -1, -1]
     sequences = data.sequences
     assert sequences is not None
-    assert sequences.unseen_names == ("zoe",)
-    assert sequences.unseen.tolist() == [-1, -1, -1, -1, 0, 0, -1]
+    assert sequences.unknown_names == ("zoe",)
+    assert sequences.unknown_person.tolist() == [-1, -1, -1, -1, 0, 0, -1]
     assert data.test is not None
     assert data.test.tolist() == [6, 7, 8, 9, 10, 11, 12, 13]
     assert data.validation is not None
@@ -101,8 +102,8 @@ def load(folder: Path, joints: int, **options: object) -> Dataset:
 
 def test_a_file_of_tracks_is_of_the_layout_that_openpose_writes(tmp_path: Path) -> None:
     data = load(tmp_path, 18)
-    assert data.features is not None
-    assert data.features.layout == COCO_18
+    assert isinstance(data.kind, PoseWindow)
+    assert data.kind.layout == COCO_18
     assert (data.classes, len(data.x)) == ((), 4)
     (tmp_path / "p.csv").write_text("sequence,person\ns1,bo\n")
     assert load(tmp_path, 18, labels_file=tmp_path / "p.csv").y.tolist() == [-1] * 2 + [0] * 2
@@ -145,7 +146,7 @@ def many(seed: int = 0) -> tuple[np.ndarray, Sequences]:
     person = np.r_[np.arange(38) % 4, -1, -1]
     of_row = np.repeat(np.arange(40), generator.integers(1, 7, 40))
     of_row = generator.permutation(of_row[~np.isin(of_row, (5, 17))])
-    names = tuple(map(str, range(40)))
+    names = np.arange(40).astype(str)
     unseen = np.full(40, -1)
     return person[of_row], Sequences(names, of_row, (frozenset(),) * 40, unseen, ())
 
@@ -157,7 +158,7 @@ SEEDS = {"classes": 4, "split_seed": 0, "label_seed": 0}
 def test_no_sequence_is_in_two_parts_and_labels_count_sequences(given: bool) -> None:
     y, sequences = many()
     test = sequences.rows_of(np.array([3, 9, 11])) if given else 6
-    split = split_sequences(y, sequences, test=test, validation=5, labels=8, **SEEDS)
+    split = sequences.split(y, test=test, validation=5, labels=8, **SEEDS)
     parts = (split.train, split.validation, split.test)
     rows = np.concatenate(parts)
     assert np.array_equal(np.sort(rows), np.arange(len(y)))
@@ -174,7 +175,7 @@ def test_no_sequence_is_in_two_parts_and_labels_count_sequences(given: bool) -> 
 def test_given_validation_rows_and_all_labels() -> None:
     y, sequences = many()
     given = sequences.rows_of(np.array([0, 39]))
-    split = split_sequences(y, sequences, test=0.9, validation=given, labels=None, **SEEDS)
+    split = sequences.split(y, test=0.9, validation=given, labels=None, **SEEDS)
     assert set(sequences.of_row[split.validation]) == {0, 39}
     assert not set(sequences.of_row[split.test]) & {0, 39}
     assert (y[split.labelled] >= 0).all()
@@ -184,7 +185,7 @@ def test_given_validation_rows_and_all_labels() -> None:
 def test_more_sequences_than_there_are_is_refused() -> None:
     y, sequences = many()
     with pytest.raises(GMMVAEError, match="labels asked for"):
-        split_sequences(y, sequences, test=0, validation=0, labels=len(y), **SEEDS)
+        sequences.split(y, test=0, validation=0, labels=len(y), **SEEDS)
 
 
 # -- the transform, where entries are missing ----------------------------------------------

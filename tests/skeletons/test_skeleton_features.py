@@ -1,5 +1,6 @@
 """Features of skeletons: by hand, by invariance, and what a missing joint makes unknown."""
 
+import json
 import math
 
 import numpy as np
@@ -8,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.features import (
     FEATURES,
     STATISTICS,
-    SkeletonFeatures,
     angle_triples,
 )
 from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, KINECT_18, Layout
@@ -129,12 +130,15 @@ def test_statistics_are_those_of_the_frames_that_are_known() -> None:
 def test_each_number_has_its_name_and_poses_come_back(
     features: tuple[str, ...], statistics: tuple[str, ...], dimensions: int
 ) -> None:
-    described = SkeletonFeatures(COCO_18, features, statistics)
+    kind = PoseWindow(COCO_18, 5, dimensions, features=features, statistics=statistics)
     x = torch.randn(3, 5, 18, dimensions)
-    rows = described(x)
-    poses = described.poses(rows, dimensions)
+    rows = kind.featurize(x)
+    assert rows.shape == (3, *kind.x_shape)
+    assert kind.drawing == "skeleton"
+    poses = torch.from_numpy(kind.poses(rows.numpy()))
     if statistics:
-        names = described.names(dimensions)
+        names = kind.columns
+        assert names is not None
         assert rows.shape == (3, len(names))
         assert len(set(names)) == len(names)
         at = names.index("mean joints LWrist y")
@@ -145,18 +149,17 @@ def test_each_number_has_its_name_and_poses_come_back(
             torch.testing.assert_close(rows[:, at], (x[:, :, 1] - x[:, :, 2]).norm(dim=-1).mean(1))
     else:
         torch.testing.assert_close(poses, x)
-    np.testing.assert_array_equal(described.of_arrays(x.numpy()), rows.numpy())
-    assert SkeletonFeatures.from_json(described.to_json()) == described
+    np.testing.assert_array_equal(kind.featurize_array(x.numpy()), rows.numpy())
+    assert PoseWindow.from_json(json.loads(json.dumps(kind.to_json()))) == kind
 
 
 def test_joints_and_velocities_alone_stay_on_the_joints() -> None:
     x = torch.randn(2, 4, 18, 3)
-    rows = SkeletonFeatures(COCO_18, ("velocities", "joints"), ())(x)
+    kind = PoseWindow(COCO_18, 4, 3, features=("velocities", "joints"), statistics=())
+    rows = kind.featurize(x)
     assert rows.shape == (2, 4, 18, 6)
     torch.testing.assert_close(rows[:, :-1, :, :3], x[:, 1:] - x[:, :-1])
-    torch.testing.assert_close(
-        SkeletonFeatures(COCO_18, ("velocities", "joints"), ()).poses(rows, 3), x
-    )
+    np.testing.assert_array_equal(kind.poses(rows.numpy()), x.numpy())
 
 
 @pytest.mark.parametrize(
@@ -173,11 +176,12 @@ def test_what_has_no_meaning_is_refused(
     layout: Layout, features: tuple[str, ...], statistics: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(GMMVAEError, match=message):
-        SkeletonFeatures(layout, features, statistics)
+        PoseWindow(layout, 4, 2, features=features, statistics=statistics)
 
 
 def test_skeletons_without_their_joints_can_not_be_drawn() -> None:
     for features, statistics in ((("bones",), ()), (("joints",), ("std",))):
-        described = SkeletonFeatures(COCO_18, features, statistics)
+        kind = PoseWindow(COCO_18, 2, 2, features=features, statistics=statistics)
+        assert kind.drawing in ("profile", "series")
         with pytest.raises(GMMVAEError, match="can't draw them"):
-            described.poses(described(torch.randn(1, 2, 18, 2)), 2)
+            kind.poses(kind.featurize_array(np.random.rand(1, 2, 18, 2)))

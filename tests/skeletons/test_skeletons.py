@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, Layout
 from pyro_gmmvae.skeletons.tracks import Track
 from pyro_gmmvae.skeletons.windows import (
-    WindowOptions,
+    Windows,
     continuous_pieces,
     cut_windows,
     interpolate,
@@ -25,6 +26,17 @@ def poses(frames: int, joints: int = 3, dimensions: int = 2, seed: int = 0) -> n
 def track(frames: list[int], values: np.ndarray, name: str = "a") -> Track:
     whole = Track.of_poses(name, values)
     return Track(name, np.array(frames), whole.poses, whole.confidence)
+
+
+def cut(
+    tracks: list[Track],
+    layout: Layout,
+    window: int = 8,
+    stride: int = 4,
+    max_gap: int = 5,
+    scale: str = "torso",
+) -> Windows:
+    return cut_windows(tracks, layout, window=window, stride=stride, max_gap=max_gap, scale=scale)
 
 
 def test_gaps_are_closed_as_numpy_interpolates_and_longer_ones_stay() -> None:
@@ -71,8 +83,7 @@ def test_windows_cover_every_frame(length: int, window: int, stride: int) -> Non
     """But for strides beyond a window, which skip frames as they are told to."""
     x = np.arange(length * 6, dtype=np.float32).reshape(length, 3, 2)
     layout = Layout("free", ("a", "b", "c"))
-    options = WindowOptions(window, stride, 0)
-    found = cut_windows([track(list(range(length)), x)], layout, options)
+    found = cut([track(list(range(length)), x)], layout, window, stride, 0)
     assert found.x.shape[1:] == (window, 3, 2)
     assert set(found.x[np.isfinite(found.x)]) <= set(x.flat)
     if stride <= window:
@@ -88,23 +99,23 @@ def test_windows_cover_every_frame(length: int, window: int, stride: int) -> Non
 def test_a_track_without_joints_has_no_window_and_keeps_its_number() -> None:
     nothing = np.full((6, 3, 2), np.nan)
     tracks = [track(list(range(6)), x, n) for n, x in (("a", nothing), ("b", poses(6)))]
-    found = cut_windows(tracks, STICK, WindowOptions(3, 3))
+    found = cut(tracks, STICK, 3, 3)
     assert found.empty == ("a",)
     assert found.of_track.tolist() == [1, 1]
     with pytest.raises(GMMVAEError, match="none of 1 tracks holds a joint"):
-        cut_windows(tracks[:1], STICK, WindowOptions(3, 3))
+        cut(tracks[:1], STICK, 3, 3)
 
 
 def test_windows_without_joints_are_left_out() -> None:
     x = poses(12)
     x[4:8] = np.nan
-    found = cut_windows([track(list(range(12)), x)], STICK, WindowOptions(4, 4, 1))
+    found = cut([track(list(range(12)), x)], STICK, 4, 4, 1)
     assert len(found.x) == 2
 
 
 def test_window_0_takes_sequences_as_a_whole_padded_to_the_longest() -> None:
     tracks = [track(list(range(n)), poses(n), name) for n, name in ((3, "a"), (7, "b"))]
-    found = cut_windows(tracks, STICK, WindowOptions(0, 2))
+    found = cut(tracks, STICK, 0, 2)
     assert found.x.shape == (2, 7, 3, 2)
     assert np.isnan(found.x[0, 3:]).all()
     assert np.isfinite(found.x[0, :3]).all()
@@ -112,7 +123,7 @@ def test_window_0_takes_sequences_as_a_whole_padded_to_the_longest() -> None:
 
 
 def test_a_far_frame_number_takes_no_memory() -> None:
-    found = cut_windows([track([0, 1, 10**12], poses(3))], STICK, WindowOptions(0, 2))
+    found = cut([track([0, 1, 10**12], poses(3))], STICK, 0, 2)
     assert found.x.shape == (2, 2, 3, 2)
 
 
@@ -151,7 +162,7 @@ def test_a_missing_root_is_where_time_says_it_is() -> None:
     x = np.zeros((3, 3, 2), np.float32)
     x[:, 0, 0], x[:, 1, 1] = [0, 1, 10], 1
     x[1, 0] = np.nan
-    found = cut_windows([track([0, 1, 10], x)], STICK, WindowOptions(11, 1, 10, "file"))
+    found = cut([track([0, 1, 10], x)], STICK, 11, 1, 10, "file")
     assert found.x[0, 1, 1].tolist() == [-1, 1]
     assert np.isfinite(found.x).all()
 
@@ -175,7 +186,7 @@ def test_tracks_of_different_joints_are_refused() -> None:
     for other in (poses(4, 3, 3), poses(4, 4, 2)):
         tracks = [track([0, 1, 2, 3], poses(4)), track([0, 1, 2, 3], other)]
         with pytest.raises(GMMVAEError, match="several layouts or dimensions"):
-            cut_windows(tracks, STICK, WindowOptions())
+            cut(tracks, STICK)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +200,4 @@ def test_tracks_of_different_joints_are_refused() -> None:
 )
 def test_options_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
-        WindowOptions(**values)  # type: ignore[arg-type]
+        PoseWindow(STICK, 0, 2, **values)  # type: ignore[arg-type]

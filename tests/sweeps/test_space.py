@@ -11,7 +11,7 @@ from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import check_fit
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import Rows, load_rows
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.search_space import (
     FIXED,
     check_comparable,
@@ -25,12 +25,12 @@ from pyro_gmmvae.sweeps.search_space import (
 
 
 @pytest.fixture(scope="module")
-def digits() -> Rows:
-    return load_rows(default_config("digits", {"labels": 100}))
+def digits() -> TrainingData:
+    return TrainingData.from_config(default_config("digits", {"labels": 100}))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Rows) -> None:
+def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: TrainingData) -> None:
     config = resolve(default_config("digits", {"model": model, "labels": 100}))
     space = space_of(config)
     assert {"latent_dim", "learning_rate"} <= space.keys()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyro_gmmvae.augment import affine
+from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES

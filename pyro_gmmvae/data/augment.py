@@ -1,0 +1,66 @@
+"""Augmentation of images and of rows of plain numbers, on the device that holds them."""
+
+import math
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.errors import GMMVAEError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEGREES, SCALE, SHEAR, SHIFT = 15.0, 0.15, 0.15, 1 / 14
+NOISE, DROPOUT = 0.3, 0.2
+
+
+def affine(x: "Tensor") -> "Tensor":
+    """Rotate, scale, shear and shift each image by its own random amounts.
+
+    Uniform in +-15 degrees, +-15 % scale and shear, and shifts of +-1/14 of the image's size (2
+    pixels of MNIST's 28); bilinear, zeros outside.
+    Prior knowledge about images: with it a model is no longer permutation-invariant.
+
+    Args:
+        x: (B, C, H, W).
+
+    Returns:
+        Of the same shape, in the same range.
+
+    Raises:
+        GMMVAEError: rows that are not images.
+    """
+    import torch
+
+    if x.dim() != 4:
+        raise GMMVAEError(
+            "augment=affine changes images (channels, height, width), not rows of shape "
+            f"{tuple(x.shape[1:])}; leave augment out"
+        )
+    angle, scale_x, scale_y, shear, shift_x, shift_y = (
+        torch.rand(6, len(x), dtype=x.dtype, device=x.device).mul_(2).sub_(1)
+    )
+    angle = angle * math.radians(DEGREES)
+    cos, sin = angle.cos(), angle.sin()
+    scale_x, scale_y, shear = 1 + SCALE * scale_x, 1 + SCALE * scale_y, SHEAR * shear
+    height, width = x.shape[-2:]
+    # grid coordinates go from -1 to 1 over the image: its size is 2 along both axes, which
+    # terms that mix the axes have to undo
+    rows = [
+        torch.stack([scale_x * cos, (shear - sin) * height / width, 2 * SHIFT * shift_x], -1),
+        torch.stack([(shear + sin) * width / height, scale_y * cos, 2 * SHIFT * shift_y], -1),
+    ]
+    grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, align_corners=False)
+
+
+def noise(x: "Tensor") -> "Tensor":
+    """Add normal noise to every standardized entry, 0.3 of its standard deviation."""
+    import torch
+
+    return x + NOISE * torch.randn_like(x)
+
+
+def dropout(x: "Tensor") -> "Tensor":
+    """Set a fifth of the standardized entries to their mean, 0."""
+    import torch
+
+    return torch.where(torch.rand_like(x) < DROPOUT, 0.0, x)

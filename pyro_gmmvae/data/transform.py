@@ -1,0 +1,86 @@
+"""The transform from a file's units to the models' units."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """x -> (x - shift) / scale, elementwise, from a file's units to a model's.
+
+    Attributes:
+        shift: scalar or (*x_shape), in the file's units.
+        scale: scalar or (*x_shape), positive, in the file's units.
+        limit: results are clipped to +-limit; None: they are not clipped.
+    """
+
+    shift: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    limit: float | None = None
+
+    @classmethod
+    def dividing_by(cls, unit: float) -> "Transform":
+        """For pixels of known range."""
+        return cls(np.zeros(()), np.full((), unit))
+
+    @classmethod
+    def standardizing(cls, rows: NDArray[Any], limit: float | None = None) -> "Transform":
+        """Zero mean and unit variance per entry over ``rows``; constant entries keep scale 1.
+
+        Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17, and more
+        where the rows are in single precision.
+        Missing entries (NaN) are left out; one that is missing in all rows is left as it is.
+        """
+        rounding = 16 * np.finfo(rows.dtype).eps if rows.dtype.kind == "f" else 0.0
+        wide = rows.astype(np.float64)
+        if np.isfinite(wide).all():
+            return cls.of_moments(wide.mean(0), wide.std(0), limit, rounding)
+        known = np.ma.masked_invalid(wide)
+        mean, scale = np.ma.filled(known.mean(0), 0.0), np.ma.filled(known.std(0), 1.0)
+        return cls.of_moments(mean, scale, limit, rounding)
+
+    @classmethod
+    def of_moments(
+        cls,
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        limit: float | None = None,
+        rounding: float = 0.0,
+    ) -> "Transform":
+        """From the mean and standard deviation of each entry, which rounding blurs by a share."""
+        constant = scale <= max(1e-12, rounding) * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, scale), limit)
+
+    def __call__(self, rows: NDArray[Any]) -> Floats:
+        # large numbers close to each other (times, say) differ only in double precision
+        wide: NDArray[Any] = rows.astype(np.float32 if rows.dtype == np.uint8 else np.float64)
+        np.subtract(wide, self.shift, out=wide, casting="same_kind")
+        np.divide(wide, self.scale, out=wide, casting="same_kind")
+        if self.limit is not None:
+            np.clip(wide, -self.limit, self.limit, out=wide)
+        return wide.astype(np.float32, copy=False)
+
+    def invert(self, rows: Floats) -> Floats:
+        """Back to the file's units."""
+        return (rows * self.scale + self.shift).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        moments = {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+        return moments if self.limit is None else moments | {"limit": self.limit}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Transform":
+        """Raises KeyError, TypeError or ValueError for content that is not a transform."""
+        shift, scale = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
+        limit = content.get("limit")
+        if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError("transform out of range")
+        if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+            raise ValueError(f"transform: limit {limit!r}")
+        return cls(shift, scale, limit)
