@@ -15,7 +15,7 @@ from pyro_gmmvae.files import read_json, remove_leftovers, write_json
 from pyro_gmmvae.runs.data import Schema
 from pyro_gmmvae.training import resolve_device
 
-FORMAT = 2  # 1: the temperature of p(s) and pi_y were buffers of the model itself
+FORMAT = 3  # 2: the data part held no kind of rows
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
 FIGURES = "figures"
 # stems of the files in it; a picture that moves is also a GIF

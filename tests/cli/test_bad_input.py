@@ -225,7 +225,7 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
     refused(gmmvae("evaluate", copied), "run format 99")
     (copied / "config.json").write_text("{ half")
     refused(gmmvae("evaluate", copied), "can't be read as JSON")
-    (copied / "config.json").write_text(json.dumps({"format": 2, "config": {"no_key": 1}}))
+    (copied / "config.json").write_text(json.dumps({"format": 3, "config": {"no_key": 1}}))
     refused(gmmvae("evaluate", copied), "no_key")
     config["data"]["transform"] = "tampered"
     (copied / "config.json").write_text(json.dumps(config))

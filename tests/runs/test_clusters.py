@@ -134,7 +134,7 @@ def test_the_autoencoder_that_begins_has_no_assignments_to_be_sparse(
     ("more", "words"),
     [
         ({"components": 500}, "components 500: there are only"),
-        ({"augment": "affine"}, "the rows are plain numbers, for which there is noise"),
+        ({"augment": "affine"}, "the rows are plain numbers, which take noise"),
         ({"labels": "all", "init": "kmeans"}, "give --labels 0, or --init random"),
         ({"sparsity": 5}, "sparsity is a prior on a learned pi"),
         ({"class_prior": ""}, "and has none"),

@@ -341,7 +341,7 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"labels": 3}, "3 labels for 4 classes"),
         ({"labels": 37}, "37 labels asked for; the training rows hold 12"),
         ({"labels": 8, "labels_file": None}, "no person is named .*--labels-file"),
-        ({"augment": "affine"}, "the rows are skeletons"),
+        ({"augment": "affine"}, "the rows are windows of poses"),
         ({"augment": "mirorr"}, "did you mean 'mirror'"),
         ({"network": "temporal"}, "temporal network needs windows"),
         ({"network": "skeleton-graph"}, "skeleton-graph network needs windows"),
