@@ -65,7 +65,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--model", "vae", "--guide", "product"), ["guide means nothing to the model 'vae'"]),
         (("--model", "vae", "--set", "kl_s=0.5"), ["kl_s means nothing"]),
         (("--preset", "bset"), ["unknown preset", "did you mean 'best'"]),
-        (("--set", "augment=affin"), ["unknown augmentation", "affine"]),
+        (("--set", "augment=affin"), ["augment=affin:", "affine"]),
         (("--guide", "flow", "--objective", "analytic"), ["use the objective 'trace'"]),
         (("--model", "adgm", "--objective", "analytic"), ["use the objective 'trace'"]),
         (("--guide", "flow", "--latent-dim", "1"), ["at least 2"]),
