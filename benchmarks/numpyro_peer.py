@@ -16,7 +16,7 @@ from numpyro.infer import SVI, Trace_ELBO
 from peers import PIXELS, HandWritten
 from torch import Tensor
 
-from pyro_gmmvae.distributions.links import SMALLEST_SCALE
+from pyro_gmmvae.distributions.likelihoods import SMALLEST_SCALE
 from pyro_gmmvae.errors import GMMVAEError
 
 

@@ -1,4 +1,4 @@
-"""Parameters without global state: names no two models share, and a store left alone."""
+"""Parameters without global state: unique names, and programs that leave Pyro's store alone."""
 
 import itertools
 import threading
@@ -20,12 +20,12 @@ _serials: "WeakKeyDictionary[nn.Module, int]" = WeakKeyDictionary()
 
 
 def register(**modules: nn.Module) -> None:
-    """Register each module with Pyro under its keyword and a number of its own.
+    """Register each module with Pyro under its keyword and a number that no other module has.
 
-    Pyro's parameter store is global and keyed by name: two models that both registered a
-    "decoder" would silently train one set of parameters. The number belongs to the object,
-    so copies get another one and no number is used twice. Under :class:`LocalParams` there is
-    no store to fill, and nothing is done.
+    Pyro's parameter store is global and keyed by name: two models that both register a "decoder"
+    would silently train one set of parameters. The number belongs to the object, so a copy gets
+    another number, and no number is used twice. Under :class:`LocalParams` this does nothing,
+    because there is no store to fill.
     """
     if _local.depth:
         return
@@ -37,10 +37,10 @@ def register(**modules: nn.Module) -> None:
 
 
 class LocalParams(Messenger):
-    """Answers every ``pyro.param`` with the tensor it was given.
+    """Returns from every ``pyro.param`` the tensor that was passed to it.
 
-    The modules themselves own the parameters here, so a fit neither fills Pyro's global
-    store nor can be reached by another model's entries in it.
+    The modules own the parameters, so a fit does not fill Pyro's global store, and entries of
+    other models in the store do not affect it.
     """
 
     def __enter__(self) -> "LocalParams":

@@ -3,8 +3,12 @@
 from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
 from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
 from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
-from pyro_gmmvae.distributions.likelihoods import BernoulliLikelihood, NormalLikelihood
-from pyro_gmmvae.distributions.links import positive_scale, positive_tril
+from pyro_gmmvae.distributions.likelihoods import (
+    BernoulliLikelihood,
+    NormalLikelihood,
+    positive_scale,
+    positive_tril,
+)
 
 LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
     "bernoulli": BernoulliLikelihood,

@@ -21,10 +21,9 @@ class Concrete(RelaxedOneHotCategorical):
 
     with t the temperature. It is Pyro's ``RelaxedOneHotCategorical`` with other arithmetic:
     at low temperature entries of s underflow to 0, and a density computed from s alone is
-    infinite or NaN. Here log s is what is drawn; it travels with the drawn tensor (as an
-    attribute, so it survives ``replay`` but not arithmetic on s), and the density reads it.
-    A point from elsewhere is accepted too: its logarithm is taken, zeros as the smallest
-    normal number.
+    infinite or NaN. Here log s is sampled and kept as an attribute of the sampled tensor (so it
+    survives ``replay`` but not arithmetic on s), and the density reads it. Any other point is
+    accepted too: the density then takes its logarithm, with the smallest normal number for zeros.
 
     Args:
         temperature: t > 0, a scalar, or a tensor that broadcasts against ``(..., K)``.
@@ -60,7 +59,7 @@ class Concrete(RelaxedOneHotCategorical):
         return super().expand(batch_shape, _instance=new)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
-        """Reparameterised draws, ``sample_shape + batch_shape + (K,)``, summing to 1."""
+        """Reparameterized draws, ``sample_shape + batch_shape + (K,)``, summing to 1."""
         logits = self.logits
         shape = self._extended_shape(sample_shape)
         # -log of an exponential is a Gumbel; the clamp only matters for a draw of exactly 0
@@ -90,7 +89,7 @@ class Concrete(RelaxedOneHotCategorical):
         return log_t.squeeze(-1) if log_t.dim() else log_t
 
     def _validate_sample(self, value: Tensor) -> None:
-        # torch's simplex check wants |sum - 1| < 1e-6, which honest float32 draws miss
+        # torch's simplex check wants |sum - 1| < 1e-6, which float32 draws can miss
         size = self.event_shape[-1]
         if value.shape[-1:] != self.event_shape:
             raise ValueError(f"a point of a simplex of {size} was expected, not {value.shape}")
@@ -101,12 +100,12 @@ class Concrete(RelaxedOneHotCategorical):
 
 
 class StraightThroughConcrete(Concrete):
-    """A Concrete whose draws are rounded to the nearest vertex on their way out::
+    """A Concrete whose draws are rounded to the nearest vertex of the simplex::
 
         s = onehot(argmax u),  ds/du = 1,  u ~ Concrete(logits, temperature)
 
-    What follows sees an exact one-hot vector, gradients pass as if it were the relaxed u, and
-    the density is that of u, which travels with the draw.
+    The value is an exact one-hot vector, its gradient is that of the relaxed u, and the density is
+    that of u, which is kept with the draw.
 
     References:
         Jang, Gu, Poole 2017, arXiv:1611.01144 (straight-through Gumbel-softmax); Bengio et al.
@@ -127,14 +126,14 @@ class StraightThroughConcrete(Concrete):
 
 
 def from_log_sample(log_s: Tensor) -> Tensor:
-    """The point exp(log_s) of the simplex, with its logarithm travelling along."""
+    """The point exp(log_s) of the simplex, with its logarithm as an attribute."""
     s = log_s.exp()
     setattr(s, _LOG_SAMPLE, log_s)
     return s
 
 
 def log_of_sample(s: Tensor) -> Tensor:
-    """log s: the exact one where s was drawn by :class:`Concrete`, else that of its entries."""
+    """log s: exact for a draw of :class:`Concrete`, else the logarithm of the entries."""
     log_s = getattr(s, _LOG_SAMPLE, None)
     if log_s is None:
         return s.clamp_min(torch.finfo(s.dtype).tiny).log()

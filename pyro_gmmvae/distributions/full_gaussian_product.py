@@ -21,9 +21,10 @@ class FullGaussianProduct(GaussianProduct):
     At a vertex of the simplex it is N(loc_i, P_i^-1); with diagonal L_i it is the
     :class:`GaussianProduct` of scales 1 / L_i. Weights need not sum to 1.
 
-    P is factored once, in the constructor, without a look at its values. Where it is near singular
-    in the numbers' type (in float32, scaled to a unit diagonal, a condition number past 1e7),
-    results are silently wrong: strictly lower entries of L_i several times its diagonal do that.
+    P is factored once, in the constructor, and its values are not checked. Where it is nearly
+    singular in the numeric type (in float32, scaled to a unit diagonal, a condition number above
+    1e7), results are silently wrong: strictly lower entries of L_i of several times its diagonal
+    cause that.
 
     Args:
         weights: ``(..., K)``, non-negative, with a positive sum.
@@ -70,7 +71,7 @@ class FullGaussianProduct(GaussianProduct):
         mean, tril = _mean_and_tril(weights, loc, precision_tril)
         d = loc.shape[-1]
         self._mean, self._tril = mean.expand(*batch_shape, d), tril.expand(*batch_shape, d, d)
-        # past GaussianProduct's own constructor, whose moments are those of a diagonal
+        # skips GaussianProduct's constructor, which computes the moments of diagonal Gaussians
         super(GaussianProduct, self).__init__(batch_shape, Size((d,)), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "FullGaussianProduct":
@@ -89,7 +90,7 @@ class FullGaussianProduct(GaussianProduct):
 
     @property
     def precision(self) -> Tensor:
-        """Refused: neither diag(P) nor 1 / variance may pass for what a diagonal one has here."""
+        """Not defined: neither diag(P) nor 1 / variance is the precision of a diagonal Gaussian."""
         raise AttributeError(
             "a FullGaussianProduct has no vector of precisions: use precision_matrix, or variance"
         )
@@ -117,7 +118,7 @@ class FullGaussianProduct(GaussianProduct):
         return self.variance.sqrt()
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
-        """Reparameterised draws of z, mean + L^-T eps, ``sample_shape + batch_shape + (d,)``."""
+        """Reparameterized draws of z, mean + L^-T eps, ``sample_shape + batch_shape + (d,)``."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
         return self._mean + _solve(self._tril.mT, noise, upper=True)

@@ -102,7 +102,7 @@ class GaussianProduct(TorchDistribution):
         return torch.diag_embed(self.variance)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
-        """Reparameterised draws of z, ``sample_shape + batch_shape + (d,)``."""
+        """Reparameterized draws of z, ``sample_shape + batch_shape + (d,)``."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
         return self._mean + self.stddev * noise
@@ -123,7 +123,7 @@ def _moments(weights: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
     """Mean and precision of the product, both ``(..., d)``."""
     precisions = scale.square().reciprocal()
     if loc.dim() == 2 and precisions.dim() == 2:
-        # shared components: a matrix product, with no (batch, K, d) tensor
+        # shared components: a matrix product, without a (batch, K, d) tensor
         precision = weights @ precisions
         return (weights @ (precisions * loc)) / precision, precision
     weighted = weights.unsqueeze(-1) * precisions

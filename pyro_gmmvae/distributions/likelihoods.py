@@ -1,4 +1,4 @@
-"""p(x|z,s): likelihoods of an observation that may have missing entries."""
+"""p(x|z,s): likelihoods of an observation with missing entries, and links to positive scales."""
 
 import math
 from typing import Any
@@ -7,6 +7,40 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
+
+SMALLEST_SCALE = 1e-4
+_UNIT_OFFSET = math.log(math.expm1(1.0))
+
+
+def positive_scale(raw: Tensor) -> Tensor:
+    """scale = softplus(raw + log(e - 1)) + 1e-4: about 1 at raw = 0, never 0.
+
+    Softplus grows linearly, so that one large network output does not let a scale explode as an
+    exponential would; the lower bound keeps precisions (1 / scale^2) below 1e8.
+
+    Args:
+        raw: unconstrained numbers of any shape.
+
+    Returns:
+        Standard deviations (not variances) of the same shape.
+    """
+    return torch.nn.functional.softplus(raw + _UNIT_OFFSET) + SMALLEST_SCALE
+
+
+def positive_tril(raw: Tensor) -> Tensor:
+    """Lower-triangular L with L_jj = 1 / positive_scale(raw_jj): the identity at raw = 0.
+
+    L is a factor of a precision, L L^T, so that the lower bound of scales bounds its diagonal by
+    1e4. The strictly lower part is that of ``raw``; entries above the diagonal are not read.
+
+    Args:
+        raw: unconstrained numbers, ``(..., d, d)``.
+
+    Returns:
+        Lower-triangular matrices with positive diagonals, ``(..., d, d)``.
+    """
+    diagonal = positive_scale(raw.diagonal(dim1=-2, dim2=-1)).reciprocal()
+    return raw.tril(-1) + torch.diag_embed(diagonal)
 
 
 class _Likelihood(TorchDistribution):

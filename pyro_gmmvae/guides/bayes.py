@@ -1,4 +1,4 @@
-"""A guide whose s follows from z by Bayes' rule, as in VaDE."""
+"""A guide that infers s from z by Bayes' rule, as in VaDE."""
 
 import pyro
 from pyro.distributions import Normal
@@ -16,16 +16,16 @@ class BayesGuide(MixtureGuide):
         logits_i  log pi_i + E_q(z|x)[ log N(z; loc_i, scale_i^2) ]
         q(s|x)    Concrete(logits, temperature)                     s (B, K)
 
-    There is no classifier: a class is where its component is. For a discrete s and a decoder
-    of z alone this q(s|x) is the best that any factorised guide can have.
+    It has no classifier: the class of a row is that of the component in which its z lies. For a
+    discrete s and a decoder of z alone this q(s|x) is the best one of all factorized guides.
 
     It departs from VaDE (Jiang et al. 2017, arXiv:1611.05148), whose q(s|x) is p(s|z)
-    averaged over draws of z: the expectation stands inside the exponential here, where it has
-    a closed form. pi is the prior without the row's label, so that a label's pull reaches the
-    network.
+    averaged over draws of z: here the expectation is inside the exponential, where it has
+    a closed form. pi is the prior without the label of the row, so that the gradient of a label
+    reaches the network.
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
     """
 
     name = "bayes"
@@ -33,7 +33,7 @@ class BayesGuide(MixtureGuide):
     def __init__(self, model: MixtureModel) -> None:
         super().__init__(model)
         self.encoder = model.build_encoder(2 * self.latent_dim)
-        # in a tuple: the mixture is the model's, not a part of this module
+        # in a tuple: the mixture belongs to the model, and is not a submodule of the guide
         self._mixture = (model.mixture,)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002

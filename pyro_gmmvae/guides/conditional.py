@@ -1,4 +1,4 @@
-"""A guide whose z is a network of x and s."""
+"""A guide with a network of x and s for z."""
 
 import pyro
 from pyro.distributions import Normal
@@ -11,13 +11,13 @@ from pyro_gmmvae.param_store import register
 
 
 class ConditionalGuide(MixtureGuide):
-    """q(z, s|x) = q(z|s,x) q(s|x), with one network of features of x and s::
+    """q(z, s|x) = q(z|s,x) q(s|x), with one network of s and of features of x::
 
         q(s|x)    Concrete(logits(x), temperature)               s (B, K)
         q(z|s,x)  N(loc(features(x), s), scale(features(x), s)^2)  z (B, d)
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
         feature_size: number of features of x that both parts share.
     """
 

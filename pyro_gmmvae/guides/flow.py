@@ -1,4 +1,4 @@
-"""A guide whose z is a normalizing flow."""
+"""A guide with a normalizing flow for z."""
 
 from typing import Any
 
@@ -21,18 +21,18 @@ class FlowGuide(MixtureGuide):
 
         q(s|x)    Concrete(logits(x), temperature)                          s (B, K)
         e         N(loc(x), scale(x)^2)                                     e (B, d)
-        z         flows of e, each each e_j -> m_j(e_<j; x, s) + c_j(e_<j; x, s) e_j
+        z         flows of e, each one e_j -> m_j(e_<j; x, s) + c_j(e_<j; x, s) e_j
 
-    The flows are Pyro's ``ConditionalAffineAutoregressive``; drawing and scoring a draw take
-    one pass each. No closed-form KL exists, so its objective is ``trace`` (or ``iwae``).
+    The flows are Pyro's ``ConditionalAffineAutoregressive``; sampling and scoring a sample take
+    one pass each. No closed-form KL exists, so the objective is ``trace`` (or ``iwae``).
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of; d at least 2.
+        model: the Gaussian-mixture VAE of which this is a posterior; d at least 2.
         flows: number of flows; the order of z is reversed between them.
         feature_size: number of features of x that condition the flows.
 
     Raises:
-        GMMVAEError: for d = 1, where nothing is autoregressive.
+        GMMVAEError: d = 1, which has nothing autoregressive.
 
     Reference:
         Kingma et al. 2016, arXiv:1606.04934.
@@ -52,7 +52,7 @@ class FlowGuide(MixtureGuide):
         width, order = [max(2 * d, 32)], torch.arange(d)
         self.flows = nn.ModuleList(
             ConditionalAffineAutoregressive(
-                # an order of its own for each, and not Pyro's random one
+                # fixed orders, where Pyro's default is random
                 ConditionalAutoRegressiveNN(
                     d, feature_size + K, width, permutation=order if i % 2 == 0 else order.flip(0)
                 )
@@ -86,7 +86,7 @@ class FlowGuide(MixtureGuide):
         return self.heads(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The flow of e's mean, (B, d), at s = softmax(logits(x)): the mean has no formula."""
+        """The flow of the mean of e, (B, d), at s = softmax(logits(x)); z has no mean in closed form."""
         logits, z, _, h = self.heads(x)
         context = joined(h, logits.softmax(-1))
         for flow in self.given(context):

@@ -1,4 +1,4 @@
-"""A Gaussian product whose K heads share a few factors, for large K."""
+"""A Gaussian product with K heads of low rank, for large K."""
 
 import math
 
@@ -21,11 +21,11 @@ class LowRankGuide(MixtureGuide):
         q(z|s,x)  prod_i N(z; loc_i(x), scale_i(x)^2)^(s_i) / const
                 = N with precision (s A) precision(x), mean (s C) shift(x) / precision
 
-    The product of Gaussians averages natural parameters, so s meets the factors before the
-    heads are ever formed: O(B K + B R d) memory in place of O(B K d).
+    The product of Gaussians averages natural parameters, so s multiplies the factors and the
+    heads are never formed: O(B K + B R d) memory instead of O(B K d).
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
         rank: R.
     """
 
@@ -55,7 +55,7 @@ class LowRankGuide(MixtureGuide):
     def z_given(self, s: Tensor, precision: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         """loc and scale of q(z|s,x), both (..., d), for s (..., K)."""
         share = self.mixing_precision.softmax(-1)  # positive, so that precisions are
-        # (..., 1, R) x (B, R, d): the row's factors, mixed as its s asks
+        # (..., 1, R) x (B, R, d): the factors of a row, mixed by its s
         total = ((s @ share).unsqueeze(-2) @ precision).squeeze(-2) + SMALLEST_PRECISION
         mean = ((s @ self.mixing_shift).unsqueeze(-2) @ shift).squeeze(-2) / total
         return mean, total.rsqrt()

@@ -16,7 +16,7 @@ class MeanFieldGuide(MixtureGuide):
         q(z|x)  N(loc(x), scale(x)^2)              z (B, d)
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
     """
 
     name = "mean-field"

@@ -1,4 +1,4 @@
-"""The default guide: a Gaussian product of K heads, and the two guides that differ in s alone."""
+"""The default guide, a Gaussian product of K heads, and two guides that differ only in s."""
 
 import pyro
 from torch import Tensor
@@ -10,7 +10,7 @@ from pyro_gmmvae.param_store import register
 
 
 class ProductGuide(MixtureGuide):
-    """q(z, s|x) = q(z|s,x) q(s|x), with K heads that s multiplies::
+    """q(z, s|x) = q(z|s,x) q(s|x), a product of K Gaussians raised to s::
 
         q(s|x)    Concrete(logits(x), temperature)                    s (B, K)
         q(z|s,x)  prod_i N(z; loc_i(x), scale_i(x)^2)^(s_i) / const   z (B, d)
@@ -18,7 +18,7 @@ class ProductGuide(MixtureGuide):
     One network of x gives logits and all heads: O(B K d) memory.
 
     Args:
-        model: the Gaussian-mixture VAE this is a posterior of.
+        model: the Gaussian-mixture VAE of which this is a posterior.
     """
 
     name = "product"
@@ -51,14 +51,22 @@ class ProductGuide(MixtureGuide):
 
 
 class StraightThroughGuide(ProductGuide):
-    """The product guide with s rounded to a vertex, gradients passing as if it were not::
+    """The product guide with s rounded to a vertex, and the gradient of the unrounded s::
 
         q(s|x)    onehot(argmax u), u ~ Concrete(logits(x), temperature)
         q(z|s,x)  N(loc_i(x), scale_i(x)^2) at the vertex i
 
-    Model and decoder see one-hot s only, as they do when classes are generated; the density
-    of s stays that of u, in guide and model, so the ELBO is that of a model whose s is u
-    rounded. Jang, Gu, Poole 2017, arXiv:1611.01144.
+    The model gets only one-hot s, as when it generates a class; the density of s remains that of
+    u, in guide and model, so the ELBO is that of a model whose s is u rounded.
+
+    Args:
+        model: the Gaussian-mixture VAE of which this is a posterior.
+
+    Raises:
+        GMMVAEError: a model with a discrete s.
+
+    Reference:
+        Jang, Gu, Poole 2017, arXiv:1611.01144.
     """
 
     name = "straight-through"
@@ -76,11 +84,14 @@ class StraightThroughGuide(ProductGuide):
 class EnumeratedGuide(ProductGuide):
     """The product guide with a discrete s that is summed out instead of relaxed::
 
-        q(s|x)    Categorical(logits(x)), every value taken and weighed by its probability
+        q(s|x)    Categorical(logits(x)), summed over all values by their probabilities
         q(z|s,x)  N(loc_i(x), scale_i(x)^2) for s = i
 
-    The model's p(s) is then the Categorical of the same weights. No noise comes from s, at the
-    price of K decodings per row.
+    The model's p(s) is then the Categorical of the same weights. The estimate has no sampling
+    noise of s, and needs K decodings per row.
+
+    Args:
+        model: the Gaussian-mixture VAE of which this is a posterior.
     """
 
     name = "enumerated"

@@ -37,7 +37,7 @@ class ADGM(LatentModel):
     Args:
         x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
         auxiliary_dim: d_a, the size of a; None: d.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Maaløe, Sønderby, Sønderby, Winther 2016, arXiv:1602.05473.

@@ -233,7 +233,7 @@ class LatentModel(nn.Module, ABC):
 
 
 class Observation(nn.Module):
-    """p(x|latents): Bernoulli logits, or Normal loc with a learnt scale for each entry of x.
+    """p(x|latents): Bernoulli logits, or Normal loc with a learned scale for each entry of x.
 
     Args:
         decoder: a module (B, in_size) -> (B, *x_shape).

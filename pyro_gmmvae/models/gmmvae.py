@@ -25,7 +25,7 @@ class GMMVAE(LatentModel, MixtureModel):
         p(x|z,s)  likelihood of decoder(z, s)                  x (B, *x_shape)
 
     A label enters as the prior of s: pi_y holds ``1 - label_eps`` on class y and shares the
-    rest; a row with y = -1 (or no y at all) gets pi, flat or learnt. Labelled and unlabelled
+    rest; a row with y = -1 (or no y at all) gets pi, flat or learned. Labelled and unlabelled
     rows mix freely in one batch. The posterior q(z,s|x) is ``self.guide``; assign another one
     (``model.guide = ConditionalGuide(model)``) to swap it. Under a guide whose s is discrete
     (``EnumeratedGuide``) p(s) is the Categorical of the same weights.
@@ -35,7 +35,7 @@ class GMMVAE(LatentModel, MixtureModel):
         components: K, at least the number of classes.
         latent_dim: d, the size of z.
         network: key of ``networks.NETWORKS`` for encoder and decoder.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
         guide: called with this model, returns the posterior.
         temperature: of q(s|x); the guide holds it as a buffer that schedules can move.
         prior_temperature: of p(s); values up to ``temperature`` work.
@@ -121,7 +121,7 @@ class GMMVAE(LatentModel, MixtureModel):
             pyro.sample("x", self.likelihood_given(z, s), obs=x)
 
     def prior_of_s(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
-        """p(s), batch shape (rows,): pi, flat or learnt, and pi_y where y >= 0."""
+        """p(s), batch shape (rows,): pi, flat or learned, and pi_y where y >= 0."""
         guide: nn.Module = self.guide
         relaxed = guide.relaxed if isinstance(guide, MixtureGuide) else self.relaxed
         return self.mixture.prior(rows, y, relaxed=relaxed)

@@ -73,7 +73,7 @@ class M1M2(LatentModel):
     Args:
         x_shape, components, network, options: as for :class:`LatentModel`.
         latent_dim: d, the size of z1 and of z2.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.

@@ -52,7 +52,7 @@ class CVAE(_ClassAndNormal):
 
     Args:
         x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     References:
         Doersch 2016, arXiv:1606.05908; Sohn, Lee, Yan 2015.
@@ -132,7 +132,7 @@ class M2(_ClassAndNormal):
 
     Args:
         x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
@@ -202,7 +202,7 @@ class M2Gumbel(M2):
 
     Args:
         x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
         temperature: of q(y|x); schedules can move it.
         prior_temperature: of p(y).
 

@@ -30,7 +30,7 @@ class Mixture(nn.Module, ABC):
         K: components.
         d: size of z.
         learn_prior: learn pi instead of keeping it fixed.
-        class_prior: pi, or its initial value where it is learnt, K positive numbers; None: flat.
+        class_prior: pi, or its initial value where it is learned, K positive numbers; None: flat.
         label_eps: probability that pi_y leaves to the classes other than y.
         prior_temperature: of p(s), where it is a Concrete.
     """
@@ -59,7 +59,7 @@ class Mixture(nn.Module, ABC):
 
     @property
     def log_prior(self) -> Tensor:
-        """(K,) log pi, unnormalized where it is learnt."""
+        """(K,) log pi, unnormalized where it is learned."""
         if self.prior_offsets is None:
             return self.prior_logits
         return self.prior_logits + PRIOR_PACE * self.prior_offsets
@@ -73,7 +73,7 @@ class Mixture(nn.Module, ABC):
         """E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
 
     def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> TorchDistribution:
-        """p(s), batch shape (rows,): the flat or learnt pi, and pi_y where y >= 0.
+        """p(s), batch shape (rows,): the flat or learned pi, and pi_y where y >= 0.
 
         A Concrete, or the one-hot Categorical of the same weights, its limit.
         """

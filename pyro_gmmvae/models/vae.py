@@ -17,14 +17,14 @@ class AE(LatentModel):
         z = encoder(x)                     z (B, d), not a random variable
         p(x|z)  likelihood of decoder(z)   x (B, *x_shape)
 
-    It maximizes log p(x | z = encoder(x)), which is not a bound on log p(x), because x stands on
+    It maximizes log p(x | z = encoder(x)), which is not a bound on log p(x), because x is on
     both sides of the bar: ``evaluate`` reports no bound, and the ELBO shown while training is
     this number. It has no latent sites: the guide is empty. With input noise it is the denoising
     autoencoder.
 
     Args:
         x_shape, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Hinton, Salakhutdinov 2006, doi:10.1126/science.1127647.
@@ -72,7 +72,7 @@ class VAE(LatentModel):
 
     Args:
         x_shape, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Kingma, Welling 2014, arXiv:1312.6114; "M1" in Kingma et al. 2014, arXiv:1406.5298.
@@ -127,7 +127,7 @@ class M1(VAE):
 
     Args:
         x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learnt scale).
+        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.

@@ -1,9 +1,15 @@
-"""Encoders and decoders: plain modules that are told their sizes by the caller."""
+"""Encoders and decoders: plain modules of given sizes."""
 
 from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
-from pyro_gmmvae.networks.joint import JointMLP, apply_to_rows, joined
-from pyro_gmmvae.networks.mlp import MLPDecoder, MLPEncoder
-from pyro_gmmvae.networks.options import ACTIVATIONS, NetworkOptions
+from pyro_gmmvae.networks.mlp import (
+    ACTIVATIONS,
+    JointMLP,
+    MLPDecoder,
+    MLPEncoder,
+    NetworkOptions,
+    apply_to_rows,
+    joined,
+)
 from pyro_gmmvae.networks.skeleton_graph import SkeletonGraphDecoder, SkeletonGraphEncoder
 from pyro_gmmvae.networks.temporal import TemporalDecoder, TemporalEncoder
 
@@ -12,7 +18,7 @@ from pyro_gmmvae.networks.temporal import TemporalDecoder, TemporalEncoder
 NETWORKS: dict[str, tuple[type, type]] = {
     "mlp": (MLPEncoder, MLPDecoder),
     "conv": (ConvEncoder, ConvDecoder),
-    # on a CPU the deconvolutions are most of a conv step, and add little to what is learnt
+    # on a CPU transposed convolutions take most of a step, and add little accuracy
     "conv-mlp": (ConvEncoder, MLPDecoder),
     "temporal": (TemporalEncoder, TemporalDecoder),
     "skeleton-graph": (SkeletonGraphEncoder, SkeletonGraphDecoder),

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.networks.options import InputNoise, Known, NetworkOptions
+from pyro_gmmvae.networks.mlp import InputNoise, MissingMask, NetworkOptions
 
 
 def _grid_after(x_shape: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
@@ -35,7 +35,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
         super().__init__()
         height, width = _grid_after(x_shape, len(options.channels))[-1]
-        layers: list[nn.Module] = [InputNoise(options.input_noise), Known(options.missing, 1)]
+        layers: list[nn.Module] = [InputNoise(options.input_noise), MissingMask(options.missing, 1)]
         channels = options.copies * x_shape[0]
         for out in options.channels:
             layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1)]

@@ -1,17 +1,114 @@
-"""Fully connected encoder and decoder."""
+"""Fully connected networks, and the options and layers that all networks share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.networks.options import InputNoise, Known, NetworkOptions
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Sizes of the hidden layers, and the layers between them.
+
+    Attributes:
+        hidden: widths of an MLP's hidden layers.
+        channels: channels of a convolutional network's layers, each of which halves the image.
+        activation: a key of ``ACTIVATIONS``.
+        batch_norm: normalize before each activation.
+        dropout: probability of dropping a hidden unit, in [0, 1).
+        input_noise: standard deviation of Gaussian noise added to the encoder's input while
+            training, in units of x.
+        skip: a linear path from the encoder's input to its output, parallel to the hidden layers.
+        missing: x may hold NaN for missing entries; encoders get 0 for these, and a mask of the
+            observed entries.
+        edges: the joints that bones connect, for networks of skeletons.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    channels: tuple[int, ...] = (32, 64)
+    activation: str = "relu"
+    batch_norm: bool = False
+    dropout: float = 0.0
+    input_noise: float = 0.0
+    skip: bool = False
+    missing: bool = False
+    edges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def copies(self) -> int:
+        """How many numbers an encoder gets for each entry of x."""
+        return 2 if self.missing else 1
+
+    def activate(self, norm: nn.Module) -> list[nn.Module]:
+        """The layers after a linear or convolutional one: norm, activation, dropout as chosen."""
+        layers: list[nn.Module] = [norm] if self.batch_norm else []
+        layers.append(ACTIVATIONS[self.activation]())
+        if self.dropout > 0:
+            layers.append(nn.Dropout(self.dropout))
+        return layers
+
+
+class MissingMask(nn.Module):
+    """x with 0 for NaN, and the mask of observed entries (1, or 0), joined along an axis.
+
+    The identity where no entry can be missing.
+    """
+
+    def __init__(self, missing: bool, axis: int = -1) -> None:
+        super().__init__()
+        self.missing, self.axis = missing, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.missing:
+            return x
+        is_missing = x.isnan()
+        observed = (~is_missing).to(x.dtype)
+        return torch.cat([torch.where(is_missing, 0.0, x), observed], self.axis)
+
+
+class InputNoise(nn.Module):
+    """Adds Normal(0, std^2) noise to its input while training; the identity in evaluation."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.std == 0:
+            return x
+        return x + self.std * torch.randn_like(x)
+
+    def extra_repr(self) -> str:
+        return f"std={self.std}"
+
+
+class Parallel(nn.Module):
+    """The sum of two networks of the same input."""
+
+    def __init__(self, one: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.one, self.other = one, other
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) + self.other(x)
 
 
 def hidden_layers(
     in_size: int, options: NetworkOptions, widths: Sequence[int]
 ) -> tuple[list[nn.Module], int]:
-    """Hidden layers of these widths, and the width they end with."""
+    """Hidden layers of these widths, and the width of the last one."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Linear(in_size, width), *options.activate(nn.BatchNorm1d(width))]
@@ -24,7 +121,7 @@ class MLPEncoder(nn.Module):
 
     Args:
         x_shape: shape of one observation; it is flattened.
-        out_size: how many features come out.
+        out_size: number of features.
         options: hidden widths, activation, batch norm, dropout, input noise, skip, missing.
     """
 
@@ -32,26 +129,15 @@ class MLPEncoder(nn.Module):
         super().__init__()
         in_size = options.copies * math.prod(x_shape)
         layers, width = hidden_layers(in_size, options, options.hidden)
-        before = (nn.Flatten(), InputNoise(options.input_noise), Known(options.missing))
+        before = (nn.Flatten(), InputNoise(options.input_noise), MissingMask(options.missing))
         if not options.skip:
             self.layers = nn.Sequential(*before, *layers, nn.Linear(width, out_size))
             return
         deep = nn.Sequential(*layers, nn.Linear(width, out_size))
-        self.layers = nn.Sequential(*before, Beside(deep, nn.Linear(in_size, out_size)))
+        self.layers = nn.Sequential(*before, Parallel(deep, nn.Linear(in_size, out_size)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
-
-
-class Beside(nn.Module):
-    """The sum of two networks of the same input."""
-
-    def __init__(self, one: nn.Module, other: nn.Module) -> None:
-        super().__init__()
-        self.one, self.other = one, other
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.one(x) + self.other(x)
 
 
 class MLPDecoder(nn.Module):
@@ -66,3 +152,47 @@ class MLPDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents)
+
+
+class JointMLP(nn.Module):
+    """Inputs (..., n_i), concatenated, through one hidden layer to outputs (..., out_i).
+
+    The leading axes of the inputs broadcast.
+
+    Args:
+        in_sizes: sizes of the inputs.
+        out_sizes: sizes of the outputs, one tensor each.
+        options: width of the hidden layer (the last of ``hidden``), activation, batch norm,
+            dropout.
+    """
+
+    def __init__(
+        self,
+        in_sizes: Sequence[int],
+        out_sizes: Sequence[int],
+        options: NetworkOptions,
+    ) -> None:
+        super().__init__()
+        layers, width = hidden_layers(sum(in_sizes), options, options.hidden[-1:])
+        self.out_sizes = list(out_sizes)
+        self.layers = nn.Sequential(*layers, nn.Linear(width, sum(self.out_sizes)))
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return apply_to_rows(self.layers, joined(*inputs)).split(self.out_sizes, -1)
+
+
+def joined(*parts: Tensor) -> Tensor:
+    """Concatenate (..., n_i) along the last axis, with the other axes broadcast.
+
+    A class that is summed out has an axis of its own: (K, 1, K) next to (B, d).
+    """
+    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], -1)
+
+
+def apply_to_rows(network: nn.Module, rows: Tensor) -> Tensor:
+    """Apply a network of (B, n) to rows (..., n), with the leading axes flattened for it."""
+    if rows.dim() == 2:
+        return network(rows)
+    flat = network(rows.reshape(-1, rows.shape[-1]))
+    return flat.view(*rows.shape[:-1], *flat.shape[1:])

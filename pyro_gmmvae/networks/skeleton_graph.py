@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.networks.options import InputNoise, Known, NetworkOptions
+from pyro_gmmvae.networks.mlp import InputNoise, MissingMask, NetworkOptions
 
 
 def _sizes(x_shape: tuple[int, ...], options: NetworkOptions) -> tuple[int, int, int]:
@@ -69,7 +69,7 @@ class SkeletonGraphEncoder(nn.Module):
         super().__init__()
         _, joints, size = _sizes(x_shape, options)
         graph = adjacency(joints, options.edges)
-        self.before = nn.Sequential(InputNoise(options.input_noise), Known(options.missing))
+        self.before = nn.Sequential(InputNoise(options.input_noise), MissingMask(options.missing))
         widths = (options.copies * size, *options.channels)
         self.layers = nn.Sequential(
             *(GraphConvolution(a, b, graph, options) for a, b in itertools.pairwise(widths))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.networks.options import InputNoise, Known, NetworkOptions
+from pyro_gmmvae.networks.mlp import InputNoise, MissingMask, NetworkOptions
 
 
 def _frames_and_features(x_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -50,7 +50,7 @@ class TemporalEncoder(nn.Module):
         super().__init__()
         _, size = _frames_and_features(x_shape)
         self.before = nn.Sequential(
-            nn.Flatten(2), InputNoise(options.input_noise), Known(options.missing)
+            nn.Flatten(2), InputNoise(options.input_noise), MissingMask(options.missing)
         )
         layers, width = _dilated(options.copies * size, options.channels, options)
         self.layers = nn.Sequential(*layers)

@@ -1,8 +1,12 @@
-"""Objectives: what is optimised, built from a model and a guide and knowing neither's class."""
+"""Objectives: losses of a model and a guide, for any two Pyro programs with the same latents."""
 
-from pyro_gmmvae.objectives.analytic import AnalyticObjective
-from pyro_gmmvae.objectives.base import Objective, Terms
-from pyro_gmmvae.objectives.categorical import CategoricalObjective
+from pyro_gmmvae.objectives.elbo import (
+    AnalyticObjective,
+    CategoricalObjective,
+    Objective,
+    Terms,
+    TraceObjective,
+)
 from pyro_gmmvae.objectives.iwae import IWAEObjective
 from pyro_gmmvae.objectives.regularizers import (
     REGULARIZERS,
@@ -12,7 +16,6 @@ from pyro_gmmvae.objectives.regularizers import (
     Regularizer,
     Sparsity,
 )
-from pyro_gmmvae.objectives.trace import TraceObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "trace": TraceObjective,

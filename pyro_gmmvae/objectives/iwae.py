@@ -1,12 +1,12 @@
 """The importance-weighted bound of several particles."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.objectives.base import Estimate
-from pyro_gmmvae.objectives.draw import Draw, log_mean_exp
-from pyro_gmmvae.objectives.trace import TraceObjective
+from pyro_gmmvae.objectives.elbo import Draw, Estimate, TraceObjective
 
 
 class IWAEObjective(TraceObjective):
@@ -14,15 +14,15 @@ class IWAEObjective(TraceObjective):
 
         ELBO <= L <= log p(x)
 
-    On reparameterised sites it is Pyro's ``RenyiELBO(alpha=0, num_particles=P)``. Where the
-    guide has enumerated sites, each particle's log-weight is first averaged over them (exactly;
-    by Jensen's inequality it stays a bound). Weights of KL terms enter the log-weights.
+    On reparameterized sites it is Pyro's ``RenyiELBO(alpha=0, num_particles=P)``. Where the
+    guide has enumerated sites, the log-weight of each particle is first averaged over them
+    (exactly; by Jensen's inequality L is still a bound). Weights of KL terms enter the log-weights.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519.
 
     Raises:
-        GMMVAEError: where a site can be neither reparameterised nor enumerated.
+        GMMVAEError: a site is neither reparameterized nor enumerated.
     """
 
     default_particles = 5
@@ -30,10 +30,10 @@ class IWAEObjective(TraceObjective):
     def combine(self, one: Draw) -> Estimate:
         if one.score is not None:
             raise GMMVAEError(
-                "the iwae objective needs sites that are reparameterised or enumerated; use the "
+                "the iwae objective needs sites that are reparameterized or enumerated; use the "
                 "objective 'trace'"
             )
         return super().combine(one)
 
     def pool(self, bounds: list[Tensor]) -> Tensor:
-        return log_mean_exp(torch.stack(bounds))
+        return torch.logsumexp(torch.stack(bounds), 0) - math.log(len(bounds))

@@ -1,8 +1,7 @@
-"""Terms on how rows are assigned to components, that any objective can carry.
+"""Terms on the assignment of rows to components, for any objective.
 
-Without labels an ELBO is content with one component for all rows. These two terms ask of q(s|x)
-what is expected of classes: that they are met as often as p(s) says, and that a row and its
-augmented twin are of the same one.
+Without labels, an ELBO may be highest with all rows in one component. These terms ask that q(s|x)
+uses the components as often as p(s) does, and that it assigns a row and the augmented row alike.
 """
 
 from collections.abc import Mapping
@@ -17,24 +16,26 @@ SHARPENING = 1.5
 
 @dataclass(frozen=True)
 class Assignment:
-    """How a batch's rows are assigned, as unnormalized log-probabilities.
+    """The assignment of a batch's rows, as unnormalized log-probabilities.
 
     Attributes:
-        logits: (B, K) of q(s|x), of the rows that the guide saw.
-        prior: (B, K) of p(s), a label's where a row has one.
-        twin: (B, K) of q(s|clean x), without a gradient; ``logits`` where nothing was augmented.
+        logits: (B, K) of q(s|x), of the rows that the guide got.
+        prior: (B, K) of p(s), which depends on the label of a labelled row.
+        original: (B, K) of q(s|x) of the rows before augmentation, without a gradient;
+            ``logits`` where rows are not augmented.
     """
 
     logits: Tensor
     prior: Tensor
-    twin: Tensor
+    original: Tensor
 
 
 class Regularizer(nn.Module):
-    """A term of an assignment, in nats, and the buffer of its weight."""
+    """A term of an assignment, in nats, and its weight in a buffer."""
 
     weight: Tensor
-    needs_twin = False
+    needs_original = False
+    """Whether it uses ``Assignment.original``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,12 +46,12 @@ class Regularizer(nn.Module):
 
 
 class Balance(Regularizer):
-    """KL( mean_rows q(s|x) || mean_rows p(s) ): components are met as often as p(s) says.
+    """KL( mean_rows q(s|x) || mean_rows p(s) ): components are used as often as in p(s).
 
-    Of a flat pi it is log K - H(mean_rows q(s|x)), which assumes equal classes; let its weight fall
-    where they are not. It is a part of the ELBO's own KL of s, which is the information of s about
-    x plus this one (Hoffman, Johnson 2016, "ELBO surgery"); its weight lets marginal and
-    information be weighed apart, as in Krause, Perona, Gomes 2010 and Hu et al. 2017,
+    For a flat pi it is log K - H(mean_rows q(s|x)), which assumes equal classes; let its weight
+    fall where they are not equal. It is a part of the ELBO's KL of s, which is the mutual
+    information of s and x plus this term (Hoffman, Johnson 2016, "ELBO surgery"); its weight
+    changes the weight of the marginal alone, as in Krause, Perona, Gomes 2010 and Hu et al. 2017,
     arXiv:1702.08720. The mean is that of the batch: batches should hold many rows per component.
     """
 
@@ -60,25 +61,25 @@ class Balance(Regularizer):
 
 
 class Consistency(Regularizer):
-    """-mean_rows sum_k t_k log q_k(x): a row's augmented twin is assigned as the row itself.
+    """-mean_rows sum_k t_k log q_k(x): an augmented row is assigned as the original row.
 
-    t is q(s|clean x) raised to the power of 1.5 and normalized, which asks for confident
-    assignments; no gradient goes through it (Xie et al. 2020, arXiv:1904.12848).
+    t is q(s|original x) raised to the power of 1.5 and normalized, which rewards confident
+    assignments; it has no gradient (Xie et al. 2020, arXiv:1904.12848).
     """
 
-    needs_twin = True
+    needs_original = True
 
     def forward(self, one: Assignment) -> Tensor:
-        target = (SHARPENING * one.twin.log_softmax(-1)).softmax(-1)
+        target = (SHARPENING * one.original.log_softmax(-1)).softmax(-1)
         return -(target * one.logits.log_softmax(-1)).sum(-1).mean()
 
 
 class Sparsity(Regularizer):
     """sum_k log pi_k: a Dirichlet prior of pi whose concentration is below 1.
 
-    Beside a :class:`Balance` of weight b towards a learnt pi, the best pi is what is left of each
-    component's share of rows above w / (b + 1), up to a factor: components with less than that
-    share empty. A component's log pi counts down to log(1e-3 / K) only.
+    Together with a :class:`Balance` of weight b and a learned pi, the best pi of a component is
+    proportional to its share of rows minus w / (b + 1); components with a smaller share empty. The
+    log pi of a component counts down to log(1e-3 / K) only.
     """
 
     def forward(self, one: Assignment) -> Tensor:

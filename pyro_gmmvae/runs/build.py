@@ -247,7 +247,7 @@ def build_objective(config: Config, model: Any) -> Objective:
             for name, term in REGULARIZERS.items()
             if model.label_sites and getattr(config, name) != ZERO
         },
-        explain_clean=config.reconstruct == "clean",
+        reconstruct_original=config.reconstruct == "clean",
     )
     return objective.to(next(model.parameters()))
 

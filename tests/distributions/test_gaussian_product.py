@@ -108,7 +108,7 @@ def test_gradients_in_float64() -> None:
     )
 
 
-def test_draws_are_reparameterised() -> None:
+def test_draws_are_reparameterized() -> None:
     weights = torch.tensor([0.4, 0.6], requires_grad=True)
     loc, scale = torch.randn(2, 3, requires_grad=True), torch.ones(2, 3, requires_grad=True)
     GaussianProduct(weights, loc, scale, validate_args=False).rsample().sum().backward()

@@ -121,7 +121,7 @@ def test_what_moves_is_seen() -> None:
                 torch.testing.assert_close(captured[name], wanted)
 
 
-def test_a_site_that_is_not_reparameterised_is_refused() -> None:
+def test_a_site_that_is_not_reparameterized_is_refused() -> None:
     def model(x: Any, y: Any) -> None:  # noqa: ARG001
         with pyro.plate("rows", len(x)):
             s = pyro.sample("s", pyro.distributions.Bernoulli(torch.tensor(0.5)))

@@ -49,8 +49,8 @@ def test_a_given_prior_is_normalized_and_kept() -> None:
     mixture = build_mixture("diagonal", 3, D, class_prior=(3, 2, 5))
     torch.testing.assert_close(mixture.prior_logits.exp(), torch.tensor([0.3, 0.2, 0.5]))
     assert "prior_offsets" not in dict(mixture.named_parameters())
-    learnt = build_mixture("full", 3, D, class_prior=(3, 2, 5), learn_prior=True)
-    assert "prior_offsets" in dict(learnt.named_parameters())
+    learned = build_mixture("full", 3, D, class_prior=(3, 2, 5), learn_prior=True)
+    assert "prior_offsets" in dict(learned.named_parameters())
 
 
 def test_what_is_no_prior_is_refused() -> None:

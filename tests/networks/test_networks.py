@@ -12,7 +12,7 @@ from pyro_gmmvae.networks import (
     NetworkOptions,
     joined,
 )
-from pyro_gmmvae.networks.options import InputNoise, Known
+from pyro_gmmvae.networks.mlp import InputNoise, MissingMask
 from pyro_gmmvae.networks.skeleton_graph import adjacency
 
 
@@ -86,9 +86,9 @@ MISSING = NetworkOptions(
 
 def test_known_tells_what_is_missing_from_what_is_zero() -> None:
     x = torch.tensor([[0.0, torch.nan, 2.0]])
-    assert Known(True)(x).tolist() == [[0, 0, 2, 1, 0, 1]]
-    assert Known(True, 0)(x).tolist() == [[0, 0, 2], [1, 0, 1]]
-    assert Known(False)(x) is x
+    assert MissingMask(True)(x).tolist() == [[0, 0, 2, 1, 0, 1]]
+    assert MissingMask(True, 0)(x).tolist() == [[0, 0, 2], [1, 0, 1]]
+    assert MissingMask(False)(x) is x
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -107,7 +107,7 @@ def test_iwae_refuses_a_site_it_cannot_differentiate() -> None:
         return dist.Poisson(torch.ones(n, 2)).to_event(1)
 
     objective = IWAEObjective(model_of(counts), guide_of(counts), latents=["z"])
-    with pytest.raises(GMMVAEError, match="reparameterised or enumerated"):
+    with pytest.raises(GMMVAEError, match="reparameterized or enumerated"):
         objective(torch.zeros(3, 2))
 
 
@@ -159,7 +159,7 @@ def test_analytic_has_less_gradient_noise_on_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("kind", [TraceObjective, AnalyticObjective])
-def test_weights_scale_only_what_is_optimised(kind: type[Objective]) -> None:
+def test_weights_scale_only_what_is_optimized(kind: type[Objective]) -> None:
     model, (x, y) = small_model().eval(), rows(10)
     objective = build(kind, model)
     torch.manual_seed(2)
@@ -198,7 +198,7 @@ def test_reported_terms_add_up_to_the_elbo(kind: type[Objective]) -> None:
 @pytest.mark.parametrize("kind", [TraceObjective, AnalyticObjective])
 def test_a_latent_site_left_out_is_refused(kind: type[Objective]) -> None:
     model = small_model()
-    with pytest.raises(GMMVAEError, match=r"built for .*\['z'\]; the guide draws \['s', 'z'\]"):
+    with pytest.raises(GMMVAEError, match=r"built for .*\['z'\]; the guide samples \['s', 'z'\]"):
         kind(model.model, model.guide, latents=["z"])(*rows(4))
 
 
@@ -242,12 +242,12 @@ def test_analytic_refuses_a_missing_kl_by_name() -> None:
         objective(torch.zeros(3, 2))
 
 
-def test_analytic_refuses_a_site_without_reparameterisation() -> None:
+def test_analytic_refuses_a_site_without_reparameterization() -> None:
     def counts(n: int) -> Any:
         return dist.Poisson(torch.ones(n, 2)).to_event(1)
 
     objective = AnalyticObjective(model_of(counts), guide_of(counts), latents=["z"])
-    with pytest.raises(GMMVAEError, match="reparameterised"):
+    with pytest.raises(GMMVAEError, match="reparameterized"):
         objective(torch.zeros(3, 2))
 
 

@@ -127,7 +127,7 @@ def test_the_guide_sees_the_augmented_rows_and_the_model_explains_the_clean_ones
         torch.testing.assert_close(found["both"][kl], found["x"][kl])
         assert not torch.allclose(found["both"][kl], found["clean"][kl])
     assert not torch.allclose(found["both"]["log_px"], found["x"]["log_px"])
-    seen = AnalyticObjective(model.model, model.guide, explain_clean=False, **plain)
+    seen = AnalyticObjective(model.model, model.guide, reconstruct_original=False, **plain)
     torch.manual_seed(4)
     torch.testing.assert_close(seen(x, None, clean).parts["log_px"], found["x"]["log_px"])
 
