@@ -86,7 +86,7 @@ class FlowGuide(MixtureGuide):
         return self.heads(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The flow of e at its mean, (B, d), and s = softmax(logits(x)), instead of the mean of z."""
+        """z, (B, d), for the mean of e and s = softmax(logits(x)), in place of the mean of z."""
         logits, z, _, h = self.heads(x)
         context = joined(h, logits.softmax(-1))
         for flow in self.given(context):
