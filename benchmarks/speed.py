@@ -61,8 +61,8 @@ AGE_STEPS = 1200
 def main_rows(data_dir: str | None, n: int) -> Tensor:
     """MNIST's rows, or as many black ones with pixels lit as rarely as MNIST's rarest."""
     if data_dir is not None:
+        from pyro_gmmvae.data import DataOptions
         from pyro_gmmvae.datasets import load_data
-        from pyro_gmmvae.skeletons import DataOptions
 
         x = load_data("mnist", DataOptions(data_dir=Path(data_dir))).x[:n]
         return torch.from_numpy(x).float().reshape(-1, PIXELS) / 255

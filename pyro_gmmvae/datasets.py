@@ -1,4 +1,4 @@
-"""Data: real sets by name, arrays from files, and splits with recorded seeds."""
+"""Data sets by name, the kinds of their rows, and loading of sets and files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,94 +6,87 @@ from pathlib import Path
 from typing import Any
 
 from pyro_gmmvae.data.arrays import load_array
-from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.digits import PRESETS as DIGITS_PRESETS
-from pyro_gmmvae.data.digits import load_digits
+from pyro_gmmvae.data.dataset import DataOptions, Dataset
+from pyro_gmmvae.data.digits import load_digits, load_mnist
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
-from pyro_gmmvae.data.mnist import PRESETS as MNIST_PRESETS
-from pyro_gmmvae.data.mnist import load_mnist
-from pyro_gmmvae.data.presets import CLUSTER
-from pyro_gmmvae.data.shards import load_shards
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.skeletons.data_options import DataOptions
-from pyro_gmmvae.skeletons.kind import PoseWindow
-from pyro_gmmvae.skeletons.sources import (
+from pyro_gmmvae.data.presets import (
+    DIGITS_PRESETS,
+    FILE_PRESETS,
+    MNIST_PRESETS,
     SKELETON_PRESETS,
     UCALGARY_PRESETS,
     UTD_PRESETS,
     VOWELS_PRESETS,
+    Presets,
+)
+from pyro_gmmvae.data.shards import load_shards
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.skeletons.kind import PoseWindow
+from pyro_gmmvae.skeletons.sources import (
     load_japanese_vowels,
     load_skeleton,
     load_ucalgary_gait,
     load_utd_mhad,
 )
 
+KINDS: dict[str, type[RowKind]] = {kind.name: kind for kind in (Image, Table, PoseWindow)}
+# the name of rows that were given as arrays and are in no file
+IN_MEMORY = "(memory)"
+# keys of presets that concern the parts of one set
+PART_KEYS = {"labels", "test", "validation"}
+
 
 @dataclass(frozen=True)
 class Source:
-    """A data set by name: its loader, and what suits it.
+    """A data set with a name.
 
     Attributes:
-        load: called with what loaders are told, gives the rows.
+        load: reads the rows, given the options of loaders.
         presets: by name, configuration values that replace the defaults for this set.
-        preset: the one that is taken where none is named.
+        preset: the name of the default preset.
+        kind: of the rows.
     """
 
     load: Callable[[DataOptions], Dataset]
-    presets: Mapping[str, Mapping[str, Any]]
+    presets: Presets
     preset: str
+    kind: type[RowKind]
 
-
-KINDS: dict[str, type[RowKind]] = {kind.name: kind for kind in (Image, Table, PoseWindow)}
 
 DATA: dict[str, Source] = {
-    "digits": Source(lambda options: load_digits(options.data_dir), DIGITS_PRESETS, "best"),
+    "digits": Source(lambda _: load_digits(), DIGITS_PRESETS, "best", Image),
     "mnist": Source(
-        lambda options: load_mnist(options.data_dir), MNIST_PRESETS, "permutation-invariant"
+        lambda options: load_mnist(options.data_dir),
+        MNIST_PRESETS,
+        "permutation-invariant",
+        Image,
     ),
-    "skeleton": Source(load_skeleton, SKELETON_PRESETS, "best"),
-    "ucalgary-gait": Source(load_ucalgary_gait, UCALGARY_PRESETS, "best"),
-    "utd-mhad": Source(load_utd_mhad, UTD_PRESETS, "best"),
-    "japanese-vowels": Source(load_japanese_vowels, VOWELS_PRESETS, "best"),
+    "skeleton": Source(load_skeleton, SKELETON_PRESETS, "best", PoseWindow),
+    "ucalgary-gait": Source(load_ucalgary_gait, UCALGARY_PRESETS, "best", PoseWindow),
+    "utd-mhad": Source(load_utd_mhad, UTD_PRESETS, "best", PoseWindow),
+    "japanese-vowels": Source(load_japanese_vowels, VOWELS_PRESETS, "best", PoseWindow),
 }
 
 
-# of a file nothing is known: "best" is what helped on the sets above
-FILE_PRESETS: dict[str, Mapping[str, Any]] = {
-    "paper": {"alpha": 0, "labelled_per_batch": 0},
-    "permutation-invariant": {},
-    "best": {"batch_norm": True, "pseudo_threshold": 0.95},
-    # no augmentation of plain numbers says what a class is: k-means has to begin
-    "cluster": CLUSTER | {"init": "kmeans"},
-}
+def presets_of(data: str) -> tuple[Presets, str]:
+    """The presets of a data set or file by name, and the name of the default one.
 
-
-# where rows were given as arrays, and stand in no file
-IN_MEMORY = "(memory)"
-# what a preset says of a set's own parts
-PARTS = {"labels", "test", "validation"}
-
-
-def _of_images() -> dict[str, Mapping[str, Any]]:
-    """Presets of the sets of images for others of their kind: "digits/best"."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for data in ("digits", "mnist"):
-        for name, keys in DATA[data].presets.items():
-            without_labels = {"labels": 0} if keys.get("labels") == 0 else {}
-            found[f"{data}/{name}"] = {
-                key: value for key, value in keys.items() if key not in PARTS
-            } | without_labels
-    return found
-
-
-def presets_of(data: str) -> tuple[Mapping[str, Mapping[str, Any]], str]:
-    """The presets of a data set or file by name, and the one that is taken by default.
-
-    A file takes those of sets of images, too: "digits/best".
+    A file also takes the presets of sets of images: "digits/best".
     """
     if data in DATA:
         return DATA[data].presets, DATA[data].preset
-    return {**FILE_PRESETS, **_of_images()}, "permutation-invariant"
+    return {**FILE_PRESETS, **_image_presets()}, "permutation-invariant"
+
+
+def _image_presets() -> Presets:
+    """Presets of the sets of images for files of images, without the sizes of parts."""
+    presets: dict[str, Mapping[str, Any]] = {}
+    for data in ("digits", "mnist"):
+        for name, keys in DATA[data].presets.items():
+            without_labels = {"labels": 0} if keys.get("labels") == 0 else {}
+            others = {key: value for key, value in keys.items() if key not in PART_KEYS}
+            presets[f"{data}/{name}"] = others | without_labels
+    return presets
 
 
 def is_file_name(data: str) -> bool:
@@ -111,14 +104,14 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
         return DATA[data].load(options)
     if data == IN_MEMORY:
         raise GMMVAEError(
-            "the run was fitted in memory, on arrays that no file holds: 'gmmvae predict' and "
-            "'gmmvae generate' use it; what reads its training data can't"
+            "the run was fitted in memory, on arrays that are in no file: 'gmmvae predict' and "
+            "'gmmvae generate' work; commands that read its training data do not"
         )
     if not is_file_name(data):
         raise unknown_name("data set", data, list(DATA))
     if Path(data).is_dir():
         if options.drop_nonfinite:
-            raise GMMVAEError("--drop-nonfinite searches files, not folders of shards")
+            raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
         return load_shards(Path(data), options.label_column)
     return load_array(
         Path(data), label_column=options.label_column, drop_nonfinite=options.drop_nonfinite
@@ -130,6 +123,7 @@ __all__ = [
     "FILE_PRESETS",
     "IN_MEMORY",
     "KINDS",
+    "DataOptions",
     "Source",
     "is_file_name",
     "load_data",

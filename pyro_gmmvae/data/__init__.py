@@ -1,14 +1,15 @@
-"""Rows: arrays, files, shards and named sets, and how they are split."""
+"""Rows of data sets: kinds, files, shards, splits and transforms."""
 
 from pyro_gmmvae.data.arrays import load_array
-from pyro_gmmvae.data.dataset import Dataset, Factor
-from pyro_gmmvae.data.groups import RowGroups, Sequences, SingleRows
+from pyro_gmmvae.data.dataset import DataOptions, Dataset, Factor
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
+from pyro_gmmvae.data.row_groups import RowGroups, Sequences, SingleRows
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
 from pyro_gmmvae.data.splits import Split, split_rows
 from pyro_gmmvae.data.transform import Transform
 
 __all__ = [
+    "DataOptions",
     "Dataset",
     "Factor",
     "Image",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.mnist import IMAGES, read_idx
+from pyro_gmmvae.data.digits import IMAGES, read_idx
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_table, require_file

@@ -1,10 +1,13 @@
-"""What presets of several data sets have in common."""
+"""Presets: configuration values by name that replace the defaults for a data set."""
 
+from collections.abc import Mapping
 from typing import Any
 
+Presets = Mapping[str, Mapping[str, Any]]
+
 # components that become classes without a label: the guide sees an augmented row, the decoder
-# explains the row itself, and assignments are consistent, and balanced over equal classes (where
-# they are not, a balance that falls, such as 120:12:675, did better than a learnt or given pi)
+# reconstructs the original row, and assignments are consistent, and balanced over equal classes
+# (for unequal ones a balance that falls, such as 120:12:675, did better than a learned or given pi)
 CLUSTER: dict[str, Any] = {
     "labels": 0,
     "augment": "auto",
@@ -14,4 +17,133 @@ CLUSTER: dict[str, Any] = {
     "covariance": "full",
     "latent_dim": 10,
     "learning_rate": 1e-3,
+}
+
+_DIGITS_ROWS = {"labels": 100, "test": 500, "validation": 150}
+# chosen on validation rows (means of five label draws)
+_DIGITS: dict[str, Any] = {
+    **_DIGITS_ROWS,
+    "batch_norm": True,
+    "input_noise": 0.3,
+    "alpha": 100,
+    "kl_s": "0:1:200",
+    "kl_y": "0:1:200",
+    "learning_rate": 3e-3,
+    "pseudo_threshold": 0.9,
+    "pseudo_balance": True,
+    "pseudo_from": 100,
+    "epochs": 28,
+}
+DIGITS_PRESETS: Presets = {
+    "paper": {**_DIGITS_ROWS, "alpha": 0, "labelled_per_batch": 0},
+    "permutation-invariant": _DIGITS,
+    "best": {**_DIGITS, "augment": "affine", "epochs": 50},
+    "cluster": CLUSTER
+    | {
+        "test": 500,
+        "validation": 150,
+        "hidden": (256, 256),
+        "batch_norm": True,
+        "dropout": 0.3,
+        "init": "ae-gmm",
+        "epochs": 150,
+    },
+}
+
+_MNIST_ROWS = {"labels": 100, "validation": 5000}
+_MNIST_PSEUDO_LABELS = {
+    "pseudo_threshold": 0.95,
+    "pseudo_balance": True,
+    "pseudo_from": 300,
+    "pseudo_decay": 0.999,
+}
+MNIST_PRESETS: Presets = {
+    "paper": {
+        **_MNIST_ROWS,
+        "hidden": (500, 500),
+        "latent_dim": 50,
+        "alpha": 0,
+        "labelled_per_batch": 0,
+        "epochs": 10,
+    },
+    # chosen on validation rows, and small enough for models that sum a class out on a CPU
+    "permutation-invariant": {
+        **_MNIST_ROWS,
+        "hidden": (256, 256),
+        "latent_dim": 32,
+        "batch_norm": True,
+        "input_noise": 0.3,
+        "batch_size": 50,
+        "labelled_per_batch": 10,
+        "alpha": 100,
+        **_MNIST_PSEUDO_LABELS,
+        "epochs": 5,
+    },
+    "best": {
+        **_MNIST_ROWS,
+        "network": "conv-mlp",
+        "channels": (16, 32),
+        "batch_norm": True,
+        "labelled_per_batch": 20,
+        "augment": "affine",
+        "kl_s": "0:1:500",
+        "kl_y": "0:1:500",
+        **_MNIST_PSEUDO_LABELS,
+        "epochs": 30,
+    },
+    "cluster": CLUSTER | {"validation": 5000, "hidden": (500, 500), "epochs": 25},
+}
+
+# sizes are those of prototypes; epochs and pseudo-labels were chosen on validation sequences
+_SKELETONS: dict[str, Any] = {
+    "hidden": (256, 128),
+    "skip": True,
+    "batch_norm": True,
+    "dropout": 0.3,
+    "latent_dim": 8,
+    "alpha": 30,
+    "weight_decay": 0.01,
+    "epochs": 25,
+}
+_PAPER: dict[str, Any] = {"alpha": 0, "labelled_per_batch": 0}
+_BEST: dict[str, Any] = _SKELETONS | {
+    "pseudo_threshold": 0.3,
+    "pseudo_balance": True,
+    "pseudo_from": 100,
+}
+_NAMED_SKELETONS: dict[str, dict[str, Any]] = {
+    "paper": _SKELETONS | _PAPER,
+    "permutation-invariant": _SKELETONS,
+    "best": _BEST,
+    "cluster": _SKELETONS | CLUSTER | {"init": "kmeans"},
+}
+# of a user's tracks it is not known whether people are equally frequent, or all named
+SKELETON_PRESETS = _NAMED_SKELETONS | {
+    "best": _BEST | {"pseudo_threshold": 0.9, "pseudo_balance": False}
+}
+UCALGARY_PRESETS: dict[str, dict[str, Any]] = {
+    name: preset | {"scale": "file", "statistics": ("mean",)}
+    for name, preset in _NAMED_SKELETONS.items()
+}
+UTD_PRESETS: dict[str, dict[str, Any]] = {
+    name: preset | {"scale": "file"} for name, preset in _NAMED_SKELETONS.items()
+}
+VOWELS_PRESETS: dict[str, dict[str, Any]] = {
+    name: preset
+    | {
+        "scale": "file",
+        "window": 0,
+        "features": ("joints",),
+        "statistics": ("mean", "std", "first", "last"),
+    }
+    for name, preset in _NAMED_SKELETONS.items()
+}
+
+# nothing is known about a file: "best" is what helped on the sets above
+FILE_PRESETS: Presets = {
+    "paper": _PAPER,
+    "permutation-invariant": {},
+    "best": {"batch_norm": True, "pseudo_threshold": 0.95},
+    # augmentation of plain numbers does not keep a class by itself: k-means has to begin
+    "cluster": CLUSTER | {"init": "kmeans"},
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_gmmvae.data.arrays import (
@@ -242,6 +241,8 @@ def _unpacked(
 
 def _unpack(file: Path, label_column: str, folder: Path) -> None:
     """Write a table as arrays into a folder that is there at once, or not at all."""
+    import pandas as pd
+
     x, labels, columns = read_table_rows(file, label_column)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:

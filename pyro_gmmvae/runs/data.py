@@ -12,11 +12,20 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset, RowGroups, RowKind, Shards, Split, StreamedRows, Transform
+from pyro_gmmvae.data import (
+    DataOptions,
+    Dataset,
+    RowGroups,
+    RowKind,
+    Shards,
+    Split,
+    StreamedRows,
+    Transform,
+)
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons import DataOptions, PoseWindow
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.training import dtype_of
 
 

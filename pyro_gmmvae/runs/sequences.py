@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.data.groups import Sequences, mean_by_group, pool_by_group
+from pyro_gmmvae.data.row_groups import Sequences, mean_by_group, pool_by_group
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     accuracy,

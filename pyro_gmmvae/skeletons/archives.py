@@ -8,16 +8,17 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import require_file
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 _DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError),
-    # zipfile's words for a password and for a compression it does not know
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    # zipfile's errors for a password and for an unknown compression
     *(RuntimeError, NotImplementedError),
 )
 
@@ -29,7 +30,7 @@ def open_files(source: Path) -> Iterator[tuple[list[str], Read]]:
     """Names of the files, in no order, and a function that reads one of them.
 
     A folder's names are those of its own files and of its sub-folders' files
-    ("folder/file"); what lies deeper is one name that ends in "/". An archive's names leave
+    ("folder/file"); a deeper folder is one name that ends in "/". An archive's names leave
     out the folders that all its files share.
 
     Args:
@@ -49,10 +50,18 @@ def open_files(source: Path) -> Iterator[tuple[list[str], Read]]:
             f"{source} is neither a folder nor an archive ({', '.join(ENDINGS)}); name the "
             "folder that holds the files"
         )
-    opened = _zip if source.suffix.lower() == ".zip" else _tar
-    with opened(source) as (full_names, read):
+    require_file(source)
+    with ExitStack() as stack:
+        with _named_damage(source):
+            is_zip = source.suffix.lower() == ".zip"
+            full_names, read = (_open_zip if is_zip else _open_tar)(source, stack)
         names = _without_shared_folders(full_names)
-        yield list(names), lambda name: read(names[name])
+
+        def read_named(name: str) -> bytes:
+            with _named_damage(source):
+                return read(names[name])
+
+        yield list(names), read_named
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -81,38 +90,28 @@ def _without_shared_folders(full_names: Iterable[str]) -> dict[str, str]:
     return {n.removeprefix(f"{shared}/") if shared else n: full for n, full in tidy.items()}
 
 
-@contextmanager
-def _zip(source: Path) -> Iterator[tuple[list[str], Read]]:
-    with _damage_named(source):
-        archive = zipfile.ZipFile(source)
+def _open_zip(source: Path, stack: ExitStack) -> tuple[list[str], Read]:
+    archive = stack.enter_context(zipfile.ZipFile(source))
+    return [info.filename for info in archive.infolist() if not info.is_dir()], archive.read
+
+
+def _open_tar(source: Path, stack: ExitStack) -> tuple[list[str], Read]:
+    file: IO[bytes] = stack.enter_context(source.open("rb"))
+    if file.read(2) == b"\x1f\x8b":
+        # files are read in the order of their frames, and gzip can't go back
+        file.seek(0)
+        unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        with gzip.open(file) as stream:
+            shutil.copyfileobj(stream, unpacked, 1 << 20)
+        file = unpacked
+    places = _places(file)
 
     def read(name: str) -> bytes:
-        with _damage_named(source):
-            return archive.read(name)
+        start, size = places[name]
+        file.seek(start)
+        return file.read(size)
 
-    with archive:
-        yield [info.filename for info in archive.infolist() if not info.is_dir()], read
-
-
-@contextmanager
-def _tar(source: Path) -> Iterator[tuple[list[str], Read]]:
-    with source.open("rb") as packed, tempfile.TemporaryFile() as unpacked:
-        file: IO[bytes] = packed
-        if packed.read(2) == b"\x1f\x8b":
-            # files are read in the order of their frames, and gzip can't go back
-            packed.seek(0)
-            with _damage_named(source), gzip.open(packed) as stream:
-                shutil.copyfileobj(stream, unpacked, 1 << 20)
-            file = unpacked
-        with _damage_named(source):
-            places = _places(file)
-
-        def read(name: str) -> bytes:
-            start, size = places[name]
-            file.seek(start)
-            return file.read(size)
-
-        yield list(places), read
+    return list(places), read
 
 
 def _places(file: IO[bytes]) -> dict[str, tuple[int, int]]:
@@ -132,7 +131,7 @@ def _places(file: IO[bytes]) -> dict[str, tuple[int, int]]:
 
 
 @contextmanager
-def _damage_named(source: Path) -> Iterator[None]:
+def _named_damage(source: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:

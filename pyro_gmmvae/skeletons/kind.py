@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.groups import Sequences
 from pyro_gmmvae.data.kinds import Pairs, RowKind
+from pyro_gmmvae.data.row_groups import Sequences
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.pose_augment import drop, jitter, mirror, rotate, warp

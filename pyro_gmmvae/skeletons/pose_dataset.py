@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyro_gmmvae.data.dataset import Dataset, Factor
-from pyro_gmmvae.data.groups import Sequences
+from pyro_gmmvae.data.row_groups import Sequences
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.kind import PoseWindow

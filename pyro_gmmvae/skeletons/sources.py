@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.presets import CLUSTER
+from pyro_gmmvae.data.dataset import DataOptions, Dataset
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.skeletons.data_options import DataOptions
 from pyro_gmmvae.skeletons.layouts import COCO_18, KINECT_18, Layout, find_layout, layout_like
 from pyro_gmmvae.skeletons.people import People, read_people
 from pyro_gmmvae.skeletons.pose_dataset import sequence_dataset
@@ -21,51 +18,6 @@ from pyro_gmmvae.skeletons.tracks import read_tracks
 
 Tags = Mapping[str, str]
 PartOf = Callable[[Tags], str | None]
-
-# where prototypes began; epochs and pseudo-labels were chosen on validation sequences
-SKELETON: dict[str, Any] = {
-    "hidden": (256, 128),
-    "skip": True,
-    "batch_norm": True,
-    "dropout": 0.3,
-    "latent_dim": 8,
-    "alpha": 30,
-    "weight_decay": 0.01,
-    "epochs": 25,
-}
-PAPER: dict[str, Any] = {"alpha": 0, "labelled_per_batch": 0}
-BEST: dict[str, Any] = SKELETON | {
-    "pseudo_threshold": 0.3,
-    "pseudo_balance": True,
-    "pseudo_from": 100,
-}
-NAMED_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": SKELETON | PAPER,
-    "permutation-invariant": SKELETON,
-    "best": BEST,
-    "cluster": SKELETON | CLUSTER | {"init": "kmeans"},
-}
-# of a user's tracks nobody knows whether persons are equally frequent, or all are named
-SKELETON_PRESETS = NAMED_PRESETS | {
-    "best": BEST | {"pseudo_threshold": 0.9, "pseudo_balance": False}
-}
-UCALGARY_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset | {"scale": "file", "statistics": ("mean",)}
-    for name, preset in NAMED_PRESETS.items()
-}
-UTD_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset | {"scale": "file"} for name, preset in NAMED_PRESETS.items()
-}
-VOWELS_PRESETS: dict[str, dict[str, Any]] = {
-    name: preset
-    | {
-        "scale": "file",
-        "window": 0,
-        "features": ("joints",),
-        "statistics": ("mean", "std", "first", "last"),
-    }
-    for name, preset in NAMED_PRESETS.items()
-}
 
 CEPSTRUM = Layout("cepstrum", tuple(f"c{k}" for k in range(1, 13)))
 

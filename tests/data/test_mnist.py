@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data.mnist import IMAGES, LABELS, load_mnist, read_idx
+from pyro_gmmvae.data.digits import IMAGES, LABELS, load_mnist, read_idx
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -64,7 +64,7 @@ GOOD = gzip.compress(idx(IMAGES, np.zeros((30, 5, 4))))
         (gzip.compress(idx(IMAGES, np.zeros((30, 5, 4)))[:-7]), "truncated"),
         (gzip.compress(idx(IMAGES, np.zeros((30, 5, 4)))[:9]), "truncated"),
         (gzip.compress(idx(LABELS, np.zeros(30))), "not with 0x803"),
-        (gzip.compress(b"\x89PNG rest of a picture"), "no such IDX"),
+        (gzip.compress(b"\x89PNG rest of a picture"), "is not such an IDX file"),
         (gzip.compress(idx(IMAGES, np.zeros((29, 5, 4)))), "30 labels for 29 images"),
         (gzip.compress(idx(IMAGES, np.zeros((30, 6, 4)))), r"images of \(6, 4\)"),
     ],
@@ -89,7 +89,7 @@ def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
 def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYRO_GMMVAE_DATA", raising=False)
     monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path)
-    monkeypatch.setattr("pyro_gmmvae.data.mnist.MIRROR", "http://127.0.0.1:9/")
+    monkeypatch.setattr("pyro_gmmvae.data.digits.MIRROR", "http://127.0.0.1:9/")
     with pytest.raises(GMMVAEError, match=r"can't be downloaded .* --data-dir"):
         load_mnist()
 

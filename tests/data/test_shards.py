@@ -9,11 +9,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pyro_gmmvae.data import Dataset, Shards, StreamedRows, Transform, load_array
+from pyro_gmmvae.data import DataOptions, Dataset, Shards, StreamedRows, Transform, load_array
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.skeletons import DataOptions
 
 Table = Callable[..., None]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data.groups import mean_by_group, pool_by_group
+from pyro_gmmvae.data.row_groups import mean_by_group, pool_by_group
 from pyro_gmmvae.evaluation import detection_auroc
 
 RNG = np.random.default_rng(0)

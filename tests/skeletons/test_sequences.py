@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyro_gmmvae.data import Transform
+from pyro_gmmvae.data import DataOptions, Transform
 from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.groups import Sequences
+from pyro_gmmvae.data.row_groups import Sequences
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons import DataOptions, PoseWindow
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.layouts import COCO_18, Layout
 from pyro_gmmvae.skeletons.people import People
 from pyro_gmmvae.skeletons.pose_dataset import sequence_dataset
