@@ -127,7 +127,7 @@ def test_a_study_that_is_resumed_is_the_one_that_was_not(
 @pytest.mark.parametrize(
     ("keys", "options", "told"),
     [
-        ({"model": "gmvae-discrete"}, {}, "with model gmmvae, not gmvae-discrete"),
+        ({"model": "gmmvae-factors"}, {}, "with model gmmvae, not gmmvae-factors"),
         ({"epochs": 3}, {}, "with epochs 2, not 3"),
         ({}, {"metric": "val_elbo"}, "with metric val_accuracy, not val_elbo"),
         ({}, {"seeds": 2}, "with seeds 1, not 2"),
