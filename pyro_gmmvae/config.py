@@ -13,7 +13,7 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import read_toml
 
 
-def _split_list(value: Any) -> Any:
+def split_list(value: Any) -> Any:
     """ "256,256" -> ["256", "256"], so that --set hidden=256,256 works."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
@@ -26,11 +26,11 @@ def _all_is_none(value: Any) -> Any:
     return None if value == "all" else value
 
 
-Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_list)]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_list)]
 Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Shares = Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, BeforeValidator(_split_list)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(_split_list)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, BeforeValidator(split_list)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(split_list)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,267 @@
+"""The configuration keys of a fit: those of every fit, and those of its model and guide."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WrapValidator, create_model
+from pydantic.fields import FieldInfo
+
+from pyro_gmmvae.config import Config, Names, Schedule, split_list, validate
+from pyro_gmmvae.datasets import presets_of
+from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, unknown_name
+from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.lazy import Declaration
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.objectives import REGULARIZERS
+
+Fields = Mapping[str, tuple[Any, FieldInfo]]
+
+# parameters of models that are built from other keys and from the data, with their keys
+SHARED: Mapping[str, Fields] = {
+    **dict.fromkeys(("x_shape", "latent_dim", "network", "likelihood", "options", "guide"), {}),
+    "components": {
+        "components": (
+            int | None,
+            Field(None, ge=1, le=1_000_000, description="K; none: the number of classes"),
+        ),
+        "extra_components": (
+            int,
+            Field(0, ge=0, le=1_000_000, description="components beyond one per class"),
+        ),
+    },
+    "factors": {
+        "factors": (
+            Names,
+            Field((), description="further factors: name (its labels are used), or name=K"),
+        ),
+    },
+}
+# keys of every fit that only a model with a latent class uses
+LABEL_KEYS = frozenset(
+    {"alpha", "init"}
+    | {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
+)
+
+
+class FitConfig(Config):
+    """A configuration with the keys of its model and guide."""
+
+    def _changed(self, changes: Mapping[str, Any], given: Collection[str]) -> Config:
+        return configure(dict(self), changes, given=given)
+
+
+def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) -> Config:
+    """A configuration from layers of keys, later ones over earlier ones.
+
+    Args:
+        layers: keys and values.
+        given: the keys that count as given by the user, None: all. A key that was not given, and
+            that the fit does not have, is left out.
+
+    Raises:
+        GMMVAEError: an unknown model, guide or key (with its nearest match), a key of another
+            model or guide, or a value out of range.
+    """
+    values = {key: value for layer in layers for key, value in layer.items()}
+    model = str(values.get("model", Config.model_fields["model"].default))
+    guide = values.get("guide")
+    config_class = _config_class(*_declarations(model, guide))
+    for key in [key for key in values if key not in config_class.model_fields]:
+        if given is None or key in given:
+            raise _unknown_key(key, model, guide)
+        del values[key]
+    return validate(config_class, values, given)
+
+
+def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
+    """The defaults, then the data set's preset, then layers of keys over them.
+
+    Raises:
+        GMMVAEError: an unknown key or preset, or a value out of range.
+    """
+    presets, default = presets_of(data)
+    named = [layer["preset"] for layer in layers if layer.get("preset") is not None]
+    preset = str(named[-1]) if named else default
+    if preset not in presets:
+        raise unknown_name("preset", preset, list(presets))
+    merged: dict[str, Any] = {"data": data}
+    for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
+        if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
+            merged |= {"epochs": None, "minutes": None}
+        merged |= layer
+    return configure(merged, given={"data", *(key for layer in layers for key in layer)})
+
+
+def takes_guide(model: str) -> bool:
+    """Whether a model has a choice of guides.
+
+    Raises:
+        GMMVAEError: an unknown name.
+    """
+    return "guide" in _declarations(model, None)[0].parameters
+
+
+def default_guide(model: str) -> str | None:
+    """The name of a model's own guide, or None where the model has no choice of guides."""
+    return _default_guide(_declarations(model, None)[0])
+
+
+def own_keys(model: str, guide: str | None = None) -> dict[str, FieldInfo]:
+    """The keys of a model and of its guide, beside those of every fit."""
+    fields = _config_class(*_declarations(model, guide)).model_fields
+    return {key: field for key, field in fields.items() if key not in Config.model_fields}
+
+
+def all_keys() -> dict[str, FieldInfo]:
+    """The keys of every fit, then those of all models and guides."""
+    keys = dict(Config.model_fields)
+    for model in MODELS:
+        for guide in GUIDES if takes_guide(model) else (None,):
+            keys = own_keys(model, guide) | keys
+    return {key: keys[key] for key in (*Config.model_fields, *(keys - Config.model_fields.keys()))}
+
+
+def own_parameters(model: str, guide: str | None) -> tuple[list[str], list[str]]:
+    """The constructor's parameters that are keys: of a model, and of its guide."""
+    found = _declarations(model, guide)
+    of_model, of_guide = ([] if d is None else [*_own_parameters(d)] for d in found)
+    return of_model, of_guide
+
+
+def class_site(model: str) -> str | None:
+    """The latent site of a model's class, or None."""
+    return _declarations(model, None)[0].attributes.get("class_site")
+
+
+def default_objective(model: str, guide: str | None) -> str:
+    """The objective of a guide where it has one, or else of a model."""
+    of_model, of_guide = _declarations(model, guide)
+    declared = [d.attributes.get("default_objective") for d in (of_guide, of_model) if d]
+    return str(next((name for name in declared if name), "analytic"))
+
+
+def _declarations(model: str, guide: str | None) -> tuple[Declaration, Declaration | None]:
+    """The declarations of a model and of its guide, which is the model's own where it is None."""
+    if model not in MODELS:
+        raise unknown_name("model", model, list(MODELS))
+    if guide is not None and guide not in GUIDES:
+        raise unknown_name("guide", guide, list(GUIDES))
+    of_model = MODELS.declaration(model)
+    if "guide" not in of_model.parameters:
+        return of_model, None
+    return of_model, GUIDES.declaration(guide or str(_default_guide(of_model)))
+
+
+def _default_guide(model: Declaration) -> str | None:
+    if "guide" not in model.parameters:
+        return None
+    default = model.parameters["guide"].default
+    names = [name for name in GUIDES if GUIDES.declaration(name).name == default.__name__]
+    return names[0] if names else None
+
+
+@functools.cache
+def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]:
+    """The class of configurations of a model with a guide."""
+    fields: dict[str, tuple[Any, FieldInfo]] = {}
+    for name in SHARED.keys() & model.parameters.keys():
+        fields |= SHARED[name]
+    for declaration in (model,) if guide is None else (model, guide):
+        for name, parameter in _own_parameters(declaration).items():
+            meaning = declaration.meanings.get(name, "").removesuffix(".")
+            default = parameter.default
+            if default is inspect.Parameter.empty:
+                default = ...
+            fields[name] = _type_of(parameter), Field(default, description=meaning)
+    for site in model.attributes.get("latents") or ():
+        meaning = f"weight of the KL term of {site}"
+        fields[f"kl_{site}"] = Schedule, Field(Schedule.constant(1), description=meaning)
+    if model.attributes.get("class_site"):
+        for name in REGULARIZERS:
+            meaning = _summary(name)
+            fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
+    fields = {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
+    definitions: Any = fields
+    return create_model("FitConfig", __base__=FitConfig, **definitions)
+
+
+def _own_parameters(declaration: Declaration) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in declaration.parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in SHARED
+    }
+
+
+def _number_or_schedule(value: Any, number: Any) -> Any:
+    if isinstance(value, str) and ":" in value:
+        value = Schedule.parse(value)
+    if isinstance(value, Schedule):
+        return value if value.steps else value.end
+    return number(value)
+
+
+def _number_or_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Schedule) else value
+
+
+# a number that a schedule may move, where the model has a buffer of its name
+Number = Annotated[float, WrapValidator(_number_or_schedule), PlainSerializer(_number_or_text)]
+
+
+def _type_of(parameter: inspect.Parameter) -> Any:
+    """The type of a key: of a constructor's parameter, or else of its default."""
+    parts = [_field_type(one) for one in get_args(parameter.annotation) or [parameter.annotation]]
+    if get_origin(parameter.annotation) in (tuple, Sequence):
+        parts = [_field_type(parameter.annotation)]
+    if None in parts:
+        return type(parameter.default) if parameter.default is not None else Any
+    return functools.reduce(lambda one, other: one | other, parts)
+
+
+def _field_type(annotation: Any) -> Any:
+    """The type of a field for one part of an annotation; None: it can't be checked."""
+    if annotation is float:
+        return Number
+    if get_origin(annotation) in (tuple, Sequence):
+        items = [item for item in get_args(annotation) if item is not ...]
+        return Annotated[tuple[items[0], ...], BeforeValidator(split_list)]
+    known = annotation in (int, bool, str, type(None)) or get_origin(annotation) is not None
+    return annotation if known else None
+
+
+def _summary(regularizer: str) -> str:
+    return REGULARIZERS[regularizer].__doc__.partition("\n")[0].rstrip(".")
+
+
+def _unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
+    """The error for a key that a fit does not have, which names who has it or what is near."""
+    models = [name for name in MODELS if key in own_keys(name)]
+    guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
+    if models:
+        return GMMVAEError(
+            f"{key} means nothing to the model {model!r}; leave it out, or take a model that has "
+            f"it ({_listed(models)})"
+        )
+    if guides:
+        named = guide or default_guide(model)
+        whom = f"the model {model!r}" if named is None else f"the guide {named!r}"
+        return GMMVAEError(
+            f"{key} means nothing to {whom}; leave it out, or take a guide that has it "
+            f"({_listed(guides)})"
+        )
+    own = own_keys(model, guide)
+    near = difflib.get_close_matches(key, [*own, *Config.model_fields], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownNameError(
+        f"unknown key {key!r}; {hint}The model {model!r} has {', '.join(own)}, and every fit has "
+        "the keys of 'gmmvae list keys'"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    first = [*names][:4]
+    return ", ".join(first) + (", ..." if len([*names]) > len(first) else "")
