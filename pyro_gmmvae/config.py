@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import core_schema
 
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_toml
 
 
@@ -29,7 +29,6 @@ def _all_is_none(value: Any) -> Any:
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_list)]
 Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Shares = Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, BeforeValidator(split_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(split_list)]
 
 
@@ -97,7 +96,11 @@ def _plain(number: float) -> str:
 
 
 class Config(BaseModel):
-    """Everything that decides what a run does. Schedules are a number or "start:end:steps"."""
+    """The keys that every fit has. Schedules are a number or "start:end:steps".
+
+    The keys of a model, of its guide and of the data are added by
+    :func:`pyro_gmmvae.runs.keys.configure`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -147,22 +150,8 @@ class Config(BaseModel):
     statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
 
     # model
-    components: int | None = Field(None, ge=1, description="K; none: the number of classes")
-    extra_components: int = Field(0, ge=0, description="beyond one per class, for strangers")
-    factors: Names = Field(
-        (), description="further latents s: name (all training labels shown), or name=K"
-    )
     latent_dim: int = Field(16, ge=1, description="d, the size of z")
-    auxiliary_dim: int | None = Field(None, ge=1, description="size of a; none: latent_dim")
     likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
-    learn_prior: bool = Field(False, description="learn pi")
-    class_prior: Shares = Field(
-        None, description="pi, a share per component; none: flat (all as frequent)"
-    )
-    covariance: Literal["diagonal", "full"] = Field("diagonal", description="of p(z|s)")
-    label_eps: float = Field(1e-3, gt=0, lt=1, description="prior mass a label leaves to others")
-    temperature: Schedule = Field(Schedule.constant(0.5), description="of q(s|x)")
-    prior_temperature: Schedule = Field(Schedule.constant(0.5), description="of p(s)")
 
     # networks
     network: str = "mlp"
@@ -176,22 +165,7 @@ class Config(BaseModel):
 
     # objective
     alpha: Schedule = Field(Schedule.constant(30), description="weight of the classification term")
-    kl_s: Schedule = Field(Schedule.constant(1), description="weight of the KL term of s")
-    kl_z: Schedule = Field(Schedule.constant(1), description="weight of the KL term of z")
-    kl_y: Schedule = Field(Schedule.constant(1), description="weight of the KL term of y")
-    kl_a: Schedule = Field(Schedule.constant(1), description="weight of the KL term of a")
 
-    balance: Schedule = Field(
-        Schedule.constant(0), description="weight of KL(mean of q(s|x) || p(s)), over a batch"
-    )
-    consistency: Schedule = Field(
-        Schedule.constant(0),
-        description="weight of the cross-entropy between a row's and its augmented twin's s",
-    )
-    sparsity: Schedule = Field(
-        Schedule.constant(0),
-        description="weight of a sparse Dirichlet prior on a learnt pi: small components empty",
-    )
 
     # augmentation and pseudo-labels
     augment: str | None = Field(
@@ -238,40 +212,44 @@ class Config(BaseModel):
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with some keys changed, checked again; the changed keys count as given."""
-        return configure(self.model_dump(), changes, given=self.given | changes.keys())
+        return self._changed(changes, self.given | changes.keys())
 
     def with_defaults(self, **values: Any) -> "Config":
         """A copy with some keys filled in, checked again; ``given`` stays as it is."""
-        return configure(self.model_dump(), values, given=self.given)
+        return self._changed(values, self.given)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key that not every fit has, or a default."""
+        return getattr(self, key) if key in type(self).model_fields else default
+
+    def _changed(self, changes: Mapping[str, Any], given: Collection[str]) -> "Config":
+        return validate(type(self), {**dict(self), **changes}, given)
 
 
-def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) -> Config:
-    """A configuration from layers of keys, later ones over earlier ones.
+def validate(
+    config_class: type[Config], values: Mapping[str, Any], given: Collection[str] | None = None
+) -> Config:
+    """A configuration of a class, from values of its keys.
 
     Args:
-        layers: keys and values.
-        given: the keys that count as given by the user; None: all keys of the layers.
+        config_class: with the keys of a fit.
+        values: by key.
+        given: the keys that count as given by the user; None: all.
 
     Raises:
-        GMMVAEError: an unknown key (with its nearest match) or a value out of range.
+        GMMVAEError: a value out of range.
     """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            if key not in Config.model_fields:
-                raise unknown_name("key", key, list(Config.model_fields))
-            merged[key] = value
     try:
-        config = Config(**merged)
+        config = config_class(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
         if isinstance(reason, GMMVAEError):
             raise GMMVAEError(f"{name}: {reason}") from error
-        raise GMMVAEError(f"{name}: {first['msg']}, not {merged[name]!r}") from error
+        raise GMMVAEError(f"{name}: {first['msg']}, not {values[name]!r}") from error
     if given is None:
         return config
-    return Config.model_construct(_fields_set=set(given), **dict(config))
+    return config_class.model_construct(_fields_set=set(given), **dict(config))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -80,12 +80,14 @@ class Declaration:
         parameters: of the constructor, by name.
         attributes: class attributes with literal values.
         meanings: of parameters, from the "Args" of the docstring.
+        summary: the first line of the docstring.
     """
 
     name: str
     parameters: Mapping[str, inspect.Parameter]
     attributes: Mapping[str, Any]
     meanings: Mapping[str, str]
+    summary: str
 
 
 class Reference:
@@ -119,7 +121,8 @@ def _declaration_of(part: Any) -> Declaration:
         for base in reversed(inspect.getmro(part))
         for name, text in argument_docs(base.__doc__ or "").items()
     }
-    return Declaration(part.__name__, signature.parameters, attributes, meanings)
+    summary = inspect.cleandoc(part.__doc__ or "").partition("\n")[0]
+    return Declaration(part.__name__, signature.parameters, attributes, meanings, summary)
 
 
 @functools.cache
@@ -129,7 +132,7 @@ def _declaration_in(module: str, name: str) -> Declaration:
     if name not in classes:
         if imports.get(name, "").startswith("pyro_gmmvae."):
             return _declaration_in(imports[name], name)
-        return Declaration(name, {}, {}, {})
+        return Declaration(name, {}, {}, {}, "")
     node = classes[name]
     parameters: Mapping[str, inspect.Parameter] = {}
     attributes: dict[str, Any] = {}
@@ -144,15 +147,17 @@ def _declaration_in(module: str, name: str) -> Declaration:
             parameters = _parameters(statement)
         else:
             attributes |= _literal(statement)
-    meanings |= argument_docs(ast.get_docstring(node) or "")
-    return Declaration(name, parameters, attributes, meanings)
+    doc = ast.get_docstring(node) or ""
+    meanings |= argument_docs(doc)
+    return Declaration(name, parameters, attributes, meanings, doc.partition("\n")[0])
 
 
 @functools.cache
 def _definitions(module: str) -> tuple[dict[str, ast.ClassDef], dict[str, str]]:
     """The classes of a module, and the names that it imports with the modules they come from."""
     spec = find_spec(module)
-    assert spec is not None and spec.origin is not None, module
+    if spec is None or spec.origin is None:
+        return {}, {}
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     imports = {

@@ -1,12 +1,13 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
-import inspect
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
 
-from pyro_gmmvae.config import Config, Schedule, configure
+from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
@@ -14,56 +15,17 @@ from pyro_gmmvae.models import MODELS, LatentModel
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
 from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.runs.keys import (
+    LABEL_KEYS,
+    class_site,
+    default_guide,
+    default_objective,
+    own_parameters,
+    takes_guide,
+)
 from pyro_gmmvae.training import dtype_of
 
 ZERO = Schedule.constant(0)
-# the keys that some model takes and another does not; only one with classes takes the first
-PSEUDO_KEYS = {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
-CLUSTER_KEYS = {"init", *REGULARIZERS}
-LABEL_KEYS = {"alpha", *CLUSTER_KEYS, *PSEUDO_KEYS}
-MODEL_KEYS = {
-    "guide",
-    "components",
-    "extra_components",
-    "factors",
-    "auxiliary_dim",
-    "learn_prior",
-    "class_prior",
-    "covariance",
-    "label_eps",
-    *("temperature", "prior_temperature", "kl_s", "kl_z", "kl_y", "kl_a"),
-    *LABEL_KEYS,
-}
-
-
-def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
-    """The defaults, then the data set's preset, then layers of keys over them.
-
-    Raises:
-        GMMVAEError: an unknown key or preset, or a value out of range.
-    """
-    presets, default = presets_of(data)
-    named = [layer["preset"] for layer in layers if layer.get("preset") is not None]
-    preset = str(named[-1]) if named else default
-    if preset not in presets:
-        raise unknown_name("preset", preset, list(presets))
-    merged: dict[str, Any] = {"data": data}
-    for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
-        if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
-            merged |= {"epochs": None, "minutes": None}
-        merged |= layer
-    return configure(merged, given={"data", *(key for layer in layers for key in layer)})
-
-
-def takes_guide(name: str) -> bool:
-    """Whether a model has a choice of guides.
-
-    Raises:
-        GMMVAEError: an unknown name.
-    """
-    if name not in MODELS:
-        raise unknown_name("model", name, list(MODELS))
-    return "guide" in inspect.signature(MODELS[name]).parameters
 
 
 def resolve(config: Config) -> Config:
@@ -77,15 +39,9 @@ def resolve(config: Config) -> Config:
     """
     _check_names(config)
     _check_keys(config)
-    defaults: dict[str, Any] = {}
-    guide, model = config.guide, MODELS[config.model]
-    if guide is None and takes_guide(config.model):
-        default = inspect.signature(model).parameters["guide"].default
-        guide = defaults["guide"] = next(name for name, value in GUIDES.items() if value is default)
-    if config.objective is None:
-        owner: Any = model if guide is None else GUIDES[guide]
-        defaults["objective"] = owner.default_objective
-    return config.with_defaults(**defaults) if defaults else config
+    guide = config.guide or default_guide(config.model)
+    objective = config.objective or default_objective(config.model, guide)
+    return config.with_defaults(guide=guide, objective=objective)
 
 
 def _check_names(config: Config) -> None:
@@ -105,21 +61,19 @@ def _check_keys(config: Config) -> None:
     for key in ("tracks", "labels_file", "layout"):
         if getattr(config, key) is not None and config.data != "skeleton":
             raise GMMVAEError(f"{key} is for --data skeleton, and means nothing to {config.data!r}")
-    model_class: Any = MODELS[config.model]
     preset = presets_of(config.data)[0].get(str(config.preset), {})
-    if CLUSTER_KEYS & preset.keys() and not model_class.class_site:
+    of_classes = class_site(config.model) is not None
+    if preset.keys() & {"init", *REGULARIZERS} and not of_classes:
         raise GMMVAEError(
             f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
             "none; take another preset, or gmmvae"
         )
-    parameters = inspect.signature(model_class).parameters
-    taken = {*parameters, *(f"kl_{site}" for site in model_class.latents)}
-    taken |= LABEL_KEYS if model_class.class_site else set()
-    taken |= {"extra_components"} if "components" in parameters else set()
-    for key in sorted((config.given & MODEL_KEYS) - taken):
-        if getattr(config, key) not in (None, ()):
+    unused = set() if of_classes else set(LABEL_KEYS)
+    unused |= set() if takes_guide(config.model) else {"guide"}
+    for key in sorted(config.given & unused):
+        if getattr(config, key) is not None:
             raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
-    if config.sparsity != ZERO and not config.learn_prior:
+    if config.get("sparsity", ZERO) != ZERO and not config.get("learn_prior"):
         raise GMMVAEError(
             "sparsity is a prior on a learned pi, and means nothing to a fixed one; give "
             "learn_prior=true, or leave sparsity out"
@@ -135,10 +89,19 @@ def build_model(config: Config, schema: Schema) -> LatentModel:
     model_class: Any = MODELS[config.model]
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
-    wanted = inspect.signature(model_class).parameters
-    values = _constructor_values(config, schema)
-    model: LatentModel = model_class(**{key: values[key] for key in wanted if key in values})
+    of_model, of_guide = own_parameters(config.model, config.guide)
+    values = _shared_values(config, schema, MODELS.declaration(config.model).parameters)
+    values |= {key: _at_start(getattr(config, key)) for key in of_model}
+    if of_guide:
+        options = {key: _at_start(getattr(config, key)) for key in of_guide}
+        values["guide"] = functools.partial(values["guide"], **options)
+    model: LatentModel = model_class(**values)
     return model.to(dtype_of(config.precision))
+
+
+def _at_start(value: Any) -> Any:
+    """The value of a key at the first step."""
+    return value(0) if isinstance(value, Schedule) else value
 
 
 def _needs_labels(config: Config) -> GMMVAEError:
@@ -169,27 +132,13 @@ def require_labels(config: Config, model: Any, rows: TrainingData) -> None:
         )
 
 
-def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
-    """Every value a model's constructor may ask for, by the constructor's own names."""
-    classes = len(schema.classes)
-    components = config.components or (classes or 10) + config.extra_components
-    # without a label components are no classes, and K may be any
-    if components < classes and config.labels != 0:
-        raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
+def _shared_values(config: Config, schema: Schema, wanted: Collection[str]) -> dict[str, Any]:
+    """The parameters of a constructor that are built from several keys and from the data."""
     values: dict[str, Any] = {
         "x_shape": schema.kind.x_shape,
-        "components": components,
         "latent_dim": config.latent_dim,
-        "factors": _factors(config, schema),
-        "auxiliary_dim": config.auxiliary_dim,
         "network": config.network,
         "likelihood": schema.kind.likelihood,
-        "learn_prior": config.learn_prior,
-        "class_prior": config.class_prior,
-        "covariance": config.covariance,
-        "label_eps": config.label_eps,
-        "temperature": config.temperature(0),
-        "prior_temperature": config.prior_temperature(0),
         "options": NetworkOptions(
             hidden=config.hidden,
             channels=config.channels,
@@ -202,9 +151,22 @@ def _constructor_values(config: Config, schema: Schema) -> dict[str, Any]:
             edges=schema.kind.edges,
         ),
     }
-    if config.guide is not None:
-        values["guide"] = GUIDES[config.guide]
-    return values
+    if "components" in wanted:
+        values["components"] = _components(config, len(schema.classes))
+    if "factors" in wanted:
+        values["factors"] = _factors(config, schema)
+    if "guide" in wanted:
+        values["guide"] = GUIDES[str(config.guide or default_guide(config.model))]
+    return {key: value for key, value in values.items() if key in wanted}
+
+
+def _components(config: Config, classes: int) -> int:
+    """K: as the configuration says, or one per class and further ones."""
+    components: int = config.get("components") or (classes or 10) + config.get("extra_components")
+    # without a label components are no classes, and K may be any
+    if components < classes and config.labels != 0:
+        raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
+    return components
 
 
 def _factors(config: Config, schema: Schema) -> dict[str, int]:
@@ -216,7 +178,7 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
     """
     known = {name: len(classes) for name, classes in schema.factors}
     found: dict[str, int] = {}
-    for text in config.factors:
+    for text in config.get("factors"):
         name, _, number = text.partition("=")
         if number and not number.isdecimal():
             raise GMMVAEError(f"factors: write name or name=K, not {text!r}")
@@ -245,7 +207,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         regularizers={
             name: term()
             for name, term in REGULARIZERS.items()
-            if model.label_sites and getattr(config, name) != ZERO
+            if config.get(name, ZERO) != ZERO
         },
         reconstruct_original=config.reconstruct == "clean",
     )
@@ -261,6 +223,10 @@ def build_schedules(
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
     buffers = objective.scheduled | model.scheduled
+    for key in chain(*own_parameters(config.model, config.guide)):
+        value = getattr(config, key)
+        if isinstance(value, Schedule) and key not in buffers:
+            raise GMMVAEError(f"{key} can't change during training; give one number, not {value}")
     schedules = {
         key: value for key, value in config if isinstance(value, Schedule) and key in buffers
     }

@@ -21,7 +21,7 @@ Fields = Mapping[str, tuple[Any, FieldInfo]]
 
 # parameters of models that are built from other keys and from the data, with their keys
 SHARED: Mapping[str, Fields] = {
-    **dict.fromkeys(("x_shape", "latent_dim", "network", "likelihood", "options", "guide"), {}),
+    **{name: {} for name in ("x_shape", "latent_dim", "network", "likelihood", "options", "guide")},
     "components": {
         "components": (
             int | None,
@@ -181,7 +181,7 @@ def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]
         fields[f"kl_{site}"] = Schedule, Field(Schedule.constant(1), description=meaning)
     if model.attributes.get("class_site"):
         for name in REGULARIZERS:
-            meaning = _summary(name)
+            meaning = f"weight of {REGULARIZERS.declaration(name).summary}"
             fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
     fields = {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
     definitions: Any = fields
@@ -231,10 +231,6 @@ def _field_type(annotation: Any) -> Any:
         return Annotated[tuple[items[0], ...], BeforeValidator(split_list)]
     known = annotation in (int, bool, str, type(None)) or get_origin(annotation) is not None
     return annotation if known else None
-
-
-def _summary(regularizer: str) -> str:
-    return REGULARIZERS[regularizer].__doc__.partition("\n")[0].rstrip(".")
 
 
 def _unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
