@@ -27,9 +27,9 @@ from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.build import MODEL_KEYS
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
+from pyro_gmmvae.runs.keys import LABEL_KEYS, own_keys
 from pyro_gmmvae.sweeps.results import append, read_results
 
 RESTARTS = 10
@@ -176,7 +176,8 @@ def _mixture_of_pca(config: Config, rows: TrainingData) -> Labels:
 
 def autoencoder(config: Config, augment: str | None) -> Config:
     """The model ``vae`` with a weak KL, with the networks and the budget of a config."""
-    kept = {k: v for k, v in config.model_dump().items() if k not in MODEL_KEYS}
+    of_clusters = {"guide", *LABEL_KEYS, *own_keys(config.model, config.guide)}
+    kept = {k: v for k, v in config.model_dump().items() if k not in of_clusters}
     changes = {
         "preset": presets_of(config.data)[1],
         "model": "vae",

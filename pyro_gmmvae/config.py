@@ -166,7 +166,6 @@ class Config(BaseModel):
     # objective
     alpha: Schedule = Field(Schedule.constant(30), description="weight of the classification term")
 
-
     # augmentation and pseudo-labels
     augment: str | None = Field(
         None, description="affine (images); of mirror,jitter,warp,rotate,drop (skeletons)"

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from pyro_gmmvae.config import Config, Schedule, configure
+from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.keys import configure
 
 
 def test_a_warm_up_rises_in_a_straight_line() -> None:
@@ -38,6 +39,6 @@ def test_a_schedule_is_written_as_it_is_read(text: str) -> None:
 def test_a_configuration_tells_given_keys_from_defaults() -> None:
     config = configure({"alpha": "30"})
     assert config.given == {"alpha"}
-    assert config == Config()
+    assert config == configure()
     assert config.replace(kl_z=2).given == {"alpha", "kl_z"}
     assert config.with_defaults(guide="product").given == {"alpha"}

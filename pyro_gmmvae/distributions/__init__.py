@@ -1,19 +1,29 @@
 """Distributions: the Concrete s, the Gaussian products z, and the likelihoods of x."""
 
-from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
-from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
-from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
-from pyro_gmmvae.distributions.likelihoods import (
-    BernoulliLikelihood,
-    NormalLikelihood,
-    positive_scale,
-    positive_tril,
-)
+from typing import TYPE_CHECKING
 
-LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
-    "bernoulli": BernoulliLikelihood,
-    "normal": NormalLikelihood,
-}
+from pyro_gmmvae.lazy import Table, lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
+    from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
+    from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
+    from pyro_gmmvae.distributions.likelihoods import (
+        BernoulliLikelihood,
+        NormalLikelihood,
+        positive_scale,
+        positive_tril,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+LIKELIHOODS: "Table[type[BernoulliLikelihood] | type[NormalLikelihood]]" = Table(
+    __name__,
+    {
+        "bernoulli": "BernoulliLikelihood",
+        "normal": "NormalLikelihood",
+    },
+)
 
 __all__ = [
     "LIKELIHOODS",

@@ -17,7 +17,8 @@ from pyro_gmmvae.figures.report_page import POLICY, STYLE, TEMPLATE
 from pyro_gmmvae.figures.run_view import View
 from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
-from pyro_gmmvae.runs.build import default_config, resolve
+from pyro_gmmvae.runs.build import resolve
+from pyro_gmmvae.runs.keys import default_config
 
 DPI = 110
 MOST_BYTES = 2_800_000  # of the page; films are left out where they don't fit
@@ -174,8 +175,8 @@ def _keys(config: Config) -> tuple[list[Line], list[Line]]:
     """Keys with values and defaults where these differ, and all others with what they are."""
     plain = resolve(default_config(config.data))
     changed, same = [], []
-    for key, field in Config.model_fields.items():
-        value, usual = getattr(config, key), getattr(plain, key)
+    for key, field in type(config).model_fields.items():
+        value, usual = getattr(config, key), plain.get(key, field.default)
         if value != usual:
             changed.append((key, _value(value), _value(usual)))
         else:

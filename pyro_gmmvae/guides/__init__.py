@@ -1,26 +1,33 @@
 """Guides: posteriors q(z,s|x) of the Gaussian-mixture VAE, swappable by name."""
 
-from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
-from pyro_gmmvae.guides.bayes import BayesGuide
-from pyro_gmmvae.guides.conditional import ConditionalGuide
-from pyro_gmmvae.guides.flow import FlowGuide
-from pyro_gmmvae.guides.low_rank import LowRankGuide
-from pyro_gmmvae.guides.mean_field import MeanFieldGuide
-from pyro_gmmvae.guides.product import EnumeratedGuide, ProductGuide, StraightThroughGuide
+from typing import TYPE_CHECKING
 
-GUIDES: dict[str, type[MixtureGuide]] = {
-    guide.name: guide
-    for guide in (
-        ProductGuide,
-        ConditionalGuide,
-        MeanFieldGuide,
-        BayesGuide,
-        EnumeratedGuide,
-        StraightThroughGuide,
-        LowRankGuide,
-        FlowGuide,
-    )
-}
+from pyro_gmmvae.lazy import Table, lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
+    from pyro_gmmvae.guides.bayes import BayesGuide
+    from pyro_gmmvae.guides.conditional import ConditionalGuide
+    from pyro_gmmvae.guides.flow import FlowGuide
+    from pyro_gmmvae.guides.low_rank import LowRankGuide
+    from pyro_gmmvae.guides.mean_field import MeanFieldGuide
+    from pyro_gmmvae.guides.product import EnumeratedGuide, ProductGuide, StraightThroughGuide
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+GUIDES: "Table[type[MixtureGuide]]" = Table(
+    __name__,
+    {
+        "product": "ProductGuide",
+        "conditional": "ConditionalGuide",
+        "mean-field": "MeanFieldGuide",
+        "bayes": "BayesGuide",
+        "enumerated": "EnumeratedGuide",
+        "straight-through": "StraightThroughGuide",
+        "low-rank": "LowRankGuide",
+        "flow": "FlowGuide",
+    },
+)
 
 __all__ = [
     "GUIDES",

@@ -1,28 +1,38 @@
 """Models: a generative story and a posterior each, as plain Pyro programs."""
 
-from pyro_gmmvae.models.adgm import ADGM, SDGM
-from pyro_gmmvae.models.base import LatentModel, Observation
-from pyro_gmmvae.models.factors import FactorGMMVAE
-from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
-from pyro_gmmvae.models.labels import labels_or_predictions
-from pyro_gmmvae.models.m1m2 import M1M2
-from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
-from pyro_gmmvae.models.vae import AE, M1, VAE
+from typing import TYPE_CHECKING
 
-MODELS: dict[str, type[LatentModel]] = {
-    "gmmvae": GMMVAE,
-    "gmmvae-factors": FactorGMMVAE,
-    "gmvae-discrete": GMVAEDiscrete,
-    "ae": AE,
-    "vae": VAE,
-    "cvae": CVAE,
-    "m1": M1,
-    "m2": M2,
-    "m2-gumbel": M2Gumbel,
-    "m1m2": M1M2,
-    "adgm": ADGM,
-    "sdgm": SDGM,
-}
+from pyro_gmmvae.lazy import Table, lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.models.adgm import ADGM, SDGM
+    from pyro_gmmvae.models.base import LatentModel, Observation
+    from pyro_gmmvae.models.factors import FactorGMMVAE
+    from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
+    from pyro_gmmvae.models.labels import labels_or_predictions
+    from pyro_gmmvae.models.m1m2 import M1M2
+    from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
+    from pyro_gmmvae.models.vae import AE, M1, VAE
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+MODELS: "Table[type[LatentModel]]" = Table(
+    __name__,
+    {
+        "gmmvae": "GMMVAE",
+        "gmmvae-factors": "FactorGMMVAE",
+        "gmvae-discrete": "GMVAEDiscrete",
+        "ae": "AE",
+        "vae": "VAE",
+        "cvae": "CVAE",
+        "m1": "M1",
+        "m2": "M2",
+        "m2-gumbel": "M2Gumbel",
+        "m1m2": "M1M2",
+        "adgm": "ADGM",
+        "sdgm": "SDGM",
+    },
+)
 
 __all__ = [
     "ADGM",

@@ -1,28 +1,54 @@
 """Encoders and decoders: plain modules of given sizes."""
 
-from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
-from pyro_gmmvae.networks.mlp import (
-    ACTIVATIONS,
-    JointMLP,
-    MLPDecoder,
-    MLPEncoder,
-    NetworkOptions,
-    apply_to_rows,
-    joined,
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.lazy import Table, lazy_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
+    from pyro_gmmvae.networks.mlp import (
+        JointMLP,
+        MLPDecoder,
+        MLPEncoder,
+        NetworkOptions,
+        apply_to_rows,
+        joined,
+    )
+    from pyro_gmmvae.networks.skeleton_graph import SkeletonGraphDecoder, SkeletonGraphEncoder
+    from pyro_gmmvae.networks.temporal import TemporalDecoder, TemporalEncoder
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+ACTIVATIONS: "Table[Callable[[], nn.Module]]" = Table(
+    "torch.nn",
+    {
+        "relu": "ReLU",
+        "leaky_relu": "LeakyReLU",
+        "gelu": "GELU",
+        "silu": "SiLU",
+        "elu": "ELU",
+        "softplus": "Softplus",
+        "tanh": "Tanh",
+    },
 )
-from pyro_gmmvae.networks.skeleton_graph import SkeletonGraphDecoder, SkeletonGraphEncoder
-from pyro_gmmvae.networks.temporal import TemporalDecoder, TemporalEncoder
 
 # name -> (encoder, decoder); an encoder is built from (x_shape, out_size, options), a decoder
 # from (in_size, x_shape, options)
-NETWORKS: dict[str, tuple[type, type]] = {
-    "mlp": (MLPEncoder, MLPDecoder),
-    "conv": (ConvEncoder, ConvDecoder),
-    # on a CPU transposed convolutions take most of a step, and add little accuracy
-    "conv-mlp": (ConvEncoder, MLPDecoder),
-    "temporal": (TemporalEncoder, TemporalDecoder),
-    "skeleton-graph": (SkeletonGraphEncoder, SkeletonGraphDecoder),
-}
+NETWORKS: "Table[tuple[type, type]]" = Table(
+    __name__,
+    {
+        "mlp": ("MLPEncoder", "MLPDecoder"),
+        "conv": ("ConvEncoder", "ConvDecoder"),
+        # on a CPU transposed convolutions take most of a step, and add little accuracy
+        "conv-mlp": ("ConvEncoder", "MLPDecoder"),
+        "temporal": ("TemporalEncoder", "TemporalDecoder"),
+        "skeleton-graph": ("SkeletonGraphEncoder", "SkeletonGraphDecoder"),
+    },
+)
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,28 +1,41 @@
 """Objectives: losses of a model and a guide, for any two Pyro programs with the same latents."""
 
-from pyro_gmmvae.objectives.elbo import (
-    AnalyticObjective,
-    CategoricalObjective,
-    Objective,
-    Terms,
-    TraceObjective,
-)
-from pyro_gmmvae.objectives.iwae import IWAEObjective
-from pyro_gmmvae.objectives.regularizers import (
-    REGULARIZERS,
-    Assignment,
-    Balance,
-    Consistency,
-    Regularizer,
-    Sparsity,
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.lazy import Table, lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.objectives.elbo import (
+        AnalyticObjective,
+        CategoricalObjective,
+        Objective,
+        Terms,
+        TraceObjective,
+    )
+    from pyro_gmmvae.objectives.iwae import IWAEObjective
+    from pyro_gmmvae.objectives.regularizers import (
+        Assignment,
+        Balance,
+        Consistency,
+        Regularizer,
+        Sparsity,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+OBJECTIVES: "Table[type[Objective]]" = Table(
+    __name__,
+    {
+        "trace": "TraceObjective",
+        "analytic": "AnalyticObjective",
+        "categorical": "CategoricalObjective",
+        "iwae": "IWAEObjective",
+    },
 )
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "trace": TraceObjective,
-    "analytic": AnalyticObjective,
-    "categorical": CategoricalObjective,
-    "iwae": IWAEObjective,
-}
+REGULARIZERS: "Table[type[Regularizer]]" = Table(
+    __name__, {"balance": "Balance", "consistency": "Consistency", "sparsity": "Sparsity"}
+)
 
 __all__ = [
     "OBJECTIVES",

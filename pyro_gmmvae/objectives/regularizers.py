@@ -4,9 +4,7 @@ Without labels, an ELBO may be highest with all rows in one component. These ter
 uses the components as often as p(s) does, and that it assigns a row and the augmented row alike.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +83,3 @@ class Sparsity(Regularizer):
     def forward(self, one: Assignment) -> Tensor:
         p = one.prior.softmax(-1).mean(0)
         return (p + 1e-3 / len(p)).log().sum()
-
-
-REGULARIZERS: Mapping[str, type[Regularizer]] = MappingProxyType(
-    {"balance": Balance, "consistency": Consistency, "sparsity": Sparsity}
-)

@@ -4,7 +4,7 @@ The only place where the parts meet. ``build`` makes the parts, ``training`` fit
 the folder, ``run`` reads it back and puts the model to use.
 """
 
-from pyro_gmmvae.runs.build import default_config
+from pyro_gmmvae.runs.keys import default_config
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train
 

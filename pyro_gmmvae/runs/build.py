@@ -205,9 +205,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         label_sites=model.label_sites,
         particles=config.particles,
         regularizers={
-            name: term()
-            for name, term in REGULARIZERS.items()
-            if config.get(name, ZERO) != ZERO
+            name: term() for name, term in REGULARIZERS.items() if config.get(name, ZERO) != ZERO
         },
         reconstruct_original=config.reconstruct == "clean",
     )

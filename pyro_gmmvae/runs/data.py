@@ -201,7 +201,7 @@ class TrainingData:
             raise GMMVAEError(
                 f"{config.data} is not the data this run was trained on: it has changed"
             )
-        factors = tuple(text.partition("=")[0] for text in config.factors)
+        factors = tuple(text.partition("=")[0] for text in config.get("factors", ()))
         data = cls(dataset, split, schema, dtype_of(config.precision), training_rows, factors)
         some = dataset.x[data.validation_rows(1000)]
         schema.in_range(schema.featurize(some), config.data)

@@ -17,7 +17,7 @@ from pyro_gmmvae.lazy import Declaration
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import REGULARIZERS
 
-Fields = Mapping[str, tuple[Any, FieldInfo]]
+Fields = Mapping[str, tuple[Any, Any]]
 
 # parameters of models that are built from other keys and from the data, with their keys
 SHARED: Mapping[str, Fields] = {
@@ -71,7 +71,7 @@ def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) 
     config_class = _config_class(*_declarations(model, guide))
     for key in [key for key in values if key not in config_class.model_fields]:
         if given is None or key in given:
-            raise _unknown_key(key, model, guide)
+            raise unknown_key(key, model, guide)
         del values[key]
     return validate(config_class, values, given)
 
@@ -93,6 +93,15 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
             merged |= {"epochs": None, "minutes": None}
         merged |= layer
     return configure(merged, given={"data", *(key for layer in layers for key in layer)})
+
+
+def usual_values(config: Config) -> dict[str, Any]:
+    """The values of a configuration's keys where only its data and preset are given."""
+    layer = {"preset": config.preset, "model": config.model}
+    layer |= {} if config.guide is None else {"guide": config.guide}
+    fields = Config.model_fields
+    own = {key: fields[key].default for key in ("model", "guide")}
+    return default_config(config.data, layer).model_dump() | own
 
 
 def takes_guide(model: str) -> bool:
@@ -166,7 +175,7 @@ def _default_guide(model: Declaration) -> str | None:
 @functools.cache
 def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]:
     """The class of configurations of a model with a guide."""
-    fields: dict[str, tuple[Any, FieldInfo]] = {}
+    fields: dict[str, tuple[Any, Any]] = {}
     for name in SHARED.keys() & model.parameters.keys():
         fields |= SHARED[name]
     for declaration in (model,) if guide is None else (model, guide):
@@ -227,13 +236,13 @@ def _field_type(annotation: Any) -> Any:
     if annotation is float:
         return Number
     if get_origin(annotation) in (tuple, Sequence):
-        items = [item for item in get_args(annotation) if item is not ...]
-        return Annotated[tuple[items[0], ...], BeforeValidator(split_list)]
+        item: Any = get_args(annotation)[0]
+        return Annotated[tuple[item, ...], BeforeValidator(split_list)]
     known = annotation in (int, bool, str, type(None)) or get_origin(annotation) is not None
     return annotation if known else None
 
 
-def _unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
+def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
     """The error for a key that a fit does not have, which names who has it or what is near."""
     models = [name for name in MODELS if key in own_keys(name)]
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]

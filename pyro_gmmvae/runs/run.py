@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.config import Config, configure
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, load_array
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -21,6 +21,7 @@ from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.folder import FORMAT
+from pyro_gmmvae.runs.keys import configure
 from pyro_gmmvae.runs.names import component_names, named_by_fit, read_names
 from pyro_gmmvae.runs.sequences import sequence_table
 from pyro_gmmvae.training import check_precision, dtype_of, resolve_device

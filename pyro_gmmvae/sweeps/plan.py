@@ -13,8 +13,9 @@ import torch
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
 from pyro_gmmvae.runs.assembly import check_fit
-from pyro_gmmvae.runs.build import default_config, resolve, takes_guide
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.keys import default_config, takes_guide, usual_values
 from pyro_gmmvae.training.devices import seeded
 
 Say = Callable[[str], None]
@@ -121,16 +122,16 @@ def plan(
         }
         given = {key: value for key, value in changes.items() if value is not None}
         layers = (common, given, variant)
-        config = default_config(str(common["data"]), *layers)
-        words = _changes(config, {**common, **variant})
+        what = [model, guide, objective, *(f"{k}={v}" for k, v in variant.items())]
         try:
+            config = resolve(default_config(str(common["data"]), *layers))
+            words = _changes(config, {**common, **variant})
+            what = [model, config.guide, config.objective, words]
             with seeded(0, torch.device("cpu")):
-                config = resolve(config)
                 check_fit(config, rows[label])
         except UnknownNameError:  # a misspelled name is refused; what can't go together is left out
             raise
         except GMMVAEError as error:
-            what = [model, config.guide, config.objective, words]
             misfits[f"{', '.join(str(w) for w in what if w)}: {error}"] = None
             continue
         for seed in seeds:
@@ -145,10 +146,10 @@ def plan(
 
 def _changes(config: Config, given: Mapping[str, Any]) -> str:
     """The keys that were given and differ from the preset's, as "key=value key=value"."""
-    base = default_config(config.data, {"preset": config.preset})
+    base, values = usual_values(config), config.model_dump()
     shown = [k for k in given if k not in (*KEY, "data_dir", "device", "log")]
-    values = {k: getattr(config, k) for k in shown if getattr(config, k) != getattr(base, k)}
-    return " ".join(f"{key}={_as_text(value)}" for key, value in values.items())
+    changed = {k: values[k] for k in shown if values[k] != base[k]}
+    return " ".join(f"{key}={_as_text(value)}" for key, value in changed.items())
 
 
 def _as_text(value: Any) -> str:
@@ -174,7 +175,7 @@ def _cell(config: Config, settings: str, fingerprint: str) -> Cell:
 
 def command_of(config: Config) -> str:
     """What a user types to train the cell; the data's folder is theirs."""
-    base = default_config(config.data, {"preset": config.preset}).model_dump()
+    base = usual_values(config)
     options = ["gmmvae", "train", "--data", config.data, "--preset", str(config.preset)]
     for key, value in config.model_dump().items():
         if key in ("data", "data_dir", "preset", "device") or value == base[key]:

@@ -11,11 +11,11 @@ from pyro_gmmvae.config import (
     Schedule,
     SearchSpace,
     Whole,
-    configure,
     label,
 )
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.runs.keys import unknown_key
 
 # of a label, and of nothing where none is seen
 OF_LABELS = {"alpha", "label_eps"}
@@ -61,8 +61,8 @@ def space_of(
         if key not in given and (labelled or key not in OF_LABELS)
     }
     for key, wanted in (search or {}).items():
-        space[key] = read_dimension(key, wanted) if isinstance(wanted, str) else wanted
-        _check_dimension(key, space[key])
+        space[key] = read_dimension(config, key, wanted) if isinstance(wanted, str) else wanted
+        _check_dimension(config, key, space[key])
         if key in OF_SEQUENCES and not sequences:
             raise GMMVAEError(f"{key} is of sequences, and {config.data} has none; leave it out")
     if not space:
@@ -95,28 +95,28 @@ def check_comparable(metric: str, space: SearchSpace) -> None:
         )
 
 
-def read_dimension(key: str, text: str) -> Dimension:
+def read_dimension(config: Config, key: str, text: str) -> Dimension:
     """A dimension of a key from "LOW:HIGH", "LOW:HIGH:log" or "a,b,c" (widths: "64,128x64").
 
     Raises:
         GMMVAEError: an unknown key, or text that is none of these.
     """
-    _check_key(key)
+    _check_key(config, key)
     how = f"{key}={text}: write LOW:HIGH, LOW:HIGH:log, or values A,B,C"
     try:
         if "," in text:
-            return Choice(tuple(_option(key, part.strip()) for part in text.split(",")))
+            return Choice(tuple(_option(config, key, part.strip()) for part in text.split(",")))
         low, high, *rest = (part.strip() for part in text.split(":"))
         if rest not in ([], ["log"]):
             raise GMMVAEError(how)
-        if _is_whole(key):
+        if _is_whole(config, key):
             return Whole(int(low), int(high), bool(rest))
-        if _is_real(key):
+        if _is_real(config, key):
             return Real(float(low), float(high), bool(rest))
     except GMMVAEError as error:
         raise GMMVAEError(how if str(error) == how else f"{key}={text}: {error}") from error
     except ValueError as error:
-        whole = "; it takes whole numbers" if _is_whole(key) else ""
+        whole = "; it takes whole numbers" if _is_whole(config, key) else ""
         raise GMMVAEError(how + whole) from error
     raise GMMVAEError(f"{key}={text}: {key} is no number; write values A,B,C")
 
@@ -182,40 +182,40 @@ def distributions(space: SearchSpace) -> dict[str, Any]:
     return found
 
 
-def _check_key(key: str) -> None:
-    if key not in Config.model_fields:
-        raise unknown_name("key", key, list(Config.model_fields))
+def _check_key(config: Config, key: str) -> None:
+    if key not in type(config).model_fields:
+        raise unknown_key(key, config.model, config.guide)
     if key in FIXED:
         raise GMMVAEError(f"{key} can't be searched: give one value for all trials")
 
 
-def _check_dimension(key: str, dimension: Dimension) -> None:
+def _check_dimension(config: Config, key: str, dimension: Dimension) -> None:
     """Every value that the configuration checks by itself must be in its range."""
-    _check_key(key)
+    _check_key(config, key)
     if not isinstance(dimension, Real | Whole | Choice):
         raise GMMVAEError(f"{key}: a dimension is Real, Whole or Choice, not {dimension!r}")
     ends = dimension.options if isinstance(dimension, Choice) else (dimension.low, dimension.high)
     for value in ends:
-        configure({key: value})
+        config.replace(**{key: value})
 
 
-def _option(key: str, text: str) -> Any:
+def _option(config: Config, key: str, text: str) -> Any:
     """One option, as the configuration has it."""
     value: Any = None if text.lower() == "none" else text
-    if value is not None and isinstance(Config.model_fields[key].default, tuple):
+    if value is not None and isinstance(type(config).model_fields[key].default, tuple):
         value = text.replace("+", ",") if any(c.isalpha() and c != "x" for c in text) else text
         value = value.replace("x", ",") if value == text else value
-    return getattr(configure({key: value}), key)
+    return getattr(config.replace(**{key: value}), key)
 
 
-def _kinds(key: str) -> set[Any]:
-    annotation = Config.model_fields[key].annotation
+def _kinds(config: Config, key: str) -> set[Any]:
+    annotation = type(config).model_fields[key].annotation
     return {annotation, *get_args(annotation)}
 
 
-def _is_whole(key: str) -> bool:
-    return int in _kinds(key)
+def _is_whole(config: Config, key: str) -> bool:
+    return int in _kinds(config, key)
 
 
-def _is_real(key: str) -> bool:
-    return bool({float, Schedule} & _kinds(key))
+def _is_real(config: Config, key: str) -> bool:
+    return bool({float, Schedule} & _kinds(config, key))

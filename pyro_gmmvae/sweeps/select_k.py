@@ -69,7 +69,8 @@ def compare_components(
     _, failures = sweep(cells, out, jobs=jobs, keep_runs=True, say=say)
     lines = []
     for K in numbers:
-        runs = [_assigned(c, config, out) for c, config in cells.items() if config.components == K]
+        of_k = [(c, config) for c, config in cells.items() if config.get("components") == K]
+        runs = [_assigned(c, config, out) for c, config in of_k]
         found = [one for one in runs if one is not None]
         if found:
             lines.append({"components": K} | _compared(found))

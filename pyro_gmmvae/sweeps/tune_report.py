@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from pyro_gmmvae.config import Config, Whole, configure
+from pyro_gmmvae.config import Config, Whole
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
-from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs.keys import usual_values
 from pyro_gmmvae.sweeps.plan import Say
 from pyro_gmmvae.sweeps.search_space import configured
 from pyro_gmmvae.sweeps.study import Plan, finished, open_study, quiet
@@ -152,8 +152,8 @@ def as_toml(config: Config, space: Collection[str] = ()) -> str:
     Written are the keys that differ from the plain defaults or from the preset's, so that the
     file means the same under a later version's preset, and those of ``space``.
     """
-    base = default_config(config.data, {"preset": config.preset}).model_dump()
-    plain = configure().model_dump()
+    base = usual_values(config)
+    plain = type(config).model_construct().model_dump()
     lines = []
     for key, value in config.model_dump().items():
         usual = value == base[key] == plain[key]

@@ -69,8 +69,9 @@ def test_no_dimension_is_deaf_and_the_defaults_lie_within(model: str) -> None:
     ],
 )
 def test_text_is_read_and_written(key: str, text: str, dimension: Any) -> None:
-    assert read_dimension(key, text) == dimension
-    assert read_dimension(key, str(dimension)) == dimension
+    config = default_config("digits")
+    assert read_dimension(config, key, text) == dimension
+    assert read_dimension(config, key, str(dimension)) == dimension
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pyro_gmmvae.config import configure
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config, resume, train
+from pyro_gmmvae.runs.keys import configure
 from pyro_gmmvae.training.loggers import LOGGERS, build_loggers, closing
 from tests.cli.conftest import Gmmvae, gmmvae  # noqa: F401
 from tests.training.loggers.conftest import KEYS
