@@ -82,7 +82,7 @@ def test_the_best_settings_train_the_same_run_again(
         {"pseudo_threshold": None, "preset": "best"},
         {"labels": None, "minutes": 2.5},
         {"data": 'a "quoted" \\ näme.csv', "hidden": (3, 4), "batch_norm": True},
-        {"augment": None, "learning_rate": 1e-7, "factors": ("view=3",)},
+        {"model": "gmmvae-factors", "learning_rate": 1e-7, "factors": ("view=3",)},
     ],
 )
 def test_a_configuration_survives_toml(keys: dict[str, Any], tmp_path: Path) -> None:
