@@ -49,6 +49,10 @@ LABEL_KEYS = frozenset(
 class FitConfig(Config):
     """A configuration with the keys of its model and guide."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the class was made for the model and guide, and can't be pickled by its name
+        return functools.partial(configure, given=self.given), (dict(self),)
+
     def _changed(self, changes: Mapping[str, Any], given: Collection[str]) -> Config:
         return configure(dict(self), changes, given=given)
 

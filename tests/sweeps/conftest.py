@@ -16,11 +16,11 @@ SMALL: dict[str, Any] = {
     "labelled_per_batch": 6,
     "validation": 30,
     "test": 20,
-    "temperature": 0.5,
-    "label_eps": 1e-3,
     "dropout": 0,
     "engine": "svi",
 }
+# of the model gmmvae, which is tuned where none is named
+GMMVAE = {"alpha": 10, "kl_s": 1, "temperature": 0.5, "label_eps": 1e-3}
 SEARCH = {"hidden": "8,16", "latent_dim": "2:4", "learning_rate": "1e-3:1e-2:log"}
 Keys = Mapping[str, Any]
 Study = Callable[..., Tuned]
@@ -45,7 +45,9 @@ def study(rows: Path) -> Study:
     """Runs a small study in a folder; keywords are those of ``tune``."""
 
     def run(out: Path, keys: Keys | None = None, **options: Any) -> Tuned:
-        merged = {**SMALL, "data": str(rows), "alpha": 10, "kl_s": 1, **(keys or {})}
+        keys = keys or {}
+        own = {} if "model" in keys else GMMVAE
+        merged = {**SMALL, "data": str(rows), **own, **keys}
         options = {
             "search": SEARCH,
             "sampler": "random",

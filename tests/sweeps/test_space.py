@@ -38,7 +38,7 @@ def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Trai
         end = resolve(configured(config, space, params))
         _, objective = check_fit(end, digits)
         torch.manual_seed(0)
-        x, y = digits.part(digits.split.labelled[:4])
+        x, y = digits.tensors(digits.split.labelled[:4])
         assert torch.isfinite(objective(x, y).loss)
 
 

@@ -21,14 +21,14 @@ from pyro_gmmvae.sweeps.study import Plan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
 from pyro_gmmvae.sweeps.tuner import plan_of
 from pyro_gmmvae.training import NonFiniteError
-from tests.sweeps.conftest import SEARCH, SMALL, Study, silent
+from tests.sweeps.conftest import GMMVAE, SEARCH, SMALL, Study, silent
 
 
 @pytest.fixture
 def plan(rows: Path, tmp_path: Path) -> Plan:
     """The plan of the fixture ``study`` in a folder of its own."""
     return plan_of(
-        {**SMALL, "data": str(rows), "alpha": 10, "kl_s": 1},
+        {**SMALL, **GMMVAE, "data": str(rows)},
         SEARCH,
         tmp_path,
         None,
@@ -127,7 +127,7 @@ def test_a_study_that_is_resumed_is_the_one_that_was_not(
 @pytest.mark.parametrize(
     ("keys", "options", "told"),
     [
-        ({"model": "gmmvae-factors"}, {}, "with model gmmvae, not gmmvae-factors"),
+        ({"model": "vae"}, {}, "with model gmmvae, not vae"),
         ({"epochs": 3}, {}, "with epochs 2, not 3"),
         ({}, {"metric": "val_elbo"}, "with metric val_accuracy, not val_elbo"),
         ({}, {"seeds": 2}, "with seeds 1, not 2"),
@@ -384,7 +384,7 @@ def test_a_budget_that_is_over_begins_no_trial(study: Study, tmp_path: Path) -> 
         ({}, {"sampler": "grid"}, "unknown sampler 'grid'"),
         ({}, {"metric": "accuracy"}, "did you mean 'val_accuracy'"),
         ({"labels": 0}, {"metric": "val_accuracy"}, "sees no label; take val_elbo"),
-        ({"model": "vae", "alpha": 30}, {"metric": "val_log_loss"}, "'vae' has none"),
+        ({"model": "vae"}, {"metric": "val_log_loss"}, "'vae' has none"),
         ({}, {"metric": "val_sequence_accuracy"}, "is of sequences"),
         ({"validation": 0}, {}, "needs validation rows"),
         ({}, {"search": {"temperature": "0:1"}}, "temperature must be positive"),
