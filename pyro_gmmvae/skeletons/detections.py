@@ -1,4 +1,4 @@
-"""The people of a clip as a tracker sees them: their poses, their size in the picture."""
+"""Detections of a clip: poses, confidence and the people's heights in the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 Reals = NDArray[np.float64]
 
 # a person's height over that of the torso, neck to hips (Drillis and Contini, 1966)
-HEIGHT_OF_TORSO = 3.5
-# no two people's joints are so near each other, in heights; one person's two detections are
-SAME_PLACE = 0.05
+HEIGHT_PER_TORSO = 3.5
+# mean distance of joints, in heights, below which two detections are of one person
+DUPLICATE_DISTANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Bodies:
+class Detections:
     """The detections of a clip, by frame.
 
     Attributes:
-        number: (D,) their frames' numbers, not decreasing.
+        frame: (D,) frame numbers, not decreasing.
         poses: (D, J, 2) pixels, NaN where a joint is missing.
-        weight: (D, J) confidence in [0, 1], 0 where a joint is missing.
-        size: (D,) the person's height in pixels, as the visible bones tell it.
-        numbers: (F,) the numbers of all frames, increasing, also of empty ones.
+        confidence: (D, J) in [0, 1], 0 where a joint is missing.
+        height: (D,) the person's height in pixels, estimated from the visible bones.
+        frames: (F,) the numbers of all frames, increasing, also of empty ones.
     """
 
-    number: Labels
+    frame: Labels
     poses: Reals
-    weight: Reals
-    size: Reals
-    numbers: Labels
+    confidence: Reals
+    height: Reals
+    frames: Labels
 
 
-def bodies_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Bodies:
-    """The detections of a clip's frames, those of too few joints left out, copies merged.
+def detections_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Detections:
+    """The detections of a clip's frames, without those of too few joints and duplicates.
 
     Raises:
         GMMVAEError: poses of another layout, or frame numbers that don't increase.
@@ -52,7 +52,7 @@ def bodies_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Bod
     for frame, last in zip(frames[1:], numbers[:-1], strict=True):
         if frame.number <= last:
             raise GMMVAEError(
-                f"{frame.name}: frame {frame.number} of clip {frame.clip!r} follows on frame "
+                f"{frame.name}: frame {frame.number} of clip {frame.clip!r} comes after frame "
                 f"{last}; a clip's frames must come in order"
             )
     for frame in frames:
@@ -63,43 +63,46 @@ def bodies_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Bod
             )
     number = np.repeat(numbers, [len(frame.poses) for frame in frames])
     poses = np.concatenate([frame.poses for frame in frames]).astype(np.float64)
-    weight = np.concatenate([frame.confidence for frame in frames]).astype(np.float64)
-    found = np.isfinite(poses).all(-1) & (weight > 0)
-    poses, weight = np.where(found[..., None], poses, np.nan), np.where(found, weight.clip(0, 1), 0)
-    kept = found.sum(1) >= min_joints
-    number, poses, weight = number[kept], poses[kept], weight[kept]
-    size = heights(poses, layout)
-    single = _merge_copies(number, poses, weight, size)
-    return Bodies(number[single], poses[single], weight[single], size[single], numbers)
+    confidence = np.concatenate([frame.confidence for frame in frames]).astype(np.float64)
+    detected = np.isfinite(poses).all(-1) & (confidence > 0)
+    poses, confidence = (
+        np.where(detected[..., None], poses, np.nan),
+        np.where(detected, confidence.clip(0, 1), 0),
+    )
+    kept = detected.sum(1) >= min_joints
+    number, poses, confidence = number[kept], poses[kept], confidence[kept]
+    height = heights(poses, layout)
+    single = _merge_duplicates(number, poses, confidence, height)
+    return Detections(number[single], poses[single], confidence[single], height[single], numbers)
 
 
 def heights(poses: Reals, layout: Layout) -> Reals:
-    """Each person's height (D,) in pixels, also of people of whom little is seen.
+    """Each person's height (D,) in pixels, also of people who are mostly hidden.
 
     A bone's length is its share of the height times the height: log l = log r + log h. Shares r
-    are the clip's medians, heights h an upper quartile over the bones that are seen, as turning
-    away from the camera only shortens bones. The torso gives the scale; where it is never seen,
-    the tallest poses do.
+    are the clip's medians, heights h an upper quartile over the visible bones, as turning
+    away from the camera only shortens bones. The torso gives the scale; where it is never
+    visible, the tallest poses do.
     """
     if not len(poses):
         return np.zeros(0)
     spans = np.nanmax(poses, 1) - np.nanmin(poses, 1)
     extent = np.hypot(*spans.T).clip(1)
-    lengths = _lengths(poses, layout)
+    lengths = _log_lengths(poses, layout)
     shares = np.zeros(lengths.shape[1])
     for _ in range(5):
-        height = quantile(lengths - shares, 0.75)
-        shares = quantile((lengths - height[:, None]).T, 0.5)
+        height = nan_quantile(lengths - shares, 0.75)
+        shares = nan_quantile((lengths - height[:, None]).T, 0.5)
     if np.isfinite(shares[-1]):  # the torso's
-        shares = shares - (shares[-1] + np.log(HEIGHT_OF_TORSO))
-        height = quantile(lengths - shares, 0.75)
+        shares = shares - (shares[-1] + np.log(HEIGHT_PER_TORSO))
+        height = nan_quantile(lengths - shares, 0.75)
     elif np.isfinite(height).any():
         height += np.nanquantile(np.log(extent) - height, 0.9)
     return np.where(np.isfinite(height), np.exp(height), extent).clip(1)
 
 
-def _lengths(poses: Reals, layout: Layout) -> Reals:
-    """log lengths (D, E + 1) of the bones and the torso, NaN where one is not seen."""
+def _log_lengths(poses: Reals, layout: Layout) -> Reals:
+    """Log lengths (D, E + 1) of the bones and the torso, NaN where one is not visible."""
     ends = np.array(layout.edges, np.int64).reshape(-1, 2)
     bones = poses[:, ends[:, 0]] - poses[:, ends[:, 1]]
     torso = np.full((len(poses), 1, 2), np.nan)
@@ -110,36 +113,38 @@ def _lengths(poses: Reals, layout: Layout) -> Reals:
     return np.where(length > 1, np.log(length.clip(1)), np.nan)
 
 
-def quantile(values: Reals, q: float) -> Reals:
-    """A quantile over the last axis of what is not NaN; NaN where nothing is."""
+def nan_quantile(values: Reals, q: float) -> Reals:
+    """A quantile over the last axis of the values that are not NaN; NaN where all are."""
     ordered = np.sort(values, -1)  # NaN last
     count = np.isfinite(ordered).sum(-1)
     at = np.floor(q * (count - 1).clip(0) + 0.5).astype(np.int64)
     return np.take_along_axis(ordered, at[..., None], -1)[..., 0]
 
 
-def _merge_copies(number: Labels, poses: Reals, weight: Reals, size: Reals) -> NDArray[np.bool_]:
-    """Which detections stand for a person; they are given the joints that only a copy has."""
-    single = np.ones(len(number), bool)
-    starts = np.flatnonzero(np.diff(number, prepend=-1, append=np.iinfo(np.int64).max))
+def _merge_duplicates(
+    frame: Labels, poses: Reals, confidence: Reals, height: Reals
+) -> NDArray[np.bool_]:
+    """Mark one detection (D,) per person and frame, and add joints that only a duplicate has."""
+    single = np.ones(len(frame), bool)
+    starts = np.flatnonzero(np.diff(frame, prepend=-1, append=np.iinfo(np.int64).max))
     for start, stop in pairwise(starts):
         if stop - start < 2:
             continue
-        order = start + np.argsort(-weight[start:stop].sum(1), kind="stable")
-        near = _apart(poses[order], size[order]) < SAME_PLACE
+        order = start + np.argsort(-confidence[start:stop].sum(1), kind="stable")
+        near = _mean_distance(poses[order], height[order]) < DUPLICATE_DISTANCE
         for rank, best in enumerate(order):
             if not single[best]:
                 continue
-            for copy in order[rank + 1 :][near[rank, rank + 1 :]]:
-                if single[copy]:
-                    single[copy] = False
-                    lacking = weight[best] == 0
-                    poses[best, lacking] = poses[copy, lacking]
-                    weight[best, lacking] = weight[copy, lacking]
+            for duplicate in order[rank + 1 :][near[rank, rank + 1 :]]:
+                if single[duplicate]:
+                    single[duplicate] = False
+                    missing = confidence[best] == 0
+                    poses[best, missing] = poses[duplicate, missing]
+                    confidence[best, missing] = confidence[duplicate, missing]
     return single
 
 
-def _apart(poses: Reals, size: Reals) -> Reals:
+def _mean_distance(poses: Reals, size: Reals) -> Reals:
     """Mean distance (P, P) of the joints that both have, in heights; infinite below 3 of them."""
     distance = np.hypot(*np.moveaxis(poses[:, None] - poses[None], -1, 0))
     common = np.isfinite(distance)

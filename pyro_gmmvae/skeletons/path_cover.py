@@ -1,4 +1,4 @@
-"""The best set of disjoint paths: which detections are people, and which are the same person.
+"""The best set of disjoint paths: the tracklets that are people, linked where they are one.
 
 Iqbal, Milan and Gall, PoseTrack: Joint Multi-Person Pose Estimation and Tracking, CVPR 2017,
 arXiv:1611.07727, partition a graph of detections over space and time by an integer linear
@@ -20,20 +20,20 @@ from pyro_gmmvae.skeletons.detections import Reals
 
 @dataclass(frozen=True)
 class PathCover:
-    """Maximize, over x, e, q, y in {0, 1}, the log-odds (nats) of what is kept and linked,
+    """Maximize, over x, e, q, y in {0, 1}, the log-odds (nats) of kept nodes and links,
 
         sum_v keep_v x_v - sum_v enter_v e_v - sum_v leave_v q_v + sum_uv gain_uv y_uv,
 
-    where x_v = e_v + sum_u y_uv (a person enters, or goes on), x_u = q_u + sum_v y_uv (leaves, or
-    goes on), and x_u + x_v <= 1 for exclusions (one person detected twice in a frame).
+    where x_v = e_v + sum_u y_uv (a person enters or continues), x_u = q_u + sum_v y_uv (leaves or
+    continues), and x_u + x_v <= 1 for exclusions (one person detected twice in a frame).
 
     Attributes:
-        keep: (N,) that a node is a person.
+        keep: (N,) log-odds that a node is a person.
         enter, leave: (N,) costs of a path that begins or ends.
-        links: (M, 2) nodes u before v; a node may not come before itself by any way round.
-        gain: (M,) that u and v are one person.
-        exclusions: (C, 2) nodes of which one at most is a person.
-        held: (N,) nodes that were kept before, as the ends of paths; nothing links to them.
+        links: (M, 2) nodes u before v, without cycles.
+        gain: (M,) log-odds that u and v are one person.
+        exclusions: (C, 2) nodes of which at most one is kept.
+        held: (N,) nodes that were kept before, as the ends of paths; no link leads to them.
     """
 
     keep: Reals
@@ -47,7 +47,7 @@ class PathCover:
 
 @dataclass(frozen=True)
 class Cover:
-    """A solution: kept (N,), used (M,) links, and its value in nats."""
+    """A solution: kept nodes (N,), used links (M,), and its value in nats."""
 
     kept: NDArray[np.bool_]
     used: NDArray[np.bool_]
@@ -55,10 +55,10 @@ class Cover:
 
 
 def solve(problem: PathCover) -> Cover:
-    """The best cover; by assignment where that excludes nothing, else by integer programming.
+    """The best cover, by assignment or, where exclusions demand it, by integer programming.
 
-    Both are exact: without exclusions the program is an assignment of nodes to what comes next,
-    and an optimum of that which respects the exclusions is an optimum with them.
+    Both are exact: without exclusions the program is an assignment of nodes to successors, and
+    an optimum of that which respects the exclusions is an optimum with them.
     """
     relaxed = solve_relaxed(problem)
     first, second = problem.exclusions.reshape(-1, 2).T
@@ -68,7 +68,7 @@ def solve(problem: PathCover) -> Cover:
 
 
 def solve_relaxed(problem: PathCover) -> Cover:
-    """The best cover where nothing is excluded, by linear assignment.
+    """The best cover without exclusions, by linear assignment.
 
     Rows are nodes and beginnings, columns nodes and ends: a node is assigned to its successor
     or its end, its predecessor or a beginning to it; a node assigned to itself is left out.
@@ -114,7 +114,7 @@ def solve_exact(problem: PathCover) -> Cover:
         constraints=constraints,
         options={"mip_rel_gap": 0.0},
     )
-    if result.x is None:  # nothing is infeasible, unless held nodes exclude each other
+    if result.x is None:  # only infeasible where held nodes exclude each other
         raise RuntimeError(f"the integer program has no solution: {result.message}")
     chosen = result.x > 0.5
     return _cover(problem, chosen[:n], chosen[3 * n :])

@@ -1,9 +1,8 @@
-"""Tracking: who is who over the frames of a clip, as OpenPose does not tell.
+"""Tracking: the detections of each person over the frames of a clip.
 
-Detections that follow each other beyond doubt become tracklets (:mod:`tracklets`); an integer
-program decides which tracklets are people and which are the same person (:mod:`linking`,
-:mod:`path_cover`); detections that were left in doubt then fill the gaps of the paths, or begin or
-end them.
+Detections that follow each other without ambiguity become tracklets (:mod:`tracklets`); an
+integer program decides which tracklets are people and which are the same person (:mod:`linking`,
+:mod:`path_cover`); ambiguous detections then fill the gaps of the paths, or begin or end them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,28 +15,28 @@ from scipy.optimize import linear_sum_assignment
 
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons.detections import Bodies, Reals, bodies_of
+from pyro_gmmvae.skeletons.detections import Detections, Reals, detections_of
 from pyro_gmmvae.skeletons.layouts import Layout
-from pyro_gmmvae.skeletons.linking import ENOUGH, link, nodes_of
-from pyro_gmmvae.skeletons.tracklets import JITTER, SWAY, evidence, grow_tracklets
+from pyro_gmmvae.skeletons.linking import PERSON_CONFIDENCE, link, tracklet_graph
+from pyro_gmmvae.skeletons.tracklets import JOINT_NOISE, JOINT_STEP, grow_tracklets, log_odds
 from pyro_gmmvae.skeletons.tracks import Track
 
 if TYPE_CHECKING:
     from pyro_gmmvae.skeletons.openpose import Frame
 
-SHORT = 3  # detections below which a doubtful tracklet tells no velocity
+MIN_DETECTIONS = 3  # of an ambiguous tracklet whose velocity can be estimated
 
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """How people are tracked.
+    """Options of tracking.
 
     Attributes:
-        frame_rate: frames a second, which tells how far a person may move between two.
-        max_gap: how many frames a person may be missed (or hidden) and be known again.
+        frame_rate: frames per second, which bounds how far a person moves between two.
+        max_gap: frames in which a person may be missed (or hidden) and be recognized afterwards.
         min_length: detections below which a track is dropped.
         min_joints: joints below which a detection is dropped.
-        window: frames that are decided together, at least twice the gap.
+        window: frames that are solved together, at least twice the gap.
     """
 
     frame_rate: float = 30.0
@@ -62,11 +61,11 @@ def track_people(
 ) -> Iterator[Track]:
     """The people of each clip, one track each, named CLIP/1, CLIP/2, ... as they appear.
 
-    Frames of one clip are held at a time. A track's gaps are frames in which the person was not
-    detected. The result is the same in every run.
+    The frames of one clip are in memory at a time. A track's gaps are frames in which the person
+    was not detected. The result is deterministic.
 
     Args:
-        frames: clip by clip, in order; frames may be empty, and numbers left out.
+        frames: clip by clip, in order; frames may be empty, and numbers may be missing.
         layout: the joints.
         options: None: the defaults.
 
@@ -78,79 +77,83 @@ def track_people(
     for clip, of_clip in groupby(frames, lambda frame: frame.clip):
         if clip in seen:
             raise GMMVAEError(
-                f"clip {clip!r} comes twice, with another between; sort the frames by clip"
+                f"clip {clip!r} comes twice, with another clip between; sort the frames by clip"
             )
         seen.add(clip)
-        bodies = bodies_of(list(of_clip), layout, options.min_joints)
-        for k, rows in enumerate(_people(bodies, options), 1):
+        detections = detections_of(list(of_clip), layout, options.min_joints)
+        for k, rows in enumerate(_people(detections, options), 1):
             yield Track(
                 sequence=f"{clip}/{k}" if clip else str(k),
-                frames=bodies.number[rows],
-                poses=bodies.poses[rows].astype(np.float32),
-                confidence=bodies.weight[rows].astype(np.float32),
+                frames=detections.frame[rows],
+                poses=detections.poses[rows].astype(np.float32),
+                confidence=detections.confidence[rows].astype(np.float32),
             )
 
 
-def _people(bodies: Bodies, options: TrackingOptions) -> list[Labels]:
+def _people(detections: Detections, options: TrackingOptions) -> list[Labels]:
     """The detections of each person, in order of appearance."""
-    tracklets, scenes = grow_tracklets(bodies, options.frame_rate)
-    clear = [np.array(t.chain) for t in tracklets if not t.doubtful or len(t.chain) >= SHORT]
-    paths = fill_gaps(bodies, _linked(bodies, clear, scenes, options), options.frame_rate)
-    # whoever was left in doubt and lies in no gap may still begin or end a path; not ghosts,
-    # which one by one resemble each other
-    used = np.zeros(len(bodies.number), bool)
+    tracklets, scenes = grow_tracklets(detections, options.frame_rate)
+    is_clear = [not t.ambiguous or len(t.rows) >= MIN_DETECTIONS for t in tracklets]
+    clear = [np.array(t.rows) for t, is_one in zip(tracklets, is_clear, strict=True) if is_one]
+    paths = _link_tracklets(detections, clear, scenes, options)
+    paths = fill_gaps(detections, paths, options.frame_rate)
+    # an ambiguous detection outside of gaps may still begin or end a path; not false detections,
+    # which resemble each other
+    used = np.zeros(len(detections.frame), bool)
     used[list(chain(*paths))] = True
-    doubtful = [np.array(t.chain) for t in tracklets if t.doubtful and len(t.chain) < SHORT]
-    used |= bodies.weight.sum(1) < ENOUGH
-    paths += [rest for rest in doubtful if not used[rest].any()]
-    paths = _linked(bodies, sorted(paths, key=lambda path: path[0]), scenes, options)
+    rest = [np.array(t.rows) for t, is_one in zip(tracklets, is_clear, strict=True) if not is_one]
+    used |= detections.confidence.sum(1) < PERSON_CONFIDENCE
+    paths += [rows for rows in rest if not used[rows].any()]
+    paths = _link_tracklets(detections, sorted(paths, key=lambda path: path[0]), scenes, options)
     return sorted(
         (path for path in paths if len(path) >= options.min_length), key=lambda path: path[0]
     )
 
 
-def _linked(
-    bodies: Bodies, chains: list[Labels], scenes: Labels, options: TrackingOptions
+def _link_tracklets(
+    detections: Detections, tracklets: list[Labels], scenes: Labels, options: TrackingOptions
 ) -> list[Labels]:
-    """The detections of each person, of tracklets in order of their beginnings."""
-    nodes = nodes_of(bodies, chains, scenes, options.max_gap, options.frame_rate)
+    """The detections of each person, from tracklets in order of their first frames."""
+    graph = tracklet_graph(detections, tracklets, scenes, options.max_gap, options.frame_rate)
     return [
-        np.concatenate([chains[node] for node in path])
-        for path in link(nodes, options.max_gap, options.window)
+        np.concatenate([tracklets[node] for node in path])
+        for path in link(graph, options.max_gap, options.window)
     ]
 
 
-def fill_gaps(bodies: Bodies, paths: Sequence[Labels], rate: float) -> list[Labels]:
-    """Paths with the unused detections that lie where they pass, by linear assignment."""
-    used = np.zeros(len(bodies.number), bool)
+def fill_gaps(detections: Detections, paths: Sequence[Labels], rate: float) -> list[Labels]:
+    """Add unused detections to the paths in whose gaps they lie, by linear assignment."""
+    used = np.zeros(len(detections.frame), bool)
     for path in paths:
         used[path] = True
     free = np.flatnonzero(~used)
     filled = [list(path) for path in paths]
-    for rows in np.split(free, np.flatnonzero(np.diff(bodies.number[free])) + 1):
+    for rows in np.split(free, np.flatnonzero(np.diff(detections.frame[free])) + 1):
         if not len(rows):
             continue
         odds = np.zeros((len(paths), len(rows)))
         for row, path in enumerate(paths):
-            odds[row] = _passing_odds(bodies, path, rows, rate)
+            odds[row] = _gap_log_odds(detections, path, rows, rate)
         for k, column in zip(*linear_sum_assignment(odds, maximize=True), strict=True):
             if odds[k, column] > 0:
                 filled[k].append(rows[column])
     return [np.sort(path) for path in filled]
 
 
-def _passing_odds(bodies: Bodies, path: Labels, rows: Labels, rate: float) -> Reals:
-    """Log-odds that detections of a frame are where a path passes, at least 0."""
-    number = bodies.number[rows[0]]
-    at = int(np.searchsorted(bodies.number[path], number))
-    if at in (0, len(path)) or bodies.number[path[at]] == number:
+def _gap_log_odds(detections: Detections, path: Labels, rows: Labels, rate: float) -> Reals:
+    """Log-odds, at least 0, that detections of a frame lie in a gap of a path."""
+    number = detections.frame[rows[0]]
+    at = int(np.searchsorted(detections.frame[path], number))
+    if at in (0, len(path)) or detections.frame[path[at]] == number:
         return np.zeros(len(rows))
     a, b = path[at - 1], path[at]
-    share = (number - bodies.number[a]) / (bodies.number[b] - bodies.number[a])
-    expected = (1 - share) * bodies.poses[a] + share * bodies.poses[b]
-    weight = np.sqrt(np.minimum(bodies.weight[a], bodies.weight[b]) * bodies.weight[rows])
-    size = np.sqrt(bodies.size[a] * bodies.size[b])
-    away = min(number - bodies.number[a], bodies.number[b] - number)
-    spread = np.full(len(rows), np.hypot(JITTER, away * SWAY * 30 / rate))
-    odds: Reals = evidence((bodies.poses[rows] - expected) / size, weight, spread)
+    share = (number - detections.frame[a]) / (detections.frame[b] - detections.frame[a])
+    expected = (1 - share) * detections.poses[a] + share * detections.poses[b]
+    weight = np.sqrt(
+        np.minimum(detections.confidence[a], detections.confidence[b]) * detections.confidence[rows]
+    )
+    size = np.sqrt(detections.height[a] * detections.height[b])
+    away = min(number - detections.frame[a], detections.frame[b] - number)
+    spread = np.full(len(rows), np.hypot(JOINT_NOISE, away * JOINT_STEP * 30 / rate))
+    odds: Reals = log_odds((detections.poses[rows] - expected) / size, weight, spread)
     return odds.clip(0)

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.skeletons.detections import bodies_of, heights
+from pyro_gmmvae.skeletons.detections import detections_of, heights
 from pyro_gmmvae.skeletons.layouts import BODY_25, Layout
-from pyro_gmmvae.skeletons.linking import Nodes, link
+from pyro_gmmvae.skeletons.linking import TrackletGraph, link
 from pyro_gmmvae.skeletons.openpose import Frame, read_frames
 from pyro_gmmvae.skeletons.path_cover import Cover, PathCover, solve, solve_exact, solve_relaxed
 from pyro_gmmvae.skeletons.tracking import TrackingOptions, fill_gaps, track_people
@@ -111,15 +111,15 @@ def test_two_who_cross_while_both_are_hidden_did_not_turn_back() -> None:
     assert {sum(follows(t, p) for t in tracks) for p in people} == {1}
 
 
-def test_detections_in_doubt_fill_the_gaps_they_lie_in() -> None:
+def test_ambiguous_detections_fill_gaps() -> None:
     frames = film([walker(100, 3), walker(300, 0, y=500)])
-    bodies = bodies_of(frames, STICK, 3)
-    mine = np.flatnonzero(bodies.poses[:, 1, 1] < 400)
-    (path,) = fill_gaps(bodies, [np.delete(mine, [7, 20, 21, 22])], 30.0)
+    detections = detections_of(frames, STICK, 3)
+    mine = np.flatnonzero(detections.poses[:, 1, 1] < 400)
+    (path,) = fill_gaps(detections, [np.delete(mine, [7, 20, 21, 22])], 30.0)
     assert path.tolist() == mine.tolist()
 
 
-def test_frames_in_doubt_are_not_lost() -> None:
+def test_ambiguous_frames_are_kept() -> None:
     """In the middle of a path, where two go slowly past each other, and at its end."""
     past = tracked(film([walker(220, 1), walker(280, -1, y=306)]))
     assert len(past) == 2
@@ -130,8 +130,8 @@ def test_frames_in_doubt_are_not_lost() -> None:
 
 def test_who_is_too_near_to_tell_is_left_to_the_program() -> None:
     people = [walker(100, 5), walker(400, -5, y=303)]
-    tracklets, _ = grow_tracklets(bodies_of(film(people), STICK, 3), 30.0)
-    assert {t.doubtful for t in tracklets} == {False, True}
+    tracklets, _ = grow_tracklets(detections_of(film(people), STICK, 3), 30.0)
+    assert {t.ambiguous for t in tracklets} == {False, True}
 
 
 def test_a_gap_beyond_the_longest_makes_two_tracks() -> None:
@@ -285,8 +285,8 @@ def test_the_result_does_not_depend_on_where_windows_lie() -> None:
 
 def test_nobody_is_followed_by_two() -> None:
     """What one window decides, the next one keeps."""
-    nodes = Nodes(
-        chains=[np.zeros(1, np.int64)] * 4,
+    graph = TrackletGraph(
+        tracklets=[np.zeros(1, np.int64)] * 4,
         begin=np.array([0, 12, 13, 30]),
         end=np.array([10, 25, 28, 40]),
         keep=np.full(4, 9.0),
@@ -294,15 +294,15 @@ def test_nobody_is_followed_by_two() -> None:
         gain=np.array([5.0, 4.0, 3.0]),
         exclusions=np.zeros((0, 2), np.int64),
     )
-    assert link(nodes, max_gap=20, window=2) == [[0, 1], [2, 3]]
+    assert link(graph, max_gap=20, window=2) == [[0, 1], [2, 3]]
 
 
-def test_what_is_beyond_doubt_is_one_tracklet_each() -> None:
+def test_unambiguous_people_are_one_tracklet_each() -> None:
     """The fast path alone: nothing is left for the program to decide."""
     frames = film([walker(100, 3), walker(600, -1), walker(900, 0)])
-    tracklets, scenes = grow_tracklets(bodies_of(frames, STICK, 3), 30.0)
-    assert [len(t.chain) for t in tracklets] == [60, 60, 60]
-    assert not any(t.doubtful for t in tracklets)
+    tracklets, scenes = grow_tracklets(detections_of(frames, STICK, 3), 30.0)
+    assert [len(t.rows) for t in tracklets] == [60, 60, 60]
+    assert not any(t.ambiguous for t in tracklets)
     assert scenes.tolist() == [0]
 
 
