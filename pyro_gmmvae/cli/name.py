@@ -41,11 +41,11 @@ def name(
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.clusters import read_clusters
+    from pyro_gmmvae.runs.folder import NAMES, fitted_names, write_names
     from pyro_gmmvae.runs.label_components import name_components, read_labels, summary
-    from pyro_gmmvae.runs.names import NAMES, named_by_fit, write_names
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    if loaded.model.factors and named_by_fit(loaded.config, loaded.schema):
+    if loaded.model.factors and fitted_names(loaded.config, loaded.schema):
         raise GMMVAEError(
             f"{run} was trained with labels: its components have the classes' names already"
         )

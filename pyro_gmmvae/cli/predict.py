@@ -42,11 +42,11 @@ def predict(
     """Label the rows of FILE (npz, npy, csv, parquet, IDX images) with RUN.
 
     For a run on skeletons FILE is a table of tracks; there is a row per sequence, with columns
-    sequence, windows (how many), person, probability, p_CLASS, elbo and unusual.
+    sequence, windows (how many), person, probability, p_CLASS, elbo and elbo_quantile.
 
     Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats)
-    and unusual (share of validation rows that the model finds likelier than this one: near 1
-    for a row unlike the training data). A label column in FILE is ignored. Where RUN was
+    and elbo_quantile (share of validation rows with a higher ELBO: near 1 for a row unlike the
+    training data). A label column in FILE is ignored. Where RUN was
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
     from pyro_gmmvae.files import atomic_write

@@ -1,6 +1,7 @@
-"""What the estimators share: arguments, a fit in memory, and what a model says of rows."""
+"""The base class of the estimators: fit, scores of rows, draws, and run folders."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,28 +12,42 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.arrays import dataset_of, range_of_pixels, shape_of_rows, transform_of
-from pyro_gmmvae.estimators.folder import read_folder, write_folder
-from pyro_gmmvae.estimators.posterior import ROWS_AT_ONCE, bound, by_blocks
-from pyro_gmmvae.estimators.settings import config_of, seed_of
-from pyro_gmmvae.estimators.spoken import Spoken
+from pyro_gmmvae.estimators.inputs import (
+    config_of,
+    dataset_of,
+    range_of_pixels,
+    seed_of,
+    shape_of_rows,
+    transform_of,
+)
+from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
+from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.models import MODELS
-from pyro_gmmvae.runs.memory import Fitted, fit_in_memory, fit_once_more
+from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
 from pyro_gmmvae.training import Callback, dtype_of
 from pyro_gmmvae.training.devices import seeded
+from pyro_gmmvae.training.settings import Record
 
 Array = NDArray[Any]
-NONE = np.empty(0)
+NO_CLASSES = np.empty(0)
+ROWS_AT_ONCE = 128
+COPIES_AT_ONCE = 4096
 
 
 class RowsEstimator(BaseEstimator):
-    """Fits a model on arrays and says what it makes of rows."""
+    """Fits a model on arrays, and scores, embeds and draws rows with it.
+
+    A row's results do not depend on the rows that come with it, to the bit as far as the hardware
+    allows.
+    """
 
     _preset: ClassVar[str | None] = None
     _fixed: ClassVar[dict[str, Any]] = {}
@@ -55,34 +70,24 @@ class RowsEstimator(BaseEstimator):
         """Fit rows (N, D) with class numbers y, -1 where unknown."""
         config, dataset, pixels = self._prepared(x, y, classes)
         split = _split(config, y, len(classes), config.validation)
-        fitted = split.train if config.use_unlabelled else split.labelled
-        transform = transform_of(dataset.x[fitted], pixels)
-        callbacks = self._listeners()
-        self._keep(fit_in_memory(config, dataset, split, transform=transform, callbacks=callbacks))
+        rows = split.train if config.use_unlabelled else split.labelled
+        transform = transform_of(dataset.x[rows], pixels)
+        data = TrainingData.from_arrays(config, dataset, split, transform=transform)
+        self._keep(fit(config, data, callbacks=self._callbacks()))
 
-    def _fit_once_more(self, x: Array, y: Labels, classes: Array) -> None:
-        """One pass over rows; units are those of the first rows that were fitted."""
-        before: Fitted | None = getattr(self, "_fitted", None)
+    def _fit_epoch(self, x: Array, y: Labels, classes: Array) -> None:
+        """One epoch over rows; units are those of the first rows that were fitted."""
+        before: Trained | None = getattr(self, "_fitted", None)
         config, dataset, pixels = self._prepared(x, y, classes)
         if before is None:
             transform = transform_of(dataset.x, pixels)
         else:
             transform = before.run.schema.transform
             config = config.replace(likelihood=before.run.schema.kind.likelihood)
-        split = _split(config, y, len(classes), 0)
-        callbacks = self._listeners()
-        try:
-            found = fit_once_more(
-                config, dataset, split, transform=transform, before=before, callbacks=callbacks
-            )
-        except RuntimeError as error:
-            if "state_dict" not in str(error):
-                raise
-            raise GMMVAEError(
-                "partial_fit: arguments changed since the last fit, and the model with them; fit "
-                "anew"
-            ) from error
-        self._keep(found)
+        data = TrainingData.from_arrays(
+            config, dataset, _split(config, y, len(classes), 0), transform=transform
+        )
+        self._keep(fit_epoch(config, data, before, callbacks=self._callbacks()))
 
     def _prepared(
         self, x: Array, y: Labels, classes: Array
@@ -104,10 +109,10 @@ class RowsEstimator(BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return config, dataset_of(x, shape, y, classes, names), pixels
 
-    def _listeners(self) -> list[Callback]:
-        return [Spoken()] if self.get_params(deep=False)["verbose"] else []
+    def _callbacks(self) -> list[Callback]:
+        return [PrintProgress()] if self.get_params(deep=False)["verbose"] else []
 
-    def _keep(self, fitted: Fitted) -> None:
+    def _keep(self, fitted: Trained) -> None:
         self._fitted = fitted
         self.model_ = fitted.run.model
         self.history_ = fitted.history
@@ -124,7 +129,7 @@ class RowsEstimator(BaseEstimator):
         pixels = self.get_params(deep=False)["image_shape"] is not None
         return [np.float64, np.float32, *([np.uint8] if pixels else [])]
 
-    # -- what the model says ----------------------------------------------------------------
+    # -- scores of rows ----------------------------------------------------------------------
 
     def _rows(self, X: Any) -> tuple[Array, Tensor]:
         """Validated rows, and the same in the model's units on the CPU.
@@ -218,10 +223,11 @@ class RowsEstimator(BaseEstimator):
                 labels, counts = np.unique(components, return_counts=True)
                 pairs = zip(labels.tolist(), counts.tolist(), strict=True)
                 x = torch.cat([model.generate(count, k) for k, count in pairs])
-            if not mean and run.schema.kind.likelihood == "bernoulli":
+            raw_scale = model.observation.raw_scale
+            if not mean and raw_scale is None:
                 x = torch.bernoulli(x)
-            elif not mean:
-                x = x + positive_scale(model.observation.raw_scale) * torch.randn_like(x)
+            elif not mean and raw_scale is not None:
+                x = x + positive_scale(raw_scale) * torch.randn_like(x)
         return np.asarray(run.schema.transform.invert(x.cpu().numpy()).reshape(len(x), -1))
 
     def _components(self, n: int, among: Labels) -> Labels:
@@ -293,3 +299,81 @@ def checked_count(n: Any, name: str = "n_samples") -> int:
     if not isinstance(n, int | np.integer) or n < 1:
         raise GMMVAEError(f"{name} must be a positive whole number, not {n!r}")
     return int(n)
+
+
+@torch.no_grad()
+def by_blocks(function: Callable[..., Tensor], *columns: Tensor, rows: int) -> Tensor:
+    """Apply a function of rows to blocks of ``rows`` rows.
+
+    Matrix products of another number of rows may be summed in another order, so the last block is
+    filled up with its first row.
+    """
+    found = []
+    for start in range(0, len(columns[0]), rows):
+        blocks = [column[start : start + rows] for column in columns]
+        here = len(blocks[0])
+        filled = [torch.cat([b, b[:1].expand(rows - here, *b.shape[1:])]) for b in blocks]
+        found.append(function(*filled)[:here])
+    return torch.cat(found)
+
+
+def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
+    """(N,) importance-weighted bounds on log p(x) in nats, the same noise for every row.
+
+    Noise of its own for each row would make a row's bound depend on its place among others. So
+    errors of the rows' bounds are not independent, as those of
+    :func:`pyro_gmmvae.evaluation.log_weights` are.
+
+    Args:
+        model: in evaluation mode.
+        x: rows in the model's units.
+        samples: draws per row.
+        y: (N,) labels that are given to the model; None: no labels.
+
+    Reference:
+        Burda et al. 2016, arXiv:1509.00519.
+    """
+
+    def of_row(row: Tensor, label: Tensor | None = None) -> Tensor:
+        given = None if label is None else label[None]
+        return log_weights(model.model, model.guide, row[None], samples, y=given).iwae[0]
+
+    def of_rows(*columns: Tensor) -> Tensor:
+        with warnings.catch_warnings(), seeded(0, x.device), _ByInversion():
+            warnings.filterwarnings("ignore", ".*performance drop")  # rows one by one: right, slow
+            return torch.func.vmap(of_row, randomness="same")(*columns)
+
+    columns = (x,) if y is None else (x, y)
+    return by_blocks(of_rows, *columns, rows=max(1, COPIES_AT_ONCE // samples))
+
+
+class _ByInversion(TorchFunctionMode):
+    """Discrete draws from uniform noise, since vmap shares no noise of ``torch.multinomial``."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not torch.multinomial:
+            return func(*args, **(kwargs or {}))
+        weights, draws = args[0], args[1]
+        steps = weights.cumsum(-1)
+        noise = torch.rand(*weights.shape[:-1], draws, dtype=weights.dtype, device=weights.device)
+        below = (noise * steps[..., -1:]).unsqueeze(-1) >= steps.unsqueeze(-2)
+        return below.sum(-1).clamp_max(weights.shape[-1] - 1)
+
+
+class PrintProgress:
+    """Prints a line per epoch, as scikit-learn's estimators do with ``verbose``."""
+
+    def on_start(self, about: str) -> None:
+        print(about)
+
+    def on_epoch(self, record: Record) -> None:
+        shown = [f"epoch {record['epoch']:.0f}", f"{record['seconds']:.1f} s"]
+        for name in ("val_elbo", "val_accuracy"):
+            if name in record:
+                shown.insert(1, f"{name} {record[name]:.4g}")
+        print("  ".join(shown))
+
+    def on_end(self, outcome: str) -> None:
+        print(outcome)

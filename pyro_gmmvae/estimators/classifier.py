@@ -16,8 +16,8 @@ from sklearn.utils.validation import (
 )
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.estimators.arrays import encoded, encoded_by, has_label
 from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
+from pyro_gmmvae.estimators.inputs import encoded, encoded_by, has_label
 
 Array = NDArray[Any]
 
@@ -192,7 +192,7 @@ class GMMVAEClassifier(
                 raise GMMVAEError(
                     f"classes are {self.classes_.tolist()} since the first call, not {classes!r}"
                 )
-            self._fit_once_more(x, encoded_by(y, self.classes_), self.classes_)
+            self._fit_epoch(x, encoded_by(y, self.classes_), self.classes_)
         return self
 
     def predict_proba(self, X: Any) -> Array:

@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.base import NONE, RowsEstimator, checked_count
+from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
 
 Array = NDArray[Any]
 
@@ -116,7 +116,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         """
         with self._all_or_nothing():
             x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
-            self._fit(x, np.full(len(x), -1, np.int64), NONE)
+            self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
             self.labels_ = self.predict(X)
         return self
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.base import NONE, RowsEstimator, checked_count
+from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
 from pyro_gmmvae.training import dtype_of
 
 Array = NDArray[Any]
@@ -110,7 +110,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """
         with self._all_or_nothing():
             x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
-            self._fit(x, np.full(len(x), -1, np.int64), NONE)
+            self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -126,7 +126,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         with self._all_or_nothing():
             first = not hasattr(self, "_fitted")
             x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2, reset=first)
-            self._fit_once_more(x, np.full(len(x), -1, np.int64), NONE)
+            self._fit_epoch(x, np.full(len(x), -1, np.int64), NO_CLASSES)
         return self
 
     def transform(self, X: Any) -> Array:

@@ -11,7 +11,7 @@ from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
 from pyro_gmmvae.explorer.space import LatentSpace, Projection, fit_projection, nearest
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.run import moved
+from pyro_gmmvae.runs.run import with_data_at
 
 Array = np.ndarray[Any, Any]
 MAX_POINTS = 2000
@@ -106,7 +106,7 @@ def load_view(run: Run, data: str | None = None) -> ExplorerView:
     Raises:
         GMMVAEError: data that can't be read or has changed, or a model whose z is not finite.
     """
-    run = replace(run, config=moved(run.config, data))
+    run = replace(run, config=with_data_at(run.config, data))
     try:
         rows = TrainingData.from_config(run.config, run.schema)
     except GMMVAEError as error:

@@ -14,8 +14,8 @@ from pyro_gmmvae.files import read_table
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.names import named_by_fit
-from pyro_gmmvae.runs.run import moved
+from pyro_gmmvae.runs.folder import fitted_names
+from pyro_gmmvae.runs.run import with_data_at
 
 Array = np.ndarray[Any, Any]
 MOST_ROWS = 20_000
@@ -61,7 +61,9 @@ class View:
     def _loaded(self) -> TrainingData | GMMVAEError:
         # kept, so that data which is gone is looked for once
         try:
-            return TrainingData.from_config(moved(self.run.config, self.data), self.run.schema)
+            return TrainingData.from_config(
+                with_data_at(self.run.config, self.data), self.run.schema
+            )
         except GMMVAEError as error:
             return error
 
@@ -149,7 +151,7 @@ class View:
     @property
     def noun(self) -> str:
         """What a component stands for: a class, or itself."""
-        return "class" if named_by_fit(self.run.config, self.run.schema) else "component"
+        return "class" if fitted_names(self.run.config, self.run.schema) else "component"
 
     @property
     def unit(self) -> str:

@@ -16,8 +16,8 @@ from pyro_gmmvae.evaluation import one_draw
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.names import named_by_fit
-from pyro_gmmvae.runs.run import moved
+from pyro_gmmvae.runs.folder import fitted_names
+from pyro_gmmvae.runs.run import with_data_at
 from pyro_gmmvae.training import dtype_of
 
 Array = np.ndarray[Any, Any]
@@ -112,7 +112,7 @@ def read_input(source: Any, x: Any, y: Any, rows: int, data: str | None) -> Inpu
 def _part_of_run(run: Run, part: str, rows: int, data: str | None) -> Input:
     if part not in PARTS:
         raise unknown_name("part", part, list(PARTS))
-    found = TrainingData.from_config(moved(run.config, data), run.schema)
+    found = TrainingData.from_config(with_data_at(run.config, data), run.schema)
     numbers = getattr(found.split, part)
     if not len(numbers):
         raise GMMVAEError(f"{run.path} was trained without {part} rows; name another part")
@@ -158,7 +158,7 @@ def _of_run(
         model,
         x,
         y,
-        bool(named_by_fit(config, run.schema)),
+        bool(fitted_names(config, run.schema)),
         ids,
         run.schema.transform.invert,
         attrs,

@@ -14,7 +14,7 @@ from pyro_gmmvae.evaluation import (
     used_components,
 )
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.run import Run, moved
+from pyro_gmmvae.runs.run import Run, with_data_at
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 4096
@@ -143,7 +143,7 @@ def read_clusters(
         raise GMMVAEError(
             f"the model {run.config.model!r} has no components to read; gmmvae has, and m2"
         )
-    rows = rows or TrainingData.from_config(moved(run.config, data), run.schema)
+    rows = rows or TrainingData.from_config(with_data_at(run.config, data), run.schema)
     found, means = [], []
     for numbers in np.split(
         np.arange(len(rows.dataset.x)), range(ROWS_AT_ONCE, len(rows.dataset.x), ROWS_AT_ONCE)

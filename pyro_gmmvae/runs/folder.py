@@ -1,24 +1,45 @@
-"""The run folder: made, moved aside, and described; each file whole or not there."""
+"""The run folder: its files, each written whole or not at all, and checked when it is read."""
 
 import platform
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from torch import Tensor
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import read_json, remove_leftovers, write_json
+from pyro_gmmvae.files import (
+    atomic_write,
+    load_training,
+    load_weights,
+    read_json,
+    remove_leftovers,
+    save_training,
+    save_weights,
+    validated,
+    write_json,
+)
 from pyro_gmmvae.runs.data import Schema
-from pyro_gmmvae.training import resolve_device
+from pyro_gmmvae.runs.keys import configure
+from pyro_gmmvae.training import Fit, resolve_device
 
 FORMAT = 3  # 2: the data part held no kind of rows
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
+CONFIG, ENVIRONMENT, METRICS, NAMES = (
+    *("config.json", "environment.json"),
+    *("metrics.json", "names.json"),
+)
+WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 FIGURES = "figures"
-# stems of the files in it; a picture that moves is also a GIF
+# stems of the files in it; an animation is also a GIF
 PICTURES = (
     *("training", "samples", "analogies", "traversal", "interpolation", "manifold"),
     *("latent", "confusion", "reliability", "reconstructions", "components", "entropy"),
@@ -26,16 +47,12 @@ PICTURES = (
 FORMATS = ("png", "svg", "pdf")
 CLUSTERS = "clusters.csv"
 REPORT = "report.html"
-# the last part of a name may be a pattern
+# all files that this package writes into a run folder; the last part may be a pattern
 OURS = (
-    "config.json",
-    "environment.json",
+    *(CONFIG, ENVIRONMENT, METRICS, NAMES),
     "history.csv",
-    "metrics.json",
     "training.pt",
-    "weights.safetensors",
-    "best.safetensors",
-    "names.json",
+    *WEIGHTS.values(),
     "mlflow.json",
     "tensorboard/events.out.tfevents.*",
     "estimator.json",
@@ -66,7 +83,7 @@ def make_folder(out: Path, force: bool) -> bool:
 
 def _move_aside(out: Path, force: bool) -> None:
     if not (out / "config.json").exists():
-        raise GMMVAEError(f"{out} exists and is no run folder; name another one")
+        raise GMMVAEError(f"{out} exists and is not a run folder; name another one")
     if not force:
         raise GMMVAEError(
             f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
@@ -119,34 +136,248 @@ def undo(out: Path, made: bool) -> None:
             _aside(out).rename(out)
 
 
+@contextmanager
+def new_folder(out: Path, force: bool) -> Iterator[None]:
+    """Make a run folder, and undo that if the block fails before the first checkpoint.
+
+    Raises:
+        GMMVAEError: a folder that exists (and is a run, without ``force``), or can't be made.
+    """
+    made = make_folder(out, force)
+    try:
+        yield
+    except BaseException:
+        undo(out, made)
+        raise
+
+
+# -- configuration and environment -------------------------------------------------------------
+
+
 def write_config(out: Path, config: Config, schema: Schema) -> None:
+    """Write ``config.json``; a folder without one is not a run."""
     content = {
         "format": FORMAT,
         "package": pyro_gmmvae.__version__,
         "config": config.model_dump(),
+        "given": sorted(config.given),
         "data": schema.to_json(),
     }
-    write_json(out / "config.json", content)
+    write_json(out / CONFIG, content)
 
 
-def note_resumption(file: Path, now: dict[str, Any]) -> None:
-    """Add where and how a run went on; a record that is lost or damaged begins anew."""
+def read_config(path: Path) -> tuple[Config, Schema]:
+    """The configuration and data schema of a run folder.
+
+    Raises:
+        GMMVAEError: not a run folder, one of another version, or a damaged one.
+    """
+    if not path.is_dir():
+        why = "it is a file" if path.exists() else "it does not exist"
+        raise GMMVAEError(f"{path} is not a run folder: {why}")
+    file = path / CONFIG
+    content = read_json(file)
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise GMMVAEError(
+            f"{path} has run format {found!r}; this version reads format {FORMAT}: train again, or "
+            "use the version named in its environment.json"
+        )
+    values = validated(content, _Description, file)
     try:
-        first = read_json(file)
-    except GMMVAEError:
-        first = {}
-    first = first if isinstance(first, dict) else {}
-    write_json(file, first | {"resumed": [*first.get("resumed", []), now]})
+        configure(values.config)  # all keys are known
+        return configure(values.config, given=values.given), Schema.from_json(values.data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = error if isinstance(error, GMMVAEError) else repr(error)
+        raise GMMVAEError(f"{file} is damaged: {reason}") from error
 
 
-def environment(config: Config, command: str | None) -> dict[str, Any]:
-    """What a number needs beside it to be believed: versions, machine, device, threads."""
-    told = command or " ".join(sys.argv)
-    return {"command": told} | machine(resolve_device(config.device))
+class _Description(BaseModel):
+    config: dict[str, Any] = {}
+    given: list[str] = []
+    data: dict[str, Any] = {}
+
+
+def environment(config: Config, command: str | None, processes: int = 1) -> dict[str, Any]:
+    """The command, versions, machine, device and threads that a result depends on."""
+    command = command or " ".join(sys.argv)
+    return {"command": command} | machine(resolve_device(config.device)) | {"processes": processes}
+
+
+def write_environments(out: Path, environments: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``environment.json``: where a run was trained, then where it was resumed."""
+    first, *resumed = environments
+    write_json(out / ENVIRONMENT, {**first, **({"resumed": resumed} if resumed else {})})
+
+
+def read_environments(out: Path) -> list[dict[str, Any]]:
+    """What :func:`write_environments` wrote; empty where there is no file.
+
+    Raises:
+        GMMVAEError: a damaged file.
+    """
+    content = _read(out / ENVIRONMENT, _Environment, "delete it to resume without it")
+    return [content, *content.pop("resumed", [])] if content else []
+
+
+class _Environment(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    command: str = ""
+    processes: int = Field(1, ge=1)
+    resumed: list["_Environment"] = []
+
+
+# -- metrics -----------------------------------------------------------------------------------
+
+
+class _Metrics(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    outcome: str = ""
+    epochs: int = Field(0, ge=0)
+    steps: int = Field(0, ge=0)
+    weights: str = ""
+    elbo_quantiles: list[float] = []
+
+
+def read_metrics(out: Path) -> dict[str, Any]:
+    """The content of ``metrics.json``; empty where a stopped fit left none.
+
+    Raises:
+        GMMVAEError: a damaged file.
+    """
+    return _read(out / METRICS, _Metrics, f"delete it and finish with 'gmmvae resume {out}'")
+
+
+def _read(file: Path, kind: type[BaseModel], advice: str) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content = read_json(file)
+        validated(content, kind, file)
+    except GMMVAEError as error:
+        raise GMMVAEError(f"{error}; {advice}") from error
+    return dict(content)
+
+
+# -- checkpoints -------------------------------------------------------------------------------
+
+
+def save_checkpoint(out: Path, fit: Fit) -> None:
+    """Write a checkpoint; ``training.pt`` comes first, and is enough to resume."""
+    save_training(out / "training.pt", fit.state_dict())
+    save_weights(out / WEIGHTS["last"], fit.module.state_dict())
+    if fit.best:
+        save_weights(out / WEIGHTS["best"], fit.best)
+    if fit.progress.history:
+        write_history(out, pd.DataFrame(fit.progress.history))
+    remove_replaced(out)
+
+
+def write_history(out: Path, history: pd.DataFrame) -> None:
+    """Write ``history.csv``, a row per epoch."""
+    atomic_write(out / "history.csv", history.to_csv(index=False).encode())
+
+
+def restore(fit: Fit, out: Path) -> None:
+    """Continue a fit from a checkpoint.
+
+    Raises:
+        GMMVAEError: a damaged checkpoint or one of another run, or a fit that is complete.
+    """
+    state = load_training(out / "training.pt", fit.device)
+    try:
+        fit.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+        raise GMMVAEError(
+            f"{out / 'training.pt'} does not fit config.json: it is of another run or version"
+        ) from error
+    outcome = fit.outcome()
+    # A process that is killed between a checkpoint and metrics.json leaves the latter older or
+    # out; running the finished fit again writes the files and does nothing else.
+    if outcome is not None and read_metrics(out).get("steps") == fit.progress.step:
+        advice = {
+            "complete": "to go on give --epochs or --minutes beyond what it had",
+            "early-stopped": "to go further train anew with more --patience",
+        }
+        epochs = fit.progress.epoch
+        raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
+
+
+def read_weights(path: Path, which: str) -> dict[str, Tensor]:
+    """The weights saved in a run folder, "last" or "best".
+
+    Raises:
+        GMMVAEError: a file that is missing, altered, or holds numbers that are not finite.
+    """
+    file = path / WEIGHTS[which]
+    if not file.exists():
+        raise GMMVAEError(
+            f"{path} has no {file.name}: training was stopped before its first checkpoint; "
+            f"go on with 'gmmvae resume {path}'"
+        )
+    weights = load_weights(file)
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise GMMVAEError(f"{file}: {name} has values that are not finite; train again")
+    return weights
+
+
+# -- names of components -----------------------------------------------------------------------
+
+
+def fitted_names(config: Config, schema: Schema) -> tuple[str, ...]:
+    """The classes that the first components stand for; empty where the fit saw no label."""
+    return () if config.labels == 0 else schema.classes
+
+
+def component_names(first: Sequence[str], components: int) -> list[str]:
+    """K names: those of the first components, then "component_k" for the others."""
+    return [*first, *(f"component_{k}" for k in range(len(first), components))]
+
+
+class _Names(BaseModel):
+    names: list[Annotated[str, StringConstraints(pattern=r"\S")]]
+
+
+def read_names(path: Path, components: int) -> tuple[str, ...] | None:
+    """The names that ``gmmvae name`` gave to the components of a run, or None.
+
+    Raises:
+        GMMVAEError: a damaged file, or one of a run with another number of components.
+    """
+    file = path / NAMES
+    advice = f"delete it, and name the components again with 'gmmvae name {path} LABELS.csv'"
+    content = _read(file, _Names, advice)
+    if not content:
+        return None
+    names = tuple(content["names"])
+    if len(names) != components:
+        raise GMMVAEError(
+            f"{file} holds {len(names)} names and the run has {components} components: it is of "
+            f"another run; {advice}"
+        )
+    return names
+
+
+def write_names(path: Path, names: Sequence[str], counts: Mapping[int, Mapping[str, int]]) -> None:
+    """Write ``names.json`` into a run folder, atomically.
+
+    Args:
+        path: the run folder.
+        names: K of them.
+        counts: for each labelled component, how often each name was given.
+    """
+    labels = {str(k): dict(labels) for k, labels in counts.items()}
+    write_json(path / NAMES, {"names": list(names), "from": labels})
+
+
+# -- machine -----------------------------------------------------------------------------------
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a time needs beside it: versions, processor, device, threads."""
+    """Versions, processor, device and threads, which a measured time depends on."""
     return {
         "pyro_gmmvae": pyro_gmmvae.__version__,
         "python": platform.python_version(),

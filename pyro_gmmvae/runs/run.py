@@ -15,43 +15,24 @@ from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights
 from pyro_gmmvae.figures.run_traversal import traverse
-from pyro_gmmvae.files import load_weights, read_json, write_json
-from pyro_gmmvae.models import labels_or_predictions
+from pyro_gmmvae.files import write_json
+from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
-from pyro_gmmvae.runs.folder import FORMAT
-from pyro_gmmvae.runs.keys import configure
-from pyro_gmmvae.runs.names import component_names, named_by_fit, read_names
+from pyro_gmmvae.runs.folder import (
+    METRICS,
+    WEIGHTS,
+    component_names,
+    fitted_names,
+    read_config,
+    read_metrics,
+    read_names,
+    read_weights,
+)
 from pyro_gmmvae.runs.sequences import sequence_table
 from pyro_gmmvae.training import check_precision, dtype_of, resolve_device
 from pyro_gmmvae.training.devices import seeded
-
-FILE_OF = {"last": "weights.safetensors", "best": "best.safetensors"}
-
-
-def read_config(path: Path) -> tuple[Config, Schema]:
-    """The configuration and data schema of a run folder.
-
-    Raises:
-        GMMVAEError: no run folder, or one of another version.
-    """
-    if not path.is_dir():
-        why = "it is a file" if path.exists() else "it does not exist"
-        raise GMMVAEError(f"{path} is not a run folder: {why}")
-    content = read_json(path / "config.json")
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise GMMVAEError(
-            f"{path} has run format {found!r}; this version reads format {FORMAT}: train again, or "
-            "use the version named in its environment.json"
-        )
-    try:
-        return configure(content["config"]), Schema.from_json(content["data"])
-    except GMMVAEError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise GMMVAEError(f"{path / 'config.json'} is damaged: {error!r}") from error
 
 
 @dataclass
@@ -71,7 +52,7 @@ class Run:
     path: Path
     config: Config
     schema: Schema
-    model: Any
+    model: LatentModel
     device: torch.device
     weights: str
     names: tuple[str, ...] | None = None
@@ -92,29 +73,41 @@ class Run:
         """
         path = Path(path)
         config, schema = read_config(path)
-        if weights is None:
-            has_best = config.patience and (path / FILE_OF["best"]).exists()
-            weights = "best" if has_best else "last"
-        file = path / FILE_OF[weights]
-        if not file.exists():
-            raise GMMVAEError(
-                f"{path} has no {file.name}: training was stopped before its first checkpoint; "
-                f"go on with 'gmmvae resume {path}'"
-            )
-        where = resolve_device(device)
+        which = weights or _default_weights(path, config)
+        state, where = read_weights(path, which), resolve_device(device)
         check_precision(config.precision if config.precision == "f64" else "f32", where)
         with seeded(0, where):
-            model: Any = build_model(config, schema)
+            model: LatentModel = build_model(config, schema)
+        return cls._filled(path, config, schema, model.to(where), where, which, state)
+
+    @classmethod
+    def restored(cls, path: Path, model: LatentModel, device: torch.device) -> "Run":
+        """:meth:`load` for the model that was just trained: its weights become the saved ones."""
+        config, schema = read_config(path)
+        which = _default_weights(path, config)
+        return cls._filled(path, config, schema, model, device, which, read_weights(path, which))
+
+    @classmethod
+    def _filled(
+        cls,
+        path: Path,
+        config: Config,
+        schema: Schema,
+        model: LatentModel,
+        device: torch.device,
+        which: str,
+        state: dict[str, Tensor],
+    ) -> "Run":
         try:
-            model.load_state_dict(load_weights(file))
+            model.load_state_dict(state)
         except RuntimeError as error:
             raise GMMVAEError(
-                f"{file} does not fit the model in config.json: one of the two is of another run"
+                f"{path / WEIGHTS[which]} does not fit the model in config.json: one of the two is "
+                "of another run"
             ) from error
-        names = None
-        if model.components and not named_by_fit(config, schema):
-            names = read_names(path, model.components)
-        return cls(path, config, schema, model.to(where).eval(), where, weights, names)
+        model.zero_grad(set_to_none=True)
+        names = names_given(path, config, schema, model)
+        return cls(path, config, schema, model.eval(), device, which, names)
 
     def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None, seed: int = 0) -> Bounds:
         """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each.
@@ -172,37 +165,38 @@ class Run:
         Returns:
             What :func:`pyro_gmmvae.runs.evaluate.measure` gives, and what the run was.
         """
-        rows = TrainingData.from_config(moved(self.config, data), self.schema)
+        metrics = read_metrics(self.path)  # first: a damaged file is found before the work
+        rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
         if not len(rows.split.test):
             raise GMMVAEError(
                 f"{self.path} was trained without test rows (test = 0, or a split that names none)"
             )
         told = {"seed", "model", "guide", "objective", "preset", "data"}
         result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=told)
-        write_json(self.path / "metrics.json", self._metrics() | {"test": result})
+        write_json(self.path / METRICS, metrics | {"test": result})
         return result
 
     def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
-        """A table for the rows of a file: label, class probabilities, ELBO, how unusual.
+        """A table for the rows of a file: label, class probabilities, ELBO and its quantile.
 
         Where the fit saw no label there is a probability of each name that was given to
         components since, or of each component.
 
-        ``unusual`` is the share of validation rows whose ELBO is higher: near 1 for a row unlike
-        what the model was trained on. Rows keep the order and the numbers they
+        ``elbo_quantile`` is the share of validation rows whose ELBO is higher: near 1 for a row
+        that is unlike the training rows. Rows keep the order and the numbers they
         have in the file, from 0.
 
         For a run on skeletons FILE is a table of tracks, and the result has a row per sequence:
-        its windows' log-probabilities are averaged, and ``unusual`` compares mean ELBOs.
+        its windows' log-probabilities are averaged, and ``elbo_quantile`` compares mean ELBOs.
 
         Raises:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
         if self.schema.kind.reads_tracks:
             found, elbo = sequence_table(self, Path(file))
-            # of a track without any joint nothing is known, not even that it is unusual
-            unusual = np.where(found["windows"] > 0, self._unusual(elbo), np.nan)
-            return found.assign(**{self._bound_name: elbo, "unusual": unusual})
+            # a track without any joint has no ELBO
+            quantile = np.where(found["windows"] > 0, self._elbo_quantile(elbo), np.nan)
+            return found.assign(**{self._bound_name: elbo, "elbo_quantile": quantile})
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
@@ -229,15 +223,15 @@ class Run:
             table["label"] = np.asarray(names)[of_names.argmax(1)]
             table |= {f"p_{name}": np.exp(of_names[:, k]) for k, name in enumerate(names)}
         table[self._bound_name] = elbo
-        table["unusual"] = self._unusual(elbo)
+        table["elbo_quantile"] = self._elbo_quantile(elbo)
         return pd.DataFrame(table)
 
-    def _unusual(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _elbo_quantile(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Share of validation rows (or sequences) whose ELBO is higher."""
         reference = self.reference()
-        unusual = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
-        # a row so far out that its density underflows is the most unusual of all
-        return np.where(np.isfinite(elbo), unusual, 1.0)
+        quantile = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
+        # the density of a row that is far out can underflow
+        return np.where(np.isfinite(elbo), quantile, 1.0)
 
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
         """Decoded means of draws from the prior, in the file's units, (classes, n, *x_shape).
@@ -279,7 +273,7 @@ class Run:
         """
         names = self.class_names()
         if label is None:
-            return list(range(len(named_by_fit(self.config, self.schema)) or len(names)))
+            return list(range(len(fitted_names(self.config, self.schema)) or len(names)))
         if label not in names:
             raise unknown_name("class", label, list(dict.fromkeys(names)))
         return [k for k, name in enumerate(names) if name == label]
@@ -292,36 +286,45 @@ class Run:
 
     def class_names(self) -> list[str]:
         """One name per component: the class it was fitted to, or given since, or "component_k"."""
-        given = self.names or named_by_fit(self.config, self.schema)
+        given = self.names or fitted_names(self.config, self.schema)
         return component_names(given, self.model.components)
 
     def reference(self) -> np.ndarray[Any, Any]:
-        """Sorted quantiles of the validation rows' ELBO, the scale of ``unusual``."""
-        metrics = self._metrics()
-        known = metrics.get("elbo_quantiles")
-        if metrics.get("weights") == self.weights and isinstance(known, list) and known:
-            if not all(isinstance(value, float) for value in known):
-                raise GMMVAEError(f"{self.path / 'metrics.json'} is damaged: elbo_quantiles")
-            return np.asarray(known)
+        """Sorted quantiles of the validation rows' ELBO, the scale of ``elbo_quantile``."""
+        metrics = read_metrics(self.path)
+        quantiles = metrics.get("elbo_quantiles")
+        if metrics.get("weights") == self.weights and quantiles:
+            return np.asarray(quantiles)
         return self.measure_reference(TrainingData.from_config(self.config, self.schema))
 
     def measure_reference(self, rows: TrainingData) -> np.ndarray[Any, Any]:
         """Compute :meth:`reference` from the rows (training rows where none are held out)."""
-        watched = rows.validation_rows(1000)
-        elbo = self.elbo(rows.tensors(watched, self.device)[0])
-        return np.quantile(rows.groups.mean(elbo, watched), np.linspace(0, 1, 201))
-
-    def _metrics(self) -> dict[str, Any]:
-        """What is in ``metrics.json``; nothing where a killed fit left none."""
-        file = self.path / "metrics.json"
-        content = read_json(file) if file.exists() else {}
-        return content if isinstance(content, dict) else {}
+        numbers = rows.validation_rows(1000)
+        elbo = self.elbo(rows.tensors(numbers, self.device)[0])
+        return np.quantile(rows.groups.mean(elbo, numbers), np.linspace(0, 1, 201))
 
 
-def moved(config: Config, data: str | None) -> Config:
-    """The configuration with its data at another place: a file, or the set's folder.
+def names_given(
+    path: Path, config: Config, schema: Schema, model: LatentModel
+) -> tuple[str, ...] | None:
+    """The names given to the components of a run after a fit without labels, or None.
 
-    Of tracks it is their file; a table of persons that is gone is looked for beside it.
+    Raises:
+        GMMVAEError: a damaged ``names.json``, or one of another run.
+    """
+    if not model.components or fitted_names(config, schema):
+        return None
+    return read_names(path, model.components)
+
+
+def _default_weights(path: Path, config: Config) -> str:
+    return "best" if config.patience and (path / WEIGHTS["best"]).exists() else "last"
+
+
+def with_data_at(config: Config, data: str | None) -> Config:
+    """The configuration with its data at another place: a file, or the folder of a data set.
+
+    For tracks it is their file; a missing table of people is looked for beside it.
     """
     if data is None:
         return config

@@ -1,41 +1,160 @@
-"""Train a config into a run folder, and go on with one that was stopped."""
+"""Training: into a run folder, in memory, or on from a stopped run."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.datasets import is_file_name
+from pyro_gmmvae.datasets import IN_MEMORY, is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import (
-    atomic_write,
-    load_training,
-    read_json,
-    remove_leftovers,
-    save_training,
-    save_weights,
-    write_json,
-)
-from pyro_gmmvae.runs.assembly import assemble
+from pyro_gmmvae.files import remove_leftovers, save_weights, write_json
+from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import (
+    METRICS,
+    WEIGHTS,
     environment,
-    make_folder,
-    note_resumption,
-    remove_replaced,
-    undo,
+    new_folder,
+    read_config,
+    read_environments,
+    read_metrics,
+    restore,
+    save_checkpoint,
     write_config,
+    write_environments,
+    write_history,
 )
-from pyro_gmmvae.runs.initialize import initialise
-from pyro_gmmvae.runs.run import Run, moved, read_config
-from pyro_gmmvae.runs.validation import Watch
+from pyro_gmmvae.runs.initialize import initialize
+from pyro_gmmvae.runs.run import Run, names_given, with_data_at
 from pyro_gmmvae.training import Callback, Fit
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import joined
 from pyro_gmmvae.training.loggers import build_loggers, closing
+from pyro_gmmvae.training.signals import raise_signal
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fit that ended.
+
+    Attributes:
+        run: the trained model; of a fit in memory its path is only a name.
+        metrics: the content of ``metrics.json``.
+        history: a row per epoch.
+        optimizer: Adam's moments, where the fit can go on with other rows; else None.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    history: pd.DataFrame
+    optimizer: dict[str, Any] | None = None
+
+    def save(self, out: Path) -> None:
+        """Write the files of a run into a folder that exists.
+
+        ``config.json`` comes last: a folder without one is not a run, so half of one is never
+        read.
+        """
+        save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
+        write_history(out, self.history)
+        write_json(out / METRICS, self.metrics)
+        write_environments(out, [environment(self.run.config, None)])
+        write_config(out, self.run.config, self.run.schema)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A fit, and the parts that it was built from."""
+
+    parts: Parts
+    fit: Fit
+
+    def start(self) -> None:
+        """Go to the first step of a new fit, from a clustering where ``init`` names one."""
+        config, fit = self.parts.config, self.fit
+        if config.init != "random":
+            if fit.world.size > 1:
+                raise GMMVAEError(f"init={config.init} is for one process")
+            # part of a budget in minutes
+            fit.progress.seconds = initialize(self.parts, fit.callbacks)
+        fit.world.reseed(config.seed)
+
+    def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
+        """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
+
+        def checkpoint(fit: Fit) -> None:
+            self.parts.validation.fit_classifier()
+            save(fit)
+
+        self.fit.save = checkpoint
+        return self.fit.run()
+
+    def run_into(self, out: Path) -> Run:
+        """Run the fit with checkpoints in a run folder, and give the run with the saved weights."""
+        outcome, world = self.run(partial(save_checkpoint, out)), self.fit.world
+        if world.is_first:
+            run = Run.restored(out, self.parts.model, self.parts.device)
+            write_json(out / METRICS, self.result(outcome, run).metrics)
+        world.everyones(None)  # the others wait until the first process has written everything
+        return run if world.is_first else Run.restored(out, self.parts.model, self.parts.device)
+
+    def run_in_memory(self) -> Run:
+        """The run of a fit that ended, with its best weights where it could stop early."""
+        parts, fit = self.parts, self.fit
+        if parts.config.patience and fit.best:
+            parts.model.load_state_dict(fit.best)
+        parts.model.zero_grad(set_to_none=True)
+        model = parts.model.eval()
+        return Run(Path(IN_MEMORY), parts.config, parts.data.schema, model, parts.device, "last")
+
+    def report_processes(self, environments: Sequence[Mapping[str, Any]]) -> None:
+        """Report a number of processes that differs from the last one's."""
+        now = self.fit.world.size
+        before = environments[-1].get("processes", now) if environments else now
+        for callback in self.fit.callbacks if before != now else ():
+            callback.on_start(f"processes: {now}, before: {before}; from here on the noise differs")
+
+    def result(self, outcome: str, run: Run) -> Trained:
+        progress = self.fit.progress
+        metrics = {
+            "outcome": outcome,
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "seconds": progress.seconds,
+            "engine": self.fit.engine_name,
+            "best_epoch": progress.best_epoch,
+            "weights": run.weights,
+            "training": progress.history[-1] if progress.history else {},
+            "elbo_quantiles": run.measure_reference(self.parts.data).tolist(),
+        }
+        return Trained(run, metrics, pd.DataFrame(progress.history))
+
+
+@contextmanager
+def _prepared(
+    config: Config,
+    load: Callable[[], TrainingData],
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Callback] = (),
+) -> Iterator[_Job]:
+    """Join the processes, seed, load the data and build all parts, for the length of a block.
+
+    Whatever does not fit together is refused here, before anything is written. The global
+    generators are as before at the end of the block.
+    """
+    with joined(config.device) as (world, device), seeded(config.seed, device):
+        with world.together():
+            parts = build(config, load(), device)
+            parts.dry_run()
+            fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
+        yield _Job(parts, fit)
 
 
 def train(
@@ -46,45 +165,33 @@ def train(
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
 ) -> Run:
-    """Train from the beginning.
+    """Train a new run.
 
     Args:
-        config: what to train; see :func:`pyro_gmmvae.runs.default_config`.
+        config: see :func:`pyro_gmmvae.runs.default_config`.
         out: the run folder to make.
-        force: replace a run that is there.
-        callbacks: told of each epoch, and of each step where they want to be.
+        force: replace a run that exists.
+        callbacks: called after each epoch, and after each step where they have ``on_step``.
         command: the command line to record in ``environment.json``.
 
     Returns:
-        The run, with the weights that :meth:`Run.load` would load.
+        The run, with the weights that :meth:`Run.load` loads.
 
     Raises:
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
-    if config.epochs is None and config.minutes is None:
-        raise GMMVAEError("give the fit an end: epochs or minutes")
-    config = resolve(absolute_paths(config))
+    config = _resolved(absolute_paths(config))
     loggers = build_loggers(config.log, out, config.model_dump())
-    with joined(config.device) as (world, device), seeded(config.seed, device):
-        callbacks = [*callbacks, *loggers] if world.is_first else callbacks
-        with world.together():
-            rows = TrainingData.from_config(config)
-            # assembled first: whatever doesn't fit is refused before anything is written
-            fit = assemble(config, rows, device, callbacks, world)
-        with world.together():
-            if world.is_first:
-                made = make_folder(out, force)
-                write_config(out, config, rows.schema)
-                about = environment(config, command) | {"processes": world.size}
-                write_json(out / "environment.json", about)
-        try:
-            with closing(loggers):
-                begin(fit, config, rows, callbacks)
-                return _run(fit, config, rows, out)
-        except (GMMVAEError, KeyboardInterrupt):
-            if world.is_first:
-                undo(out, made)
-            raise
+    load = partial(TrainingData.from_config, config)
+    with _prepared(config, load, callbacks, loggers) as job, ExitStack() as stack:
+        with job.fit.world.together():
+            if job.fit.world.is_first:
+                stack.enter_context(new_folder(out, force))
+                write_config(out, config, job.parts.data.schema)
+                write_environments(out, [environment(config, command, job.fit.world.size)])
+        stack.enter_context(closing(loggers))
+        job.start()
+        return job.run_into(out)
 
 
 def resume(
@@ -98,25 +205,26 @@ def resume(
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
 ) -> Run:
-    """Go on with a run from its last checkpoint.
+    """Resume a run from its last checkpoint.
 
-    A fit bounded by epochs goes on bit for bit, on the same machine, as if it had not been
-    stopped; one bounded by minutes has a rate that follows the clock.
+    A fit with a budget in epochs continues bit for bit, on the same machine, as if it had not been
+    stopped; with a budget in minutes the learning rate follows the clock.
 
     Args:
         out: the run folder.
-        epochs, minutes: a longer budget than the run began with; its rate then decays anew.
-        data: where the data is now, if not where it was: the file, or the set's folder.
-        device: where to go on, if not where it was.
-        log: further logs, if not those it had.
-        callbacks: told of each epoch, and of each step where they want to be.
+        epochs, minutes: a longer budget than before; the learning rate then decays anew.
+        data: where the data is now, if it was moved: the file, or the folder of the data set.
+        device: another device than before.
+        log: other logs than before.
+        callbacks: called after each epoch, and after each step where they have ``on_step``.
         command: the command line to record in ``environment.json``.
 
     Raises:
-        GMMVAEError: no run folder, data that changed, or a run that is complete.
+        GMMVAEError: ``out`` is not a run folder or is damaged, the data changed, or the run is
+            complete.
     """
     config, schema = read_config(out)
-    config = moved(config, data)
+    config = with_data_at(config, data)
     longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
     if longer:
         config = config.replace(**{"epochs": None, "minutes": None} | longer)
@@ -125,130 +233,115 @@ def resume(
     if log is not None:
         config = config.replace(log=tuple(log))
     loggers = build_loggers(config.log, out, config.model_dump())
-    with joined(config.device) as (world, where), seeded(config.seed, where), closing(loggers):
-        callbacks = [*callbacks, *loggers] if world.is_first else callbacks
-        with world.together():
-            rows = TrainingData.from_config(config, schema)
-            fit = assemble(config, rows, where, callbacks, world)
+    load = partial(TrainingData.from_config, config, schema)
+    with _prepared(config, load, callbacks, loggers) as job, closing(loggers):
+        fit = job.fit
+        with fit.world.together():
+            # read first, so that a damaged file is found before anything is written
+            environments = read_environments(out)
+            read_metrics(out)
+            names_given(out, config, schema, job.parts.model)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
-                world.reseed(config.seed)
-                _restore(fit, load_training(out / "training.pt", where), out)
-            else:  # killed before its first checkpoint
-                begin(fit, config, rows, callbacks)
+                fit.world.reseed(config.seed)
+                restore(fit, out)
+            else:  # stopped before its first checkpoint
+                job.start()
             if epochs is not None and epochs <= fit.progress.epoch:
                 raise GMMVAEError(
                     f"{out} has {fit.progress.epoch} epochs already; to go on give --epochs "
                     "beyond that"
                 )
             if longer:
-                fit.engine_name = None  # a longer budget may earn a faster one
-        with world.together():
-            if world.is_first:
+                fit.engine_name = None  # another engine may be faster for a longer budget
+        with fit.world.together():
+            if fit.world.is_first:
                 remove_leftovers(out)
                 write_config(out, config, schema)
-                about = environment(config, command) | {"processes": world.size}
-                _tell_of_processes(out, world.size, callbacks)
-                note_resumption(out / "environment.json", about)
-        return _run(fit, config, rows, out)
+                now = environment(config, command, fit.world.size)
+                write_environments(out, [*environments, now])
+                job.report_processes(environments)
+        return job.run_into(out)
 
 
-def begin(fit: Fit, config: Config, rows: TrainingData, callbacks: Sequence[Callback]) -> None:
-    """Bring a new fit to its first step: by clusters where ``init`` names some."""
-    if config.init != "random":
-        if fit.world.size > 1:
-            raise GMMVAEError(f"init={config.init} is for one process")
-        # of a budget in minutes it is a part
-        fit.progress.seconds = initialise(config, rows, fit.module, fit.objective, callbacks)
-    fit.world.reseed(config.seed)
+def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = ()) -> Trained:
+    """Fit rows in memory, as :func:`train` fits those of files; nothing is written.
 
+    The same rows, parts and config give the same weights.
 
-def _run(fit: Fit, config: Config, rows: TrainingData, out: Path) -> Run:
-    """Run a fit into its folder and read the result back as any user would."""
-    watch = fit.validate
+    Args:
+        config: see :func:`pyro_gmmvae.runs.default_config`; where its data is is not looked at.
+        data: the rows.
+        callbacks: called after each epoch, and after each step where they have ``on_step``.
 
-    def save(state: Fit) -> None:
-        if isinstance(watch, Watch):
-            watch.fit_classifier()
-        _save(state, out)
-
-    fit.save = save
-    outcome = fit.run()
-    if not fit.world.is_first:
-        fit.world.everyones(None)  # until the first one has written everything
-        return Run.load(out, device=config.device)
-    run = Run.load(out, device=config.device)
-    write_json(out / "metrics.json", metrics_of(fit, outcome, run, rows))
-    fit.world.everyones(None)
-    return run
-
-
-def metrics_of(fit: Fit, outcome: str, run: Run, rows: TrainingData) -> dict[str, Any]:
-    """What ``metrics.json`` says of a fit that ended."""
-    return {
-        "outcome": outcome,
-        "epochs": fit.progress.epoch,
-        "steps": fit.progress.step,
-        "seconds": fit.progress.seconds,
-        "engine": fit.engine_name,
-        "best_epoch": fit.progress.best_epoch,
-        "weights": run.weights,
-        "training": fit.progress.history[-1] if fit.progress.history else {},
-        "elbo_quantiles": run.measure_reference(rows).tolist(),
-    }
-
-
-def _tell_of_processes(out: Path, now: int, callbacks: Sequence[Callback]) -> None:
-    """Say where a run goes on with another number of processes than it had last."""
-    file = out / "environment.json"
-    told = read_json(file) if file.exists() else {}
-    last = [told, *told.get("resumed", [])][-1] if isinstance(told, dict) else {}
-    had = last.get("processes", now)
-    for callback in callbacks if had != now else ():
-        callback.on_start(f"processes: {now}, and {had} before: from here on other noise is drawn")
-
-
-def _restore(fit: Fit, state: dict[str, Any], out: Path) -> None:
-    try:
-        fit.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        raise GMMVAEError(
-            f"{out / 'training.pt'} does not fit config.json: it is of another run or version"
-        ) from error
-    outcome = fit.outcome()
-    if outcome is not None and _is_closed(out, fit):
-        advice = {
-            "complete": "to go on give --epochs or --minutes beyond what it had",
-            "early-stopped": "to go further train anew with more --patience",
-        }
-        epochs = fit.progress.epoch
-        raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
-
-
-def _is_closed(out: Path, fit: Fit) -> bool:
-    """Whether a finished fit's other files were written after its last checkpoint too.
-
-    A process killed in between left them older, or out; running the finished fit again
-    writes them and does nothing else.
+    Raises:
+        GMMVAEError: anything in the config or data that can't be used.
+        KeyboardInterrupt: Ctrl-C. Other signals are sent again when the fit has ended.
     """
-    file = out / "metrics.json"
-    metrics = read_json(file) if file.exists() else {}
-    return isinstance(metrics, dict) and metrics.get("steps") == fit.progress.step
+    with _prepared(_resolved(config), lambda: data, callbacks) as job:
+        job.start()
+        outcome = job.run()
+        if not outcome.startswith("SIG"):
+            return job.result(outcome, job.run_in_memory())
+    raise_signal(outcome)
+    raise KeyboardInterrupt  # where no handler ended the process
 
 
-def _save(fit: Fit, out: Path) -> None:
-    """All of a checkpoint's files; ``training.pt`` first, and by itself enough to resume."""
-    save_training(out / "training.pt", fit.state_dict())
-    save_weights(out / "weights.safetensors", fit.module.state_dict())
-    if fit.best:
-        save_weights(out / "best.safetensors", fit.best)
-    if fit.progress.history:
-        history = pd.DataFrame(fit.progress.history)
-        atomic_write(out / "history.csv", history.to_csv(index=False).encode())
-    remove_replaced(out)
+def fit_epoch(
+    config: Config,
+    data: TrainingData,
+    before: Trained | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+) -> Trained:
+    """One epoch over some rows, after a fit of other rows, which is left as it is.
+
+    Adam's moments and the schedules continue. The number of epochs to come is not known: the
+    learning rate is constant, and there is neither patience nor pseudo-labels.
+
+    Args:
+        config: as for :func:`fit`.
+        data: the rows, in the units of the first ones.
+        before: the fit to continue; Adam's moments start anew where it has none.
+        callbacks: called after the epoch.
+
+    Raises:
+        GMMVAEError: anything in the config or data that can't be used, or another model than
+            before.
+    """
+    done = 0 if before is None else int(before.metrics["epochs"])
+    changes = {"epochs": 1, "minutes": None, "decay": "constant", "patience": 0, "init": "random"}
+    config = resolve(config).with_defaults(**changes, pseudo_threshold=None, preset=None)
+    # other noise and another order for each epoch
+    other_seed = config.with_defaults(seed=(config.seed + done) % 2**32)
+    with _prepared(other_seed, lambda: data, callbacks) as job:
+        fit = job.fit
+        if before is not None:
+            try:
+                fit.module.load_state_dict(before.run.model.state_dict())
+            except RuntimeError as error:
+                raise GMMVAEError(
+                    "partial_fit: arguments changed since the last fit, and the model with them; "
+                    "fit anew"
+                ) from error
+            fit.progress.step, fit.progress.epoch = int(before.metrics["steps"]), done
+            if before.optimizer is not None:
+                fit.descent.load_state_dict(copy.deepcopy(before.optimizer))
+        fit.run_epoch()
+        run = replace(job.run_in_memory(), config=config)
+        trained = job.result("partial", run)
+    histories = [trained.history] if before is None else [before.history, trained.history]
+    history = pd.concat(histories, ignore_index=True)
+    return replace(trained, history=history, optimizer=fit.descent.state_dict())
+
+
+def _resolved(config: Config) -> Config:
+    if config.epochs is None and config.minutes is None:
+        raise GMMVAEError("give the fit an end: epochs or minutes")
+    return resolve(config)
 
 
 def absolute_paths(config: Config) -> Config:
-    """Paths that still hold when the run is read from another folder."""
+    """The configuration with absolute paths, which hold in any working folder."""
     changes: dict[str, Any] = {}
     if is_file_name(config.data):
         changes["data"] = str(Path(config.data).resolve())

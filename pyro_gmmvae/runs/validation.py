@@ -1,39 +1,38 @@
-"""What a fit is told after each epoch: held-out ELBO, accuracy and log-loss."""
-
-from typing import Any
+"""ELBO, accuracy and log-loss on validation rows, after each epoch."""
 
 import torch
 
 from pyro_gmmvae.evaluation import accuracy, log_loss
+from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training.devices import seeded
 
-MOST_ROWS = 5000
+MAX_ROWS = 5000
 
 
-class Watch:
-    """Held-out numbers of a model on up to 5,000 validation rows, on fixed noise.
+class Validation:
+    """Metrics of a model on up to 5,000 validation rows, with fixed noise.
 
-    The ELBO is the true one: unweighted, and without labels. Where there are no validation
-    rows, training rows stand in for the ELBO, and there is no accuracy; nor is there one
-    where the fit sees no label, as components then have no names.
+    The ELBO is unweighted and uses no labels. Without validation rows it is that of training
+    rows, and accuracy is not computed. Without labels in the fit accuracy is not computed either,
+    because components then have no names.
     """
 
     def __init__(
-        self, model: Any, objective: Objective, rows: TrainingData, device: torch.device
+        self, model: LatentModel, objective: Objective, data: TrainingData, device: torch.device
     ) -> None:
         self.model, self.objective, self.device = model, objective, device
-        self.numbers, self.groups = rows.validation_rows(MOST_ROWS), rows.groups
-        self.x, y = rows.tensors(self.numbers, device)
-        # a model that is given the class bounds log p(x|y), and says nothing without one
+        self.numbers, self.groups = data.validation_rows(MAX_ROWS), data.groups
+        self.x, y = data.tensors(self.numbers, device)
+        # a model that is given the class bounds log p(x|y), which needs one
         self.given = y if model.given_class else None
-        self.x_labelled, self.y_labelled = rows.tensors(rows.split.labelled, device)
-        named = model.has_classes() and len(rows.split.labelled) > 0
-        self.y = y.cpu().numpy() if named and len(rows.split.validation) else None
+        self.x_labelled, self.y_labelled = data.tensors(data.split.labelled, device)
+        named = model.has_classes() and len(data.split.labelled) > 0
+        self.y = y.cpu().numpy() if named and len(data.split.validation) else None
 
     def fit_classifier(self) -> None:
-        """Bring a classifier that is fitted apart from the model up to date with it."""
+        """Refit a classifier that the objective does not train, on labelled rows."""
         self.model.fit_classifier(self.x_labelled, self.y_labelled)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
-from pyro_gmmvae.runs.assembly import check_fit
+from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import default_config, takes_guide, usual_values
@@ -128,7 +128,7 @@ def plan(
             words = _changes(config, {**common, **variant})
             what = [model, config.guide, config.objective, words]
             with seeded(0, torch.device("cpu")):
-                check_fit(config, rows[label])
+                build(config, rows[label]).dry_run()
         except UnknownNameError:  # a misspelled name is refused; what can't go together is left out
             raise
         except GMMVAEError as error:

@@ -12,7 +12,7 @@ import torch
 from pyro_gmmvae.config import Config, Dimension
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.assembly import check_fit
+from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import absolute_paths
@@ -128,9 +128,11 @@ def plan_of(
     given = keys.keys() - search.keys()
     space = space_of(config, given, search, labelled=labelled, sequences=sequences)
     with seeded(0, torch.device("cpu")):
-        model, _ = check_fit(config, rows)
+        parts = build(config, rows)
+        parts.dry_run()
+        model = parts.model
         for params in ends_of(space):
-            check_fit(resolve(configured(config, space, params)), rows)
+            build(resolve(configured(config, space, params)), rows).dry_run()
     has_classes = labelled and model.has_classes()
     metric = _metric(metric, has_classes, sequences, config)
     check_comparable(metric, space)

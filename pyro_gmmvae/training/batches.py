@@ -51,11 +51,7 @@ class Batches:
     ) -> None:
         if len(x) != len(y) or not len(x):
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
-        if not 0 <= labelled < batch_size:
-            raise GMMVAEError(
-                f"labelled_per_batch must be in 0..{batch_size - 1} for a batch size of "
-                f"{batch_size}, not {labelled}"
-            )
+        check_batch_size(batch_size, labelled)
         self.x, self.y, self.world = x, y, world
         y = class_labels(
             y
@@ -128,6 +124,19 @@ class Batches:
         uniform = torch.rand(shape, generator=self.generator, device="cpu")
         within = (uniform * self._counts[label]).long().minimum(self._counts[label] - 1)
         return self._by_class[self._starts[label] + within]
+
+
+def check_batch_size(batch_size: int, labelled: int) -> None:
+    """Check that the balanced labelled rows of a batch leave room for shuffled ones.
+
+    Raises:
+        GMMVAEError: with the largest possible number.
+    """
+    if not 0 <= labelled < batch_size:
+        raise GMMVAEError(
+            f"labelled_per_batch must be in 0..{batch_size - 1} for a batch size of "
+            f"{batch_size}, not {labelled}"
+        )
 
 
 def class_labels(y: Tensor) -> Tensor:

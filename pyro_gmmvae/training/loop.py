@@ -131,6 +131,14 @@ class Fit:
             callback.on_end(outcome)
         return outcome
 
+    def run_epoch(self) -> None:
+        """Take one pass over the batches, whatever the budget; no checkpoint is saved."""
+        with self.switches():
+            self.prepare()
+            for x, y in self.batches.epoch():
+                self.step(x, y)
+            self._close_epoch()
+
     def _tell(self, line: str) -> None:
         for callback in self.callbacks if line else ():
             callback.on_start(line)

@@ -131,7 +131,7 @@ def test_an_existing_run_is_kept(gmmvae: Gmmvae, trained: Path) -> None:
 
 def test_a_folder_of_something_else_is_never_replaced(gmmvae: Gmmvae, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    refused(gmmvae("train", *SMALL, "--out", tmp_path, "--force"), "is no run folder")
+    refused(gmmvae("train", *SMALL, "--out", tmp_path, "--force"), "is not a run folder")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 

@@ -23,7 +23,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.runs import trainer
+from pyro_gmmvae.runs import folder
 
 from .conftest import SMALL, Gmmvae
 
@@ -141,36 +141,36 @@ def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path)
     assert gmmvae("predict", trained, rows_file, "--out", out).code == 0
     table = pd.read_csv(out)
     probabilities = table[[f"p_{k}" for k in range(10)]]
-    assert list(table.columns) == ["row", "label", *probabilities.columns, "elbo", "unusual"]
+    assert list(table.columns) == ["row", "label", *probabilities.columns, "elbo", "elbo_quantile"]
     assert list(table["row"]) == list(range(30))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
     assert (probabilities.to_numpy().argmax(1) == table["label"]).all()
-    assert table["unusual"].between(0, 1).all()
+    assert table["elbo_quantile"].between(0, 1).all()
     printed = gmmvae("predict", trained, rows_file).out
     assert pd.read_csv(io.StringIO(printed)).equals(table)
     as_json = json.loads(gmmvae("predict", trained, rows_file, "--json").out)
     assert len(as_json) == 30
 
 
-def test_noise_is_more_unusual_than_digits(
+def test_noise_has_a_higher_elbo_quantile_than_digits(
     gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 17, (30, 64)).astype(float)
     np.save(tmp_path / "noise.npy", noise)
     digits = pd.read_csv(io.StringIO(gmmvae("predict", trained, rows_file).out))
     strange = pd.read_csv(io.StringIO(gmmvae("predict", trained, tmp_path / "noise.npy").out))
-    assert strange["unusual"].min() > 0.9
-    assert digits["unusual"].mean() < 0.7
+    assert strange["elbo_quantile"].min() > 0.9
+    assert digits["elbo_quantile"].mean() < 0.7
 
 
-def test_a_row_whose_density_underflows_is_the_most_unusual(gmmvae: Gmmvae, tmp_path: Path) -> None:
+def test_a_row_whose_density_underflows_has_elbo_quantile_1(gmmvae: Gmmvae, tmp_path: Path) -> None:
     x, run = np.random.default_rng(0).normal(size=(60, 3)), tmp_path / "r"
     np.save(tmp_path / "x.npy", x)
     gmmvae("train", "--data", tmp_path / "x.npy", *SMALL, "--epochs", 1, "--out", run)
     x[0, 0] = 1e30
     np.save(tmp_path / "x.npy", x)
     result = gmmvae("predict", run, tmp_path / "x.npy")
-    assert pd.read_csv(io.StringIO(result.out))["unusual"][0] == 1
+    assert pd.read_csv(io.StringIO(result.out))["elbo_quantile"][0] == 1
     assert "Warning" not in result.err
 
 
@@ -255,7 +255,7 @@ def test_killed_between_the_files_of_the_last_save_is_mended_by_resume(
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "atomic_write", failing)
-        patched.setattr(trainer, "atomic_write", failing)
+        patched.setattr(folder, "atomic_write", failing)
         assert gmmvae("train", *SMALL, "--epochs", 2, "--out", run).code == 2
     assert not (run / lost).exists()
     mended = gmmvae("resume", run)

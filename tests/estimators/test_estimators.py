@@ -24,7 +24,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
-from pyro_gmmvae.estimators.posterior import bound
+from pyro_gmmvae.estimators.base import bound
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS

@@ -87,7 +87,7 @@ def test_the_command_line_uses_the_folder(
     assert done.exit_code == 0, done.output
     found = pd.read_csv(out)
     assert_array_equal(found["label"], classifier.predict(digits[0]))
-    assert found["unusual"].between(0, 1).all()
+    assert found["elbo_quantile"].between(0, 1).all()
     done = call(generate, [str(folder), "--out", str(tmp_path / "grid.png")])
     assert done.exit_code == 0, done.output
     for command in (evaluate, resume):
@@ -107,7 +107,7 @@ def test_a_folder_that_is_there_is_kept(
     assert not (tmp_path / "run" / "labels.safetensors").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
-    with pytest.raises(GMMVAEError, match="no run folder"):
+    with pytest.raises(GMMVAEError, match="not a run folder"):
         classifier.save(tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
     (tmp_path / "file").write_text("")

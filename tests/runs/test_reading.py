@@ -14,8 +14,8 @@ from pyro_gmmvae.figures.all import View
 from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
+from pyro_gmmvae.runs.folder import component_names, read_names, write_names
 from pyro_gmmvae.runs.label_components import Labels, name_components, read_labels, summary
-from pyro_gmmvae.runs.names import component_names, read_names, write_names
 from tests.conftest import ROWS
 
 
@@ -229,7 +229,13 @@ def test_names_are_used_everywhere(clustered: Run, clusters: Clusters, tmp_path:
     table = run.predict(run.config.data)
     before = clustered.predict(run.config.data)
     distinct = dict.fromkeys(naming.names)
-    assert list(table.columns) == ["row", "label", *(f"p_{n}" for n in distinct), "elbo", "unusual"]
+    assert list(table.columns) == [
+        "row",
+        "label",
+        *(f"p_{n}" for n in distinct),
+        "elbo",
+        "elbo_quantile",
+    ]
     for name in distinct:
         mine = [f"p_component_{k}" for k, n in enumerate(naming.names) if n == name]
         np.testing.assert_allclose(table[f"p_{name}"], before[mine].sum(axis=1), rtol=1e-5)

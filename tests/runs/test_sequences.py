@@ -18,8 +18,8 @@ from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.folder import write_names
 from pyro_gmmvae.runs.label_components import Labels, name_components
-from pyro_gmmvae.runs.names import write_names
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks
 from pyro_gmmvae.training import SequenceTeacher
@@ -290,7 +290,7 @@ def test_variants_train_evaluate_and_predict(
     table = found.predict(folder / "tracks.npz")
     assert len(table) == 30
     assert np.isfinite(table["elbo"]).all()
-    assert table["unusual"].between(0, 1).all()
+    assert table["elbo_quantile"].between(0, 1).all()
     if more.get("use_unlabelled") is False:
         fitted = TrainingData.from_config(found.config, found.schema).training_rows
         assert len(fitted) == (12 if "labels" in more else 36)
@@ -429,7 +429,7 @@ def test_whole_sequences_of_any_length_are_predicted(folder: Path, tmp_path: Pat
 
 def test_an_autoencoder_names_no_bound(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "r", model="ae", epochs=1)
-    assert {"log_px", "unusual"} <= {*found.predict(folder / "tracks.npz").columns}
+    assert {"log_px", "elbo_quantile"} <= {*found.predict(folder / "tracks.npz").columns}
 
 
 def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -> None:

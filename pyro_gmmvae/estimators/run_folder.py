@@ -18,8 +18,8 @@ from pyro_gmmvae.files import (
     write_json,
 )
 from pyro_gmmvae.runs import Run
-from pyro_gmmvae.runs.folder import make_folder, remove_replaced, undo
-from pyro_gmmvae.runs.memory import Fitted
+from pyro_gmmvae.runs.folder import new_folder, remove_replaced
+from pyro_gmmvae.runs.trainer import Trained
 
 FILE, LABELS = "estimator.json", "labels.safetensors"
 PLAIN = ("n_features_in_",)
@@ -38,10 +38,10 @@ class Found:
 
     params: dict[str, Any]
     attributes: dict[str, Any]
-    fitted: Fitted
+    fitted: Trained
 
 
-def write_folder(estimator: BaseEstimator, fitted: Fitted, out: Path, force: bool) -> None:
+def write_folder(estimator: BaseEstimator, fitted: Trained, out: Path, force: bool) -> None:
     """Write a fitted estimator; a folder that can't be finished is removed again.
 
     Raises:
@@ -50,20 +50,16 @@ def write_folder(estimator: BaseEstimator, fitted: Fitted, out: Path, force: boo
     content = _content(estimator, fitted)
     if out.is_dir() and any(out.iterdir()) and not force:
         raise GMMVAEError(f"{out} exists and is kept; name another folder, or give force=True")
-    made = make_folder(out, force)
-    try:
+    with new_folder(out, force):
         write_json(out / FILE, content)
         if hasattr(estimator, "labels_"):
             save_weights(out / LABELS, {"labels": torch.from_numpy(estimator.labels_)})
         fitted.save(out)
-    except BaseException:
-        undo(out, made)
-        raise
     remove_leftovers(out)
     remove_replaced(out)
 
 
-def _content(estimator: BaseEstimator, fitted: Fitted) -> dict[str, Any]:
+def _content(estimator: BaseEstimator, fitted: Trained) -> dict[str, Any]:
     params = {k: _plain(k, v) for k, v in estimator.get_params(deep=False).items()}
     if not isinstance(params["random_state"], int | None):
         params["random_state"] = fitted.run.config.seed
@@ -149,7 +145,7 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         history = history.astype({"epoch": int, "step": int})
         if metrics["epochs"] != len(history):
             raise ValueError("history.csv is of other epochs than metrics.json")
-        return Found(params, attributes, Fitted(run, metrics, history))
+        return Found(params, attributes, Trained(run, metrics, history))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):
             raise
