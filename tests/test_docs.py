@@ -1,8 +1,8 @@
-"""The pages build without a warning, their code runs, and their commands say what is shown.
+"""The pages build without a warning, their code runs, and their commands print the shown lines.
 
-A page's blocks are one script: Python blocks share a namespace, commands run in between, all in
-a new folder. A block that can't run here says why: ``python notest (needs a GPU)``; its commands
-are still checked against the command line.
+The blocks of a page are one script: Python blocks share a namespace, commands run in between, all
+in a new folder. A block that can't run here gives a reason: ``python notest (needs a GPU)``; its
+commands are still checked against the command line.
 """
 
 import doctest
@@ -43,10 +43,10 @@ class Block:
 
 
 def blocks_of(page: str) -> Iterator[Block]:
-    for found in FENCE.finditer(page):
-        language, info, text = found.groups()
+    for match in FENCE.finditer(page):
+        language, info, text = match.groups()
         assert not info or REASON.fullmatch(info), f"{info!r} gives no reason"
-        yield Block(language, not info, text, page[: found.start()].count("\n") + 1)
+        yield Block(language, not info, text, page[: match.start()].count("\n") + 1)
 
 
 def commands_of(text: str) -> Iterator[tuple[list[str], list[str]]]:
@@ -62,7 +62,7 @@ def shape_of(line: str) -> str:
 
 
 def check_command(arguments: list[str]) -> None:
-    """Parse arguments of gmmvae as the command line would, and do nothing."""
+    """Parse arguments of gmmvae without running the command."""
     command, rest = cli, list(arguments)
     while isinstance(command, click.Group):
         command = command.commands[rest.pop(0)]  # type: ignore[assignment]
@@ -71,7 +71,7 @@ def check_command(arguments: list[str]) -> None:
 
 @dataclass
 class Page:
-    """Runs the blocks of a page where the test stands."""
+    """Runs the blocks of a page in the current folder."""
 
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
@@ -91,11 +91,11 @@ class Page:
                     check_command(arguments)
 
     def _compare(self, arguments: list[str], shown: list[str]) -> None:
-        said = {shape_of(line) for line in self._say(arguments).splitlines()}
+        printed = {shape_of(line) for line in self._output(arguments).splitlines()}
         for line in shown:
-            assert shape_of(line) in said, f"{shlex.join(arguments)} does not say {line!r}"
+            assert shape_of(line) in printed, f"{shlex.join(arguments)} does not print {line!r}"
 
-    def _say(self, arguments: list[str]) -> str:
+    def _output(self, arguments: list[str]) -> str:
         self.monkeypatch.setattr(sys, "argv", ["gmmvae", *arguments])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
@@ -109,7 +109,7 @@ class Page:
 def page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Page]:
-    """In a new folder; models and guides that a page enters last as long as the page."""
+    """A page in a new folder; models and guides that it registers are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     with patch.dict(MODELS), patch.dict(GUIDES):
         yield Page(monkeypatch, capsys)
@@ -118,12 +118,12 @@ def page(
 @pytest.mark.parametrize(
     "file", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda p: p.stem
 )
-def test_what_a_page_shows_is_so(file: Path, page: Page) -> None:
+def test_a_page_shows_the_actual_output(file: Path, page: Page) -> None:
     page.run(file.read_text(), str(file))
 
 
 @pytest.mark.parametrize(
-    ("lie", "error"),
+    ("wrong", "error"),
     [
         ("```python\nassert False\n```", AssertionError),
         ("```python notest (slow)\ndef\n```", SyntaxError),
@@ -134,14 +134,14 @@ def test_what_a_page_shows_is_so(file: Path, page: Page) -> None:
         ("```console notest (slow)\n$ gmmvae learn\n```", KeyError),
     ],
 )
-def test_a_page_that_lies_is_found(lie: str, error: type[Exception], page: Page) -> None:
+def test_a_wrong_page_is_found(wrong: str, error: type[Exception], page: Page) -> None:
     with pytest.raises(error):
-        page.run(f"# Lies\n\n{lie}\n", "lies.md")
+        page.run(f"# Wrong\n\n{wrong}\n", "wrong.md")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages, built as scripts/docs builds them, every warning an error."""
+    """The pages, built as by scripts/docs: warnings are errors."""
     folder = tmp_path_factory.mktemp("docs")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-b", "html"]
     command += ["-d", str(folder / "trees"), str(DOCS), str(folder / "html")]
@@ -150,7 +150,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
-def test_every_page_is_built_and_asks_nothing_of_the_network(built: Path) -> None:
+def test_every_page_is_built_and_loads_nothing_from_the_network(built: Path) -> None:
     for page in PAGES:
         text = (built / page.relative_to(DOCS).with_suffix(".html")).read_text()
         fetched = re.findall(r"<(?:script|img|iframe)\b[^>]*\bsrc=\"(http[^\"]+)", text)
@@ -170,11 +170,13 @@ def test_tables_are_made_from_the_code(built: Path) -> None:
     assert [name for name in cli.commands if f"gmmvae {name}" not in commands] == []
 
 
-def test_every_room_has_a_page_of_reference() -> None:
-    hidden = {"cli", "__main__", "__init__", "params"}
-    rooms = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+def test_every_public_module_has_a_reference_page() -> None:
+    hidden = {"cli", "__main__", "__init__", "param_store", "files"}
+    modules = {
+        p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     pages = {p.stem for p in (DOCS / "reference" / "python").glob("*.md")}
-    assert pages - {"index"} == rooms - hidden
+    assert pages - {"index"} == modules - hidden
 
 
 @pytest.mark.parametrize(

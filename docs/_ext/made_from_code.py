@@ -1,7 +1,7 @@
-"""Tables that are made from the code whenever the pages are built, so that they can't go stale.
+"""Tables made from the code whenever the pages are built, so that they stay up to date.
 
-A page says where: a line ``<!-- made from code: NAME -->`` is replaced by what the function of
-that name in ``MADE`` writes.
+A line ``<!-- made from code: NAME -->`` of a page is replaced by the output of the function of that
+name in ``MADE``.
 """
 
 import inspect
@@ -31,7 +31,7 @@ def code(text: object) -> str:
 
 
 def marked(text: str) -> str:
-    """Help with its options and quoted commands as code, or their dashes become typography."""
+    """Help with options and quoted commands as code; otherwise their dashes become typography."""
     return re.sub(r"'(gmmvae [^']+)'|(?<![\w`])(--[a-z][a-z-]*)", r"`\1\2`", text)
 
 
@@ -50,20 +50,20 @@ def keys() -> str:
     from pyro_gmmvae.cli import cli
     from pyro_gmmvae.config import Config
 
-    told = {option.name: getattr(option, "help", None) for option in cli.commands["train"].params}
+    helps = {option.name: getattr(option, "help", None) for option in cli.commands["train"].params}
     rows = []
     for name, field in Config.model_fields.items():
         default = "none" if field.default is None else field.default
         if isinstance(default, tuple):
             default = ",".join(map(str, default)) or "none"
-        meaning = field.description or told.get(name) or ""
+        meaning = field.description or helps.get(name) or ""
         meaning = marked(re.sub(r"\s+\[default: .*\]", "", meaning).rstrip("."))
         rows.append([code(name), code(default), _bounds(field), meaning])
     return table(("key", "default", "allowed", "meaning"), rows)
 
 
 def _bounds(field: Any) -> str:
-    """What values a key takes, where its type says so."""
+    """The allowed values of a key, if its type limits them."""
     if get_origin(field.annotation) is Literal:
         return ", ".join(code(value) for value in get_args(field.annotation))
     rules = {
@@ -76,7 +76,7 @@ def _bounds(field: Any) -> str:
 
 
 def presets() -> str:
-    """What each preset of each data set changes."""
+    """The settings of each preset of each data set."""
     from pyro_gmmvae.datasets import DATA, FILE_PRESETS
 
     sources = {name: (source.presets, source.preset) for name, source in DATA.items()}
@@ -99,7 +99,7 @@ def _settings(found: Any) -> str:
 
 def _named(found: dict[str, Any], module: str) -> str:
     rows = [[code(n), f"{{py:obj}}`~{module}.{c.__name__}`", summary(c)] for n, c in found.items()]
-    return table(("name", "class", "what it is"), rows)
+    return table(("name", "class", "description"), rows)
 
 
 def models() -> str:
@@ -121,7 +121,7 @@ def objectives() -> str:
 
 
 def names() -> str:
-    """Every other table of names that options and keys take."""
+    """Every other table of names for options and keys."""
     from pyro_gmmvae.cli.list import names as tables
 
     shown = {k: v for k, v in tables().items() if k not in ("models", "guides", "objectives")}
@@ -129,14 +129,14 @@ def names() -> str:
 
 
 def metrics() -> str:
-    """Every number of evaluate, with the words the command line gives it."""
+    """Every number of evaluate, with its meaning as on the command line."""
     from pyro_gmmvae.cli.evaluate import MEANING
 
     return table(("number", "meaning"), ([code(k), v] for k, v in MEANING.items()))
 
 
 def run_files() -> str:
-    """The files that may stand in a run folder."""
+    """The files of a run folder."""
     from pyro_gmmvae.runs.folder import OURS
 
     return table(("file",), ([code(name)] for name in OURS))
@@ -158,11 +158,11 @@ EXTRAS = {
 
 
 def extras() -> str:
-    """The optional packages; one that is not told of here fails the build."""
+    """The optional packages; an extra that is not in ``EXTRAS`` fails the build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found = project["optional-dependencies"]
     if set(found) != set(EXTRAS):
-        raise KeyError(f"say in EXTRAS what is for: {set(found) ^ set(EXTRAS)}")
+        raise KeyError(f"EXTRAS and pyproject.toml differ in: {set(found) ^ set(EXTRAS)}")
     found["dev"] = ["all of these, and test tools"]
     rows = [[code(n), EXTRAS[n], ", ".join(packages)] for n, packages in found.items()]
     return table(("extra", "for", "packages"), rows)
@@ -196,7 +196,7 @@ def _pages(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _help(command: click.Command) -> str:
-    """Help as Markdown: paragraphs marked with a backspace are lines of commands."""
+    """Help as Markdown: paragraphs marked with a backspace are command lines."""
     parts = []
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith("\b"):
