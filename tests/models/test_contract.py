@@ -1,23 +1,28 @@
-"""The contract every model and guide keeps, over the tables."""
+"""The contract of models and guides, for every entry of the tables."""
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pyro
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro import poutine
+from pyro.distributions import Bernoulli, Normal
+from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.infer.inspect import get_model_relations
 from pyro.optim import Adam
 from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import GaussianProduct
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES, ConditionalGuide, MixtureGuide
-from pyro_gmmvae.models import GMMVAE, MODELS, VAE, GMVAEDiscrete
+from pyro_gmmvae.models import AE, GMMVAE, M1, MODELS, VAE, GMVAEDiscrete, LatentModel, M2Gumbel
 from pyro_gmmvae.networks import NetworkOptions
-from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.objectives import OBJECTIVES, TraceObjective
+from pyro_gmmvae.training import Batches, Fit, FitSettings
 
 Build = Callable[..., Any]
 SHAPE, K, D = (1, 8, 8), 4, 3
@@ -90,6 +95,101 @@ def test_plain_svi_trains_it(build: Build) -> None:
 
 
 @every_model
+def test_pyro_finds_the_factors_of_the_docstring(build: Build) -> None:
+    """The formula of the docstring, which ``repr`` prints, and the program have the same p(x|.)."""
+    model, (x, y) = build().eval(), rows(5)
+    relations = get_model_relations(model.model, (x, y))
+    assert relations["observed"] == ["x"]
+    formula = repr(model).splitlines()[0]
+    assert formula.startswith("p(x") or isinstance(model, AE)
+    if len(model.factors) < 2 and model.latents:
+        parents = re.findall(r"p\(x\|([^)]*)\)", formula)[0].split(",")
+        assert set(relations["sample_sample"]["x"]) == set(parents) & set(model.latents)
+
+
+@every_model
+def test_pyro_renders_the_model(build: Build) -> None:
+    pytest.importorskip("graphviz")
+    graph = pyro.render_model(build().model, model_args=rows(5), render_distributions=True)
+    assert "x [label=x fillcolor=gray" in graph.source
+
+
+@every_model
+def test_predictive_samples_from_the_guide(build: Build) -> None:
+    """Posterior samples of the latents, and of the rows that Pyro predicts from them."""
+    model, (x, y) = build().eval(), rows(5)
+    if not model.latents:
+        return
+    torch.manual_seed(0)
+    posterior = Predictive(model.guide, num_samples=300, parallel=False)(x, y)
+    assert set(posterior) == set(model.latents)
+    drawn = Predictive(model.model, guide=model.guide, num_samples=4)(x, y)
+    assert set(drawn) == {*model.latents, "x"}
+    for site in model.latents:
+        assert drawn[site].shape == (4, *posterior[site].shape[1:])
+    for site in model.label_sites:
+        torch.testing.assert_close(drawn[site].sum(-1), torch.ones(4, len(x)))
+    if model.latents == ("z",) and model.class_site is None and not model.given_class:
+        mean, spread = posterior["z"].mean(0), posterior["z"].std(0)
+        assert ((mean - model.embed(x)).abs() < 5 * spread / 300**0.5).all()
+
+
+@every_model
+def test_condition_fixes_the_latents(build: Build) -> None:
+    """Handlers compose: with all latents fixed, the model only scores, and decodes these values."""
+    model, (x, y) = build().eval(), rows(5)
+    with torch.no_grad():
+        guide = poutine.trace(model.guide).get_trace(x, y)
+    values = {site: guide.nodes[site]["value"] for site in model.latents}
+    trace = poutine.trace(poutine.condition(model.model, data=values)).get_trace(x, y)
+    trace.compute_log_prob()
+    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    assert all(sites[name]["is_observed"] for name in (*model.latents, "x"))
+    for name, value in values.items():
+        torch.testing.assert_close(sites[name]["value"], value)
+    replayed = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
+    torch.testing.assert_close(trace.log_prob_sum(), replayed.log_prob_sum())
+    if set(model.latents) <= {"z", model.class_site} and not model.given_class:
+        z = values.get("z", model.embed(x))
+        mean = model.decode(z, values.get(str(model.class_site)))
+        if not isinstance(model, M2Gumbel):  # its decoder gets the label in place of y
+            torch.testing.assert_close(mean, sites["x"]["fn"].mean)
+
+
+def test_a_plain_module_trains_by_svi_and_by_fit() -> None:
+    """Two programs and latents are enough: no base class is needed to train."""
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder, self.encoder = nn.Linear(D, 64), nn.Linear(64, D)
+
+        def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+            pyro.module("decoder", self.decoder)
+            with pyro.plate("rows", len(x)):
+                z = pyro.sample("z", Normal(torch.zeros(len(x), D), 1.0).to_event(1))
+                pixels = Bernoulli(logits=self.decoder(z)).to_event(1)
+                pyro.sample("x", pixels, obs=x.flatten(1))
+
+        def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+            pyro.module("encoder", self.encoder)
+            with pyro.plate("rows", len(x)):
+                pyro.sample("z", Normal(self.encoder(x.flatten(1)), 0.1).to_event(1))
+
+    (x, y), plain = rows(24), Plain()
+    svi = SVI(plain.model, plain.guide, Adam({"lr": 0.01}), Trace_ELBO())
+    losses = [svi.step(x, y) for _ in range(60)]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    plain = Plain()
+    objective = TraceObjective(plain.model, plain.guide, latents=("z",))
+    batches = Batches(x, y, batch_size=24, labelled=0, seed=0)
+    before = objective(x, y).loss
+    fit = Fit(objective, plain, batches, FitSettings(epochs=60, learning_rate=0.01, engine="svi"))
+    assert fit.run() == "complete"
+    assert objective(x, y).loss < 0.95 * before
+
+
+@every_model
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_parameter_gets_a_gradient(build: Build, objective: str) -> None:
     model, (x, y) = build(), rows()
@@ -142,6 +242,51 @@ def test_shapes(build: Build) -> None:
         assert model.decode(z).shape == x.shape
     if model.latents:
         assert model.generate(7).shape == (7, *SHAPE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_constructors_list_their_arguments(name: str) -> None:
+    """Configuration keys are read from them, and editors show them."""
+    parameters = inspect.signature(MODELS[name]).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert {"x_shape", "latent_dim", "network", "likelihood", "options"} <= parameters.keys()
+    assert ("components" in parameters) == MODELS[name].has_classes()
+
+
+def test_what_a_model_lacks_has_a_default() -> None:
+    (x, y), model = rows(5), vae()
+    assert model.components == 0
+    assert model.label_sites == ()
+    for facts in (model.factors, model.mixture_priors, model.scheduled, model.classify_factors(x)):
+        assert not facts
+    model.fit_classifier(x, y)  # does nothing
+    assert model.prior_of_z(torch.zeros(2, 0)).log_prob(torch.zeros(2, D)).shape == (2,)
+    with pytest.raises(GMMVAEError, match="VAE has no class"):
+        model.classify(x)
+    with pytest.raises(GMMVAEError, match="VAE does not depend on a class"):
+        model.generate(2, 1)
+    with pytest.raises(GMMVAEError, match="AE has no prior"):
+        plain("ae")().generate(2)
+    with pytest.raises(GMMVAEError, match="M1 does not depend on a class"):
+        M1(SHAPE, K, D, options=OPTIONS).generate(2, 1)
+    with pytest.raises(GMMVAEError, match="M2 decodes z and a class"):
+        plain("m2")().decode(torch.zeros(2, D))
+    with pytest.raises(TypeError, match="abstract"):
+        LatentModel(SHAPE, latent_dim=D)  # type: ignore[abstract]
+
+
+@every_model
+def test_the_prior_of_z_is_that_of_the_program(build: Build) -> None:
+    model, (x, y) = build().eval(), rows(5)
+    torch.manual_seed(0)
+    sites = poutine.trace(model.model).get_trace(x, y).nodes
+    if "z" not in model.latents or len(model.factors) > 1:
+        return
+    s = sites[model.class_site]["value"] if model.class_site else torch.zeros(5, 0)
+    z = torch.randn(5, D)
+    program = sites["z"]["fn"].log_prob(z)
+    torch.testing.assert_close(model.prior_of_z(s).log_prob(z), program)
 
 
 @every_model
