@@ -36,7 +36,7 @@ class BayesGuide(MixtureGuide):
         # in a tuple: the mixture belongs to the model, and is not a submodule of the guide
         self._mixture = (model.mixture,)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(encoder=self.encoder)
         loc, scale = self.z_given(x)
         with pyro.plate("rows", len(x)):

@@ -34,7 +34,7 @@ class ConditionalGuide(MixtureGuide):
             nn.Linear(feature_size, 2 * model.latent_dim),
         )
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(encoder=self.encoder, to_logits=self.to_logits, to_z=self.to_z)
         h = self.activation(self.encoder(x))
         with pyro.plate("rows", len(x)):

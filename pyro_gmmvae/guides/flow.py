@@ -60,7 +60,7 @@ class FlowGuide(MixtureGuide):
             for i in range(flows)
         )
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(encoder=self.encoder, flows=self.flows)
         logits, loc, scale, h = self.heads(x)
         with pyro.plate("rows", len(x)):

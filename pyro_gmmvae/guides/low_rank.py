@@ -38,7 +38,7 @@ class LowRankGuide(MixtureGuide):
         self.mixing_precision = nn.Parameter(torch.randn(self.components, rank))
         self.mixing_shift = nn.Parameter(torch.randn(self.components, rank) / math.sqrt(rank))
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(guide=self)
         logits, precision, shift = self.factors(x)
         with pyro.plate("rows", len(x)):

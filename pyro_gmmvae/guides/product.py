@@ -27,7 +27,7 @@ class ProductGuide(MixtureGuide):
         super().__init__(model)
         self.encoder = model.build_encoder(self.components * (1 + 2 * self.latent_dim))
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(encoder=self.encoder)
         logits, loc, scale = self.heads(x)
         with pyro.plate("rows", len(x)):

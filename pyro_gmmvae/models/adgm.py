@@ -79,7 +79,7 @@ class ADGM(LatentModel):
         self.features_for_a, features = self.build_features()
         self.to_a = JointMLP([features, K, d], [d_a, d_a], self.options)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(observation=self.observation, features_for_a=self.features_for_a, to_a=self.to_a)
         with pyro.plate("rows", len(x)):
@@ -134,7 +134,7 @@ class SDGM(ADGM):
         self.observation = self.build_observation(d_a + d + K, likelihood)
         self.to_a = JointMLP([K, d], [d_a, d_a], self.options)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(to_a=self.to_a, observation=self.observation)
         with pyro.plate("rows", len(x)):

@@ -131,7 +131,7 @@ class LatentModel(nn.Module, ABC):
         """p(z|s) of each factor by name, where it is a mixture; empty: p(z) is not a mixture."""
         return {}
 
-    def classify_factors(self, x: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def classify_factors(self, x: Tensor) -> dict[str, Tensor]:
         """log q(s_f|x) of each factor but the class by name, (B, K_f), in nats."""
         return {}
 

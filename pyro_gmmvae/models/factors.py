@@ -123,7 +123,7 @@ class FactorGMMVAE(LatentModel):
                 z += [pyro.sample(_site("z", name), mixture(s[-1]))]
             pyro.sample("x", self.observation(*z, *s), obs=x)
 
-    def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """prod_f q(s_f|x) q(z_f|s_f,x)."""
         register(encoder=self.encoder)
         with pyro.plate("rows", len(x)):

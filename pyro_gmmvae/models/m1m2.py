@@ -105,7 +105,7 @@ class M1M2(LatentModel):
         self.to_z2 = JointMLP([d, K], [d, d], self.options)
         self.to_z1 = JointMLP([K, d], [d, d], self.options)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z1, y, z2) for rows x (B, *x_shape)."""
         register(to_z1=self.to_z1, observation=self.observation)
         with pyro.plate("rows", len(x)):

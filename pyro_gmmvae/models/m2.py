@@ -158,7 +158,7 @@ class M2(_ClassAndNormal):
         self.classifier = self.build_encoder(components)
         self.build_z_and_x(likelihood)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):

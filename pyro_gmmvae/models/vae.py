@@ -43,7 +43,7 @@ class AE(LatentModel):
         self.encoder = self.build_encoder(latent_dim)
         self.observation = self.build_observation(latent_dim, likelihood)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x | encoder(x)) for rows x (B, *x_shape)."""
         register(encoder=self.encoder, observation=self.observation)
         z = self.encoder(x)
@@ -93,14 +93,14 @@ class VAE(LatentModel):
         self.encoder = self.build_encoder(2 * latent_dim)
         self.observation = self.build_observation(latent_dim, likelihood)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z), obs=x)
 
-    def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z|x)."""
         register(encoder=self.encoder)
         loc, raw_scale = self.encoder(x).chunk(2, -1)
