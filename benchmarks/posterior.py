@@ -15,8 +15,8 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from pyro_gmmvae.training_data import to_inference_data
 
+from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.folder import machine
 

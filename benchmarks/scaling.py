@@ -75,10 +75,10 @@ def measure(point: Point, steps: int) -> dict[str, float]:
     from pyro_gmmvae.networks import NetworkOptions
     from pyro_gmmvae.objectives import OBJECTIVES
     from pyro_gmmvae.training import Batches, Fit, FitSettings
-    from pyro_gmmvae.training.distributed import joined
+    from pyro_gmmvae.training.distributed import process_group
 
     torch.set_num_threads(1)
-    with joined("cpu") as (world, _):
+    with process_group("cpu") as (world, _):
         torch.manual_seed(0)
         model = GMMVAE(
             (point.pixels,),
@@ -94,7 +94,7 @@ def measure(point: Point, steps: int) -> dict[str, float]:
         before = _peak_mib()
         batches = Batches(x, torch.full((len(x),), -1), point.batch, 0, 0, world)
         settings = FitSettings(epochs=1, engine=point.engine, verify=False)
-        fit = Fit(objective, model, batches, settings, world=world)
+        fit = Fit(objective, model, batches, settings)
         seconds: list[float] = []
         with fit.switches():
             fit.prepare()

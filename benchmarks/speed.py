@@ -183,7 +183,7 @@ def ours(engine: str, precision: str, net: str, x: Tensor, batch: int) -> Conten
     start = time.perf_counter()
     with fit.switches():
         fit.prepare()
-    adam = fit.descent.optimizer
+    adam = fit.optimizer.adam
     one = Contender(x.device, model, endless(batches), fit.step, lambda: [adam], fit.switches)
     one.prepare_seconds = time.perf_counter() - start
     return one

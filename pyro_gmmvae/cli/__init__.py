@@ -92,6 +92,6 @@ def run(command: click.Command, name: str | None = None) -> None:
 
 def _complain(message: str, error: BaseException | None = None) -> int:
     """One line, of one process where several met an error (see ``inference.distributed``)."""
-    if not getattr(error, "was_told", not is_first_process()):
+    if not getattr(error, "reported_elsewhere", not is_first_process()):
         click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
     return 2

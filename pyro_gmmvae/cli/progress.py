@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pyro_gmmvae.cli.options import is_first_process
+from pyro_gmmvae.training.callbacks import Callback
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class Bar:
+class Bar(Callback):
     """A rich bar with the newest epoch's numbers and the time left."""
 
     def __init__(self, progress: Progress) -> None:
@@ -37,7 +38,7 @@ class Bar:
             self.progress.update(self.task, completed=1.0)
 
 
-class Lines:
+class Lines(Callback):
     """One plain line per epoch, at most one in five seconds, and the last one."""
 
     def __init__(self) -> None:

@@ -362,7 +362,7 @@ class _ByInversion(TorchFunctionMode):
         return below.sum(-1).clamp_max(weights.shape[-1] - 1)
 
 
-class PrintProgress:
+class PrintProgress(Callback):
     """Prints a line per epoch, as scikit-learn's estimators do with ``verbose``."""
 
     def on_start(self, about: str) -> None:

@@ -1,8 +1,8 @@
 """The parts of a fit, each built once: model, objective, schedules, augmentation, batches."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,13 +23,14 @@ from pyro_gmmvae.training import (
     Callback,
     Fit,
     FitSettings,
-    SequenceTeacher,
-    Teacher,
+    Preprocessing,
+    PseudoLabeler,
+    SequencePseudoLabeler,
     check_precision,
 )
 from pyro_gmmvae.training.batches import check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
-from pyro_gmmvae.training.distributed import ALONE, World
+from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Parts:
         device: of the model.
         model, objective: on the device.
         schedules: the buffers that change while training, each with its schedule.
-        augment: changes rows before a step; None: no augmentation.
-        featurize: from augmented rows to what the model takes, where augmentation changes rows
-            in the file's units; None: rows are augmented in the model's units.
+        preprocessing: augmentation and features of each batch.
+        raw: whether batches hold rows in the file's units, which get their features after
+            augmentation; else rows are augmented in the model's units.
     """
 
     config: Config
@@ -53,8 +54,8 @@ class Parts:
     model: LatentModel
     objective: Objective
     schedules: Sequence[tuple[Tensor, Schedule]]
-    augment: Callable[[Tensor], Tensor] | None
-    featurize: Callable[[Tensor], Tensor] | None
+    preprocessing: Preprocessing
+    raw: bool
 
     def dry_run(self) -> None:
         """Evaluate the objective once, on two training rows.
@@ -67,8 +68,8 @@ class Parts:
             y = torch.full_like(y, -1)
         self.model.eval()
         with seeded(0, self.device), torch.no_grad():
-            if self.augment is not None and self.featurize is None:
-                x = self.augment(x)
+            if self.preprocessing.augment is not None and not self.raw:
+                x = self.preprocessing.augment(x)
             self.objective(x, y)
 
     @cached_property
@@ -79,11 +80,11 @@ class Parts:
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:
         """x and y of the rows to fit, on the device."""
-        if self.featurize is not None:
+        if self.raw:
             return self.data.raw_training_tensors(self.device)
         return self.data.training_tensors(self.device)
 
-    def fit(self, callbacks: Sequence[Callback] = (), world: World = ALONE) -> Fit:
+    def fit(self, callbacks: Sequence[Callback] = (), world: World = SINGLE_PROCESS) -> Fit:
         """A fit that is ready to run.
 
         Args:
@@ -95,12 +96,14 @@ class Parts:
             Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
             FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
             validate=self.validation,
-            teacher=self._pseudo_labeler(),
+            pseudo_labeler=self._pseudo_labeler(),
             callbacks=callbacks,
-            about="; ".join((self.data.describe(), *self._cautions())),
             labelled_weight=self.objective.labelled_weight,
-            world=world,
         )
+
+    def about(self) -> str:
+        """A line on the data, with warnings on settings."""
+        return "; ".join((self.data.describe(), *self._cautions()))
 
     def pretrain(self, y: Tensor | None, steps: int) -> None:
         """Fit the same model for at least ``steps`` steps (of whole epochs), with other labels.
@@ -132,9 +135,7 @@ class Parts:
             batches,
             settings,
             schedules=self.schedules,
-            augment=self.augment,
-            twins=self.config.reconstruct == "clean" or bool(self.objective.regularizers),
-            describe=self.featurize,
+            preprocessing=self.preprocessing,
             **options,
         )
 
@@ -143,7 +144,7 @@ class Parts:
         cautions, regularizers = [], self.objective.regularizers
         if regularizers and self.model.components == 1:
             cautions.append("components=1 puts every row into one cluster")
-        if "consistency" in regularizers and self.augment is None:
+        if "consistency" in regularizers and self.preprocessing.augment is None:
             cautions.append(
                 "augment is none: consistency then compares each row with itself, and clusters "
                 "follow whatever varies most"
@@ -152,7 +153,7 @@ class Parts:
             cautions.append("labels are used for evaluation only")
         return cautions
 
-    def _pseudo_labeler(self) -> Teacher | None:
+    def _pseudo_labeler(self) -> PseudoLabeler | None:
         """The averaged copy of the model that gives pseudo-labels, where the config asks for it."""
         config, data, (_, y) = self.config, self.data, self.training
         threshold, start = config.pseudo_threshold, config.pseudo_from
@@ -163,8 +164,8 @@ class Parts:
             settings["balanced_over"] = len(data.schema.classes)
         like = next(self.model.parameters())
         if not data.groups.merges:
-            return Teacher(self.model, threshold, start, **settings).to(like)
-        return SequenceTeacher(
+            return PseudoLabeler(self.model, threshold, start, **settings).to(like)
+        return SequencePseudoLabeler(
             self.model,
             threshold,
             start,
@@ -197,8 +198,11 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     _check_components(config, model, data)
     augment = data.kind.augmentation(config.augment)
     raw = augment is not None and data.kind.augments_raw_rows
-    featurize = data.schema.featurizer(device, data.dtype) if raw else None
-    return Parts(config, data, device, model, objective, schedules, augment, featurize)
+    paired = config.reconstruct == "clean" or bool(objective.regularizers)
+    preprocessing = Preprocessing(augment, paired=paired)
+    if raw:
+        preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))
+    return Parts(config, data, device, model, objective, schedules, preprocessing, raw)
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

@@ -29,7 +29,7 @@ from pyro_gmmvae.files import (
 )
 from pyro_gmmvae.runs.data import Schema
 from pyro_gmmvae.runs.keys import configure
-from pyro_gmmvae.training import Fit, resolve_device
+from pyro_gmmvae.training import Fit, FitState, resolve_device
 
 FORMAT = 3  # 2: the data part held no kind of rows
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
@@ -266,12 +266,13 @@ def _read(file: Path, kind: type[BaseModel], advice: str) -> dict[str, Any]:
 
 def save_checkpoint(out: Path, fit: Fit) -> None:
     """Write a checkpoint; ``training.pt`` comes first, and is enough to resume."""
-    save_training(out / "training.pt", fit.state_dict())
+    state = fit.snapshot()
+    save_training(out / "training.pt", state.to_dict())
     save_weights(out / WEIGHTS["last"], fit.module.state_dict())
-    if fit.best:
-        save_weights(out / WEIGHTS["best"], fit.best)
-    if fit.progress.history:
-        write_history(out, pd.DataFrame(fit.progress.history))
+    if state.best:
+        save_weights(out / WEIGHTS["best"], state.best)
+    if state.history:
+        write_history(out, pd.DataFrame(state.history))
     remove_replaced(out)
 
 
@@ -286,22 +287,23 @@ def restore(fit: Fit, out: Path) -> None:
     Raises:
         GMMVAEError: a damaged checkpoint or one of another run, or a fit that is complete.
     """
-    state = load_training(out / "training.pt", fit.device)
+    file = out / "training.pt"
+    state = FitState.from_dict(load_training(file, fit.device), file)
     try:
-        fit.load_state_dict(state)
+        fit.restore(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise GMMVAEError(
-            f"{out / 'training.pt'} does not fit config.json: it is of another run or version"
+            f"{file} does not fit config.json: it is of another run or version"
         ) from error
     outcome = fit.outcome()
     # A process that is killed between a checkpoint and metrics.json leaves the latter older or
     # out; running the finished fit again writes the files and does nothing else.
-    if outcome is not None and read_metrics(out).get("steps") == fit.progress.step:
+    if outcome is not None and read_metrics(out).get("steps") == fit.state.step:
         advice = {
             "complete": "to go on give --epochs or --minutes beyond what it had",
             "early-stopped": "to go further train anew with more --patience",
         }
-        epochs = fit.progress.epoch
+        epochs = fit.state.epoch
         raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
 
 

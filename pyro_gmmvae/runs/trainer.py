@@ -33,9 +33,9 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.run import Run, names_given, with_data_at
-from pyro_gmmvae.training import Callback, Fit
+from pyro_gmmvae.training import Callback, Fit, FitState
 from pyro_gmmvae.training.devices import seeded
-from pyro_gmmvae.training.distributed import joined
+from pyro_gmmvae.training.distributed import process_group
 from pyro_gmmvae.training.loggers import build_loggers, closing
 from pyro_gmmvae.training.signals import raise_signal
 
@@ -83,7 +83,7 @@ class _Job:
             if fit.world.size > 1:
                 raise GMMVAEError(f"init={config.init} is for one process")
             # part of a budget in minutes
-            fit.progress.seconds = initialize(self.parts, fit.callbacks)
+            fit.state.seconds = initialize(self.parts, fit.callbacks)
         fit.world.reseed(config.seed)
 
     def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
@@ -93,8 +93,8 @@ class _Job:
             self.parts.validation.fit_classifier()
             save(fit)
 
-        self.fit.save = checkpoint
-        return self.fit.run()
+        self.fit.log(self.parts.about())
+        return self.fit.run(checkpoint)
 
     def run_into(self, out: Path) -> Run:
         """Run the fit with checkpoints in a run folder, and give the run with the saved weights."""
@@ -102,14 +102,14 @@ class _Job:
         if world.is_first:
             run = Run.restored(out, self.parts.model, self.parts.device)
             write_json(out / METRICS, self.result(outcome, run).metrics)
-        world.everyones(None)  # the others wait until the first process has written everything
+        world.gather(None)  # the others wait until the first process has written everything
         return run if world.is_first else Run.restored(out, self.parts.model, self.parts.device)
 
     def run_in_memory(self) -> Run:
         """The run of a fit that ended, with its best weights where it could stop early."""
         parts, fit = self.parts, self.fit
-        if parts.config.patience and fit.best:
-            parts.model.load_state_dict(fit.best)
+        if parts.config.patience and fit.state.best:
+            parts.model.load_state_dict(fit.state.best)
         parts.model.zero_grad(set_to_none=True)
         model = parts.model.eval()
         return Run(Path(IN_MEMORY), parts.config, parts.data.schema, model, parts.device, "last")
@@ -122,19 +122,19 @@ class _Job:
             callback.on_start(f"processes: {now}, before: {before}; from here on the noise differs")
 
     def result(self, outcome: str, run: Run) -> Trained:
-        progress = self.fit.progress
+        state = self.fit.state
         metrics = {
             "outcome": outcome,
-            "epochs": progress.epoch,
-            "steps": progress.step,
-            "seconds": progress.seconds,
-            "engine": self.fit.engine_name,
-            "best_epoch": progress.best_epoch,
+            "epochs": state.epoch,
+            "steps": state.step,
+            "seconds": state.seconds,
+            "engine": state.engine,
+            "best_epoch": state.best_epoch,
             "weights": run.weights,
-            "training": progress.history[-1] if progress.history else {},
+            "training": state.history[-1] if state.history else {},
             "elbo_quantiles": run.measure_reference(self.parts.data).tolist(),
         }
-        return Trained(run, metrics, pd.DataFrame(progress.history))
+        return Trained(run, metrics, pd.DataFrame(state.history))
 
 
 @contextmanager
@@ -149,8 +149,8 @@ def _prepared(
     Whatever does not fit together is refused here, before anything is written. The global
     generators are as before at the end of the block.
     """
-    with joined(config.device) as (world, device), seeded(config.seed, device):
-        with world.together():
+    with process_group(config.device) as (world, device), seeded(config.seed, device):
+        with world.raise_together():
             parts = build(config, load(), device)
             parts.dry_run()
             fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
@@ -184,7 +184,7 @@ def train(
     loggers = build_loggers(config.log, out, config.model_dump())
     load = partial(TrainingData.from_config, config)
     with _prepared(config, load, callbacks, loggers) as job, ExitStack() as stack:
-        with job.fit.world.together():
+        with job.fit.world.raise_together():
             if job.fit.world.is_first:
                 stack.enter_context(new_folder(out, force))
                 write_config(out, config, job.parts.data.schema)
@@ -236,7 +236,7 @@ def resume(
     load = partial(TrainingData.from_config, config, schema)
     with _prepared(config, load, callbacks, loggers) as job, closing(loggers):
         fit = job.fit
-        with fit.world.together():
+        with fit.world.raise_together():
             # read first, so that a damaged file is found before anything is written
             environments = read_environments(out)
             read_metrics(out)
@@ -246,14 +246,14 @@ def resume(
                 restore(fit, out)
             else:  # stopped before its first checkpoint
                 job.start()
-            if epochs is not None and epochs <= fit.progress.epoch:
+            if epochs is not None and epochs <= fit.state.epoch:
                 raise GMMVAEError(
-                    f"{out} has {fit.progress.epoch} epochs already; to go on give --epochs "
+                    f"{out} has {fit.state.epoch} epochs already; to go on give --epochs "
                     "beyond that"
                 )
             if longer:
-                fit.engine_name = None  # another engine may be faster for a longer budget
-        with fit.world.together():
+                fit.state.engine = None  # another engine may be faster for a longer budget
+        with fit.world.raise_together():
             if fit.world.is_first:
                 remove_leftovers(out)
                 write_config(out, config, schema)
@@ -316,22 +316,22 @@ def fit_epoch(
     with _prepared(other_seed, lambda: data, callbacks) as job:
         fit = job.fit
         if before is not None:
+            state = FitState(epoch=done, step=int(before.metrics["steps"]))
+            state.module = before.run.model.state_dict()
+            state.optimizer = copy.deepcopy(before.optimizer)
             try:
-                fit.module.load_state_dict(before.run.model.state_dict())
+                fit.restore(state)
             except RuntimeError as error:
                 raise GMMVAEError(
                     "partial_fit: arguments changed since the last fit, and the model with them; "
                     "fit anew"
                 ) from error
-            fit.progress.step, fit.progress.epoch = int(before.metrics["steps"]), done
-            if before.optimizer is not None:
-                fit.descent.load_state_dict(copy.deepcopy(before.optimizer))
         fit.run_epoch()
         run = replace(job.run_in_memory(), config=config)
         trained = job.result("partial", run)
     histories = [trained.history] if before is None else [before.history, trained.history]
     history = pd.concat(histories, ignore_index=True)
-    return replace(trained, history=history, optimizer=fit.descent.state_dict())
+    return replace(trained, history=history, optimizer=fit.snapshot().optimizer)
 
 
 def _resolved(config: Config) -> Config:

@@ -22,6 +22,7 @@ from pyro_gmmvae.sweeps.study import (
     quiet,
     report_steps,
 )
+from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.settings import Record
 from pyro_gmmvae.training.signals import StopRequest, note_sigint
 
@@ -51,7 +52,7 @@ class StoppedEarly(Exception):  # noqa: N818 - it is no error
     """The trial lags behind the others."""
 
 
-class Watcher:
+class Watcher(Callback):
     """A fit's callback: keeps its history, reports to the study, and stops what lags behind.
 
     Args:
@@ -64,9 +65,6 @@ class Watcher:
         self.plan, self.trial, self.request = plan, trial, request
         self.records: list[Record] = []
         self.steps, self.reported, self.progress = report_steps(plan.base), 0, 0.0
-
-    def on_start(self, about: str) -> None:
-        """Nothing is said of single fits."""
 
     def on_step(self, progress: float) -> None:
         self.progress = progress
@@ -86,9 +84,6 @@ class Watcher:
         self.reported = max(self.reported, reached)
         if lags:
             raise StoppedEarly
-
-    def on_end(self, outcome: str) -> None:
-        """The run's folder tells it."""
 
 
 def run_trial(plan: Plan) -> Report | None:

@@ -1,16 +1,51 @@
-"""Minibatches with class-balanced labelled rows in each."""
+"""Minibatches with class-balanced labelled rows, and what is done to their rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.training.distributed import ALONE, World
+from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
 
-class Rows(Protocol):
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Augmentation and features of a batch's rows.
+
+    Attributes:
+        augment: changes rows (B, *x_shape) at random, or None.
+        featurize: turns rows into the inputs of objective and pseudo-labeler, after augmentation.
+        paired: give the objective the inputs of the original rows, too.
+    """
+
+    augment: Callable[[Tensor], Tensor] | None = None
+    featurize: Callable[[Tensor], Tensor] = _identity
+    paired: bool = False
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The inputs of the augmented rows and, if paired, those of the original rows."""
+        if self.augment is None:
+            return (self.featurize(x),)
+        inputs = self.featurize(self.augment(x))
+        return (inputs, self.featurize(x)) if self.paired else (inputs,)
+
+    def example(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        """The objective's arguments for rows and labels; draws no random numbers."""
+        inputs = self.featurize(x)
+        if self.augment is None or not self.paired:
+            return inputs, y
+        # other rows stand for the augmented ones: a tracer takes one tensor for one input
+        return inputs.roll(1, 0), y, inputs
+
+
+class IndexedRows(Protocol):
     """Rows that are indexed by their numbers, and the device they come out on."""
 
     @property
@@ -22,14 +57,14 @@ class Rows(Protocol):
 
 
 class Batches:
-    """Shuffled minibatches of (x, y) on one device, indexed by the process that fits.
+    """Shuffled minibatches of (x, y) on one device.
 
     An epoch is one pass over all rows in a random order. Each batch also holds ``labelled``
     rows drawn class-balanced, with replacement, from those that have a label: with 100 labels
     among 50,000 rows they would otherwise be seen once in 500 rows and drown.
 
     Args:
-        x: rows (N, *x_shape): a tensor, or what is indexed like one.
+        x: rows (N, *x_shape): a tensor, or an object that is indexed like one.
         y: labels (N,), int64, -1 where unknown.
         batch_size: rows per batch, the balanced ones included.
         labelled: how many of them are balanced labelled rows; taken as 0 where no row has one.
@@ -37,25 +72,24 @@ class Batches:
         world: the processes that share each batch; all draw the same order.
 
     Raises:
-        GMMVAEError: if the sizes disagree or leave no room for the shuffled rows.
+        GMMVAEError: sizes that disagree or leave no room for the shuffled rows.
     """
 
     def __init__(
         self,
-        x: Rows,
+        x: IndexedRows,
         y: Tensor,
         batch_size: int,
         labelled: int,
         seed: int,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         if len(x) != len(y) or not len(x):
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
         check_batch_size(batch_size, labelled)
         self.x, self.y, self.world = x, y, world
-        y = class_labels(
-            y
-        ).cpu()  # the order is drawn on the CPU, so that every device sees the same batches
+        # the order is drawn on the CPU, so that every device sees the same batches
+        y = class_labels(y).cpu()
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
@@ -77,11 +111,11 @@ class Batches:
     def epoch(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch from step ``start`` on.
 
-        All randomness is drawn first, so an epoch that is entered again with the generator's
-        state of its beginning gives the same batches.
+        All random numbers are drawn first, so that the generator's state at the start of an
+        epoch determines its batches.
         """
         order = torch.randperm(len(self.x), generator=self.generator, device="cpu")
-        # rows that are read from disk are asked for by the host, which need not wait for a device
+        # the host reads rows from disk, and need not wait for a device
         where = self.x.device if isinstance(self.x, Tensor) else order.device
         order, balanced = order.to(where), self._balanced_rows().to(where)
         for step in range(start, len(self)):
@@ -91,7 +125,7 @@ class Batches:
             yield self.x[rows], self.y[rows.to(self.y.device)]
 
     def _fewest(self, rows: int) -> int:
-        """How many rows a last batch of ``rows`` takes.
+        """The number of rows in a last batch that ``rows`` are left for.
 
         Batch norm can't train on a single row, so each process gets two.
         """
@@ -102,9 +136,9 @@ class Batches:
 
     def _shared(self, labelled: Tensor, rows: Tensor) -> Tensor:
         """This process's rows of a batch."""
-        if not self.labelled:
-            return self.world.share(rows)
-        return torch.cat([self.world.share(labelled), self.world.share(rows)])
+        if self.world.size > 1:
+            labelled, rows = self.world.shard(labelled), self.world.shard(rows)
+        return torch.cat([labelled, rows]) if self.labelled else rows
 
     def examples(self) -> list[tuple[Tensor, Tensor]]:
         """A batch of each shape an epoch has, the usual one first; draws nothing."""

@@ -2,7 +2,7 @@
 
 At the batch sizes of these models a GPU computes a step's kernels faster than the host launches
 them. A CUDA graph launches all of them at once: relabelling, augmentation, loss, gradients,
-clipping and Adam, on buffers that stay where they are.
+clipping and Adam, on buffers that keep their addresses.
 """
 
 import math
@@ -15,7 +15,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 
 WARM_UP = 3
-"""Steps of a kind before it is recorded: libraries and Adam allocate what they need in these."""
+"""Steps of a kind before it is recorded: in them libraries and Adam allocate their memory."""
 
 Launch = Callable[[], None]
 
@@ -26,19 +26,19 @@ class ReplayError(GMMVAEError):
     """A recorded step that does something else than the step it was recorded from."""
 
 
-class Replay:
-    """Takes steps by replaying them, once a few of the same kind were taken as they are.
+class CUDAGraphStep:
+    """Takes steps by replaying a recorded one, after a few of the same kind were taken directly.
 
-    Where a step can't be recorded, or its replay does something else, steps go on to be taken as
-    they are, and ``say`` hears why.
+    Where a step can't be recorded, or its replay does something else, steps are taken directly
+    from then on, and the reason is logged.
 
     Args:
-        update: takes a step on (x, y): changes tensors in place, and looks at none of their
-            values. What varies between steps of one kind lies in tensors too.
-        tensors: every tensor that it changes, in groups by name.
-        say: hears of a failure, once.
-        recorder: makes what records the steps: called with what launches one, it gives what
-            launches it again. A new one is made where all that was recorded is given up.
+        update: takes a step on (x, y): changes tensors in place, and reads none of their values.
+            Whatever varies between steps of one kind is in tensors too.
+        tensors: gives every tensor that it changes, in groups by name.
+        log: called with a line if recording fails, once.
+        recorder: makes a function that records steps: called with a step, it gives a function
+            that launches the recording. A new one is made when all recordings are dropped.
         verify: compare the first replay of each kind with the step itself.
     """
 
@@ -46,30 +46,30 @@ class Replay:
         self,
         update: Callable[[Tensor, Tensor], None],
         tensors: Callable[[], State],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         recorder: Callable[[], Callable[[Launch], Launch]],
         *,
         verify: bool = True,
     ) -> None:
-        self.update, self.tensors, self.say, self.verify = update, tensors, say, verify
+        self.update, self.tensors, self.log, self.verify = update, tensors, log, verify
         self.recorder, self.record = recorder, recorder()
         self.failed = False
         self._stream: torch.cuda.Stream | None = None
         self._taken: dict[Hashable, int] = {}
-        self._rows: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        self._batches: dict[Hashable, tuple[Tensor, Tensor]] = {}
         self._launches: dict[Hashable, Launch] = {}
         self._recorded: list[tuple[int, bool]] = []
 
     def refresh(self) -> None:
-        """Record anew where a tensor was replaced by another since: a graph knows addresses."""
+        """Drop the recordings if a tensor was replaced since: a graph holds addresses."""
         if self._launches and self._identities() != self._recorded:
             self._launches.clear()
             self._taken.clear()
-            # the memory that the given up graphs shared can't take another one
+            # the memory that the dropped graphs shared can't be used by another one
             self.record = self.recorder()
 
     def _identities(self) -> list[tuple[int, bool]]:
-        """Where the tensors lie, and which are fitted."""
+        """The address of each tensor, and whether it is fitted."""
         tensors = (tensor for group in self.tensors().values() for tensor in group)
         return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
 
@@ -78,33 +78,33 @@ class Replay:
 
         Args:
             x, y: the batch.
-            kind: what else tells apart steps that launch other kernels.
+            kind: tells apart steps that launch other kernels on batches of one shape.
         """
         key = (x.shape, kind)
         if self.failed:
             self.update(x, y)
             return
-        if key not in self._rows:
-            self._rows[key] = torch.empty_like(x), torch.empty_like(y)
-        held = self._rows[key]
-        for mine, given in zip(held, (x, y), strict=True):
-            mine.copy_(given)
+        if key not in self._batches:
+            self._batches[key] = torch.empty_like(x), torch.empty_like(y)
+        batch = self._batches[key]
+        for buffer, value in zip(batch, (x, y), strict=True):
+            buffer.copy_(value)
         launch = self._launches.get(key)
         if launch is not None:
             launch()
         elif self._taken.get(key, 0) < WARM_UP:
             self._taken[key] = self._taken.get(key, 0) + 1
-            self._aside(lambda: self.update(*held))
+            self._on_own_stream(lambda: self.update(*batch))
         else:
-            self._first(key, lambda: self.update(*held), x.device)
+            self._first_replay(key, lambda: self.update(*batch), x.device)
 
-    def _first(self, key: Hashable, step: Launch, device: torch.device) -> None:
-        """Record a kind of step, and take one; both ways, to compare them, if asked to."""
-        left, drawn = {}, {}
+    def _first_replay(self, key: Hashable, step: Launch, device: torch.device) -> None:
+        """Record a kind of step, and take one; if asked to, both ways, to compare them."""
+        expected, expected_rng = {}, {}
         before, start = _copies(self.tensors()), rng_state(device)
         if self.verify:
-            self._aside(step)
-            left, drawn = _copies(self.tensors()), rng_state(device)
+            self._on_own_stream(step)
+            expected, expected_rng = _copies(self.tensors()), rng_state(device)
             _restore(self.tensors(), before)
             set_rng_state(device, start)
         try:
@@ -113,63 +113,63 @@ class Replay:
                 raise ReplayError("it draws from the CPU's generator, once for all replays")
             launch()
             if self.verify:
-                _compare(left, self.tensors(), before)
-                if any(not torch.equal(drawn[k], v) for k, v in rng_state(device).items()):
+                _compare(expected, self.tensors(), before)
+                if any(not torch.equal(expected_rng[k], v) for k, v in rng_state(device).items()):
                     raise ReplayError("other random numbers are drawn")
         except (RuntimeError, ReplayError) as error:
             self.failed = True
             self._launches.clear()
-            self.say(f"steps are not replayed as a CUDA graph: {_cause(error)}")
-            self._go_on(key, before, start)
+            self.log(f"steps are not replayed as a CUDA graph: {_cause(error)}")
+            self._take_directly(key, before, start)
         else:
             self._launches[key], self._recorded = launch, self._identities()
 
-    def _go_on(self, key: Hashable, before: State, start: Mapping[str, Tensor]) -> None:
-        """Take the step that could not be recorded as it is."""
+    def _take_directly(self, key: Hashable, before: State, start: Mapping[str, Tensor]) -> None:
+        """Take the step that could not be recorded."""
         try:
             _restore(self.tensors(), before)
             set_rng_state(before["parameters"][0].device, start)
-            self.update(*self._rows[key])
+            self.update(*self._batches[key])
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            # torch does not always recover from a recording that broke off
+            # torch does not always recover from a failed recording
             raise ReplayError(
                 f"a step that can't be recorded left CUDA unusable ({_cause(error)}); fit with "
                 "--engine svi"
             ) from error
 
-    def _aside(self, step: Launch) -> None:
-        """Take a step on a stream of its own: what is allocated there is no graph's memory."""
-        if next(iter(self._rows.values()))[0].device.type != "cuda":
+    def _on_own_stream(self, step: Launch) -> None:
+        """Take a step on a separate stream: memory allocated there belongs to no graph."""
+        if next(iter(self._batches.values()))[0].device.type != "cuda":
             step()
             return
         if self._stream is None:
             self._stream = torch.cuda.Stream()
-        here = torch.cuda.current_stream()
-        self._stream.wait_stream(here)
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             step()
-        here.wait_stream(self._stream)
+        current.wait_stream(self._stream)
 
 
-class CudaGraphs:
-    """Records on CUDA; all graphs share their memory, as one replay is over when another begins."""
+class CUDAGraphRecorder:
+    """Records on CUDA; all graphs share memory, as one replay ends before another begins."""
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, step: Launch) -> Launch:
         graph = torch.cuda.CUDAGraph()
-        # torch leaves the stream of a recording that broke off the current one
-        here = torch.cuda.stream(torch.cuda.current_stream())
-        with here, torch.cuda.graph(graph, pool=self.pool):
+        # torch leaves the stream of a failed recording the current one
+        current = torch.cuda.stream(torch.cuda.current_stream())
+        with current, torch.cuda.graph(graph, pool=self.pool):
             step()
         return graph.replay
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what went wrong first: ending a broken recording raises too."""
+    """The first line of the first error: ending a failed recording raises too."""
     while error.__context__ is not None:
         error = error.__context__
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -186,31 +186,34 @@ def _restore(tensors: State, values: State) -> None:
                 tensor.copy_(value)
 
 
-def _compare(expected: State, found: State, before: State) -> None:
-    """Refuse a replay that did not move each group of tensors to where the step moves it.
+def _compare(expected: State, actual: State, before: State) -> None:
+    """Check that a replay moved each group of tensors to where the step moves it.
 
     The order of a GPU's sums varies, and Adam follows the sign of a gradient that is all rounding,
     so that single entries may differ: the distance of the whole group counts.
     """
-    for kind, wanted in expected.items():
-        moved, error = _distance(wanted, before[kind]), _distance(wanted, found[kind])
-        size = _distance(wanted, [torch.zeros_like(t) for t in wanted])
-        # what is not finite is the fit's to report
+    for kind, values in expected.items():
+        moved, error = _distance(values, before[kind]), _distance(values, actual[kind])
+        size = _distance(values, [torch.zeros_like(t) for t in values])
+        # non-finite values are reported by the training loop
         if not math.isfinite(moved):
             continue
-        triples = zip(wanted, found[kind], before[kind], strict=True)
-        still = any(_stands_still(*three) for three in triples)
-        if still or not error <= 0.1 * moved + 1e-6 * size:
+        triples = zip(values, actual[kind], before[kind], strict=True)
+        unmoved = any(_is_unmoved(*three) for three in triples)
+        if unmoved or not error <= 0.1 * moved + 1e-6 * size:
             raise ReplayError(
                 f"a replay moves {kind} elsewhere than the step itself does ({error:.2g} apart "
                 f"after {moved:.2g})"
             )
 
 
-def _stands_still(wanted: Tensor, found: Tensor, before: Tensor) -> bool:
-    """Whether a tensor that the step moves stays, or nearly, where it was."""
-    moved, size = _distance([wanted], [before]), _distance([wanted], [torch.zeros_like(wanted)])
-    return moved > 1e-6 * size and _distance([found], [before]) < 0.5 * moved
+def _is_unmoved(expected: Tensor, actual: Tensor, before: Tensor) -> bool:
+    """Whether a tensor that the step moves stays, or nearly, at its value before."""
+    moved, size = (
+        _distance([expected], [before]),
+        _distance([expected], [torch.zeros_like(expected)]),
+    )
+    return moved > 1e-6 * size and _distance([actual], [before]) < 0.5 * moved
 
 
 def _distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""Fits of several processes, started by ``torchrun``: each takes a share of every batch."""
+"""Fits of several processes, started by ``torchrun``: each computes a part of every batch."""
 
 import contextlib
 import importlib
@@ -21,7 +21,7 @@ from pyro_gmmvae.training.devices import resolve_device
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a job; one process is a world of its own.
+    """The processes of a job, perhaps only one.
 
     Attributes:
         rank: number of this process.
@@ -33,10 +33,10 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """This process's part of row numbers: contiguous, sizes differing by at most one."""
         return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
 
@@ -50,10 +50,11 @@ class World:
         for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def weight_of_labelled(self, y: Tensor) -> float:
-        """What makes a mean over this process's labelled rows its part of that over everyone's.
+    def labelled_weight(self, y: Tensor) -> float:
+        """The factor that makes a mean over this process's labelled rows its part of the mean
+        over those of all processes.
 
-        :meth:`average_step` weighs each process by its rows, whether they are labelled or not.
+        :meth:`average_step` weights each process by its rows, labelled or not.
         """
         labelled, rows = float((y >= 0).sum()), float(len(y))
         counts = torch.tensor([labelled, rows], dtype=torch.float64, device=y.device)
@@ -74,33 +75,33 @@ class World:
         Args:
             parameters: with this process's gradients.
             parts: its terms, means over its rows.
-            rows: how many it has.
+            rows: the number of its rows.
             seconds: its clock.
-            stopping: a signal it got.
+            stopping: a signal that it received.
 
         Returns:
-            the first process's clock, and a signal that any of them got.
+            The first process's clock, and a signal that one of the processes received.
         """
         values = [*(p.grad for p in parameters if p.grad is not None), *parts.values()]
         asked = [stopping == SIGINT, stopping == SIGTERM]
         clock = seconds if self.is_first else 0.0
-        told = values[0].new_tensor([rows, clock, *asked], dtype=torch.float64)
+        message = values[0].new_tensor([rows, clock, *asked], dtype=torch.float64)
         torch._foreach_mul_(values, rows)
-        self.sum_([told])
+        self.sum_([message])
         self.sum_(values)
-        total, seconds, interrupted, terminated = told.tolist()
+        total, seconds, interrupted, terminated = message.tolist()
         torch._foreach_div_(values, total)
         return seconds, SIGINT if interrupted else SIGTERM if terminated else None
 
     def reseed(self, seed: int) -> None:
-        """Other noise for each process after the first, which goes on as if it were alone."""
+        """Seed other noise for each process but the first, which draws as a single process."""
         if self.rank:
             # the CPU's generator looks at 32 bits of a seed
             mixed = np.random.SeedSequence([seed, self.rank]).generate_state(1)[0]
             torch.manual_seed(int(mixed))
 
     def average_buffers(self, module: nn.Module) -> None:
-        """Running means (batch norm's) become those of all processes' rows."""
+        """Average the running means of batch norm over the processes, in place."""
         if self.size == 1:
             return
         buffers = [b for b in module.buffers() if b.is_floating_point()]
@@ -108,8 +109,8 @@ class World:
         for buffer in buffers:
             buffer /= self.size
 
-    def everyones(self, value: Any) -> list[Any]:
-        """The picklable value that each process gives, by rank."""
+    def gather(self, value: Any) -> list[Any]:
+        """Collect a picklable value from each process, by rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -118,8 +119,8 @@ class World:
         return values
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """An error of one process within the block is raised by all at its end."""
+    def raise_together(self) -> Iterator[None]:
+        """Raise an error of one process within the block in all processes, at its end."""
         message = None
         try:
             yield
@@ -127,30 +128,31 @@ class World:
             if self.size == 1:
                 raise
             message = str(error)
-        messages = self.everyones(message)
-        for rank, found in enumerate(messages):
-            if found is not None:
-                raise GMMVAEError(found if rank == 0 else f"process {rank}: {found}")
+        messages = self.gather(message)
+        for rank, text in enumerate(messages):
+            if text is not None:
+                raise GMMVAEError(text if rank == 0 else f"process {rank}: {text}")
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[World, torch.device]]:
-    """The world torchrun started this process in, and the device this process computes on.
+def process_group(device: str) -> Iterator[tuple[World, torch.device]]:
+    """Join the processes that torchrun started; give them and this process's device.
 
-    Processes talk by gloo on CPUs and by nccl on CUDA, where each takes the GPU of its local
-    rank. Of the processes that an error ends, one speaks: the first to leave this block.
+    Processes communicate by gloo on CPUs and by nccl on CUDA, where each uses the GPU of its
+    local rank. Of the processes that an error ends, only the first to leave this block reports
+    it: the errors of the others get the attribute ``reported_elsewhere``.
 
     Raises:
         GMMVAEError: a device that this machine does not have, or a job that does not assemble.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or dist.is_initialized():
-        yield ALONE, resolve_device(device)
+        yield SINGLE_PROCESS, resolve_device(device)
         return
-    # its functions' defaults are the group there is when it is first imported (by torch.optim,
+    # its functions' defaults hold the group that exists when it is first imported (by torch.optim,
     # late): they would keep the group's threads past the interpreter's end, which aborts
     importlib.import_module("torch.distributed.nn.functional")
     try:
@@ -159,14 +161,12 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
-        raise GMMVAEError(
-            f"the {size} processes of this job do not come together: {first}"
-        ) from error
+        raise GMMVAEError(f"the {size} processes of this job can't connect: {first}") from error
     try:
         yield World(rank, size), _own_device(device)
     except BaseException as error:
         with contextlib.suppress(RuntimeError):  # the store may have died with another process
-            error.was_told = store.add("errors told", 1) > 1  # type: ignore[attr-defined]
+            error.reported_elsewhere = store.add("errors reported", 1) > 1  # type: ignore[attr-defined]
         raise
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Engines: how a step's loss and gradients are computed, and which of them suits a fit."""
+"""Engines: three ways to compute a step's loss and gradients, and the choice for a budget."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -6,16 +6,15 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import unknown_name
-from pyro_gmmvae.training.capture import CapturedStep
-from pyro_gmmvae.training.graph import CaptureError, CompileError
+from pyro_gmmvae.training.capture import CapturedStep, CaptureError, CompileError
 
 ENGINES = ("auto", "svi", "captured", "compiled")
 
 STEPS_TO_CAPTURE = 400
-"""From here on the capture, about a second, is earned back: it saves some milliseconds a step."""
+"""From here on the capture, about a second, pays off: it saves some milliseconds a step."""
 
 STEPS_TO_COMPILE = 20_000
-"""From here on a compilation, half a minute the first time, is."""
+"""From here on a compilation pays off: half a minute the first time."""
 
 MINUTES_TO_COMPILE = 5.0
 
@@ -28,11 +27,11 @@ class Engine(Protocol):
     def __call__(self, *batch: Tensor) -> Any: ...
 
     def refresh(self) -> None:
-        """At each epoch's start: something may have replaced a buffer."""
+        """Called at each epoch's start: a buffer may have been replaced."""
 
 
 class EagerStep:
-    """What ``pyro.infer.SVI`` does: run model and guide under Pyro's handlers, then backward."""
+    """Runs model and guide under Pyro's handlers, then backward, as ``pyro.infer.SVI`` does."""
 
     def __init__(self, objective: Callable[..., Any], module: nn.Module) -> None:
         self.objective, self.module = objective, module
@@ -50,9 +49,9 @@ class EagerStep:
 
 
 def choose(steps: int | None, minutes: float | None) -> tuple[str, str]:
-    """The engine that a fit of this budget earns back, and why, in words.
+    """The engine that pays off for a budget, and the reason in words.
 
-    The rule looks at the budget and not at the clock, so that a fit that is stopped and
+    The rule depends on the budget and not on the clock, so that a fit that is stopped and
     resumed computes the same bits as one that is not.
     """
     if minutes is not None and (steps is None or steps >= STEPS_TO_COMPILE):
@@ -60,9 +59,9 @@ def choose(steps: int | None, minutes: float | None) -> tuple[str, str]:
         return name, f"for {minutes:g} minutes"
     steps = steps or 0
     if steps < STEPS_TO_CAPTURE:
-        return "svi", f"{steps} steps are too few to earn a capture back"
+        return "svi", f"{steps} steps are too few for a capture to pay off"
     if steps < STEPS_TO_COMPILE:
-        return "captured", f"{steps} steps are too few to earn a compilation back"
+        return "captured", f"{steps} steps are too few for compilation to pay off"
     return "compiled", f"for {steps} steps"
 
 
@@ -77,24 +76,24 @@ def build_engine(
     verify: bool,
     compiled_tolerance: float | None = None,
     fall_back: bool,
-    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    log: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> tuple[Engine, str, str]:
-    """An engine that is ready for batches of the examples' shapes.
+    """Build an engine that is ready for batches of the examples' shapes.
 
     Args:
-        name: one of ``ENGINES``; "auto" takes what the budget earns back.
+        name: one of ``ENGINES``; "auto" takes the one that pays off for the budget.
         objective, module, verify, compiled_tolerance: see :class:`CapturedStep`.
-        examples: a batch of each shape the fit will meet, the usual one first.
+        examples: a batch of each shape of the fit, the usual one first.
         steps, minutes: the fit's budget.
-        say: hears of a compilation before it begins.
-        fall_back: take a simpler engine where the program or the machine refuses this one.
+        log: called with a line before a compilation begins.
+        fall_back: take a simpler engine if the program or the machine does not support this one.
 
     Returns:
-        the engine, its name, and why it was chosen or fallen back to, in words.
+        The engine, its name, and the reason of the choice or of the fallback in words.
 
     Raises:
-        GMMVAEError: an unknown name, or (without ``fall_back``) a program that the engine asked
-            for can't fit.
+        GMMVAEError: an unknown name, or (without ``fall_back``) a program that this
+            engine can't evaluate.
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, list(ENGINES))
@@ -103,7 +102,7 @@ def build_engine(
         name, reason = choose(steps, minutes)
     while name != "svi":
         if name == "compiled":
-            say("compiling the step: up to a minute the first time, seconds after that")
+            log("compiling the step: up to a minute the first time, seconds after that")
         engine = CapturedStep(
             objective,
             module,
@@ -118,7 +117,7 @@ def build_engine(
             if not fall_back:
                 raise
             name = "captured" if isinstance(error, CompileError) else "svi"
-            reason = str(error).partition(";")[0]  # what follows is advice to do what is done here
+            reason = str(error).partition(";")[0]  # the rest advises what is done here
         else:
             return engine, name, reason
     return EagerStep(objective, module), name, reason

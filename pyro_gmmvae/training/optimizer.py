@@ -1,4 +1,4 @@
-"""The last part of a step: gradients are looked at, clipped, and followed."""
+"""The last part of a step: gradients are checked, clipped, and applied by Adam."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.training.nonfinite import NonFiniteError, non_finite
+from pyro_gmmvae.errors import GMMVAEError
 
 
-class Descent:
-    """A step of one fused Adam, unless the loss or a gradient is NaN or infinite.
+class NonFiniteError(GMMVAEError):
+    """The loss or a gradient became NaN or infinite; names the step and the site."""
+
+
+class Optimizer:
+    """One fused Adam with clipped gradients, which never applies a NaN or infinite gradient.
 
     With ``deferred`` the host never waits for the device, so that steps queue up there and can be
-    recorded: a step that is no number, and all steps after it, then leave the weights as they
-    are, until :meth:`check` asks. Without it such a step raises at once.
+    recorded: a non-finite step, and all steps after it, then leave the weights as they are, until
+    :meth:`check` raises. Without it such a step raises at once.
 
     Args:
         module: owns the parameters.
         learning_rate: Adam's, to begin with.
         clip_norm: largest gradient norm; 0 leaves gradients alone.
-        where: names the step that was so many steps ago, for :class:`NonFiniteError`.
+        step_name: names the step that was so many steps ago, for :class:`NonFiniteError`.
         deferred: see above; None: on CUDA.
         weight_decay: of AdamW (Loshchilov, Hutter 2019, arXiv:1711.05101).
     """
@@ -30,23 +34,23 @@ class Descent:
         module: nn.Module,
         learning_rate: float,
         clip_norm: float,
-        where: Callable[[int], str],
+        step_name: Callable[[int], str],
         deferred: bool | None = None,
         weight_decay: float = 0.0,
     ) -> None:
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.clip_norm, self.where = clip_norm, where
+        self.clip_norm, self.step_name = clip_norm, step_name
         parameters = list(self.parameters.values())
         device = parameters[0].device
         self.deferred = device.type == "cuda" if deferred is None else deferred
-        # whether to skip (1.0; the form is fused Adam's), and how many steps were
+        # whether to skip a step (1.0: fused Adam's form), and how many steps were skipped
         self.skip, self.skipped = torch.zeros(2, dtype=torch.float32, device=device).unbind()
-        # single precision whatever the default is: fused kernels read it so
+        # single precision whatever the default type is: fused kernels read it so
         rate = torch.tensor(learning_rate, dtype=torch.float32, device=device)
         self.rate = rate if self.deferred else None
-        # the same but for the decay, which Adam would put into the gradient
-        family = torch.optim.AdamW if weight_decay > 0 else torch.optim.Adam
-        self.optimizer = family(
+        # the same but for the decay, which Adam would add to the gradient
+        kind = torch.optim.AdamW if weight_decay > 0 else torch.optim.Adam
+        self.adam = kind(
             parameters,
             lr=learning_rate if self.rate is None else self.rate,
             fused=device.type in ("cpu", "cuda", "mps"),
@@ -54,53 +58,53 @@ class Descent:
             weight_decay=weight_decay,
         )
         if self.deferred:
-            self.optimizer.found_inf = self.skip  # type: ignore[attr-defined]
-        # it warns of steps that are taken outside of a graph, as the first ones have to be
-        self.optimizer._warned_capturable_if_run_uncaptured = True
+            self.adam.found_inf = self.skip  # type: ignore[attr-defined]
+        # it warns of steps outside of a graph, as the first ones have to be
+        self.adam._warned_capturable_if_run_uncaptured = True
         self._parts: tuple[str, ...] = ()
         self._gradients: tuple[str, ...] = ()
         self._reported: Tensor | None = None
 
     def set_learning_rate(self, rate: float) -> None:
-        """Adam's rate from now on."""
+        """Set Adam's learning rate."""
         if self.rate is not None:
             self.rate.fill_(rate)
             return
-        for group in self.optimizer.param_groups:
+        for group in self.adam.param_groups:
             group["lr"] = rate
 
     def step(self, parts: Mapping[str, Tensor]) -> None:
-        """Follow the gradients that an evaluation left.
+        """Apply the gradients that an evaluation left in ``grad``.
 
         Args:
-            parts: its terms, "loss" among them.
+            parts: the terms of the loss, "loss" among them, 0-dimensional.
 
         Raises:
             NonFiniteError: unless deferred.
         """
-        known = {
+        gradients = {
             name: p.grad
             for name, p in self.parameters.items()
             if p.requires_grad and p.grad is not None
         }
-        norms = torch.stack(torch._foreach_norm(list(known.values())))
+        norms = torch.stack(torch._foreach_norm(list(gradients.values())))
         norm = torch.linalg.vector_norm(norms)
-        self._parts, self._gradients = tuple(parts), tuple(known)
-        too_long = self.clip_norm > 0
+        self._parts, self._gradients = tuple(parts), tuple(gradients)
+        clip = self.clip_norm > 0
         if self.deferred:
             self._note((parts["loss"] + norm).isfinite(), parts, norms)
         else:
             length = norm.item()
             if not math.isfinite(parts["loss"].item() + length):
-                raise self._error(0, _reported(parts, norms))
-            too_long = too_long and length > self.clip_norm  # few are
-        if too_long:
+                raise self._error(0, _joined(parts, norms))
+            clip = clip and length > self.clip_norm  # few are
+        if clip:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.clip_norm, norm)
-        self.optimizer.step()
+        self.adam.step()
 
     def _note(self, finite: Tensor, parts: Mapping[str, Tensor], norms: Tensor) -> None:
-        """Keep what the first bad step reported."""
-        reported = _reported(parts, norms)
+        """Keep the numbers of the first non-finite step."""
+        reported = _joined(parts, norms)
         if self._reported is None or len(self._reported) != len(reported):  # one was frozen
             self._reported = torch.zeros_like(reported)
         self._reported.copy_(torch.where(self.skip > 0, self._reported, reported))
@@ -111,7 +115,7 @@ class Descent:
         """Wait for the steps so far.
 
         Raises:
-            NonFiniteError: if one of them was no number.
+            NonFiniteError: if the loss or a gradient of one of them was not finite.
         """
         if self.deferred and self._reported is not None and bool(self.skip):
             raise self._error(int(self.skipped), self._reported)
@@ -120,31 +124,66 @@ class Descent:
         numbers = reported.tolist()
         parts = dict(zip(self._parts, numbers, strict=False))
         norms = dict(zip(self._gradients, numbers[len(parts) :], strict=True))
-        return non_finite(self.where(ago), parts, norms)
+        return _non_finite(self.step_name(ago), parts, norms)
 
     def tensors(self) -> dict[str, list[Tensor]]:
-        """What a step changes in place, in groups by name."""
-        found: dict[str, list[Tensor]] = {"parameters": list(self.parameters.values())}
-        for state in self.optimizer.state.values():
+        """The tensors that a step changes in place, in groups by name."""
+        groups: dict[str, list[Tensor]] = {"parameters": list(self.parameters.values())}
+        for state in self.adam.state.values():
             for name, tensor in state.items():
-                found.setdefault(f"Adam's {name}", []).append(tensor)
+                groups.setdefault(f"Adam's {name}", []).append(tensor)
         reported = [] if self._reported is None else [self._reported]
-        return found | {"the watch over numbers": [self.skip, self.skipped, *reported]}
+        return groups | {"the NaN check": [self.skip, self.skipped, *reported]}
 
     def state_dict(self) -> dict[str, object]:
-        """Adam's."""
-        return self.optimizer.state_dict()
+        """Adam's state."""
+        return self.adam.state_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from :meth:`state_dict`, which may come from another kind of device."""
-        own = [(group["lr"], group["capturable"]) for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state)
-        for group, (rate, capturable) in zip(self.optimizer.param_groups, own, strict=True):
+        """Load :meth:`state_dict`, perhaps of another kind of device."""
+        own = [(group["lr"], group["capturable"]) for group in self.adam.param_groups]
+        self.adam.load_state_dict(state)
+        for group, (rate, capturable) in zip(self.adam.param_groups, own, strict=True):
             group["lr"], group["capturable"] = rate, capturable
         self._reported = None
-        for watched in (self.skip, self.skipped):
-            watched.zero_()
+        self.skip.zero_()
+        self.skipped.zero_()
 
 
-def _reported(parts: Mapping[str, Tensor], norms: Tensor) -> Tensor:
+def _joined(parts: Mapping[str, Tensor], norms: Tensor) -> Tensor:
     return torch.cat([torch.stack(tuple(parts.values())), norms])
+
+
+def _non_finite(
+    step: str, parts: Mapping[str, float], norms: Mapping[str, float]
+) -> NonFiniteError:
+    """The error of a step whose loss or gradients are not finite.
+
+    Args:
+        step: its name.
+        parts: the terms of the loss.
+        norms: of the gradients, by parameter.
+    """
+    # the guide's sites come first: log p(x|.) inherits their NaN
+    for name in sorted(parts, key=lambda part: part == "log_px"):
+        if name not in ("elbo", "loss") and not math.isfinite(parts[name]):
+            return NonFiniteError(
+                f"the loss became non-finite at {step}: {_describe_part(name)} is {parts[name]}; "
+                "the last checkpoint is kept; try a smaller learning_rate or clip_norm, or look "
+                "at the data's range"
+            )
+    names = [name for name, norm in norms.items() if not math.isfinite(norm)]
+    return NonFiniteError(
+        f"a gradient became non-finite at {step}: that of {names[0] if names else 'the loss'}; "
+        "the last checkpoint is kept; try a smaller learning_rate"
+    )
+
+
+def _describe_part(name: str) -> str:
+    """A reported term in words, for messages: "kl_z" is the KL term of site 'z'."""
+    if name.startswith("kl_"):
+        return f"the KL term of site {name[3:]!r}"
+    return {
+        "log_px": "log p of the observed site 'x'",
+        "classification": "the classification term of the labelled rows",
+    }.get(name, name)

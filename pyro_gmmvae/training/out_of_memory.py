@@ -1,4 +1,4 @@
-"""A device that runs out of memory, and the batch that would have fitted."""
+"""Errors of a device that runs out of memory, with the batch size that would fit."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -12,16 +12,18 @@ from pyro_gmmvae.errors import GMMVAEError
 
 
 class OutOfMemoryError(GMMVAEError):
-    """The device's memory does not hold a step."""
+    """A step needs more memory than the device has."""
 
 
 @contextmanager
-def told_of_memory(device: torch.device, advice: Callable[[], str] = lambda: "") -> Iterator[None]:
+def out_of_memory_advice(
+    device: torch.device, advice: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
     """Turn an allocation that fails within the block into one line.
 
     Args:
-        device: where the block computes.
-        advice: what to do about it, in words; called once the block's tensors are gone.
+        device: the device that computes.
+        advice: gives the remedy in words; called once the block's tensors are freed.
 
     Raises:
         OutOfMemoryError: in place of torch's error.
@@ -29,47 +31,63 @@ def told_of_memory(device: torch.device, advice: Callable[[], str] = lambda: "")
     try:
         yield
     except RuntimeError as error:
-        if not is_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # and with them the tensors that filled it
-        told = f"out of memory on {device}" + (f": {advised}" if (advised := advice()) else "")
-        raise OutOfMemoryError(told) from error
+        text = advice()
+        message = f"out of memory on {device}" + (f": {text}" if text else "")
+        raise OutOfMemoryError(message) from error
 
 
-def is_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed."""
-    # the CPU's allocator and CUDA's libraries have no type for it
-    told = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in told)
+    # the CPU's allocator and CUDA's libraries have no exception type for it
+    texts = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
-def fitting_batch(
+def batch_size_advice(
     objective: Callable[..., Any],
     parameters: Sequence[nn.Parameter],
     batch: Sequence[Tensor],
     *,
     moments: bool,
-) -> int:
-    """How many of a batch's rows give their gradients without running out of memory.
+) -> str:
+    """Advice for a step that ran out of memory: the largest part of the batch that fits.
 
-    Found by halving and trying: what is left of a GPU depends on its other users too.
+    It is found by halving and trying: the free memory of a GPU depends on its other users too.
 
     Args:
         objective, parameters, batch: of the step that failed.
-        moments: leave room for Adam's two, which are not there yet.
-
-    Returns:
-        0 where not even two rows do (batch norm can't train on one).
+        moments: leave room for Adam's two moments, which are not allocated yet.
     """
-    x, most = batch[0], len(batch[0])
-    rows = most
-    while rows >= min(2, most):
+    size = len(batch[0])
+    rows = _largest_batch(objective, parameters, batch, parameters if moments else ())
+    if not rows:
+        return f"the model does not fit with any batch size (now {size} rows)"
+    if rows == size:
+        return (
+            f"a step on {size} rows fits, but validation or another part of the fit does not "
+            "(batch_size)"
+        )
+    return f"a batch of {size} rows does not fit, one of {rows} does (batch_size)"
+
+
+def _largest_batch(
+    objective: Callable[..., Any],
+    parameters: Sequence[nn.Parameter],
+    batch: Sequence[Tensor],
+    beside: Sequence[Tensor],
+) -> int:
+    """The number of rows whose gradients fit; 0 if not even two do (batch norm needs two)."""
+    x, size = batch[0], len(batch[0])
+    rows = size
+    while rows >= min(2, size):
         for parameter in parameters:
             parameter.grad = None
         if x.device.type == "cuda":
             torch.cuda.empty_cache()
-        part = [tensor[:rows] for tensor in batch]
-        if _fits(objective, parameters if moments else (), part):
+        if _fits(objective, beside, [tensor[:rows] for tensor in batch]):
             return rows
         rows //= 2
     return 0
@@ -81,7 +99,7 @@ def _fits(objective: Callable[..., Any], beside: Sequence[Tensor], batch: Sequen
         objective(*batch).loss.backward()
         del held
     except RuntimeError as error:
-        if not is_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return False
     return True

@@ -1,23 +1,25 @@
-"""How to fit."""
+"""Settings of a fit: its budget, learning rate and engine."""
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Record = dict[str, float]
 
 
 class LossTerms(Protocol):
-    """What an objective returns: a scalar to minimise and detached scalars to report."""
+    """What an objective returns: a scalar to minimize and detached scalars to report."""
 
-    loss: Tensor
-    parts: dict[str, Tensor]
+    loss: "Tensor"
+    parts: "dict[str, Tensor]"
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to fit, whatever the model.
+    """Settings of a fit of any model.
 
     Attributes:
         epochs: passes over the rows; None where ``minutes`` bounds the fit.
@@ -47,3 +49,22 @@ class FitSettings:
     engine: str = "svi"
     precision: str = "f32"
     verify: bool = True
+
+    def steps(self, steps_per_epoch: int) -> int | None:
+        """The number of steps of a fit that is bounded by epochs."""
+        return None if self.epochs is None else self.epochs * steps_per_epoch
+
+    def fraction(self, step: int, seconds: float, steps_per_epoch: int) -> float:
+        """The part of the budget that is spent, 0 to 1 (the larger of epochs' and minutes')."""
+        spent = 0.0
+        if self.epochs is not None:
+            spent = step / max(1, self.epochs * steps_per_epoch)
+        if self.minutes is not None:
+            spent = max(spent, seconds / (60 * self.minutes))
+        return min(spent, 1.0)
+
+    def rate(self, fraction: float) -> float:
+        """Adam's learning rate once a fraction of the budget is spent."""
+        if self.decay == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))

@@ -6,7 +6,7 @@ import torch
 from pyro_gmmvae.data import Image, Table
 from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.training import Batches, Fit, FitSettings
+from pyro_gmmvae.training import Batches, Fit, FitSettings, Preprocessing
 
 
 def square() -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
             loss = self.weight.sum()
             return type("Terms", (), {"loss": loss, "parts": {}})
 
-    class Teacher(Recorder):
+    class PseudoLabeler(Recorder):
         active = True
 
         def begin(self, step: int) -> None:
@@ -75,7 +75,7 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
         def update(self, module) -> None:  # type: ignore[no-untyped-def]
             pass
 
-    objective, teacher = Objective(), Teacher()
+    objective, teacher = Objective(), PseudoLabeler()
     x = torch.rand(8, 3)
     batches = Batches(x, torch.full((8,), -1), 8, 0, seed=0)
     Fit(
@@ -83,14 +83,14 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
         objective,
         batches,
         FitSettings(epochs=1),
-        teacher=teacher,  # type: ignore[arg-type]
-        augment=lambda rows: rows + 100,
+        pseudo_labeler=teacher,  # type: ignore[arg-type]
+        preprocessing=Preprocessing(lambda rows: rows + 100),
     ).run()
     torch.testing.assert_close(objective.seen[0], teacher.seen[0] + 100)
 
 
 @pytest.mark.parametrize("engine", ["svi", "captured"])
-def test_twins_bring_the_rows_as_they_were(engine: str) -> None:
+def test_paired_rows_are_augmented_and_original(engine: str) -> None:
     """The captured step has to tell the two views apart, which begin as the same rows."""
 
     class Objective(torch.nn.Module):
@@ -110,11 +110,10 @@ def test_twins_bring_the_rows_as_they_were(engine: str) -> None:
         objective,
         batches,
         FitSettings(epochs=2, engine=engine),
-        augment=lambda rows: rows + 100,
-        twins=True,
+        preprocessing=Preprocessing(lambda rows: rows + 100, paired=True),
     )
     fit.run()
-    assert fit.progress.history[-1]["apart"] == pytest.approx(100, rel=1e-4)
+    assert fit.state.history[-1]["apart"] == pytest.approx(100, rel=1e-4)
 
 
 def test_what_suits_the_rows_is_taken_by_itself() -> None:

@@ -15,12 +15,13 @@ from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.select_k import candidates, compare_components
-from tests.training.test_svi import StopAfter
+from pyro_gmmvae.training import Callback
+from tests.training.test_loop import StopAfter
 
 SMALL = {"preset": "cluster", "hidden": "32", "latent_dim": 2, "epochs": 25, "batch_size": 64}
 
 
-class Heard:
+class Heard(Callback):
     """A callback that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -28,10 +29,6 @@ class Heard:
 
     def on_start(self, about: str) -> None:
         self.lines.append(about)
-
-    def on_epoch(self, record: dict[str, float]) -> None: ...
-
-    def on_end(self, outcome: str) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from pyro_gmmvae.files import load_weights
 from pyro_gmmvae.runs import default_config, resume, train
 from pyro_gmmvae.training import ENGINES
-from tests.training.test_svi import StopAfter
+from tests.training.test_loop import StopAfter
 
 KEYS = {"epochs": 4, "hidden": "16", "latent_dim": 4, "pseudo_from": 20}
 

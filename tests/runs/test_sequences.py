@@ -22,8 +22,8 @@ from pyro_gmmvae.runs.folder import write_names
 from pyro_gmmvae.runs.label_components import Labels, name_components
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks
-from pyro_gmmvae.training import SequenceTeacher
-from tests.training.test_svi import StopAfter
+from pyro_gmmvae.training import SequencePseudoLabeler
+from tests.training.test_loop import StopAfter
 
 LAYOUT = """
 joints = ["hip", "chest", "head", "left", "right"]
@@ -205,14 +205,14 @@ def test_resumed_it_goes_on_bit_for_bit_with_its_pseudo_labels(
     train(config, tmp_path / "whole")
     train(config, tmp_path / "stopped", callbacks=[StopAfter(7)])
     state = load_training(tmp_path / "stopped" / "training.pt", torch.device("cpu"))
-    labels = state["teacher"]["labels"]
+    labels = state["pseudo_labeler"]["labels"]
     assert (labels >= 0).sum() > 12  # more than the true ones
     resume(tmp_path / "stopped")
     whole, stopped = (
         load_training(tmp_path / name / "training.pt", torch.device("cpu"))
         for name in ("whole", "stopped")
     )
-    assert torch.equal(whole["teacher"]["labels"], stopped["teacher"]["labels"])
+    assert torch.equal(whole["pseudo_labeler"]["labels"], stopped["pseudo_labeler"]["labels"])
     a, b = (load_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "stopped"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -224,13 +224,13 @@ def test_the_batches_and_the_teacher_share_their_labels(
     seen: list[Any] = []
     from pyro_gmmvae.training import Fit
 
-    monkeypatch.setattr(Fit, "run", lambda fit: seen.append(fit) or "complete")
+    monkeypatch.setattr(Fit, "run", lambda fit, _: seen.append(fit) or "complete")
     with pytest.raises(GMMVAEError):  # nothing was fitted, so there is nothing to load
         run(folder, tmp_path / "r", precision="f64")
     (fit,) = seen
-    assert isinstance(fit.teacher, SequenceTeacher)
-    assert fit.teacher.labels.data_ptr() == fit.batches.y.data_ptr()
-    assert fit.teacher.weight.dtype == fit.teacher.x.dtype == torch.float64
+    assert isinstance(fit.pseudo_labeler, SequencePseudoLabeler)
+    assert fit.pseudo_labeler.labels.data_ptr() == fit.batches.y.data_ptr()
+    assert fit.pseudo_labeler.weight.dtype == fit.pseudo_labeler.x.dtype == torch.float64
 
 
 @pytest.mark.parametrize("augment", [*AUGMENTATIONS, ",".join(AUGMENTATIONS)])

@@ -1,40 +1,41 @@
-"""Who hears of a fit: three methods, steps for those that want them, and what is refused."""
+"""Callbacks: the order of their calls, and objects that are not callbacks."""
 
 from dataclasses import replace
 
 import pytest
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.training import StepCallback
-from tests.training.test_svi import SETTINGS, build
+from pyro_gmmvae.training import Callback
+from tests.training.test_loop import SETTINGS, build
 
-Heard = list[tuple[str, object]]
+Calls = list[tuple[str, object]]
 
 
-class Plain:
+class Plain(Callback):
     def __init__(self) -> None:
-        self.heard: Heard = []
+        self.calls: Calls = []
 
     def on_start(self, about: str) -> None:
-        self.heard.append(("start", about))
+        self.calls.append(("start", about))
 
     def on_epoch(self, record: dict[str, float]) -> None:
-        self.heard.append(("epoch", record["step"]))
+        self.calls.append(("epoch", record["step"]))
 
     def on_end(self, outcome: str) -> None:
-        self.heard.append(("end", outcome))
+        self.calls.append(("end", outcome))
 
 
 class Stepping(Plain):
     def on_step(self, progress: float) -> None:
-        self.heard.append(("step", progress))
+        self.calls.append(("step", progress))
 
 
-def test_three_methods_are_a_callback() -> None:
+def test_methods_are_called_in_order() -> None:
     plain = Plain()
-    build(replace(SETTINGS, epochs=2), callbacks=[plain], about="fifty rows").run()
-    assert not isinstance(plain, StepCallback)
-    assert plain.heard == [
+    fit = build(replace(SETTINGS, epochs=2), callbacks=[plain])
+    fit.log("fifty rows")
+    fit.run()
+    assert plain.calls == [
         ("start", "fifty rows"),
         ("start", "engine: svi"),
         ("epoch", 4),
@@ -43,16 +44,16 @@ def test_three_methods_are_a_callback() -> None:
     ]
 
 
-def test_a_callback_with_on_step_hears_of_each_step() -> None:
+def test_on_step_is_called_after_each_step() -> None:
     stepping = Stepping()
     build(replace(SETTINGS, epochs=2), callbacks=[Plain(), stepping]).run()
-    heard = [what for what, _ in stepping.heard]
-    assert heard == ["start", *["step"] * 4, "epoch", *["step"] * 4, "epoch", "end"]
-    steps = [value for what, value in stepping.heard if what == "step"]
+    calls = [what for what, _ in stepping.calls]
+    assert calls == ["start", *["step"] * 4, "epoch", *["step"] * 4, "epoch", "end"]
+    steps = [value for what, value in stepping.calls if what == "step"]
     assert steps == pytest.approx([n / 8 for n in range(1, 9)])
 
 
-def test_what_a_callback_raises_ends_the_fit_before_its_end_is_told() -> None:
+def test_an_error_of_a_callback_ends_the_fit_without_on_end() -> None:
     class Breaks(Plain):
         def on_epoch(self, record: dict[str, float]) -> None:
             super().on_epoch(record)
@@ -61,23 +62,21 @@ def test_what_a_callback_raises_ends_the_fit_before_its_end_is_told() -> None:
     broken = Breaks()
     with pytest.raises(ZeroDivisionError):
         build(replace(SETTINGS, epochs=2), callbacks=[broken]).run()
-    assert [what for what, _ in broken.heard] == ["start", "epoch"]
+    assert [what for what, _ in broken.calls] == ["start", "epoch"]
 
 
-class NoEnd:
-    def on_start(self, about: str) -> None: ...
-
+class Other:
     def on_epoch(self, record: dict[str, float]) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        (NoEnd(), "the callback NoEnd has no on_end; a callback has on_start, on_epoch, on_end"),
-        (print, "has no on_start, on_epoch, on_end"),
-        (Plain, "the callback Plain is a class; give an object of it"),
+        (Other(), "make its class Other a subclass of pyro_gmmvae.training.Callback"),
+        (print, "the callback <built-in function print> is not a Callback"),
+        (Plain, r"the callback Plain is a class; give an object of it: Plain\(\)"),
     ],
 )
-def test_what_is_no_callback_is_told_what_it_lacks(wrong: object, told: str) -> None:
-    with pytest.raises(GMMVAEError, match=told):
+def test_other_objects_are_not_callbacks(wrong: object, message: str) -> None:
+    with pytest.raises(GMMVAEError, match=message):
         build(callbacks=[wrong])

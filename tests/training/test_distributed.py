@@ -28,9 +28,9 @@ ENVIRONMENT = ALONE | {"OMP_NUM_THREADS": "1"}
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from tests.training.test_svi import Terms
+from tests.training.test_loop import Terms
 from pyro_gmmvae.training import Batches, Fit, FitSettings
-from pyro_gmmvae.training.distributed import joined
+from pyro_gmmvae.training.distributed import process_group
 
 class Regression(torch.nn.Module):
     def __init__(self):
@@ -45,22 +45,20 @@ class Regression(torch.nn.Module):
         parts = {"log_px": -error.mean().detach(), "classification": labelled.detach()}
         return Terms(error.mean() + 3 * labelled, parts)
 
-with joined("cpu") as (world, device):
+with process_group("cpu") as (world, device):
     torch.manual_seed(0)
     module = Regression()
     x = torch.randn(52, 3, dtype=torch.float64)
     y = torch.where(torch.arange(52) % 9 == 0, torch.arange(52) % 2, -1)
     batches = Batches(x, y, 16, int(sys.argv[3]), 0, world)
     settings = FitSettings(epochs=3, engine=sys.argv[2], learning_rate=0.05)
-    fit = Fit(
-        module, module, batches, settings, world=world, labelled_weight=module.labelled_weight
-    )
+    fit = Fit(module, module, batches, settings, labelled_weight=module.labelled_weight)
     fit.run()
     torch.manual_seed(0)
     world.reseed(0)
-    noise = world.everyones(torch.rand(1).item())
+    noise = world.gather(torch.rand(1).item())
     if world.is_first:
-        weights, history = module.linear.weight.data, fit.progress.history
+        weights, history = module.linear.weight.data, fit.state.history
         torch.save({"weights": weights, "history": history, "noise": noise}, sys.argv[1])
 # a thread of the group that outlives the interpreter would abort the process, now and then
 threads = [t.read_text().strip() for t in Path("/proc/self/task").glob("*/comm")]

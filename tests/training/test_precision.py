@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import Batches, Fit, check_precision, precision
-from pyro_gmmvae.training.subnormals import flushed_subnormals
-from tests.training.test_svi import SETTINGS, StopAfter, Terms, build
+from pyro_gmmvae.training.precision import flush_subnormals
+from tests.training.test_loop import SETTINGS, StopAfter, Terms, build
 
 HAS_BF16 = precision._cpu_has_bf16()
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bfloat16 products")
@@ -35,7 +35,7 @@ def first_loss(name: str, engine: str) -> float:
     batches = Batches(torch.randn(64, 256), torch.full((64,), -1), 64, 0, 0)
     fit = Fit(module, module, batches, replace(SETTINGS, epochs=1, engine=engine, precision=name))
     fit.run()
-    return fit.progress.history[0]["loss"]
+    return fit.state.history[0]["loss"]
 
 
 @needs_bf16
@@ -72,7 +72,7 @@ def test_subnormals_are_flushed_on_every_thread_and_for_a_while() -> None:
     torch.set_num_threads(2)
     try:
         subnormal = torch.full((400_000,), 1e-40)
-        with flushed_subnormals():
+        with flush_subnormals():
             assert not (subnormal * 1.0).any()
         assert (subnormal * 1.0).all()
     finally:

@@ -11,7 +11,7 @@ import pytest
 from pyro_gmmvae import __version__
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config, resume, train
-from pyro_gmmvae.training.loggers.mlflow import MLflowLogger
+from pyro_gmmvae.training.loggers import MLflowLogger
 from tests.training.loggers.conftest import KEYS, STEPS, history
 from tests.training.loggers.mlflow_stand_in import stand_in
 
@@ -166,7 +166,7 @@ def test_what_the_store_refuses_is_one_sentence(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")
-    with pytest.raises(GMMVAEError, match=r"can't log to mlflow: No .*4711.*leave the log out"):
+    with pytest.raises(GMMVAEError, match=r"can't log to mlflow: No .*4711.*fit without the log"):
         MLflowLogger(tmp_path, {}).on_start("rows")
     assert not (tmp_path / "mlflow.json").exists()
     assert client is not None

@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config, resume, train, trainer
+from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.distributed import World
-from pyro_gmmvae.training.loggers.tensorboard import TensorBoardLogger
+from pyro_gmmvae.training.loggers import TensorBoardLogger
 from tests.training.loggers.conftest import KEYS, STEPS, history
 
 RECORD = {"epoch": 1.0, "step": 15.0, "loss": 2.5}
@@ -38,19 +39,15 @@ def open_files(folder: Path) -> list[str]:
     return [name for name in found if name.startswith(str(folder))]
 
 
-class Raises:
+class Raises(Callback):
     """Ends a fit after so many epochs."""
 
     def __init__(self, what: BaseException, epochs: int = 2) -> None:
         self.what, self.epochs = what, epochs
 
-    def on_start(self, about: str) -> None: ...
-
     def on_epoch(self, record: dict[str, float]) -> None:
         if record["epoch"] == self.epochs:
             raise self.what
-
-    def on_end(self, outcome: str) -> None: ...
 
 
 def test_a_log_changes_no_number(boarded: Path, silent: Path) -> None:
@@ -158,7 +155,7 @@ def test_one_process_of_several_logs(
 
     run = copied(silent)
     second = (World(rank=1), torch.device("cpu"))
-    monkeypatch.setattr(trainer, "joined", lambda device: nullcontext(second))  # noqa: ARG005
+    monkeypatch.setattr(trainer, "process_group", lambda device: nullcontext(second))  # noqa: ARG005
     resume(run, epochs=3, log=["tensorboard"])
     assert not (run / "tensorboard").exists()
 
@@ -166,7 +163,7 @@ def test_one_process_of_several_logs(
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("a file")
     logger = TensorBoardLogger(tmp_path, {})
-    with pytest.raises(GMMVAEError, match=r"can't log to .*tensorboard: .*leave the log out"):
+    with pytest.raises(GMMVAEError, match=r"can't log to .*tensorboard: .*fit without the log"):
         logger.on_epoch(RECORD)
     with pytest.raises(GMMVAEError, match=r"can't log to .*tensorboard"):
         logger.on_start("before any epoch")

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import capture as captured
-from pyro_gmmvae.training import engines, native
+from pyro_gmmvae.training import engines
 from pyro_gmmvae.training.capture import (
     CapturedStep,
+    CaptureError,
+    CompileError,
+    StepGraph,
 )
 from pyro_gmmvae.training.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
-from pyro_gmmvae.training.graph import CaptureError, CompileError, StepGraph
-from pyro_gmmvae.training.optimizer import Descent
-from tests.training.test_svi import SETTINGS, Regression, StopAfter, Terms, build, history
+from pyro_gmmvae.training.optimizer import Optimizer
+from pyro_gmmvae.training.precision import inductor_probe_in_process
+from tests.training.test_loop import SETTINGS, Regression, StopAfter, Terms, build, history
 
 
 class ReadsValues(Regression):
@@ -45,7 +48,7 @@ def fit(module: Any, engine: str, **settings: Any) -> Any:
     fitted = build(replace(SETTINGS, engine=engine, **settings))
     fitted.objective = fitted.module = module
     fitted.parameters = list(module.parameters())
-    fitted.descent = Descent(module, 0.05, 0, fitted._where)
+    fitted.optimizer = Optimizer(module, 0.05, 0, fitted._step_name)
     return fitted
 
 
@@ -118,11 +121,9 @@ def test_a_captured_fit_resumes_bit_for_bit() -> None:
     settings = replace(SETTINGS, engine="captured")
     whole = build(settings)
     whole.run()
-    saved: list[dict[str, Any]] = []
-    first = build(settings, callbacks=[StopAfter(7)], save=lambda f: saved.append(f.state_dict()))
+    first = build(settings, callbacks=[StopAfter(7)])
     first.run()
-    second = build(settings)
-    second.load_state_dict(saved[-1])
+    second = build(settings, state=first.snapshot())
     second.run()
     assert history(second) == history(whole)
 
@@ -218,7 +219,7 @@ def test_what_depends_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
     automatic.callbacks = [listener]
     automatic.settings = replace(automatic.settings, patience=1)
     automatic.run()
-    assert automatic.engine_name == "svi"
+    assert automatic.state.engine == "svi"
     assert len(listener.about) == 1
     assert listener.about[0].startswith("engine: svi (the step can't be captured: ")
     assert "\n" not in listener.about[0]
@@ -257,7 +258,7 @@ def test_without_a_compiler_auto_goes_on_captured(
             fit(Regression(), "compiled").run()
         automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
         automatic.run()
-    assert automatic.engine_name == "captured"
+    assert automatic.state.engine == "captured"
 
 
 def test_native_code_that_computes_something_else_is_not_used(
@@ -270,28 +271,21 @@ def test_native_code_that_computes_something_else_is_not_used(
         return replace(graph, run=lambda *t: t[1 // 0])
 
     for compiler, words in ((wrong, "the loss differs by"), (broken, "by zero")):
-        monkeypatch.setattr(captured, "compiled", compiler)
-        with pytest.raises(CompileError, match=f"the compiled step is at fault: .*{words}"):
+        monkeypatch.setattr(captured, "compile_graph", compiler)
+        with pytest.raises(CompileError, match=f"the compiled step fails: .*{words}"):
             fit(Regression(), "compiled").run()
         monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
         automatic = fit(Regression(), "auto", epochs=STEPS_TO_CAPTURE, patience=1)
         automatic.run()
-        assert automatic.engine_name == "captured"
+        assert automatic.state.engine == "captured"
 
 
 def test_a_fit_goes_on_with_the_engine_it_had() -> None:
     first = build(replace(SETTINGS, engine="captured"), callbacks=[StopAfter(3)])
     first.run()
-    state = first.state_dict()
-    second = build(replace(SETTINGS, engine="auto"))
-    second.load_state_dict(state)
+    second = build(replace(SETTINGS, engine="auto"), state=first.snapshot())
     second.run()
-    assert second.engine_name == "captured"
-    del state["engine"]  # of an earlier version
-    third = build(replace(SETTINGS, engine="auto", epochs=STEPS_TO_CAPTURE, patience=1))
-    third.load_state_dict(state)
-    third.run()
-    assert third.engine_name == "svi"
+    assert second.state.engine == "captured"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
@@ -308,7 +302,7 @@ def test_instruction_sets_are_probed_here_and_for_a_while(tmp_path: Path) -> Non
         pytest.skip("this torch probes in another way")
     before = VecISA._probe_load
     (tmp_path / "broken.so").write_text("no library")
-    with contextlib.suppress(ZeroDivisionError), native._probed_here():
+    with contextlib.suppress(ZeroDivisionError), inductor_probe_in_process():
         assert not VecISA()._probe_load(str(tmp_path / "broken.so"))
         assert VecISA()._probe_load(torch._C.__file__)
         raise ZeroDivisionError

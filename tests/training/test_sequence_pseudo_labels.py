@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.training import Batches, Fit, FitSettings, SequenceTeacher
-from pyro_gmmvae.training.sequence_pseudo_labels import balance, pooled
+from pyro_gmmvae.training import Batches, Fit, FitSettings, FitState, SequencePseudoLabeler
+from pyro_gmmvae.training.pseudo_labels import balance, pool_log_probs
 
 
 class Reads(nn.Module):
@@ -24,7 +24,7 @@ class Reads(nn.Module):
 def test_pooled_is_the_mean_of_each_group() -> None:
     log_probs, group = torch.randn(30, 4).log_softmax(-1), torch.randint(0, 5, (30,))
     group[:5] = torch.arange(5)
-    found = pooled(log_probs, group)
+    found = pool_log_probs(log_probs, group)
     for g in range(5):
         mean = log_probs[group == g].mean(0)
         torch.testing.assert_close(found[g], mean - mean.exp().sum().log())
@@ -44,9 +44,9 @@ def test_balanced_columns_weigh_what_they_are_asked_to(weights: list[float]) -> 
     torch.testing.assert_close(odds(found.log()), odds(log_probs), atol=1e-3, rtol=1e-3)
 
 
-def teacher(x: Tensor, y: Tensor, sequences: Tensor, **more: Any) -> SequenceTeacher:
+def teacher(x: Tensor, y: Tensor, sequences: Tensor, **more: Any) -> SequencePseudoLabeler:
     values: dict[str, Any] = {"threshold": 0.7, "from_step": 4, "every": 3} | more
-    return SequenceTeacher(Reads(), x=x, y=y, sequences=sequences, **values)
+    return SequencePseudoLabeler(Reads(), x=x, y=y, sequences=sequences, **values)
 
 
 def rows() -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +123,7 @@ def test_where_every_row_has_a_label_nothing_is_to_do() -> None:
 def test_it_moves_with_a_model_in_double_precision() -> None:
     x, y, sequences = rows()
     model = Reads().double()
-    one = SequenceTeacher(model, 0.7, 0, x=x.double(), y=y, sequences=sequences, every=1)
+    one = SequencePseudoLabeler(model, 0.7, 0, x=x.double(), y=y, sequences=sequences, every=1)
     one.begin(1000)
     with torch.no_grad():
         model.scale.fill_(2.0)
@@ -144,23 +144,24 @@ class Likely(nn.Module):
         return type("Terms", (), {"loss": loss, "parts": {}})
 
 
-def fit(epochs: int) -> Fit:
+def fit(epochs: int, state: FitState | None = None) -> Fit:
     x, y, sequences = rows()
     model = Reads()
-    one = SequenceTeacher(model, 0.7, 2, x=x, y=y, sequences=sequences, every=5)
+    one = SequencePseudoLabeler(model, 0.7, 2, x=x, y=y, sequences=sequences, every=5)
     batches = Batches(x, y, 7, 0, seed=0)
-    return Fit(Likely(model), model, batches, FitSettings(epochs=epochs), teacher=one)
+    settings = FitSettings(epochs=epochs)
+    return Fit(Likely(model), model, batches, settings, pseudo_labeler=one, state=state)
 
 
 def test_a_checkpoint_carries_the_labels_into_the_batches() -> None:
     """Resumed between two labellings, a fit goes on with those of the last."""
-    whole, first, second = fit(6), fit(4), fit(6)
+    whole, first = fit(6), fit(4)
     whole.run()
     first.run()
-    second.load_state_dict(first.state_dict())
-    assert isinstance(second.teacher, SequenceTeacher)
+    second = fit(6, first.snapshot())
+    assert isinstance(second.pseudo_labeler, SequencePseudoLabeler)
     assert second.batches.y.tolist() == [1, -1, 0, 0, 0, -1, 1]
-    assert second.teacher.windows.tolist() == [1, 2, 3, 4, 5]
+    assert second.pseudo_labeler.windows.tolist() == [1, 2, 3, 4, 5]
     second.run()
     seen = [f.objective.seen for f in (whole, first, second)]  # type: ignore[attr-defined]
     assert seen[0] == seen[1] + seen[2]

@@ -13,10 +13,10 @@ from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.training import Batches, Fit, FitSettings, Teacher
-from pyro_gmmvae.training.cuda_graphs import WARM_UP, CudaGraphs, Launch, Replay
-from pyro_gmmvae.training.optimizer import Descent
-from tests.training.test_svi import StopAfter
+from pyro_gmmvae.training import Batches, Fit, FitSettings, Preprocessing, PseudoLabeler
+from pyro_gmmvae.training.cuda_graphs import WARM_UP, CUDAGraphRecorder, CUDAGraphStep, Launch
+from pyro_gmmvae.training.optimizer import Optimizer
+from tests.training.test_loop import StopAfter
 
 EPOCHS, ROWS, BATCH = 8, 50, 16  # a last batch of two rows
 
@@ -38,8 +38,8 @@ def recipe(device: torch.device, **settings: Any) -> Fit:
         model,
         batches,
         FitSettings(**given),
-        teacher=Teacher(model, 0.4, 25, balanced_over=3).to(device),
-        augment=affine,
+        pseudo_labeler=PseudoLabeler(model, 0.4, 25, balanced_over=3).to(device),
+        preprocessing=Preprocessing(affine),
     )
 
 
@@ -48,7 +48,7 @@ Recorder = Callable[[], Callable[[Launch], Launch]]
 
 def record_for(device: torch.device) -> Callable[[Launch], Launch]:
     """Nothing but repetition, where there is no CUDA."""
-    return CudaGraphs() if device.type == "cuda" else lambda step: step
+    return CUDAGraphRecorder() if device.type == "cuda" else lambda step: step
 
 
 def replayed(fit: Fit, recorder: Recorder, verify: bool = True) -> list[str]:
@@ -58,7 +58,9 @@ def replayed(fit: Fit, recorder: Recorder, verify: bool = True) -> list[str]:
 
     def prepared() -> str:
         line = prepare()
-        fit.replay = Replay(fit._update, fit._changing, said.append, recorder, verify=verify)
+        fit.cuda_graph_step = CUDAGraphStep(
+            fit._update, fit._changed_tensors, said.append, recorder, verify=verify
+        )
         return line
 
     fit.prepare = prepared  # type: ignore[method-assign]
@@ -72,7 +74,7 @@ def unreplayed(fit: Fit) -> Fit:
 
     def prepared() -> str:
         line = prepare()
-        fit.replay = None
+        fit.cuda_graph_step = None
         return line
 
     fit.prepare = prepared  # type: ignore[method-assign]
@@ -86,9 +88,9 @@ def assert_same(a: Fit, b: Fit) -> None:
     tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-3, "atol": 1e-3}
     for mine, theirs in zip(a.module.parameters(), b.module.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, **tolerance)
-    for one, two in zip(a.progress.history, b.progress.history, strict=True):
+    for one, two in zip(a.state.history, b.state.history, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=tolerance["rtol"])
-    for mine, theirs in zip(a.teacher.buffers(), b.teacher.buffers(), strict=True):
+    for mine, theirs in zip(a.pseudo_labeler.buffers(), b.pseudo_labeler.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, **tolerance)
 
 
@@ -98,7 +100,7 @@ def test_replayed_steps_are_the_steps(device: torch.device, verify: bool) -> Non
     assert replayed(one, lambda: record_for(device), verify) == []
     assert_same(one, other)
     # with and without pseudo-labels, and a last batch that is met too seldom to be recorded twice
-    assert len(one.replay._launches) >= 2
+    assert len(one.cuda_graph_step._launches) >= 2
 
 
 def test_each_kind_of_step_is_recorded_once(device: torch.device) -> None:
@@ -112,7 +114,7 @@ def test_each_kind_of_step_is_recorded_once(device: torch.device) -> None:
     fit = recipe(device, epochs=20)
     assert replayed(fit, lambda: record) == []
     assert len(recorded) == 4  # two shapes, with and without pseudo-labels
-    assert fit.progress.step > 4 * (WARM_UP + 2)
+    assert fit.state.step > 4 * (WARM_UP + 2)
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(device: torch.device) -> None:
@@ -185,7 +187,7 @@ def test_a_tensor_that_is_replaced_is_recorded_anew(device: torch.device) -> Non
 
         def on_epoch(self, record: dict[str, float]) -> None:
             if record["epoch"] == EPOCHS // 2:
-                fit.teacher.shares = fit.teacher.shares.clone()
+                fit.pseudo_labeler.shares = fit.pseudo_labeler.shares.clone()
 
     recorded: list[int] = []
 
@@ -235,12 +237,12 @@ def no_waiting(device: torch.device) -> Iterator[None]:
 def test_nothing_in_a_step_looks_at_a_value(device: torch.device) -> None:
     fit = recipe(device)
     # as on CUDA
-    fit.descent = Descent(fit.module, 0.01, 5.0, fit._where, deferred=True)
+    fit.optimizer = Optimizer(fit.module, 0.01, 5.0, fit._step_name, deferred=True)
     with fit.switches():
         fit.prepare()
         for teaching in (False, True):
             for x, y in list(fit.batches.epoch()):
-                fit.teacher.begin(100 if teaching else 0)
+                fit.pseudo_labeler.begin(100 if teaching else 0)
                 fit._update(x, y)  # whatever is made once
                 with no_waiting(device):
                     fit._update(x, y)
@@ -260,10 +262,10 @@ def test_a_recording_that_breaks_off_leaves_steps_as_they_are() -> None:
 
     def looks(x: Tensor, y: Tensor) -> None:
         update(x, y)
-        one.totals.sums.sum().item()
+        one.means.sums.sum().item()
 
     one._update = looks  # type: ignore[method-assign]
     stream = torch.cuda.current_stream()
-    assert len(replayed(one, CudaGraphs)) == 1
+    assert len(replayed(one, CUDAGraphRecorder)) == 1
     assert torch.cuda.current_stream() == stream
     assert_same(one, other)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.training import Batches, Fit
-from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, told_of_memory
-from tests.training.test_svi import SETTINGS, Regression, Terms
+from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, out_of_memory_advice
+from tests.training.test_loop import SETTINGS, Regression, Terms
 
 
 class Heavy(Regression):
@@ -44,7 +44,7 @@ def test_the_batch_that_fits_is_told(error: Any, room: int, fits: int) -> None:
 
 
 def test_it_says_where_no_batch_fits() -> None:
-    with pytest.raises(OutOfMemoryError, match="does not fit, whatever the batch"):
+    with pytest.raises(OutOfMemoryError, match="the model does not fit with any batch size"):
         heavy(1, CUDA).run()
 
 
@@ -55,7 +55,9 @@ def test_it_says_where_the_step_is_not_at_fault() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     fit.validate = validate
-    with pytest.raises(OutOfMemoryError, match="a step on 64 rows fits, but what is done beside"):
+    with pytest.raises(
+        OutOfMemoryError, match="a step on 64 rows fits, but validation or another part"
+    ):
         fit.run()
 
 
@@ -71,7 +73,7 @@ def test_a_compiled_step_without_memory_is_not_said_to_be_wrong() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captured, "capture", lambda *_: None)
-        patch.setattr(captured, "compiled", lambda *_: None)
+        patch.setattr(captured, "compile_graph", lambda *_: None)
         patch.setattr(step, "_verify", no_memory)
         with pytest.raises(torch.OutOfMemoryError):
             step.prepare(torch.zeros(4, 2), torch.zeros(4))
@@ -98,7 +100,7 @@ def test_the_advice_is_asked_when_the_tensors_are_gone() -> None:
 
     with (
         pytest.raises(OutOfMemoryError, match=r"^out of memory on cpu: less$"),
-        told_of_memory(torch.device("cpu"), advice),
+        out_of_memory_advice(torch.device("cpu"), advice),
     ):
         full()
     assert seen[1] is None
@@ -108,5 +110,8 @@ def test_the_advice_is_asked_when_the_tensors_are_gone() -> None:
 def test_a_gpu_that_is_full() -> None:
     device = torch.device("cuda")
     total = torch.cuda.mem_get_info()[1]
-    with pytest.raises(OutOfMemoryError, match="out of memory on cuda"), told_of_memory(device):
+    with (
+        pytest.raises(OutOfMemoryError, match="out of memory on cuda"),
+        out_of_memory_advice(device),
+    ):
         torch.empty(2 * total, dtype=torch.uint8, device=device)

@@ -15,10 +15,12 @@ from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import (
     Batches,
+    Callback,
     Fit,
     FitSettings,
+    FitState,
     NonFiniteError,
-    Teacher,
+    PseudoLabeler,
 )
 from pyro_gmmvae.training.devices import resolve_device
 
@@ -56,25 +58,24 @@ def build(settings: FitSettings = SETTINGS, **options: Any) -> Fit:
 
 
 def history(fit: Fit) -> list[dict[str, float]]:
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in fit.progress.history]
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in fit.state.history]
 
 
-class StopAfter:
+def reread(state: FitState) -> FitState:
+    """The state as a checkpoint gives it back."""
+    return FitState.from_dict(state.to_dict(), "training.pt")
+
+
+class StopAfter(Callback):
     """Sends a signal to this process after a number of steps."""
 
     def __init__(self, steps: int, number: int = signal.SIGINT) -> None:
         self.steps, self.number = steps, number
 
-    def on_start(self, about: str) -> None: ...
-
     def on_step(self, progress: float) -> None:  # noqa: ARG002
         self.steps -= 1
         if self.steps == 0:
             os.kill(os.getpid(), self.number)
-
-    def on_epoch(self, record: dict[str, float]) -> None: ...
-
-    def on_end(self, outcome: str) -> None: ...
 
 
 def test_it_fits() -> None:
@@ -83,7 +84,7 @@ def test_it_fits() -> None:
     torch.testing.assert_close(
         fit.module.linear.weight.detach(), torch.ones(1, 2), atol=0.05, rtol=0
     )
-    assert [r["epoch"] for r in fit.progress.history] == list(range(1, 61))
+    assert [r["epoch"] for r in fit.state.history] == list(range(1, 61))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 8, 23])
@@ -92,13 +93,11 @@ def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: in
     """After some of its 24 steps (4 an epoch), through what a checkpoint holds."""
     whole = build()
     whole.run()
-    saved: list[dict[str, Any]] = []
-    first = build(callbacks=[StopAfter(steps, number)], save=lambda f: saved.append(f.state_dict()))
-    assert first.run() == signal.Signals(number).name
-    assert first.progress.step == steps
-    second = build()
-    torch.manual_seed(99)  # the state must come from the checkpoint
-    second.load_state_dict(saved[-1])
+    saved: list[FitState] = []
+    first = build(callbacks=[StopAfter(steps, number)])
+    assert first.run(lambda f: saved.append(f.snapshot())) == signal.Signals(number).name
+    assert first.state.step == steps
+    second = build(state=reread(saved[-1]))
     assert second.run() == "complete"
     assert history(second) == history(whole)
     for a, b in zip(whole.module.parameters(), second.module.parameters(), strict=True):
@@ -118,16 +117,16 @@ def test_a_second_signal_while_saving_waits() -> None:
 
     def save(fit: Fit) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        saved.append(fit.progress.step)
+        saved.append(fit.state.step)
 
-    fit = build(callbacks=[StopAfter(3)], save=save)
-    assert fit.run() == "SIGINT"
+    fit = build(callbacks=[StopAfter(3)])
+    assert fit.run(save) == "SIGINT"
     assert saved == [3]
 
 
 def test_weights_that_are_no_numbers_are_never_saved() -> None:
     saves: list[int] = []
-    fit = build(save=lambda f: saves.append(f.progress.step))
+    fit = build()
 
     class Break(StopAfter):
         def on_epoch(self, record: dict[str, float]) -> None:  # noqa: ARG002
@@ -135,7 +134,7 @@ def test_weights_that_are_no_numbers_are_never_saved() -> None:
 
     fit.settings, fit.callbacks = replace(SETTINGS, epochs=1), [Break(0)]
     with pytest.raises(NonFiniteError, match=r"linear\.weight became non-finite"):
-        fit.run()
+        fit.run(lambda f: saves.append(f.state.step))
     assert saves == []
 
 
@@ -143,9 +142,8 @@ def test_a_finished_fit_run_again_only_saves() -> None:
     saves: list[int] = []
     fit = build(replace(SETTINGS, epochs=1))
     fit.run()
-    fit.save = lambda f: saves.append(f.progress.step)
     before = history(fit)
-    assert fit.run() == "complete"
+    assert fit.run(lambda f: saves.append(f.state.step)) == "complete"
     assert history(fit) == before
     assert saves == [4]
 
@@ -173,16 +171,16 @@ def test_cosine_goes_to_zero_and_constant_stays() -> None:
     cosine, constant = build(), build(replace(SETTINGS, decay="constant"))
     cosine.run()
     constant.run()
-    rates = [r["learning_rate"] for r in cosine.progress.history]
+    rates = [r["learning_rate"] for r in cosine.state.history]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
-    assert {r["learning_rate"] for r in constant.progress.history} == {0.05}
+    assert {r["learning_rate"] for r in constant.state.history} == {0.05}
 
 
 def test_minutes_bound_the_fit() -> None:
     fit = build(replace(SETTINGS, epochs=None, minutes=0.5 / 60))
     fit.run()
-    assert 0.5 <= fit.progress.seconds < 5
+    assert 0.5 <= fit.state.seconds < 5
     assert fit.fraction() == 1
 
 
@@ -196,26 +194,26 @@ def test_early_stopping_and_the_best_weights() -> None:
 
     fit = build(replace(SETTINGS, patience=3), validate=validate)
     assert fit.run() == "early-stopped"
-    assert fit.progress.epoch == 5
-    assert fit.progress.best_epoch == 2
-    assert torch.equal(fit.best["linear.weight"], weights[1])
+    assert fit.state.epoch == 5
+    assert fit.state.best_epoch == 2
+    assert torch.equal(fit.state.best["linear.weight"], weights[1])
 
 
 def test_a_non_finite_part_is_named_and_nothing_is_saved() -> None:
     saves: list[int] = []
-    fit = build(save=lambda f: saves.append(f.progress.step))
+    fit = build()
     clean = fit.objective
 
     def broken(x: Tensor, y: Tensor) -> Terms:
         terms = clean(x, y)
-        if fit.progress.step == 5:
+        if fit.state.step == 5:
             terms.loss, terms.parts["kl_z"] = terms.loss * math.nan, torch.tensor(math.nan)
             terms.parts["log_px"] = torch.tensor(math.nan)
         return terms
 
     fit.objective = broken
     with pytest.raises(NonFiniteError, match=r"step 6 .*KL term of site 'z' is nan"):
-        fit.run()
+        fit.run(lambda f: saves.append(f.state.step))
     assert saves == []
     assert all(p.isfinite().all() for p in fit.module.parameters())
 
@@ -231,13 +229,13 @@ def test_a_non_finite_gradient_is_named() -> None:
 def test_clipping_bounds_the_norm_it_steps_with() -> None:
     fit = build(replace(SETTINGS, clip_norm=1e-3))
     norms: list[float] = []
-    step = fit.descent.optimizer.step
+    step = fit.optimizer.adam.step
 
     def spy(*args: Any, **options: Any) -> Any:
         norms.append(nn.utils.get_total_norm([p.grad for p in fit.parameters]).item())
         return step(*args, **options)
 
-    fit.descent.optimizer.step = spy  # type: ignore[method-assign]
+    fit.optimizer.adam.step = spy  # type: ignore[method-assign]
     fit.run()
     assert 0 < max(norms) <= 1.01e-3
 
@@ -294,9 +292,9 @@ def build_classifier(settings: FitSettings, **options: Any) -> Fit:
     y = torch.full((40,), -1)
     y[[0, 39]] = torch.tensor([0, 1])
     batches = Batches(x[:, None], y, batch_size=12, labelled=2, seed=0)
-    teacher = Teacher(module, threshold=0.9, from_step=20, decay=0.9)
+    teacher = PseudoLabeler(module, threshold=0.9, from_step=20, decay=0.9)
     torch.manual_seed(1)
-    return Fit(module, module, batches, settings, teacher=teacher, **options)
+    return Fit(module, module, batches, settings, pseudo_labeler=teacher, **options)
 
 
 PSEUDO = FitSettings(epochs=30, learning_rate=0.05, decay="constant")
@@ -309,15 +307,15 @@ def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
     late = torch.cat(fit.module.handed[-4:])
     assert (late >= 0).float().mean() > 0.9
     x = fit.batches.x
-    assert (fit.teacher.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
+    assert (fit.pseudo_labeler.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
     wrong = torch.ones(40, dtype=torch.int64) - (x[:, 0] > 0).long()
-    assert torch.equal(fit.teacher.relabel(x, wrong), wrong)
+    assert torch.equal(fit.pseudo_labeler.relabel(x, wrong), wrong)
 
 
 def test_the_average_lags_behind_the_model() -> None:
     fit = build_classifier(PSEUDO)
     fit.run()
-    averaged = fit.teacher.average.linear.weight
+    averaged = fit.pseudo_labeler.average.linear.weight
     assert averaged.norm() < fit.module.linear.weight.norm()
 
 
@@ -325,13 +323,10 @@ def test_the_average_lags_behind_the_model() -> None:
 def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
     whole = build_classifier(PSEUDO)
     whole.run()
-    saved: list[dict[str, Any]] = []
-    stopped = build_classifier(
-        PSEUDO, callbacks=[StopAfter(steps)], save=lambda f: saved.append(f.state_dict())
-    )
-    assert stopped.run() == "SIGINT"
-    resumed = build_classifier(PSEUDO)
-    resumed.load_state_dict(saved[-1])
+    saved: list[FitState] = []
+    stopped = build_classifier(PSEUDO, callbacks=[StopAfter(steps)])
+    assert stopped.run(lambda f: saved.append(f.snapshot())) == "SIGINT"
+    resumed = build_classifier(PSEUDO, state=reread(saved[-1]))
     resumed.run()
     assert history(resumed) == history(whole)
 
@@ -344,8 +339,8 @@ def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
         module.linear.bias.copy_(torch.tensor([1.0, -1.0]))
     x = torch.linspace(-2, 2, 101)[:, None]
     unknown = torch.full((101,), -1)
-    plain = Teacher(module, threshold=0.5, from_step=0)
-    balanced = Teacher(module, threshold=0.5, from_step=0, balanced_over=2)
+    plain = PseudoLabeler(module, threshold=0.5, from_step=0)
+    balanced = PseudoLabeler(module, threshold=0.5, from_step=0, balanced_over=2)
     balanced.begin(0)
     plain.begin(0)
     for _ in range(200):
@@ -361,7 +356,7 @@ def test_balancing_leaves_components_beyond_the_classes_alone() -> None:
         def classify(self, x: Tensor) -> Tensor:
             return x.log()
 
-    teacher = Teacher(Fixed(), 0.6, 0, balanced_over=2)
+    teacher = PseudoLabeler(Fixed(), 0.6, 0, balanced_over=2)
     teacher.begin(0)
     teacher.shares.copy_(torch.tensor([0.9, 0.1]))
     probs = torch.tensor([[0.05, 0.01, 0.94], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0]])
