@@ -75,10 +75,10 @@ def _accuracy(
 
 
 def with_strangers(config: Config, folder: Path, extra: int) -> list[dict[str, Any]]:
-    """Five persons are never named: their training sequences have no label, their test
-    sequences are to be told as strangers', and clustered.
+    """Leave five people unnamed: their training sequences have no label, and their test
+    sequences are to be detected as unknown people's, and clustered.
 
-    The data goes through the plain files, as a user's would.
+    The data goes through plain files, as a user's does.
     """
     assert config.data_dir is not None
     found = read_ucalgary_gait(Path(config.data_dir))
@@ -102,9 +102,15 @@ def with_strangers(config: Config, folder: Path, extra: int) -> list[dict[str, A
         extra_components=extra,
     )
     numbers = trained(settings, folder / "run").evaluate(samples=2, nll_rows=100)
-    kept = {k: v for k, v in numbers.items() if k.startswith("stranger")}
+    # the columns of the results keep their names
+    unknown = {
+        f"stranger_{key.removeprefix('unknown_')}": value
+        for key, value in numbers.items()
+        if key.startswith("unknown_") and key != "unknown_sequences"
+    }
     return [
-        kept
+        unknown
+        | {"strangers": numbers["unknown_sequences"]}
         | {
             "accuracy": numbers["sequence_accuracy"],
             "window_accuracy": numbers["accuracy"],

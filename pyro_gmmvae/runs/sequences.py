@@ -1,4 +1,4 @@
-"""What a run makes of whole sequences: numbers on the test ones, and a table of new ones."""
+"""Numbers of test sequences, and predictions for the sequences of a file."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.data.row_groups import Sequences, mean_by_group, pool_by_group
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     accuracy,
     clustering_scores,
@@ -18,16 +17,15 @@ from pyro_gmmvae.evaluation import (
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import Schema, TrainingData
-from pyro_gmmvae.skeletons import PoseWindow, read_tracks
+from pyro_gmmvae.skeletons import PoseWindow
 
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
 
 
 class Predicts(Protocol):
-    """What is asked of a run."""
+    """The methods of a run that a table of sequences needs."""
 
-    config: Any
     schema: Schema
     model: Any
 
@@ -39,63 +37,72 @@ class Predicts(Protocol):
 
 
 def measure_sequences(
-    rows: TrainingData, log_probs: Array | None, elbo: Array | None, numbers: Array
+    data: TrainingData, log_probs: Array | None, elbo: Array | None, rows: Array
 ) -> Numbers:
-    """Numbers of test sequences, from log q(y|x) and ELBO of the windows of some rows.
+    """Numbers of the sequences of some windows, from their log q(y|x) and ELBO.
+
+    Args:
+        data: rows that are windows of sequences.
+        log_probs: (n, K) of the windows, or None.
+        elbo: (n,) of the windows in nats, or None.
+        rows: (n,) numbers of the windows.
 
     Returns:
-        ``sequence_accuracy`` with its Wilson interval and ``test_sequences``; how components
-        match persons (``sequence_cluster_accuracy``, ``sequence_nmi``, ``sequence_ari``); where
-        the test part has persons who are no class: ``strangers`` (their sequences), how well
-        scores tell them (``stranger_auroc_extra``: probability of components beyond the classes;
-        ``stranger_auroc_class``: 1 less that of the likeliest class; ``stranger_auroc_elbo``:
-        minus the ELBO) and how their sequences are clustered (``stranger_accuracy``,
-        ``stranger_nmi``, ``stranger_ari``). None where a number has no meaning.
+        ``test_sequences`` and, None where a number has no meaning, ``sequence_accuracy`` with its
+        95 % Wilson interval and how components match people (``sequence_cluster_accuracy``,
+        ``sequence_nmi``, ``sequence_ari``). ``unknown_sequences`` are those of people who have no
+        training class; where there are some: the area under the ROC curve of three scores that
+        detect them (``unknown_auroc_extra``: probability of components beyond the classes;
+        ``unknown_auroc_class``: 1 - highest class probability; ``unknown_auroc_elbo``: -ELBO), and
+        how they are clustered (``unknown_accuracy``, ``unknown_nmi``, ``unknown_ari``).
     """
-    sequences = rows.groups
+    sequences = data.groups
     assert isinstance(sequences, Sequences)
-    present, _ = sequences.among(numbers)
-    y = sequences.first(rows.dataset.y[numbers], numbers)
-    unknown = sequences.unknown_person[present]
-    strange = unknown >= 0
-    found: Numbers = dict.fromkeys(
+    present, _ = sequences.among(rows)
+    y = sequences.first(data.dataset.y[rows], rows)
+    unknown_person = sequences.unknown_person[present]
+    is_unknown = unknown_person >= 0
+    is_known = y >= 0
+    named = is_unknown | is_known
+    numbers: Numbers = dict.fromkeys(
         ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
     )
-    found |= dict.fromkeys(("sequence_cluster_accuracy", "sequence_nmi", "sequence_ari"))
-    found |= {"test_sequences": len(present), "strangers": int(strange.sum())}
-    judged = strange | (y >= 0)
-    if strange.any() and elbo is not None:
-        means = sequences.mean(elbo, numbers)
-        found["stranger_auroc_elbo"] = detection_auroc(-means[judged], strange[judged])
+    numbers |= dict.fromkeys(("sequence_cluster_accuracy", "sequence_nmi", "sequence_ari"))
+    numbers |= {"test_sequences": len(present), "unknown_sequences": int(is_unknown.sum())}
+
+    def auroc(scores: Array) -> float | None:
+        return detection_auroc(scores[named], is_unknown[named])
+
+    if is_unknown.any() and elbo is not None:
+        numbers["unknown_auroc_elbo"] = auroc(-sequences.mean(elbo, rows))
     if log_probs is None:
-        return found
-    pooled = sequences.pool(log_probs, numbers)
-    share, known = accuracy(pooled, y), int((y >= 0).sum())
-    if known:
+        return numbers
+    pooled = sequences.pool(log_probs, rows)
+    if is_known.any():
         scores = clustering_scores(pooled.argmax(1), y)
-        found |= {f"sequence_{key}": value for key, value in scores.items()}
-    if share is not None and len(rows.split.labelled):
-        found["sequence_accuracy"] = share
-        low, high = wilson_interval(share, known)
-        found |= {"sequence_accuracy_low": low, "sequence_accuracy_high": high}
-    if strange.any() and len(rows.split.labelled):  # else no component is a class, or extra
-        of_classes = pooled[:, : len(rows.schema.classes)]
-        doubt = 1 - np.exp(of_classes).max(1)
-        found["stranger_auroc_class"] = detection_auroc(doubt[judged], strange[judged])
-        if pooled.shape[1] > of_classes.shape[1]:
-            extra = 1 - np.exp(of_classes).sum(1)
-            found["stranger_auroc_extra"] = detection_auroc(extra[judged], strange[judged])
-    if strange.any():
-        scores = clustering_scores(pooled.argmax(1), unknown)
-        names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
-        found |= {f"stranger_{names[key]}": value for key, value in scores.items()}
-    return found
+        numbers |= {f"sequence_{key}": value for key, value in scores.items()}
+    has_labels = len(data.split.labelled) > 0  # otherwise no component is a class, or beyond them
+    share = accuracy(pooled, y) if has_labels else None
+    if share is not None:
+        low, high = wilson_interval(share, int(is_known.sum()))
+        interval = {"sequence_accuracy_low": low, "sequence_accuracy_high": high}
+        numbers |= {"sequence_accuracy": share} | interval
+    if not is_unknown.any():
+        return numbers
+    if has_labels:
+        probs = np.exp(pooled[:, : len(data.schema.classes)])
+        numbers["unknown_auroc_class"] = auroc(1 - probs.max(1))
+        if pooled.shape[1] > probs.shape[1]:
+            numbers["unknown_auroc_extra"] = auroc(1 - probs.sum(1))
+    scores = clustering_scores(pooled.argmax(1), unknown_person)
+    names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
+    return numbers | {f"unknown_{names[key]}": value for key, value in scores.items()}
 
 
 def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
-    """A table of a file's tracks: sequence, windows, person, probabilities, mean ELBO.
+    """Predictions for a file's tracks: sequence, windows, person and probabilities.
 
-    A track without any joint has no windows, and nothing is said of it.
+    A track without any joint has no windows and no prediction.
 
     Returns:
         The table, and each track's mean ELBO over its windows (NaN without any).
@@ -103,31 +110,24 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
     Raises:
         GMMVAEError: a file that can't be read, or tracks of another layout.
     """
-    schema, kind = run.schema, run.schema.kind
+    kind = run.schema.kind
     assert isinstance(kind, PoseWindow)
-    tracks = read_tracks(file, len(kind.layout.joints))
-    if tracks[0].poses.shape[-1] != kind.dimensions:
-        raise GMMVAEError(
-            f"{file} holds tracks in {tracks[0].poses.shape[-1]}-D; the run was trained on "
-            f"{kind.dimensions}-D ones"
-        )
-    windows = kind.cut(tracks)
-    rows = schema.featurize(windows.x)
-    parameter = next(run.model.parameters())
-    x = torch.from_numpy(rows).to(parameter)
-    present, of_row = np.unique(windows.of_track, return_inverse=True)
+    tracks, windows = kind.read(file)
+    x = torch.from_numpy(run.schema.featurize(windows.x)).to(next(run.model.parameters()))
+    present, place = np.unique(windows.of_track, return_inverse=True)
     counts = np.bincount(windows.of_track, minlength=len(tracks))
     table: dict[str, Any] = {"sequence": [track.sequence for track in tracks], "windows": counts}
     elbo = np.full(len(tracks), np.nan)
-    elbo[present] = mean_by_group(run.elbo(x), of_row)
+    elbo[present] = mean_by_group(run.elbo(x), place)
     log_probs = run.log_probs(x)
     if log_probs is not None:
-        # a sequence whose windows are in turn of two components of one name is surely of that name
+        # components of one name are summed per window: a sequence whose windows alternate between
+        # two of them is certainly of that name
         names, of_names = log_probs_of_names(log_probs, run.class_names())
-        pooled = np.full((len(tracks), len(names)), np.nan)
-        pooled[present] = np.exp(pool_by_group(of_names, of_row))
-        best = np.nan_to_num(pooled).argmax(1)
+        probs = np.full((len(tracks), len(names)), np.nan)
+        probs[present] = np.exp(pool_by_group(of_names, place))
+        best = np.nan_to_num(probs).argmax(1)
         table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
-        table["probability"] = pooled[np.arange(len(tracks)), best]
-        table |= {f"p_{name}": pooled[:, k] for k, name in enumerate(names)}
+        table["probability"] = probs[np.arange(len(tracks)), best]
+        table |= {f"p_{name}": probs[:, k] for k, name in enumerate(names)}
     return pd.DataFrame(table), elbo

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from pyro_gmmvae.data.row_groups import Sequences
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.pose_augment import drop, jitter, mirror, rotate, warp
-from pyro_gmmvae.skeletons.tracks import Track
+from pyro_gmmvae.skeletons.tracks import Track, read_tracks
 from pyro_gmmvae.skeletons.windows import SCALES, Windows, cut_windows
 
 if TYPE_CHECKING:
@@ -159,6 +160,21 @@ class PoseWindow(RowKind):
             max_gap=self.max_gap,
             scale=self.scale,
         )
+
+    def read(self, file: Path) -> tuple[list[Track], Windows]:
+        """The tracks of a file, and their windows as this kind cuts them.
+
+        Raises:
+            GMMVAEError: a file that can't be read, or tracks of another layout.
+        """
+        tracks = read_tracks(file, len(self.layout.joints))
+        dimensions = tracks[0].poses.shape[-1]
+        if dimensions != self.dimensions:
+            raise GMMVAEError(
+                f"{file} holds tracks in {dimensions}-D; the run was trained on "
+                f"{self.dimensions}-D ones"
+            )
+        return tracks, self.cut(tracks)
 
     def featurize(self, x: "Tensor") -> "Tensor":
         """Windows (B, T, J, C) -> features (B, *x_shape), NaN where they can't be known."""

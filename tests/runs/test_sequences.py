@@ -117,17 +117,17 @@ def test_a_run_tells_sequences_apart(trained: Run) -> None:
     assert trained.model.components == 6
     numbers = trained.evaluate(samples=2)
     assert numbers["test_sequences"] == 10
-    assert numbers["strangers"] == 2
+    assert numbers["unknown_sequences"] == 2
     assert numbers["labels"] == 12  # sequences, of 36 windows
     assert numbers["test_rows"] == 30
     assert numbers["sequence_accuracy"] == 1
     assert numbers["sequence_accuracy_low"] < 0.7
     for name in ("extra", "class", "elbo"):
-        assert 0 <= numbers[f"stranger_auroc_{name}"] <= 1
-    assert numbers["stranger_auroc_elbo"] == 1  # arms of a length that nobody has
+        assert 0 <= numbers[f"unknown_auroc_{name}"] <= 1
+    assert numbers["unknown_auroc_elbo"] == 1  # arms of a length that nobody has
     history = pd.read_csv(trained.path / "history.csv")
     assert history["val_sequence_accuracy"].iloc[-1] == 1
-    assert json.loads((trained.path / "metrics.json").read_text())["test"]["strangers"] == 2
+    assert json.loads((trained.path / "metrics.json").read_text())["test"]["unknown_sequences"] == 2
 
 
 def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
@@ -438,8 +438,8 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
     numbers = found.evaluate(samples=2)
     assert numbers["sequence_accuracy"] is None
     assert 0.25 <= numbers["sequence_cluster_accuracy"] <= 1
-    assert {"sequence_nmi", "sequence_ari", "stranger_auroc_elbo"} <= set(numbers)
-    assert "stranger_auroc_class" not in numbers  # no component is a class
+    assert {"sequence_nmi", "sequence_ari", "unknown_auroc_elbo"} <= set(numbers)
+    assert "unknown_auroc_class" not in numbers  # no component is a class
     clusters = read_clusters(found)
     table = clusters.table()
     assert len(table) == clusters.sizes.sum() == 30
