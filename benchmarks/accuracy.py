@@ -23,12 +23,12 @@ from typing import Any
 
 import click
 import pandas as pd
+from figures.error_curves import error_curves
 from references import REFERENCES, add_references
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import Names
 from pyro_gmmvae.cli.train import assignments
-from pyro_gmmvae.figures import error_curves
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps.execute import sweep

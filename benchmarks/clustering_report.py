@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from clustering_lines import MAIN, UNEQUAL, WEIGHTS, ablations
 from clustering_references import REFERENCES
+from figures.cluster_curves import cluster_dots, cluster_tradeoff
 
-from pyro_gmmvae.figures import cluster_dots, cluster_tradeoff
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps.tables import write_tables
 

@@ -35,7 +35,7 @@ from pyro_gmmvae.cli import run
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy
-from pyro_gmmvae.figures.error_curves import COLORS, MARKERS
+from pyro_gmmvae.figures.style import COLORS, MARKERS
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.data import TrainingData

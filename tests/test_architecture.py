@@ -24,7 +24,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ACROSS = {("runs", "figures")}
+ACROSS: set[tuple[str, str]] = set()
 
 
 def imports_of(file: Path) -> set[str]:

@@ -63,7 +63,7 @@ def generate(
 
     import numpy as np
 
-    from pyro_gmmvae.figures import sample_grid
+    from pyro_gmmvae.figures import renderer_of, sample_grid
     from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.runs import Run
 
@@ -78,7 +78,8 @@ def generate(
     draws = loaded.generate(per_class, label=label, seed=seed)
     buffer = io.BytesIO()
     if out.suffix == ".png":
-        sample_grid(draws, names, loaded.schema.kind.columns).savefig(buffer, format="png", dpi=150)
+        figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
+        figure.savefig(buffer, format="png", dpi=150)
     else:
         rows = draws.reshape(-1, *draws.shape[2:])
         np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))

@@ -20,7 +20,7 @@ from bokeh.plotting import figure
 
 from pyro_gmmvae.explorer.view import ExplorerView
 from pyro_gmmvae.explorer.widgets import on_value, plain, select, short_name, shortened
-from pyro_gmmvae.figures.skeleton import COLORS
+from pyro_gmmvae.figures.skeleton_animation import COLORS
 
 Array = np.ndarray[Any, Any]
 MARKERS = ("circle", "triangle", "square", "diamond", "inverted_triangle", "star", "hex", "plus")

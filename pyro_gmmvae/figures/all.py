@@ -1,25 +1,36 @@
-"""The gallery: every picture that can be drawn of a run, by the stem of its file."""
+"""All pictures of a run, by the stem of their file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.figures.animation import Animation
 from pyro_gmmvae.figures.classification import draw_confusion, draw_reliability
 from pyro_gmmvae.figures.components import draw_components, draw_entropy
-from pyro_gmmvae.figures.film import Film
-from pyro_gmmvae.figures.latent_space import (
-    draw_analogies,
-    draw_interpolation,
-    draw_manifold,
-    draw_samples,
-    draw_traversal,
-)
-from pyro_gmmvae.figures.picture import Picture
-from pyro_gmmvae.figures.run_history import draw_training
-from pyro_gmmvae.figures.run_reconstructions import draw_reconstructions
-from pyro_gmmvae.figures.run_scatter import draw_latent
-from pyro_gmmvae.figures.run_view import NotApplicable, View
+from pyro_gmmvae.figures.history import draw_training
+from pyro_gmmvae.figures.latent_scatter import draw_latent
+from pyro_gmmvae.figures.latent_space import draw_analogies, draw_interpolation, draw_manifold
+from pyro_gmmvae.figures.reconstructions import draw_reconstructions
+from pyro_gmmvae.figures.run_view import NotApplicable, RunView
+from pyro_gmmvae.figures.samples import draw_samples
+from pyro_gmmvae.figures.traversal import draw_traversal
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a run.
+
+    Attributes:
+        draw: draws it; raises :class:`~pyro_gmmvae.figures.run_view.NotApplicable` with the
+            reason where a run does not have it.
+        about: one sentence on its content, also its alternative text.
+    """
+
+    draw: Callable[[RunView], Figure | Animation]
+    about: str
+
 
 PICTURES: dict[str, Picture] = {
     "training": Picture(
@@ -35,13 +46,12 @@ PICTURES: dict[str, Picture] = {
     ),
     "traversal": Picture(
         draw_traversal,
-        "What is decoded as one entry of z moves from -2.5 to 2.5 standard deviations of its "
-        "prior, the other entries at its mean.",
+        "Rows decoded as one entry of z moves from -2.5 to 2.5 standard deviations of its prior, "
+        "the other entries at its mean.",
     ),
     "interpolation": Picture(
         draw_interpolation,
-        "What is decoded on straight lines between the latents of test rows, which stand at both "
-        "ends.",
+        "Rows decoded on straight lines between the latents of test rows, which are at both ends.",
     ),
     "manifold": Picture(
         draw_manifold,
@@ -55,8 +65,8 @@ PICTURES: dict[str, Picture] = {
     ),
     "reconstructions": Picture(
         draw_reconstructions,
-        "Test rows of the lowest and the highest ELBO and some at random: the row, what is decoded "
-        "at its posterior means, and the difference.",
+        "Test rows of the lowest and the highest ELBO and some at random: the row, its "
+        "reconstruction at its posterior means, and the difference.",
     ),
     "confusion": Picture(
         draw_confusion,
@@ -65,8 +75,8 @@ PICTURES: dict[str, Picture] = {
     ),
     "reliability": Picture(
         draw_reliability,
-        "Accuracy against confidence in bins, with 95 % intervals, and how many test rows are in "
-        "each.",
+        "Accuracy against confidence in bins, with 95 % intervals, and the number of test rows in "
+        "each bin.",
     ),
     "components": Picture(
         draw_components,
@@ -79,25 +89,25 @@ PICTURES: dict[str, Picture] = {
 }
 
 
-def check_names(names: Iterable[str] | None) -> None:
-    """Refuse what is no stem in the table.
+def check_names(names: Iterable[str]) -> None:
+    """Check stems of pictures.
 
     Raises:
-        GMMVAEError: with the nearest match.
+        GMMVAEError: an unknown stem, with the nearest match.
     """
-    for name in names or ():
+    for name in names:
         if name not in PICTURES:
             raise unknown_name("picture", name, list(PICTURES))
 
 
 def draw_all(
-    view: View, only: Iterable[str] | None = None
-) -> Iterator[tuple[str, Figure | Film | str]]:
+    view: RunView, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, Figure | Animation | str]]:
     """Draw pictures one after the other.
 
     Args:
         view: of the run.
-        only: stems of the pictures to draw; None: all.
+        names: stems of the pictures; None: all.
 
     Yields:
         The stem, and the picture or, where the run does not have it, the reason.
@@ -105,7 +115,7 @@ def draw_all(
     Raises:
         GMMVAEError: an unknown stem.
     """
-    names = list(PICTURES) if only is None else list(only)
+    names = list(PICTURES) if names is None else list(names)
     check_names(names)
     for name in names:
         try:
@@ -114,4 +124,12 @@ def draw_all(
             yield name, str(reason)
 
 
-__all__ = ["PICTURES", "Film", "NotApplicable", "Picture", "View", "check_names", "draw_all"]
+__all__ = [
+    "PICTURES",
+    "Animation",
+    "NotApplicable",
+    "Picture",
+    "RunView",
+    "check_names",
+    "draw_all",
+]

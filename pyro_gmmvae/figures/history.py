@@ -1,4 +1,4 @@
-"""How a fit went: its terms, its accuracy and what its schedules did, epoch by epoch."""
+"""Training curves: terms of the ELBO, accuracy and schedules over the epochs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,52 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pyro_gmmvae.config import Schedule
+from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.style import COLORS, SMALL, STYLES, TEXT, TITLE, new_figure, tidy
 
 PANEL_INCHES = (3.5, 2.5)
-MOST_ACROSS = 3
-FEW_EPOCHS = 30  # which have a mark each
-BEGINNING = 0.1  # the share of epochs that may leave the panel where they would flatten the rest
-FLATTENED = 4.0
+MAX_ACROSS = 3
+MAX_MARKED_EPOCHS = 30
+BEGINNING = 0.1  # share of the epochs that may lie outside a panel if they flatten the rest
+FLATTENED = 4.0  # times the range of later epochs
 NOT_TERMS = ("epoch", "step", "loss", "seconds", "learning_rate", "elbo", "log_px", "accuracy")
+
+
+def draw_training(view: RunView) -> Figure:
+    """Every column of ``history.csv``, and the schedules that moved.
+
+    Raises:
+        NotApplicable: the run has no readable ``history.csv``.
+    """
+    history, config = view.history, view.run.config
+    seconds = history["seconds"].max() if "seconds" in history else float("nan")
+    time = f", {seconds:.0f} s" if np.isfinite(seconds) else ""
+    epochs = int(history["epoch"].max())
+    title = (
+        f"{view.name}: {epochs} epoch{'s' if epochs > 1 else ''} of {config.model} on "
+        f"{config.data}{time}"
+    )
+    return training_curves(history, title, _schedules(view))
+
+
+def _schedules(view: RunView) -> dict[str, list[float]]:
+    """Values at the end of each epoch of the schedules that moved, by name."""
+    moved = {}
+    sites = view.model.latents
+    if "step" not in view.history:
+        return {}
+    for key, schedule in view.run.config:
+        if not isinstance(schedule, Schedule):
+            continue
+        is_weight = key.startswith("kl_")
+        if is_weight and key.removeprefix("kl_") not in sites:
+            continue  # of a preset that several models share
+        values = [schedule(int(step)) for step in view.history["step"].fillna(0)]
+        if len(set(values)) > 1:
+            name = key.replace("_", " ")
+            moved[f"weight of KL({key[3:]})" if is_weight else name] = values
+    return moved
 
 
 @dataclass
@@ -50,7 +88,7 @@ def training_curves(
     moved = {name: np.asarray(values, float) for name, values in (schedules or {}).items()}
     table = history.assign(**{f"schedule {name}": values for name, values in moved.items()})
     panels = [panel for panel in _panels(table, list(moved)) if panel.curves]
-    across = min(len(panels), MOST_ACROSS)
+    across = min(len(panels), MAX_ACROSS)
     down = -(-len(panels) // across)
     figure = new_figure(PANEL_INCHES[0] * across, PANEL_INCHES[1] * down + 0.4)
     grid = figure.subplots(down, across, squeeze=False)
@@ -110,7 +148,7 @@ def _label(name: str) -> str:
 
 
 def _draw(axes: Axes, table: pd.DataFrame, panel: Panel) -> None:
-    mark = "." if len(table) <= FEW_EPOCHS else ""
+    mark = "." if len(table) <= MAX_MARKED_EPOCHS else ""
     for column, label, color, style in panel.curves:
         axes.plot(
             table["epoch"],

@@ -1,10 +1,11 @@
-"""Where rows lie in z, in two dimensions, with the components of p(z|s) as ellipses."""
+"""Rows in the plane of z, with the components of p(z|s) as ellipses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pyro_gmmvae.errors import missing_extra, unknown_name
+from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.style import (
     COLORS,
     GRAY,
@@ -25,10 +27,12 @@ from pyro_gmmvae.figures.style import (
     plain,
     tidy,
 )
+from pyro_gmmvae.models.mixture import Mixture
 
-MOST_POINTS = 4000
-MOST_IN_LEGEND = 30
-MOST_LETTERS = 16
+MAX_COMPONENTS = 100
+MAX_POINTS = 4000
+MAX_IN_LEGEND = 30
+MAX_LETTERS = 16
 UNKNOWN = "#999999"
 INK = "#111111"
 BINS = 60
@@ -38,15 +42,54 @@ HALO = withStroke(linewidth=2.2, foreground="white")
 CORNERS = (("left", "bottom"), ("left", "top"), ("right", "bottom"), ("right", "top"))
 
 
+def draw_latent(view: RunView) -> Figure:
+    """Posterior means of z of test rows in two dimensions, with the components as ellipses.
+
+    Rows have the colors of their classes where these are known, and else of their most probable
+    components. Of several factors it is the z of the class.
+    """
+    mixture = view.model.mixture_priors.get("")  # None: p(z) is standard normal
+    z = view.z if mixture is None else view.z[:, : view.model.latent_dim]
+    groups, names, by = np.full(len(view.z), -1), [], "nothing: no class is known"
+    if (view.y >= 0).any():
+        groups, names, by = view.y, list(view.run.schema.classes), "class"
+    elif view.model.components:
+        groups, names, by = view.log_probs.argmax(1), view.class_names, "likeliest component"
+    is_shared = by != "class" or view.run.config.labels != 0  # component k is group k
+    gaussians = _gaussians(view, mixture, len(names) if is_shared else 0)
+    return latent_scatter(
+        z, groups, names, gaussians, projection=view.projection, by=by, unit=view.unit
+    )
+
+
+@torch.no_grad()
+def _gaussians(view: RunView, mixture: Mixture | None, shared: int) -> "Gaussians | None":
+    """The components to show; the first ``shared`` have the colors of the groups of rows."""
+    model = view.model
+    if "z" not in model.latents and "z2" not in model.latents:
+        return None  # the z of an autoencoder has no prior
+    if mixture is None:
+        d = view.z.shape[1]
+        return Gaussians(["p(z)"], np.zeros((1, d)), np.eye(d)[None], np.array([-1]))
+    numbers = view.components(MAX_COMPONENTS)[0]
+    product = mixture(torch.eye(model.components).to(next(model.parameters()))[numbers])
+    return Gaussians(
+        [view.class_names[k] for k in numbers],
+        product.mean.double().cpu().numpy(),
+        product.covariance_matrix.double().cpu().numpy(),
+        np.array([k if k < shared else -1 for k in numbers]),
+    )
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """Components of p(z|s), or the one p(z).
 
     Attributes:
-        names: K of them.
+        names: of the K components.
         loc: (K, d) means.
         covariance: (K, d, d).
-        groups: (K,) the group of rows that each shares its color with; -1: none.
+        groups: (K,) the group of rows with the same color; -1: none.
     """
 
     names: Sequence[str]
@@ -56,13 +99,13 @@ class Gaussians:
 
     @property
     def symbol(self) -> str:
-        """What they are the densities of."""
+        """The formula of their densities."""
         return "p(z|s)" if len(self.names) > 1 else "p(z)"
 
     @property
     def deviations(self) -> tuple[int, ...]:
-        """The ellipses to draw: of many components the outer ones would hide the rows."""
-        return (1, 2) if len(self.names) <= MOST_IN_LEGEND else (1,)
+        """Standard deviations of the ellipses; many outer ones would hide the rows."""
+        return (1, 2) if len(self.names) <= MAX_IN_LEGEND else (1,)
 
 
 def project(
@@ -89,24 +132,24 @@ def latent_scatter(
     gaussians: Gaussians | None = None,
     *,
     projection: str = "pca",
-    told: str = "class",
+    by: str = "class",
     unit: str = "row",
 ) -> Figure:
     """Posterior means of z in two dimensions, a color and marker per group of rows.
 
-    Of d = 1 it is a histogram with the components' densities, of d = 2 z as it is, and beyond
-    that the first two principal components. A component is the ellipses at 1 and 2 standard
-    deviations of its projected Gaussian (of more than 30 components at 1). UMAP
-    (arXiv:1802.03426) is no linear map: it has no ellipses, only the images of the means.
+    For d = 1 it is a histogram with the densities of the components, for d = 2 z itself, and
+    beyond that the first two principal components. A component is drawn as ellipses at 1 and 2
+    standard deviations of its projected Gaussian (for more than 30 components only at 1). UMAP
+    (arXiv:1802.03426) is not a linear map: its picture has no ellipses, only projected means.
 
     Args:
         z: (N, d) posterior means; rows that are not finite are left out and counted.
-        groups: (N,) a class or component of each row, -1 where it is not known.
+        groups: (N,) class or component of each row, -1 if it is not known.
         names: of the groups.
         gaussians: components of p(z|s); None: rows alone.
         projection: "pca" or "umap".
-        told: what a group is called.
-        unit: what a row is called.
+        by: the word for a group.
+        unit: the word for a row.
 
     Returns:
         A figure that has no window and no global state (it is not pyplot's).
@@ -117,14 +160,14 @@ def latent_scatter(
     if projection not in PROJECTIONS:
         raise unknown_name("projection", projection, list(PROJECTIONS))
     z, finite = np.asarray(z, np.float64), np.isfinite(z).all(1)
-    kept = np.flatnonzero(finite)
-    if len(kept) > MOST_POINTS:
-        kept = np.sort(np.random.default_rng(0).choice(kept, MOST_POINTS, replace=False))
-    points, groups = z[kept], np.asarray(groups)[kept]
-    counted = f"{len(kept)}{f' of {len(z)}' if len(kept) < len(z) else ''} {unit}s"
+    indices = np.flatnonzero(finite)
+    if len(indices) > MAX_POINTS:
+        indices = np.sort(np.random.default_rng(0).choice(indices, MAX_POINTS, replace=False))
+    points, groups = z[indices], np.asarray(groups)[indices]
+    counted = f"{len(indices)}{f' of {len(z)}' if len(indices) < len(z) else ''} {unit}s"
     lost = int((~finite).sum())
     counted += f" ({lost} without finite z left out)" if lost else ""
-    figure = new_figure(8.2 if len(names) <= MOST_IN_LEGEND else 9.5, 6.4)
+    figure = new_figure(8.2 if len(names) <= MAX_IN_LEGEND else 9.5, 6.4)
     axis = figure.subplots()
     tidy(axis)
     if z.shape[1] == 1:
@@ -136,18 +179,18 @@ def latent_scatter(
     else:
         how = "Posterior means of z"
         drawn = _planar(axis, points, groups, names, gaussians)
-    axis.set_title(f"{how}: {counted}, colored by {told}{drawn}", fontsize=TITLE, loc="left")
-    _legend(figure, groups, names, told)
+    axis.set_title(f"{how}: {counted}, colored by {by}{drawn}", fontsize=TITLE, loc="left")
+    _legend(figure, groups, names, by)
     return figure
 
 
 def color_of(group: int) -> str:
-    """The color of a group of rows; gray where it is not known."""
+    """The color of a group of rows; gray if it is not known."""
     return UNKNOWN if group < 0 else COLORS[group % len(COLORS)]
 
 
 def marker_of(group: int) -> str:
-    """The marker of a group: with the color it tells 84 groups apart."""
+    """The marker of a group; with the color it distinguishes 84 groups."""
     return (
         "." if group < 0 else MARKERS[(group // len(COLORS) + group % len(COLORS)) % len(MARKERS)]
     )
@@ -160,10 +203,10 @@ def _planar(
     names: Sequence[str],
     gaussians: Gaussians | None,
 ) -> str:
-    """Points and ellipses under one linear map; what there is to say of them."""
+    """Points and ellipses under one linear map; returns the end of the title."""
     d = points.shape[1]
     axes, origin, labels = np.eye(2, d), np.zeros(d), ["entry 1 of z", "entry 2 of z"]
-    # two entries need no projection, and one row teaches none
+    # two entries need no projection, and one row has no principal components
     if d > 2 and len(points) > 1:
         from sklearn.decomposition import PCA
 
@@ -203,12 +246,12 @@ def _mapped(
     names: Sequence[str],
     gaussians: Gaussians | None,
 ) -> str:
-    """Points and the components' means under UMAP; what there is to say of them."""
+    """Points and the components' means under UMAP; returns the end of the title."""
     try:
         from umap import UMAP
     except ImportError as error:
         raise missing_extra("--projection umap", "umap-learn", "umap") from error
-    # it takes one job where it is seeded, and warns where it was not told so
+    # with a seed it runs one job, and warns if another number is set
     mapping = UMAP(n_neighbors=min(15, len(points) - 1), init="pca", random_state=0, n_jobs=1)
     flat = np.asarray(mapping.fit_transform(points))
     _scatter(axis, flat, groups)
@@ -218,8 +261,8 @@ def _mapped(
         _name_groups(axis, flat, groups, names)
         return ""
     _name_means(axis, np.asarray(mapping.transform(gaussians.loc)), gaussians)
-    told = f"crosses: means of {gaussians.symbol}"
-    return f"\n{told}; no ellipses, as the map is not linear{_unnamed(gaussians)}"
+    crosses = f"crosses: means of {gaussians.symbol}"
+    return f"\n{crosses}; no ellipses, as the map is not linear{_unnamed(gaussians)}"
 
 
 def _histogram(
@@ -228,7 +271,8 @@ def _histogram(
     groups: NDArray[np.int64],
     gaussians: Gaussians | None,
 ) -> str:
-    """Rows per bin of a z of one dimension, and the densities of the components."""
+    """Rows per bin of a z of one dimension, and the densities of the components; returns the
+    end of the title."""
     every = [values]
     if gaussians is not None:
         deviation = np.sqrt(gaussians.covariance[:, 0, 0])
@@ -314,13 +358,13 @@ def _name_groups(
 
 
 def _unnamed(gaussians: Gaussians) -> str:
-    few = len(gaussians.names) <= MOST_IN_LEGEND
+    few = len(gaussians.names) <= MAX_IN_LEGEND
     return "" if few else "; names that would cover others are left out"
 
 
 def _write(axis: Axes, places: NDArray[Any], names: Sequence[str]) -> None:
     """Names beside places, in a corner that is free; of many, those without one are left out."""
-    size = TEXT if len(names) <= MOST_IN_LEGEND else SMALL - 1
+    size = TEXT if len(names) <= MAX_IN_LEGEND else SMALL - 1
     figure = axis.get_figure(root=True)
     assert figure is not None
     # points per unit of data, as far as is known before the layout is made
@@ -329,7 +373,7 @@ def _write(axis: Axes, places: NDArray[Any], names: Sequence[str]) -> None:
     unit = np.array([wide / (right - left), high / (top - bottom)])
     taken: list[NDArray[Any]] = []
     for place, name in zip(places, names, strict=True):
-        text = cut(str(name), MOST_LETTERS)
+        text = cut(str(name), MAX_LETTERS)
         letters = np.array([0.62 * size * len(text), 1.1 * size])
         for corner in CORNERS:
             signs = np.array([1 if corner[0] == "left" else -1, 1 if corner[1] == "bottom" else -1])
@@ -337,7 +381,7 @@ def _write(axis: Axes, places: NDArray[Any], names: Sequence[str]) -> None:
             if not any((ends[0] < box[1]).all() and (box[0] < ends[1]).all() for box in taken):
                 break
         else:
-            if len(names) > MOST_IN_LEGEND:
+            if len(names) > MAX_IN_LEGEND:
                 continue
             corner, signs = CORNERS[0], np.ones(2)
         taken.append(ends)
@@ -355,20 +399,20 @@ def _write(axis: Axes, places: NDArray[Any], names: Sequence[str]) -> None:
         )
 
 
-def _legend(figure: Figure, groups: NDArray[np.int64], names: Sequence[str], told: str) -> None:
+def _legend(figure: Figure, groups: NDArray[np.int64], names: Sequence[str], by: str) -> None:
     present = [int(group) for group in np.unique(groups) if group >= 0]
-    if not present or len(present) > MOST_IN_LEGEND:
+    if not present or len(present) > MAX_IN_LEGEND:
         return
     shown = [*present, *([-1] if (groups < 0).any() else [])]
     handles = [
         Line2D([], [], linestyle="", marker=marker_of(g), color=color_of(g), markersize=5)
         for g in shown
     ]
-    texts = [plain(cut(str(names[g]), MOST_LETTERS)) if g >= 0 else "not known" for g in shown]
+    texts = [plain(cut(str(names[g]), MAX_LETTERS)) if g >= 0 else "not known" for g in shown]
     figure.legend(
         handles,
         texts,
-        title=told,
+        title=by,
         loc="outside right upper",
         fontsize=TEXT,
         title_fontsize=TEXT,

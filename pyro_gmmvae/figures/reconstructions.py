@@ -1,157 +1,221 @@
-"""Rows beside their reconstructions: the worst, some at random, the best."""
+"""Test rows beside their reconstructions: the worst, some at random, the best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from pyro_gmmvae.figures.cells import CELL_INCHES, Painter, bare, is_image
-from pyro_gmmvae.figures.style import BLUE, GRAY, TEXT, VERMILION, cut, new_figure, plain
+from pyro_gmmvae.figures.cell_renderer import (
+    GAP,
+    Array,
+    CellRenderer,
+    ImageCells,
+    ProfileCells,
+    SkeletonCells,
+    Tiles,
+    base_line,
+    placed,
+    renderer_of,
+    value_range,
+)
+from pyro_gmmvae.figures.cell_sheet import Labels, Sheet
+from pyro_gmmvae.figures.run_view import RunView
+from pyro_gmmvae.figures.style import BLUE, GRAY, VERMILION
+from pyro_gmmvae.runs import Run
 
-GAP_INCHES = 0.3
-CAPTION_INCHES = 0.26
-HEAD_INCHES = 0.75
-LEFT_INCHES = 1.05
-MOST_LETTERS = 12
+IMAGES, OTHERS = 6, 4  # rows of a group; profiles and skeletons need more room
+SCALE = 1.2  # of the cells
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rows that stand together.
+def draw_reconstructions(view: RunView) -> Figure:
+    """Test rows of the lowest and the highest ELBO and some at random, with reconstructions.
 
-    Attributes:
-        title: why they do.
-        rows: numbers of what the painters draw, and what stands below each.
+    Raises:
+        NotApplicable: the run has no test rows.
     """
+    elbo = view.run.elbo(view.x)
+    # a density that underflows is the worst
+    order = np.argsort(np.where(np.isfinite(elbo), elbo, -np.inf), kind="stable")
+    most = IMAGES if view.x.ndim == 4 else OTHERS
+    ends = min(most, max(1, len(order) // 3))
+    worst, best = order[:ends], order[ends:][-ends:][::-1]
+    between = order[ends : len(order) - len(best)]
+    some = np.random.default_rng(0).permutation(between)[:most]
+    some = some[np.argsort(elbo[some], kind="stable")]
+    places = np.concatenate([worst, some, best]).astype(np.int64)
+    symbol = "ELBO" if view.run.has_bound else "log p(x|z)"
+    names = view.rows.groups.captions(view.test[places])
+    captions = [f"{name}\n{elbo[n]:.1f}" for name, n in zip(names, places, strict=True)]
+    starts = (0, len(worst), len(worst) + len(some))
+    headings = (f"lowest {symbol}", "at random", f"highest {symbol}")
+    sizes = (len(worst), len(some), len(best))
+    groups = [(at, text) for at, text, n in zip(starts, headings, sizes, strict=True) if n]
+    rows = view.sources[places]
+    made = view.run.schema.transform.invert(reconstruct(view.run, view.x[places]))
+    unit = "sequence" if view.rows.groups.merges else "row number"
+    title = (
+        f"{view.name}: reconstructions of {len(places)} of {len(order)} {view.unit}s, decoded at "
+        f"posterior means\nbelow each its {unit} and its {symbol} in nats"
+    )
+    return reconstruction_sheet(
+        renderer_of(view.run.schema.kind, rows, made), rows, made, title, captions, groups
+    )
 
-    title: str
-    rows: Sequence[tuple[int, str]]
+
+@torch.no_grad()
+def reconstruct(run: Run, x: torch.Tensor) -> Array:
+    """Means of p(x|z,s) at the posterior means of z and s, (N, *x_shape), in the model's units."""
+    model, s = run.model, None
+    if model.class_conditional:
+        log_probs = [model.classify(x), *model.classify_factors(x).values()]
+        s = torch.cat([part.exp() for part in log_probs], -1)
+    return np.asarray(model.decode(model.embed(x), s).cpu().numpy())
 
 
 def reconstruction_sheet(
-    parts: Sequence[Part], lines: Mapping[str, Painter], title: str, *, scale: float = 1.0
+    renderer: CellRenderer,
+    rows: Array,
+    made: Array,
+    title: str,
+    captions: Sequence[str],
+    groups: Sequence[tuple[int, str]],
 ) -> Figure:
-    """A column per row of the data, a line per painter: the row, its reconstruction, and so on.
+    """A column per row of the data: the row, its reconstruction, and their difference.
 
     Args:
-        parts: the columns, in groups.
-        lines: painters by what they draw, from the top.
-        title: above all.
-        scale: of the cells; 1 suits small images.
+        renderer: draws rows.
+        rows, made: (N, *x_shape) rows and their reconstructions, in the file's units.
+        title: above the cells; how differences are drawn is added.
+        captions: below each column.
+        groups: first column and heading of each group of columns.
 
     Returns:
         A figure that has no window and no global state (it is not pyplot's).
     """
-    cell = CELL_INCHES * scale * 1.2
-    parts = [part for part in parts if len(part.rows)]
-    columns = sum(len(part.rows) for part in parts)
-    gaps = GAP_INCHES * max(len(parts) - 1, 0)
-    wide = max(LEFT_INCHES + columns * cell + gaps + 0.1, 6.5)
-    high = HEAD_INCHES + 0.2 + len(lines) * cell + CAPTION_INCHES
-    figure = new_figure(wide, high, constrained=False)
-    figure.text(0.1 / wide, 1 - 0.08 / high, title, va="top", fontsize=TEXT, parse_math=False)
-    left = LEFT_INCHES
-    for part in parts:
-        top = high - HEAD_INCHES
-        figure.text(left / wide, top / high, plain(part.title), va="bottom", fontsize=TEXT)
-        for number, caption in part.rows:
-            for line, paint in enumerate(lines.values()):
-                bottom = top - 0.05 - (line + 1) * cell
-                corner = (left / wide, bottom / high)
-                axes = figure.add_axes((*corner, 0.94 * cell / wide, 0.94 * cell / high))
-                bare(axes)
-                paint(axes, number)
-            text = "\n".join(
-                plain(cut(one, round(MOST_LETTERS * max(scale, 1)))) for one in caption.splitlines()
-            )
-            axes.set_xlabel(text, fontsize=6, labelpad=2, color="#333333")
-            left += cell
-        left += GAP_INCHES
-    for line, name in enumerate(lines):
-        middle = high - HEAD_INCHES - 0.05 - (line + 0.5) * cell
-        figure.text(
-            (LEFT_INCHES - 0.1) / wide, middle / high, name, ha="right", va="center", fontsize=TEXT
+    difference = difference_of(renderer, rows, made)
+    labels = Labels(
+        f"{title}\ndifference: {difference.about}",
+        ("row", "reconstruction", "difference"),
+        groups=groups,
+        captions=([], [], captions),
+    )
+    sheet = Sheet(renderer, (3, len(rows)), labels, scale=SCALE)
+    sheet.draw(np.concatenate([rows, made]), sheet.corners[:2].reshape(-1, 2))
+    difference.draw(sheet.axes, sheet.corners[2])
+    return sheet.figure
+
+
+@dataclass(frozen=True)
+class ImageDifference:
+    """Red where the row is higher, blue where its reconstruction is; channels are averaged.
+
+    Attributes:
+        values: (N, H, W) differences; of series in units of the range of each entry.
+        limit: value of the darkest red.
+    """
+
+    values: Array
+    limit: float
+
+    @property
+    def about(self) -> str:
+        """One line on colors and scale."""
+        return f"red where the row is higher, blue where it is lower, to {self.limit:.3g}"
+
+    def draw(self, axes: Axes, corners: Array) -> None:
+        """Draw all differences into cells with corners (N, 2)."""
+        tiles = Tiles(self.values, corners, GAP, blank=np.nan)
+        axes.imshow(
+            tiles.canvas,
+            extent=tiles.extent,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="RdBu_r",
+            vmin=-self.limit,
+            vmax=self.limit,
         )
-    return figure
 
 
-def difference_painter(rows: NDArray[Any], reconstructed: NDArray[Any]) -> tuple[Painter, str]:
-    """Rows minus their reconstructions, and what the scale is.
+@dataclass(frozen=True)
+class ProfileDifference:
+    """A stem per feature from a line at zero.
 
-    Images are red where the row is higher and blue where it is lower; of other rows each
-    feature is a point about a line at zero, in units of its range over the rows.
-
-    Args:
-        rows: (N, *x_shape).
-        reconstructed: (N, *x_shape).
+    Attributes:
+        values: (N, D) differences, in units of each feature's range.
+        limit: value at the edge of a cell.
+        across: (D,) x of each feature in a cell.
     """
-    apart = (rows - reconstructed).astype(np.float64)
-    if is_image(rows.shape[1:]):
-        most = _largest(apart)
-        about = f"red where the row is higher, blue where it is lower, to {most:.3g}"
-        # of several channels the mean: a signed picture has one
-        flat = apart.mean(1)
-        return lambda axes, n: _signed(axes, flat[n], most), about
-    flat = apart.reshape(len(apart), -1)
-    known = np.ma.masked_invalid(rows.reshape(len(rows), -1).astype(np.float64))
-    width = np.ma.filled(known.max(0) - known.min(0), 0.0) if len(known) else np.ones(flat.shape[1])
-    scaled = flat / np.where(width > 0, width, 1)
-    most = _largest(scaled)
-    about = f"in units of each feature's range, the line at 0, the frame at ±{most:.3g}"
-    return lambda axes, n: _profile(axes, scaled[n], most), about
+
+    values: Array
+    limit: float
+    across: Array
+
+    @property
+    def about(self) -> str:
+        """One line on the scale."""
+        return f"in units of each feature's range, the line at 0, the frame at ±{self.limit:.3g}"
+
+    def draw(self, axes: Axes, corners: Array) -> None:
+        """Draw all differences into cells with corners (N, 2)."""
+        base_line(axes, corners, 0.5)
+        xs = corners[:, :1] + self.across
+        zero = np.broadcast_to(corners[:, 1:] + 0.5, xs.shape)
+        ys = zero - 0.45 * self.values / self.limit
+        axes.vlines(xs.ravel(), zero.ravel(), ys.ravel(), color=VERMILION, linewidth=1.0)
+        axes.plot(xs.ravel(), ys.ravel(), linestyle="", marker=".", markersize=3, color=VERMILION)
 
 
-def pose_pair_painter(
-    poses: NDArray[Any],
-    reconstructed: NDArray[Any],
-    edges: Sequence[tuple[int, int]],
-    *,
-    y_down: bool = True,
-) -> tuple[Painter, str]:
-    """A pose with its reconstruction laid over it, joint tied to joint.
+@dataclass(frozen=True)
+class SkeletonDifference:
+    """A skeleton with its reconstruction over it, each joint connected to its place there.
 
-    Args:
-        poses: (N, J, 2), NaN where a joint is missing.
-        reconstructed: (N, J, 2).
-        edges: bones, as pairs of joint numbers.
-        y_down: whether y grows downwards, as in a picture.
+    Attributes:
+        rows, made: (N, bones, 2 ends, 2) segments in a cell.
+        ties: (N, joints, 2 ends, 2) from each joint to its reconstruction.
     """
-    bones = np.array(edges, int).reshape(-1, 2)
 
-    def paint(axes: Axes, n: int) -> None:
-        for pose, color in ((poses[n], GRAY), (reconstructed[n], BLUE)):
-            axes.add_collection(LineCollection(_finite(pose[bones]), colors=color, linewidths=1.2))
-        ties = _finite(np.stack([poses[n], reconstructed[n]], 1))
-        axes.add_collection(LineCollection(ties, colors=VERMILION, linewidths=1.6))
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.autoscale_view()
-        axes.margins(0.1)
-        if y_down:
-            axes.invert_yaxis()
+    rows: Array
+    made: Array
+    ties: Array
+    about: ClassVar[str] = "the row in gray, its reconstruction in blue, how joints moved in orange"
 
-    return paint, "the row in gray, its reconstruction in blue, how joints moved in orange"
-
-
-def _finite(lines: NDArray[Any]) -> list[NDArray[Any]]:
-    return list(lines[np.isfinite(lines).all((1, 2))])
+    def draw(self, axes: Axes, corners: Array) -> None:
+        """Draw all pairs into cells with corners (N, 2)."""
+        for segments, color, width in (
+            (self.rows, GRAY, 1.2),
+            (self.made, BLUE, 1.2),
+            (self.ties, VERMILION, 1.6),
+        ):
+            lines = LineCollection(placed(segments, corners), colors=color, linewidths=width)
+            axes.add_collection(lines, autolim=False)
 
 
-def _largest(values: NDArray[Any]) -> float:
+def difference_of(
+    renderer: CellRenderer, rows: Array, made: Array
+) -> ImageDifference | ProfileDifference | SkeletonDifference:
+    """The differences between rows and reconstructions (N, *x_shape), as a renderer draws rows."""
+    if isinstance(renderer, SkeletonCells):
+        joints = [renderer.middle_frame(x) for x in (rows, made)]
+        ties = np.stack([renderer.joints(x) for x in joints], -2)
+        return SkeletonDifference(renderer.bones(joints[0]), renderer.bones(joints[1]), ties)
+    apart = (rows - made).astype(np.float64)
+    if isinstance(renderer, ImageCells) and renderer.series:
+        shares = apart.reshape(len(apart), apart.shape[1], -1) / renderer.span
+        return ImageDifference(shares.swapaxes(1, 2), _largest(shares))
+    if isinstance(renderer, ImageCells):
+        return ImageDifference(apart.mean(1), _largest(apart))
+    assert isinstance(renderer, ProfileCells)
+    flat = rows.reshape(len(rows), -1)
+    values = apart.reshape(len(apart), -1) / value_range(flat, 0)[1]
+    return ProfileDifference(values, _largest(values), renderer.across())
+
+
+def _largest(values: Array) -> float:
+    """The largest finite absolute value; 1 if there is none."""
     finite = np.abs(values[np.isfinite(values)])
     return max(float(finite.max()), 1e-12) if len(finite) else 1.0
-
-
-def _signed(axes: Axes, image: NDArray[Any], most: float) -> None:
-    axes.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
-
-
-def _profile(axes: Axes, values: NDArray[Any], most: float) -> None:
-    axes.axhline(0, linewidth=0.5, color="#999999", zorder=0)
-    axes.vlines(range(len(values)), 0, values, color=VERMILION, linewidth=1.0)
-    axes.plot(values, linestyle="", marker=".", markersize=3, color=VERMILION)
-    axes.set_ylim(-1.1 * most, 1.1 * most)

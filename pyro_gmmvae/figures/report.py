@@ -1,10 +1,12 @@
-"""A run as one HTML file: its numbers, pictures, configuration and origin."""
+"""A run as one HTML file: numbers, pictures, configuration and origin."""
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,15 @@ import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.all import PICTURES, draw_all
-from pyro_gmmvae.figures.film import Film
-from pyro_gmmvae.figures.report_page import POLICY, STYLE, TEMPLATE
-from pyro_gmmvae.figures.run_view import View
+from pyro_gmmvae.figures.animation import Animation
+from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.keys import default_config
 
 DPI = 110
-MOST_BYTES = 2_800_000  # of the page; films are left out where they don't fit
+MAX_BYTES = 2_800_000  # of the page; animations that do not fit are left out
 BASE64 = 4 / 3
 BROAD = 700  # pixels
 SIZES = {
@@ -34,7 +35,7 @@ Line = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Shot:
+class EmbeddedPicture:
     """A picture on the page, its images as ``data:`` addresses."""
 
     name: str
@@ -47,38 +48,38 @@ class Shot:
 
     @property
     def is_broad(self) -> bool:
-        """Whether it is scrolled on a small screen, where it could not be read whole."""
+        """Whether it scrolls on a small screen, where it would be too small to read."""
         return self.width > BROAD
 
 
-def report(view: View, meaning: Mapping[str, str], *, measure: bool = False) -> str:
-    """The page of a run, which asks no network for anything.
+def report(view: RunView, meaning: Mapping[str, str], *, measure: bool = False) -> str:
+    """The page of a run, which needs no other file and no network.
 
     Args:
         view: of the run.
-        meaning: one phrase for each number that ``evaluate`` gives.
-        measure: measure anew, even where ``metrics.json`` has numbers.
+        meaning: one phrase for each number of ``evaluate``.
+        measure: evaluate again, even if ``metrics.json`` has numbers.
 
     Raises:
         GMMVAEError: a ``metrics.json`` that is damaged or can't be written.
     """
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     numbers, no_numbers = _numbers(view, meaning, measure)
-    shots, skipped = _pictures(view)
+    pictures, skipped = _pictures(view)
     changed, same = _keys(view.run.config)
     command, environment, no_environment = _environment(view.run.path)
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
+    template = template_text()
+    # text of a run is escaped, so it can't become markup
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
     return page.render(
         name=view.name,
         summary=_summary(view),
-        policy=POLICY,
-        style=Markup(STYLE),  # our own, and hashed as it stands
+        policy=content_policy(template),
         weights=view.run.weights,
         numbers=numbers,
         no_numbers=no_numbers,
-        shots=shots,
+        pictures=pictures,
         skipped=skipped,
         preset=_preset(view.run.config),
         changed=changed,
@@ -90,7 +91,22 @@ def report(view: View, meaning: Mapping[str, str], *, measure: bool = False) -> 
     )
 
 
-def _summary(view: View) -> str:
+def template_text() -> str:
+    """The template of the page, with its style."""
+    return files("pyro_gmmvae.figures").joinpath("report.html").read_text("utf-8")
+
+
+def content_policy(template: str) -> str:
+    """A content security policy that allows the style of the page and embedded images only."""
+    style = template.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _summary(view: RunView) -> str:
     config, schema = view.run.config, view.run.schema
     shape = "x".join(str(n) for n in schema.kind.x_shape)
     labels = "all labels" if config.labels is None else f"{config.labels} labels"
@@ -100,25 +116,25 @@ def _summary(view: View) -> str:
     )
 
 
-def _numbers(view: View, meaning: Mapping[str, str], measure: bool) -> tuple[list[Line], str]:
-    """Those of the test rows with what they mean, or why there are none."""
+def _numbers(view: RunView, meaning: Mapping[str, str], measure: bool) -> tuple[list[Line], str]:
+    """Numbers of the test rows with their meaning, or the reason why there are none."""
     file = view.run.path / "metrics.json"
     content = read_json(file) if file.exists() else {}
-    found = content.get("test") if isinstance(content, dict) else None
-    if measure or not isinstance(found, dict):
+    numbers = content.get("test") if isinstance(content, dict) else None
+    if measure or not isinstance(numbers, dict):
         try:
-            found = view.run.evaluate(data=view.data)
+            numbers = view.run.evaluate(data=view.data)
         except GMMVAEError as reason:
             if measure:
                 raise
             return [], str(reason)
-    known = {**SIZES, **meaning}
+    phrases = {**SIZES, **meaning}
     lines = []
-    for key, value in found.items():
-        # tables are pictures here, and what the configuration says stands there
-        is_key = key in Config.model_fields and key not in SIZES
+    for key, value in numbers.items():
+        # tables are drawn, and keys of the configuration have their own section
+        is_key = key in type(view.run.config).model_fields and key not in SIZES
         if not (value is None or isinstance(value, list | dict) or is_key):
-            lines.append((key, _number(value), known.get(key, "")))
+            lines.append((key, _number(value), phrases.get(key, "")))
     return lines, ""
 
 
@@ -126,43 +142,43 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _pictures(view: View) -> tuple[list[Shot], list[tuple[str, str]]]:
-    """All that the run has, films where they fit, and why the others are not there."""
-    shots: list[Shot] = []
-    films: dict[str, bytes] = {}
+def _pictures(view: RunView) -> tuple[list[EmbeddedPicture], list[tuple[str, str]]]:
+    """All pictures of the run, animations where they fit, and reasons for missing pictures."""
+    pictures: list[EmbeddedPicture] = []
+    gifs: dict[str, bytes] = {}
     skipped = []
     for name, drawn in draw_all(view):
         if isinstance(drawn, str):
             skipped.append((name, drawn))
             continue
-        figure = drawn.sheet if isinstance(drawn, Film) else drawn
-        if isinstance(drawn, Film):
-            films[name] = drawn.gif
-        still = _address("png", _smaller(figure_bytes(figure, dpi=DPI)))
+        figure = drawn.still if isinstance(drawn, Animation) else drawn
+        if isinstance(drawn, Animation):
+            gifs[name] = drawn.gif
+        still = _address("png", _reduced(figure_bytes(figure, dpi=DPI)))
         width, height = (round(DPI * side) for side in figure.get_size_inches())
-        shots.append(Shot(name, PICTURES[name].about, still, width, height))
-    room = MOST_BYTES - sum(len(shot.still) for shot in shots)
-    fitting = {}
-    for name, gif in sorted(films.items(), key=lambda item: len(item[1])):
-        if len(gif) * BASE64 <= room:
-            fitting[name] = _address("gif", gif)
-            room -= len(fitting[name])
-    for number, shot in enumerate(shots):
-        if shot.name in fitting:
-            shots[number] = replace(shot, moving=fitting[shot.name])
-        elif shot.name in films:
-            note = "The film is too large for this page; 'gmmvae figures' writes it."
-            shots[number] = replace(shot, note=note)
-    return shots, skipped
+        pictures.append(EmbeddedPicture(name, PICTURES[name].about, still, width, height))
+    budget = MAX_BYTES - sum(len(picture.still) for picture in pictures)
+    moving = {}
+    for name, gif in sorted(gifs.items(), key=lambda item: len(item[1])):
+        if len(gif) * BASE64 <= budget:
+            moving[name] = _address("gif", gif)
+            budget -= len(moving[name])
+    note = "The animation is too large for this page; 'gmmvae figures' writes it."
+    for number, picture in enumerate(pictures):
+        if picture.name in moving:
+            pictures[number] = replace(picture, moving=moving[picture.name])
+        elif picture.name in gifs:
+            pictures[number] = replace(picture, note=note)
+    return pictures, skipped
 
 
-def _smaller(png: bytes) -> bytes:
-    """The picture in 256 colors, which are enough for lines and grays."""
+def _reduced(png: bytes) -> bytes:
+    """The image in 256 colors, which are enough for lines and grays."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with Image.open(io.BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     few.save(buffer, "PNG", optimize=True)
     return min(buffer.getvalue(), png, key=len)
 
@@ -172,13 +188,13 @@ def _address(ending: str, content: bytes) -> str:
 
 
 def _keys(config: Config) -> tuple[list[Line], list[Line]]:
-    """Keys with values and defaults where these differ, and all others with what they are."""
-    plain = resolve(default_config(config.data))
+    """Keys with value and default where these differ, and all others with their description."""
+    defaults = resolve(default_config(config.data))
     changed, same = [], []
     for key, field in type(config).model_fields.items():
-        value, usual = getattr(config, key), plain.get(key, field.default)
-        if value != usual:
-            changed.append((key, _value(value), _value(usual)))
+        value, default = getattr(config, key), defaults.get(key, field.default)
+        if value != default:
+            changed.append((key, _value(value), _value(default)))
         else:
             same.append((key, _value(value), field.description or ""))
     return changed, same
@@ -198,7 +214,7 @@ def _value(value: Any) -> str:
 
 
 def _environment(path: Path) -> tuple[str, list[tuple[str, str]], str]:
-    """The command, what else ``environment.json`` holds, or why that is not known."""
+    """The command and the rest of ``environment.json``, or the reason why they are not known."""
     try:
         content = read_json(path / "environment.json")
     except GMMVAEError as reason:

@@ -1,4 +1,4 @@
-"""Pictures as files, each whole or not there."""
+"""Figures and tables as files."""
 
 import io
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.figures.film import Film
+from pyro_gmmvae.figures.animation import Animation
 from pyro_gmmvae.figures.style import DPI, boxes_for_missing_letters
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs.clusters import Clusters
@@ -30,7 +30,7 @@ def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
     Args:
         figure: any.
         ending: "png", "svg" or "pdf".
-        dpi: dots per inch, of PNG and of pictures in the others.
+        dpi: dots per inch, of PNG and of raster images in the others.
     """
     buffer = io.BytesIO()
     with rc_context(RC), boxes_for_missing_letters():
@@ -38,40 +38,40 @@ def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def files_of(stem: str, ending: str) -> tuple[str, str]:
-    """The names of a picture's files, of which the second is there where it moves."""
+def file_names(stem: str, ending: str) -> tuple[str, str]:
+    """The file of a picture, and that of its animation."""
     return f"{stem}.{ending}", f"{stem}.gif"
 
 
-def save(drawn: Figure | Film, folder: Path, stem: str, ending: str = "png") -> list[Path]:
-    """Write a picture into a folder, a film also as GIF.
+def save(drawn: Figure | Animation, folder: Path, stem: str, ending: str = "png") -> list[Path]:
+    """Write a picture into a folder, an animation also as GIF.
 
     Raises:
-        GMMVAEError: a place that can't be written.
+        GMMVAEError: a folder that can't be written to.
     """
-    still, moving = (folder / name for name in files_of(stem, ending))
-    figure = drawn.sheet if isinstance(drawn, Film) else drawn
-    atomic_write(still, figure_bytes(figure, ending))
-    if not isinstance(drawn, Film):
+    still, moving = (folder / name for name in file_names(stem, ending))
+    if not isinstance(drawn, Animation):
+        atomic_write(still, figure_bytes(drawn, ending))
         return [still]
+    atomic_write(still, figure_bytes(drawn.still, ending))
     atomic_write(moving, drawn.gif)
     return [still, moving]
 
 
 def save_clusters(clusters: Clusters, folder: Path) -> None:
-    """Write the table of who is in which component.
+    """Write the assignment of all rows to components as ``clusters.csv``.
 
     Raises:
-        GMMVAEError: a place that can't be written.
+        GMMVAEError: a folder that can't be written to.
     """
     atomic_write(folder / CLUSTERS, clusters.table().to_csv(index=False).encode())
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write into, with those above it.
+    """Make a folder, with those above it.
 
     Raises:
-        GMMVAEError: a file of this name, or a place that can't be written.
+        GMMVAEError: a file of this name, or a folder that can't be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise GMMVAEError(f"{folder} is a file; name a folder")
@@ -82,10 +82,10 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_existing(folder: Path, names: Iterable[str]) -> None:
-    """Refuse, before any work, files that are there.
+    """Check that no file of some names exists.
 
     Raises:
-        GMMVAEError: naming the first of them.
+        GMMVAEError: the first one that does.
     """
     for name in names:
         if (folder / name).exists():

@@ -14,7 +14,6 @@ from pyro_gmmvae.data import Dataset, load_array
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights
-from pyro_gmmvae.figures.run_traversal import traverse
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
@@ -257,13 +256,6 @@ class Run:
             else:
                 blocks = [self.model.generate(n, k) for k in self.components_of(label)]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
-
-    def traverse(
-        self, latent: str, *, label: str | None = None, steps: int = 25, span: float = 2.5
-    ) -> tuple[list[str], np.ndarray[Any, Any]]:
-        """Decoded skeletons along one latent."""
-        number = 0 if label is None else self.components_of(label)[0]
-        return traverse(self, latent, number, steps, span)
 
     def components_of(self, label: str | None) -> list[int]:
         """Numbers of the components of a class; None: of all classes, or all there are.

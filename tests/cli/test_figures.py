@@ -19,7 +19,7 @@ def run(clustered: Run, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_gmmvae.figures.latent_space.FRAMES", 3)
+    monkeypatch.setattr("pyro_gmmvae.figures.traversal.FRAMES", 3)
     monkeypatch.setattr("pyro_gmmvae.figures.latent_space.STEPS", 3)
 
 

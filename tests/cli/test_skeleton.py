@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyro_gmmvae.figures.skeleton import SkeletonFilm
+from pyro_gmmvae.figures.skeleton_animation import SkeletonAnimation
 from pyro_gmmvae.skeletons.layouts import BODY_25
 from pyro_gmmvae.skeletons.openpose import read_frames
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks
@@ -180,7 +180,7 @@ def test_an_output_that_fails_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(SkeletonFilm, "save", full)
+    monkeypatch.setattr(SkeletonAnimation, "save", full)
     out = tmp_path / "a.gif"
     refused(gmmvae("skeleton", "render", tracks, "--out", out), "can't write", "No space left")
     assert list(tmp_path.glob("*gif*")) == []
@@ -192,7 +192,7 @@ def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None
     poses[0, 1, :2] = [[5, 5], [6, 6]]
     poses[1, 1] = [[5, 5], [6, 6], [7, 9]]
     names = ["$1_$", "_2"]  # neither a formula nor hidden
-    shown = SkeletonFilm(poses, names, [(0, 1), (1, 2)], ["frame 7", "frame 8"], title="c$_$")
+    shown = SkeletonAnimation(poses, names, [(0, 1), (1, 2)], ["frame 7", "frame 8"], title="c$_$")
     shown.figure.draw_without_rendering()
     axes = shown.figure.axes[0]
     bones, joints = axes.collections
@@ -209,13 +209,17 @@ def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None
     assert bones.get_colors().tolist() == [second, second]
     assert (axes.get_xlim(), axes.get_ylim()) == before
     assert axes.yaxis_inverted()
-    assert not SkeletonFilm(poses, names, [], ["7"], y_down=False).figure.axes[0].yaxis_inverted()
+    assert (
+        not SkeletonAnimation(poses, names, [], ["7"], y_down=False).figure.axes[0].yaxis_inverted()
+    )
 
 
 def test_a_film_of_nobody_and_of_many(tmp_path: Path) -> None:
-    SkeletonFilm(np.full((1, 1, 3, 2), np.nan), ["a"], [(0, 1)], ["0"]).save(tmp_path / "a.gif")
+    SkeletonAnimation(np.full((1, 1, 3, 2), np.nan), ["a"], [(0, 1)], ["0"]).save(
+        tmp_path / "a.gif"
+    )
     many = np.random.default_rng(0).normal(size=(1, 30, 3, 2))
-    shown = SkeletonFilm(many, [str(p) for p in range(30)], [(0, 1)], ["0"])
+    shown = SkeletonAnimation(many, [str(p) for p in range(30)], [(0, 1)], ["0"])
     assert shown.figure.axes[0].get_legend() is None
     assert len({tuple(c) for c in shown.figure.axes[0].collections[0].get_colors()}) == 20
 

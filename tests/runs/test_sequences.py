@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.figures.all import View
+from pyro_gmmvae.figures import RunView
 from pyro_gmmvae.figures.components import draw_components
+from pyro_gmmvae.figures.traversal import traverse_skeletons
 from pyro_gmmvae.files import load_training, load_weights
 from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, resume, train
@@ -180,20 +181,20 @@ def test_tracks_of_another_kind_are_refused(trained: Run, tmp_path: Path) -> Non
 
 
 def test_walking_one_latent(trained: Run) -> None:
-    captions, poses = trained.traverse("1", label="cy", steps=5, span=2)
+    captions, poses = traverse_skeletons(trained, "1", label="cy", steps=5, span=2)
     assert poses.shape == (5, 1, 5, 2)
     assert captions[0] == "z1 at -2.00 s.d."
     assert len(np.unique(poses.round(5), axis=0)) == 5
-    captions, poses = trained.traverse("class", steps=4)
+    captions, poses = traverse_skeletons(trained, "class", steps=4)
     assert len(captions) == len(poses) == 3 * 4  # extra components have no name to walk to
     assert captions[4] == "bo -> cy: 0%"
     arm = np.linalg.norm(poses[:, 0, 3] - poses[:, 0, 1], axis=-1)
     assert arm[8] > arm[0] + 0.03  # cy has longer arms than ann
     for latent, message in (("2", "entries 0 to 1"), ("clas", "did you mean 'class'")):
         with pytest.raises(GMMVAEError, match=message):
-            trained.traverse(latent)
+            traverse_skeletons(trained, latent)
     with pytest.raises(GMMVAEError, match="did you mean 'dee'"):
-        trained.traverse("0", label="de")
+        traverse_skeletons(trained, "0", label="de")
 
 
 def test_resumed_it_goes_on_bit_for_bit_with_its_pseudo_labels(
@@ -296,7 +297,7 @@ def test_variants_train_evaluate_and_predict(
         assert len(fitted) == (12 if "labels" in more else 36)
     if more.get("features", "joints").startswith("joints") and found.config.model != "vae":
         frames = 1 if found.schema.kind.columns else 8
-        assert found.traverse("class", steps=3)[1].shape[1:] == (frames, 5, 2)
+        assert traverse_skeletons(found, "class", steps=3)[1].shape[1:] == (frames, 5, 2)
 
 
 def test_a_model_of_factors(folder: Path, tmp_path: Path) -> None:
@@ -315,14 +316,14 @@ def test_a_model_of_factors(folder: Path, tmp_path: Path) -> None:
     assert numbers["accuracy_view"] > 0.9
     assert numbers["sequence_accuracy"] > 0.5
     assert "nmi_pace" not in numbers
-    captions, poses = found.traverse("view", label="bo", steps=3)
+    captions, poses = traverse_skeletons(found, "view", label="bo", steps=3)
     assert captions[0] == "back -> front: 0%"
     assert poses.shape == (3, 1, 5, 2)
     assert poses[-1, 0, 2, 0] > poses[0, 0, 2, 0]  # the head comes to look the other way
-    assert len(found.traverse("pace", steps=3)[0]) == 6
-    assert found.traverse("5", steps=2)[1].shape == (2, 1, 5, 2)  # an entry of pace's z
+    assert len(traverse_skeletons(found, "pace", steps=3)[0]) == 6
+    assert traverse_skeletons(found, "5", steps=2)[1].shape == (2, 1, 5, 2)  # an entry of pace's z
     with pytest.raises(GMMVAEError, match="entries 0 to 5"):
-        found.traverse("6")
+        traverse_skeletons(found, "6")
 
 
 def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
@@ -459,7 +460,7 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
     told = named.predict(folder / "tracks.npz")
     assert {c[2:] for c in told.columns if c.startswith("p_")} == distinct
     np.testing.assert_allclose(told[[f"p_{n}" for n in distinct]].sum(axis=1), 1, rtol=1e-5)
-    captions, _ = named.traverse("class", steps=2)
+    captions, _ = traverse_skeletons(named, "class", steps=2)
     assert len(captions) == 5 * 2
     assert captions[0] == f"{names[0]} -> {names[1]}: 0%"
     with pytest.raises(GMMVAEError, match="no sequence 'who'"):
@@ -470,7 +471,7 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
 def test_skeletons_are_drawn_as_persons_or_else_as_profiles(
     folder: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    view = View(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
+    view = RunView(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
     figure = draw_components(view)
     drawn = any(axes.collections for axes in figure.axes)
     assert drawn == ("features" not in more)

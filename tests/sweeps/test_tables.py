@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pyro_gmmvae.figures import error_curves
+from benchmarks.figures.error_curves import error_curves
 from pyro_gmmvae.sweeps.tables import dots, latex, markdown, shown, summarize, write_dots
 
 

@@ -59,14 +59,14 @@ def render(
     a clip of its own. Of 3-D tracks x and y are drawn, y upwards. An mp4 needs
     pip install 'pyro-gmmvae[video]'.
     """
-    from pyro_gmmvae.figures.skeleton import SkeletonFilm
+    from pyro_gmmvae.figures.skeleton_animation import SkeletonAnimation
 
     check_output(out, force, ENDINGS)
     ffmpeg = _ffmpeg() if out.suffix == ".mp4" else None
     found, used = _read(tracks, layout)
     chosen, of_clip, clips = _choose(found, clip, tracks)
     numbers = _numbers(of_clip, first, frames, out, f"{tracks}, clip {chosen!r}")
-    film = SkeletonFilm(
+    film = SkeletonAnimation(
         _stack(of_clip, numbers),
         [track.sequence.rpartition("/")[2] for track in of_clip],
         used.edges,

@@ -1,4 +1,4 @@
-"""People as stick figures, a picture per frame."""
+"""Animations of people as stick figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,27 +16,26 @@ from numpy.typing import NDArray
 LONGER_SIDE = 6.4  # inches
 MARGINS = (0.5, 0.3, 0.12, 0.35)  # inches: left, bottom, right, top
 INCHES_PER_LETTER = 0.085
-MOST_NAMES = 10
+MAX_NAMES = 10
 DPI = 100
-# Okabe and Ito's, which the color-blind can tell apart; black is for text
+# of Okabe and Ito, distinguishable with a color vision deficiency; black is for text
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
-# a few wild joints shall not make everybody small
-EXTENT = (0.2, 99.8)  # percentiles
+EXTENT = (0.2, 99.8)  # percentiles: a few outlying joints must not make everyone small
 
 
-class SkeletonFilm:
-    """The people of a clip, one color each; the axes stay where they are.
+class SkeletonAnimation:
+    """The people of a clip, one color each, in axes that do not move.
 
     The figure has no window and no global state (it is not pyplot's).
 
     Args:
         poses: (T, P, J, 2) coordinates, NaN where a joint was not detected or a person is not
             in the frame.
-        names: P names, listed at the right where they are few.
+        names: of the P people, listed at the right if they are few.
         edges: bones, as pairs of joint numbers.
         captions: (T,) of the frames.
-        title: stands above, before the frame's caption.
-        y_down: whether y grows downwards, as in a picture.
+        title: above the axes, before the caption of the frame.
+        y_down: whether y grows downwards, as in an image.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class SkeletonFilm:
         self._edges = np.array(edges, int).reshape(-1, 2)
         self._colors = np.array(_colors(len(names)))
         low, high = _extent(poses)
-        listed = names if len(names) <= MOST_NAMES and list(names) != [title] else ()
+        listed = names if len(names) <= MAX_NAMES and list(names) != [title] else ()
         self.figure, self._axes = _canvas(high - low, listed)
         self._axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         if y_down:
@@ -80,12 +79,12 @@ class SkeletonFilm:
         self._axes.set_title(label, loc="left", fontsize=9, color="#333333", parse_math=False)
 
     def save(self, path: Path, fps: int = 25, ffmpeg: str | None = None) -> None:
-        """Write all frames, as an mp4 with the program ``ffmpeg``, or else as a gif.
+        """Write all frames as a GIF, or as an mp4 with the program ``ffmpeg``.
 
         Args:
             path: the file, replaced where it exists.
-            fps: frames a second; a gif's are rounded to hundredths of a second.
-            ffmpeg: the program's path.
+            fps: frames per second; a GIF rounds the time of a frame to 0.01 s.
+            ffmpeg: path of the program; None: a GIF.
 
         Raises:
             OSError, subprocess.CalledProcessError: the file can't be written.
@@ -118,7 +117,7 @@ class SkeletonFilm:
 
 
 def _colors(count: int) -> list[str]:
-    """One per person; beyond twenty they are used again."""
+    """One color per person; they repeat after twenty."""
     if count <= len(COLORS):
         return list(COLORS[:count])
     many = colormaps["tab20"]
@@ -126,13 +125,13 @@ def _colors(count: int) -> list[str]:
 
 
 def _extent(poses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lower and upper corner of what is drawn, with a margin."""
+    """Lower and upper corner of all poses, with a margin."""
     points = poses[np.isfinite(poses).all(-1)].astype(np.float64)
     if not len(points):
         return np.zeros(2), np.ones(2)
     low, high = np.percentile(points, EXTENT, axis=0)
     size = high - low
-    # a person who is one vertical line still gets a picture that can be looked at
+    # a vertical line of joints still gets axes with a width
     margin = 0.06 * size + np.maximum(0, 0.5 * size.max() - size) / 2
     margin += 0.5 * (size.max() == 0)
     return low - margin, high + margin

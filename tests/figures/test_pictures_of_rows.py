@@ -9,10 +9,10 @@ import torch
 from matplotlib.patches import Ellipse
 
 from pyro_gmmvae.evaluation import accuracy, wilson_interval
-from pyro_gmmvae.figures.all import NotApplicable, View
+from pyro_gmmvae.figures import NotApplicable, RunView
 from pyro_gmmvae.figures.classification import draw_confusion, draw_reliability
-from pyro_gmmvae.figures.run_reconstructions import draw_reconstructions, reconstruct
-from pyro_gmmvae.figures.run_scatter import draw_latent
+from pyro_gmmvae.figures.latent_scatter import draw_latent
+from pyro_gmmvae.figures.reconstructions import draw_reconstructions, reconstruct
 from pyro_gmmvae.runs import Run, default_config, train
 from tests.figures.texts import texts
 
@@ -20,23 +20,23 @@ TINY: dict[str, Any] = {"epochs": 1, "hidden": "8", "latent_dim": 2, "engine": "
 
 
 @pytest.fixture(scope="module")
-def digits(trained: Path) -> View:
-    return View(Run.load(trained))
+def digits(trained: Path) -> RunView:
+    return RunView(Run.load(trained))
 
 
 @pytest.fixture(scope="module")
-def clusters(clustered: Run) -> View:
-    return View(clustered)
+def clusters(clustered: Run) -> RunView:
+    return RunView(clustered)
 
 
 @pytest.fixture(scope="module", params=["m2", "vae", "ae", "gmmvae-factors", "full"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> View:
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunView:
     of_model = {"covariance": "full"} if request.param == "full" else {"model": request.param}
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    return View(train(default_config("digits", TINY | of_model), folder))
+    return RunView(train(default_config("digits", TINY | of_model), folder))
 
 
-def test_accuracy_stands_in_the_title_as_evaluate_says_it(digits: View) -> None:
+def test_accuracy_stands_in_the_title_as_evaluate_says_it(digits: RunView) -> None:
     share = accuracy(digits.log_probs, digits.y)
     assert share is not None
     low, high = wilson_interval(share, len(digits.y))
@@ -49,7 +49,7 @@ def test_accuracy_stands_in_the_title_as_evaluate_says_it(digits: View) -> None:
     )
 
 
-def test_components_stand_in_the_order_of_their_classes(clusters: View) -> None:
+def test_components_stand_in_the_order_of_their_classes(clusters: RunView) -> None:
     figure = draw_confusion(clusters)
     axes = figure.axes[0]
     frames = sorted(patch.get_xy() for patch in axes.patches)
@@ -59,7 +59,7 @@ def test_components_stand_in_the_order_of_their_classes(clusters: View) -> None:
     assert any(wanted in text for text in texts(figure))
 
 
-def test_calibration_is_of_classes_alone(digits: View, clusters: View) -> None:
+def test_calibration_is_of_classes_alone(digits: RunView, clusters: RunView) -> None:
     numbers = digits.run.evaluate(samples=2)
     found = texts(draw_reliability(digits))
     assert any(f"error {numbers['ece']:.4f}" in text for text in found)
@@ -67,7 +67,7 @@ def test_calibration_is_of_classes_alone(digits: View, clusters: View) -> None:
         draw_reliability(clusters)
 
 
-def test_components_are_ellipses_of_their_covariances(tiny: View) -> None:
+def test_components_are_ellipses_of_their_covariances(tiny: RunView) -> None:
     figure = draw_latent(tiny)
     ellipses = [p for p in figure.axes[0].patches if isinstance(p, Ellipse)]
     model = tiny.model
@@ -90,7 +90,7 @@ def test_components_are_ellipses_of_their_covariances(tiny: View) -> None:
         assert area == pytest.approx(exact, rel=1e-4)
 
 
-def test_models_without_classes_are_skipped_with_a_reason(tiny: View) -> None:
+def test_models_without_classes_are_skipped_with_a_reason(tiny: RunView) -> None:
     if tiny.model.components:
         texts(draw_confusion(tiny))
         return
@@ -99,7 +99,7 @@ def test_models_without_classes_are_skipped_with_a_reason(tiny: View) -> None:
             draw(tiny)
 
 
-def test_reconstructions_are_what_the_decoder_says(tiny: View) -> None:
+def test_reconstructions_are_what_the_decoder_says(tiny: RunView) -> None:
     x = tiny.x[:7]
     made = reconstruct(tiny.run, x)
     assert made.shape == tuple(x.shape)
@@ -110,7 +110,7 @@ def test_reconstructions_are_what_the_decoder_says(tiny: View) -> None:
     assert draw_reconstructions(tiny).axes
 
 
-def test_the_worst_rows_stand_first(digits: View) -> None:
+def test_the_worst_rows_stand_first(digits: RunView) -> None:
     figure = draw_reconstructions(digits)
     found = [text.split("\n") for text in texts(figure) if text.startswith("row ") and "\n" in text]
     elbo = [float(number) for _, number in found]
@@ -120,18 +120,18 @@ def test_the_worst_rows_stand_first(digits: View) -> None:
     assert np.allclose(elbo[-6:], whole[::-1][:6], atol=0.06)
 
 
-def test_clusters_keep_the_colors_of_true_classes(clusters: View) -> None:
+def test_clusters_keep_the_colors_of_true_classes(clusters: RunView) -> None:
     found = texts(draw_latent(clusters))
     assert {"ann", "bob", "cy"} <= set(found)
     assert any(text.startswith("component_") for text in found)
 
 
-def test_a_table_is_drawn_as_profiles(clusters: View) -> None:
+def test_a_table_is_drawn_as_profiles(clusters: RunView) -> None:
     assert any("each feature's range" in text for text in texts(draw_reconstructions(clusters)))
 
 
-def test_no_known_class_leaves_components(clusters: View) -> None:
-    view = View(clusters.run)
+def test_no_known_class_leaves_components(clusters: RunView) -> None:
+    view = RunView(clusters.run)
     object.__setattr__(view, "_part", (clusters.x, torch.full((len(clusters.x),), -1)))
     assert any("likeliest component" in text for text in texts(draw_latent(view)))
     with pytest.raises(NotApplicable, match="no test row has a known class"):

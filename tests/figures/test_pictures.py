@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.figures.all import PICTURES, NotApplicable, View, draw_all
-from pyro_gmmvae.figures.film import Film
-from pyro_gmmvae.figures.latent_space import decode, draw_analogies, draw_samples, prior_at
-from pyro_gmmvae.figures.run_history import draw_training
+from pyro_gmmvae.figures.all import PICTURES, NotApplicable, RunView, draw_all
+from pyro_gmmvae.figures.animation import Animation
+from pyro_gmmvae.figures.history import draw_training
+from pyro_gmmvae.figures.latent_space import draw_analogies
+from pyro_gmmvae.figures.samples import draw_samples
 from pyro_gmmvae.figures.saving import figure_bytes, save
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.folder import OURS
@@ -23,7 +24,7 @@ from pyro_gmmvae.runs.folder import PICTURES as STEMS
 from .conftest import Fit
 
 
-def drawn_of(view: View) -> tuple[dict[str, Figure | Film], dict[str, str]]:
+def drawn_of(view: RunView) -> tuple[dict[str, Figure | Animation], dict[str, str]]:
     """What is there, and why the rest is not."""
     found = dict(draw_all(view))
     reasons = {name: one for name, one in found.items() if isinstance(one, str)}
@@ -38,17 +39,17 @@ def texts(figure: Figure) -> str:
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Films of three frames, where they are not what is looked at."""
-    monkeypatch.setattr("pyro_gmmvae.figures.latent_space.FRAMES", 3)
+    monkeypatch.setattr("pyro_gmmvae.figures.traversal.FRAMES", 3)
     monkeypatch.setattr("pyro_gmmvae.figures.latent_space.STEPS", 3)
 
 
-def test_the_folder_knows_every_file_of_the_gallery() -> None:
+def test_the_folder_lists_every_picture() -> None:
     assert set(STEMS) == set(PICTURES)
     assert {"figures/training.svg", "figures/traversal.gif", "figures/clusters.csv"} <= set(OURS)
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_a_run_on_images_has_all_but_the_plane(digits: View, tmp_path: Path) -> None:
+def test_a_run_on_images_has_all_but_the_plane(digits: RunView, tmp_path: Path) -> None:
     drawn, reasons = drawn_of(digits)
     assert reasons == {"manifold": "z has 4 entries, and a manifold needs 2"}
     for name, one in drawn.items():
@@ -60,7 +61,7 @@ def test_a_run_on_images_has_all_but_the_plane(digits: View, tmp_path: Path) -> 
     assert {p.stem for p in tmp_path.glob("*.gif")} == {"traversal", "interpolation"}
 
 
-def test_the_plane_has_a_panel_for_each_class(plane: View) -> None:
+def test_the_plane_has_a_panel_for_each_class(plane: RunView) -> None:
     figure = PICTURES["manifold"].draw(plane)
     assert isinstance(figure, Figure)
     assert [axes.get_title() for axes in figure.axes] == [str(digit) for digit in range(10)]
@@ -82,32 +83,31 @@ def test_the_plane_has_a_panel_for_each_class(plane: View) -> None:
 def test_other_runs_have_pictures_or_reasons(
     fit: Fit, keys: dict[str, Any], missing: set[str]
 ) -> None:
-    drawn, reasons = drawn_of(View(fit(**keys)))
+    drawn, reasons = drawn_of(RunView(fit(**keys)))
     assert missing <= set(reasons)
     assert {"training"} <= set(drawn)
     assert all(len(reason) < 200 and "\n" not in reason for reason in reasons.values())
     for one in drawn.values():
-        sheet = one.sheet if isinstance(one, Film) else one
+        sheet = one.still if isinstance(one, Animation) else one
         assert len(figure_bytes(sheet, dpi=30)) > 500
         assert sheet.get_figheight() < 40
 
 
 def test_components_without_labels_are_called_so(clustered: Run) -> None:
-    figure = PICTURES["samples"].draw(View(clustered))
+    figure = PICTURES["samples"].draw(RunView(clustered))
     assert isinstance(figure, Figure)
     assert "10 draws of each component" in texts(figure)
 
 
-def test_analogies_keep_z_in_units_of_each_class(digits: View) -> None:
+def test_analogies_keep_z_in_units_of_each_class(digits: RunView) -> None:
     """The cell of a row's own class is its reconstruction at the vertex, whatever the scales."""
     figure = draw_analogies(digits)
     (shown,) = (image.get_array() for axes in figure.axes for image in axes.get_images())
     assert shown is not None
     said = digits.log_probs.argmax(1)
     row = next(r for r in np.random.default_rng(0).permutation(len(said)) if said[r] == 0)
-    _, _, s = prior_at(digits, [0])
-    z = digits.z[[row]]
-    own = decode(digits, next(digits.model.parameters()).new_tensor(z), s)[0, 0]
+    _, _, s = digits.prior([0])
+    own = digits.decode(digits.tensor(digits.z[[row]]), s)[0, 0]
     tile = np.asarray(shown)[:32, :, 0]  # the first line; a tile is 8 pixels enlarged by 4
     width = round(0.06 * 32)
     left = round((1 + 0.45) * (32 + width))
@@ -118,7 +118,7 @@ def test_analogies_keep_z_in_units_of_each_class(digits: View) -> None:
 
 def test_training_shows_what_moved(fit: Fit) -> None:
     run = fit("digits", epochs=3, temperature="1:0.5:9999", prior_temperature="0.3")
-    written = texts(draw_training(View(run)))
+    written = texts(draw_training(RunView(run)))
     assert "temperature" in written
     assert "prior temperature" not in written
     assert "KL(z), validation" in written
@@ -128,7 +128,7 @@ def test_one_wild_epoch_does_not_flatten_the_rest(copied: Path) -> None:
     history = pd.read_csv(copied / "history.csv")
     history.loc[0, "elbo"] = -1e6
     history.to_csv(copied / "history.csv", index=False)
-    figure = draw_training(View(Run.load(copied)))
+    figure = draw_training(RunView(Run.load(copied)))
     low, high = next(a for a in figure.axes if a.get_title(loc="left") == "ELBO").get_ylim()
     assert high - low < 1000
 
@@ -138,45 +138,45 @@ def test_a_history_that_is_lost_or_damaged_is_a_reason(copied: Path, content: st
     file = copied / "history.csv"
     file.unlink() if content is None else file.write_text(content, "latin-1")
     with pytest.raises(NotApplicable, match=r"history\.csv"):
-        draw_training(View(Run.load(copied)))
+        draw_training(RunView(Run.load(copied)))
 
 
 @pytest.mark.usefixtures("few_frames")
 def test_without_its_data_a_run_still_shows_its_latents(fit: Fit) -> None:
     run = fit(seed=1)
     Path(run.config.data).unlink()
-    drawn, reasons = drawn_of(View(run))
+    drawn, reasons = drawn_of(RunView(run))
     assert {"training", "samples", "analogies", "traversal", "manifold"} <= set(drawn)
     assert {"components", "entropy", "interpolation", "reconstructions"} <= set(reasons)
     assert all("rows.npy" in reasons[name] for name in ("components", "interpolation"))
-    sources = texts(draw_analogies(View(run)))
+    sources = texts(draw_analogies(RunView(run)))
     assert "z drawn once per line" in sources
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_names_of_all_kinds_are_drawn_as_they_are(digits: View) -> None:
+def test_names_of_all_kinds_are_drawn_as_they_are(digits: RunView) -> None:
     names = ("$a_$", "", "long " * 30, "名前", "<script>", "_x", "\\frac", "%s", "{0}", "a\tb")
     run = digits.run
     odd = Run(run.path, run.config.replace(labels=0), run.schema, run.model, run.device, "last")
     odd.names = names
     shown = ("samples", "analogies", "interpolation", "latent", "confusion", "entropy")
-    for _, one in draw_all(View(odd), shown):
+    for _, one in draw_all(RunView(odd), shown):
         assert not isinstance(one, str), one
-        assert figure_bytes(one.sheet if isinstance(one, Film) else one, dpi=30)
-    assert "$a_$" in texts(draw_analogies(View(odd)))
+        assert figure_bytes(one.still if isinstance(one, Animation) else one, dpi=30)
+    assert "$a_$" in texts(draw_analogies(RunView(odd)))
 
 
 @pytest.mark.parametrize("ending", ["svg", "pdf"])
-def test_vector_files_are_the_same_each_time(plane: View, ending: str) -> None:
+def test_vector_files_are_the_same_each_time(plane: RunView, ending: str) -> None:
     one, other = (figure_bytes(draw_samples(plane), ending) for _ in range(2))
     assert one == other
     assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[ending])
 
 
-def test_a_film_goes_there_and_back(plane: View) -> None:
-    film = PICTURES["interpolation"].draw(plane)
-    assert isinstance(film, Film)
-    with Image.open(io.BytesIO(film.gif)) as picture:
+def test_a_film_goes_there_and_back(plane: RunView) -> None:
+    animation = PICTURES["interpolation"].draw(plane)
+    assert isinstance(animation, Animation)
+    with Image.open(io.BytesIO(animation.gif)) as picture:
         frames = []
         for number in range(picture.n_frames):
             picture.seek(number)
@@ -187,6 +187,6 @@ def test_a_film_goes_there_and_back(plane: View) -> None:
     assert frames[0][0, 0] == 255
 
 
-def test_unknown_pictures_are_refused(digits: View) -> None:
+def test_unknown_pictures_are_refused(digits: RunView) -> None:
     with pytest.raises(GMMVAEError, match="unknown picture 'sample'; did you mean 'samples'"):
         list(draw_all(digits, ["sample"]))

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pyro_gmmvae.figures import cluster_dots, dot_plot
-from pyro_gmmvae.figures.dot_plot import t_interval
+from benchmarks.figures.cluster_curves import cluster_dots
+from pyro_gmmvae.figures import dot_plot
+from pyro_gmmvae.figures.sweep_plots import t_interval
 from tests.figures.texts import HOSTILE, texts
 
 VALUES = {"worse": [0.8, 0.82, 0.81], "best": [0.9, 0.95, 0.97], "one": [0.85]}
@@ -42,6 +43,16 @@ def test_lines_are_sorted_and_each_seed_is_a_dot() -> None:
     ]
     assert axis.lines[-1].get_xdata()[0] == pytest.approx(0.81)  # dashed at the reference
     assert any("digits\n" in text and "dashed: worse" in text for text in texts(figure))
+
+
+def test_an_interval_ends_at_the_range_of_the_metric() -> None:
+    values = {"near one": [0.95, 0.99], "inside": [0.5, 0.51]}
+    axis = dot_plot(rows(values), "accuracy", limits=(0, 1)).axes[0]
+    intervals = [tuple(part.get_segments()[0][:, 0]) for part in axis.collections]
+    low, high = t_interval(values["near one"])
+    assert high > 1
+    assert intervals[0] == pytest.approx((low, 1))
+    assert intervals[1] == pytest.approx(t_interval(values["inside"]))
 
 
 def test_lower_may_be_better() -> None:

@@ -1,4 +1,4 @@
-"""Runs of every kind that pictures must do with, each a second's fit."""
+"""Small runs of every kind that has pictures."""
 
 import shutil
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyro_gmmvae.figures.all import View
+from pyro_gmmvae.figures import RunView
 from pyro_gmmvae.runs import Run, default_config, train
 
 Fit = Callable[..., Run]
@@ -17,17 +17,18 @@ SMALL = {"epochs": 1, "hidden": "8", "latent_dim": 2, "engine": "svi", "batch_si
 
 @pytest.fixture(scope="session")
 def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """Trains on what ``rows`` names; the same keys give the same run."""
+    """Train on random rows, or on the data of a name; the same keys give the same run."""
     known: dict[str, Run] = {}
 
     def call(data: str | None = None, **keys: Any) -> Run:
         name = repr((data, sorted(keys.items())))
         if name not in known:
-            folder = tmp_path_factory.mktemp("gallery")
+            folder = tmp_path_factory.mktemp("figures")
             if data is None:
                 data = str(folder / "rows.npy")
                 np.save(data, np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32))
                 keys = {"labels": 0, "labelled_per_batch": 0, "components": 3, **keys}
+            keys = {key: value for key, value in keys.items() if value is not None}
             known[name] = train(default_config(data, SMALL, keys), folder / "run")
         return known[name]
 
@@ -35,15 +36,15 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
 
 
 @pytest.fixture(scope="session")
-def digits(trained: Path) -> View:
+def digits(trained: Path) -> RunView:
     """Images of ten named classes; z has four entries."""
-    return View(Run.load(trained))
+    return RunView(Run.load(trained))
 
 
 @pytest.fixture(scope="session")
-def plane(fit: Fit) -> View:
+def plane(fit: Fit) -> RunView:
     """Images of ten named classes; z has two entries."""
-    return View(fit("digits", epochs=2))
+    return RunView(fit("digits", epochs=2))
 
 
 @pytest.fixture

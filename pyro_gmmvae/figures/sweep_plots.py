@@ -1,4 +1,4 @@
-"""Numbers of repeated runs: a line per setting, its mean with an interval, and every seed."""
+"""Plots of repeated runs: a mean and every seed per setting, and curves over the components."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.style import (
     BLUE,
+    COLORS,
     GRAY,
     INCHES_PER_LETTER,
     MARKERS,
@@ -23,10 +24,15 @@ from pyro_gmmvae.figures.style import (
 )
 
 JITTER = 0.12
-MOST_LETTERS = 60
-PANELS_ABREAST = 3
+MAX_LETTERS = 60
+MAX_ACROSS = 3
 LINE_INCHES = 0.26
-TALLEST = 24.0  # inches
+MAX_HEIGHT = 24.0  # inches
+COMPONENT_PANELS = (
+    ("elbo", "elbo_std", "held-out ELBO (nats per row)"),
+    ("stability", None, "stability (ARI between seeds)"),
+    ("used", "used_std", "components in use"),
+)
 
 
 def t_interval(values: "Sequence[float] | pd.Series[float]") -> tuple[float, float]:
@@ -48,19 +54,21 @@ def dot_plot(
     *,
     reference: Hashable | None = None,
     ascending: bool = False,
+    limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """Means with their 95 % t-intervals over seeds, the seeds as faint dots, the best on top.
 
-    The panels share their lines, which are sorted by their mean over the panels. Intervals are
-    of each mean; lines that share their seeds are compared more sharply by paired differences.
+    All panels have the same lines, sorted by their mean over the panels. An interval belongs to
+    its mean; paired differences compare lines with the same seeds more precisely.
 
     Args:
         table: a row per panel, line and seed with the columns ``panel``, ``line`` and ``value``;
             rows without a finite value are left out.
         label: of the values, with their unit.
-        title: stands above.
-        reference: the line whose mean is a dashed line through its panel; None: none is.
-        ascending: whether low values are the good ones.
+        title: above the panels.
+        reference: the line whose mean is a dashed line through its panel; None: no line.
+        ascending: whether lower values are better.
+        limits: lowest and highest possible value; intervals end there.
 
     Returns:
         A figure that has no window and no global state (it is not pyplot's).
@@ -68,19 +76,20 @@ def dot_plot(
     rows = table[np.isfinite(table["value"].astype(float))].astype({"value": float})
     means = rows.groupby(["panel", "line"], sort=False)["value"].mean()
     panels = list(dict.fromkeys(table["panel"]))
-    # by their distance to their panel's mean: a line that an easy panel lacks is not put behind
+    # by distance to the mean of the panel, so that a line missing in an easy panel is not last
     distance = (means - means.groupby("panel").transform("mean")).groupby("line").mean()
     order = list(distance.sort_values(ascending=ascending, kind="stable").index)
-    abreast = max(1, min(PANELS_ABREAST, len(panels)))
-    down = max(1, -(-len(panels) // abreast))
-    names = [plain(cut(str(line), MOST_LETTERS)) for line in order]
+    across = max(1, min(MAX_ACROSS, len(panels)))
+    down = max(1, -(-len(panels) // across))
+    names = [plain(cut(str(line), MAX_LETTERS)) for line in order]
     left = INCHES_PER_LETTER * max([8, *map(len, names)])
-    high = min(TALLEST, down * (0.75 + LINE_INCHES * max(len(order), 2)) + 0.9)
-    figure = new_figure(left + max(3.0 * abreast, 5.0), high)
-    axes = figure.subplots(down, abreast, sharey=True, squeeze=False)
+    high = min(MAX_HEIGHT, down * (0.75 + LINE_INCHES * max(len(order), 2)) + 0.9)
+    figure = new_figure(left + max(3.0 * across, 5.0), high)
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
     for panel, axis in zip(panels, axes.flat, strict=False):
-        mine = rows[rows["panel"] == panel]
-        _panel(axis, {line: mine[mine["line"] == line]["value"] for line in order}, reference)
+        own = rows[rows["panel"] == panel]
+        lines = {line: own[own["line"] == line]["value"] for line in order}
+        _panel(axis, lines, reference, limits)
         axis.set_xlabel(label, fontsize=TEXT)
         axis.set_title(plain(panel), fontsize=TEXT)
     for axis in list(axes.flat)[len(panels) :]:
@@ -95,14 +104,17 @@ def dot_plot(
 
 
 def _panel(
-    axis: Axes, lines: dict[Hashable, "pd.Series[float]"], reference: Hashable | None
+    axis: Axes,
+    lines: dict[Hashable, "pd.Series[float]"],
+    reference: Hashable | None,
+    limits: tuple[float, float],
 ) -> None:
     for place, (line, values) in enumerate(lines.items()):
         if not len(values):
             continue
         color = VERMILION if line == reference else BLUE
         seeds(axis, place, values, color=color, alpha=0.3)
-        low, high = t_interval(values)
+        low, high = np.clip(t_interval(values), *limits)
         if np.isfinite(low):
             axis.hlines(place, low, high, color=color, linewidth=1.6)
         axis.plot(values.mean(), place, marker="o", markersize=5.5, color=color)
@@ -112,9 +124,43 @@ def _panel(
 
 
 def seeds(
-    axis: Axes, place: float, values: "pd.Series[float]", marker: str = MARKERS[0], **look: Any
+    axis: Axes, place: float, values: "pd.Series[float]", marker: str = MARKERS[0], **style: Any
 ) -> None:
-    """A dot per value around a height, a little apart, so that equal ones are all seen."""
+    """A dot per value around a height, a little apart, so that equal values are all visible."""
     middle = (len(values) - 1) / 2
     heights = [place + JITTER * (i - middle) / max(middle, 1) for i in range(len(values))]
-    axis.plot(values, heights, linestyle="", marker=marker, markersize=4, markeredgewidth=0, **look)
+    axis.plot(
+        values, heights, linestyle="", marker=marker, markersize=4, markeredgewidth=0, **style
+    )
+
+
+def component_curves(table: pd.DataFrame, data: str) -> Figure:
+    """Held-out ELBO, stability and components in use over the number of components K.
+
+    Points are means, error bars standard deviations over seeds.
+
+    Args:
+        table: a line per K with ``components``, ``elbo``, ``elbo_std``, ``stability``, ``used``
+            and ``used_std``.
+        data: name of the data, for the title.
+
+    Returns:
+        A figure that has no window and no global state (it is not pyplot's).
+    """
+    figure = new_figure(10, 3.4)
+    for axis, (name, spread, title), color in zip(
+        figure.subplots(1, 3), COMPONENT_PANELS, COLORS[:3], strict=True
+    ):
+        values = table[name].astype(float)
+        error = None if spread is None else table[spread].astype(float).fillna(0)
+        axis.errorbar(table["components"], values, yerr=error, marker="o", color=color, capsize=3)
+        axis.set(xlabel="components K", title=title)
+        axis.set_xticks(table["components"])
+        axis.grid(alpha=0.3)
+        if name == "stability":
+            axis.set_ylim(0, 1.02)
+        if name == "used":
+            axis.axline((0, 0), slope=1, color="#999999", linewidth=0.8, linestyle=":")
+            axis.set(xlim=(0, None), ylim=(0, None))
+    figure.suptitle(f"{data}: what each number of components gives")
+    return figure

@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures.dot_plot import seeds
 from pyro_gmmvae.figures.style import COLORS, MARKERS, plain
+from pyro_gmmvae.figures.sweep_plots import seeds
 
 
 def cluster_dots(table: pd.DataFrame, title: str = "") -> Figure:
