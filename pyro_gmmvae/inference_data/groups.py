@@ -27,7 +27,7 @@ def collect(
 ) -> dict[str, xr.Dataset]:
     """Groups by name, in the order that ArviZ shows."""
     x_dims = _x_dims(given)
-    found: dict[str, Values] = {"posterior": _latents(drawn.latents)}
+    found: dict[str, Values] = {"posterior": _latents(given, drawn.latents)}
     if predicted is not None:
         x, mean = (given.invert(part) for part in predicted)
         dims = (*SAMPLES, *x_dims)
@@ -36,7 +36,7 @@ def collect(
     if source == "posterior":
         found["log_likelihood"] = {"x": (SAMPLES, _numpy(drawn.log_w, np.float64))}
     found["sample_stats"] = _statistics(drawn)
-    found["prior"] = _latents(prior[0])
+    found["prior"] = _latents(given, prior[0])
     if predicted is not None:
         x = given.invert(prior[1])
         found["prior_predictive"] = {"x": ((*SAMPLES, *x_dims), x)}
@@ -63,16 +63,22 @@ def _dataset(values: Values, coords: dict[str, Any], attrs: dict[str, Any]) -> x
     return xr.Dataset(values, coords=named, attrs=made | kept)
 
 
-def _latents(latents: dict[str, Tensor]) -> Values:
+def _latents(given: Input, latents: dict[str, Tensor]) -> Values:
+    site = _class_site(given)
     return {
-        name: ((*SAMPLES, *_site_dims(name, value.dim() - len(SAMPLES))), _numpy(value))
+        name: ((*SAMPLES, *_site_dims(name, value.dim() - len(SAMPLES), site)), _numpy(value))
         for name, value in latents.items()
     }
 
 
-def _site_dims(site: str, axes: int) -> tuple[str, ...]:
-    """z: latent, z_NAME: latent_NAME; s and y: component, s_NAME: component_NAME; a: auxiliary."""
+def _site_dims(site: str, axes: int, class_site: str | None) -> tuple[str, ...]:
+    """z: latent, z_NAME: latent_NAME; the class: component, s_NAME: component_NAME; a: auxiliary.
+
+    Other sites have numbered dimensions.
+    """
     if axes == 1:
+        if site == class_site:
+            return ("component",)
         if site.startswith("z"):
             return (f"latent{site[1:]}",)
         if site in ("s", "y") or site.startswith("s_"):
