@@ -27,8 +27,7 @@ from figures.error_curves import error_curves
 from references import REFERENCES, add_references
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.cli.options import Names
-from pyro_gmmvae.cli.train import assignments
+from pyro_gmmvae.cli.options import NameList, assignments
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps.execute import sweep
@@ -42,9 +41,9 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 @click.command()
 @click.option("--data", default="digits", show_default=True)
 @click.option("--data-dir", help="Folder of the data set's files.")
-@click.option("--models", type=Names("models"), help="Comma-separated.  [default: all]")
+@click.option("--models", type=NameList("models"), help="Comma-separated.  [default: all]")
 @click.option("--preset", help="Named settings.  [default: that of the data]")
-@click.option("--labels", type=Names(None), default="100", show_default=True)
+@click.option("--labels", type=NameList(), default="100", show_default=True)
 @click.option("--seeds", default=5, show_default=True, help="Label draws, seeds 0, 1, ...")
 @click.option("--epochs", type=int, help="Passes over the rows of each cell.")
 @click.option("--minutes", type=float, help="Wall-clock budget of each cell.")

@@ -27,7 +27,7 @@ from clustering_references import add_references
 from clustering_report import PARTS, report
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.cli.options import Names
+from pyro_gmmvae.cli.options import NameList
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
@@ -45,12 +45,12 @@ CHOICES = ("model", "guide", "objective")
 @click.option("--data-dir", help="Folder of the data set's files.")
 @click.option(
     "--parts",
-    type=Names(None),
+    type=NameList(),
     default="main,ablation,references",
     show_default=True,
     help=f"Comma-separated: {', '.join(PARTS)}.",
 )
-@click.option("--lines", type=Names(None), help="Only these lines of the parts, by name.")
+@click.option("--lines", type=NameList(), help="Only these lines of the parts, by name.")
 @click.option("--seeds", default=5, show_default=True, help="Of weights and batches: 0, 1, ...")
 @click.option("--epochs", type=int, help="Passes over the rows of each cell.")
 @click.option("--minutes", type=float, help="Wall-clock budget of each cell.")

@@ -184,7 +184,7 @@ def autoencoder(config: Config, augment: str | None) -> Config:
         "objective": "analytic",
         "kl_z": AUTOENCODER_KL,
         "augment": augment,
-        "reconstruct": "augmented" if augment is None else "clean",
+        "reconstruct": "augmented" if augment is None else "original",
     }
     return default_config(config.data, kept, changes)
 

@@ -26,7 +26,10 @@ def _all_is_none(value: Any) -> Any:
     return None if value == "all" else value
 
 
-Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_list)]
+MAX_SIZE = 100_000  # larger layers do not fit any memory
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=MAX_SIZE)], ...], BeforeValidator(split_list)
+]
 Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(split_list)]
@@ -104,34 +107,53 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    preset: str | None = Field(None, description="named settings that suit the data set")
+    preset: str | None = Field(
+        None,
+        description="Named settings that suit the data set, such as paper, permutation-invariant, "
+        "best or cluster (without labels).",
+    )
 
     # what to train
-    model: str = "gmmvae"
-    guide: str | None = Field(None, description="posterior of z and s; none: the model's own")
+    model: str = Field("gmmvae", description="The model ('gmmvae list models').")
+    guide: str | None = Field(
+        None, description="The posterior of z and s ('gmmvae list guides'); none: the model's own."
+    )
     objective: str | None = Field(
-        None, description="none: analytic, or trace where guide or model has no closed form"
+        None, description="The loss ('gmmvae list objectives'); none: that of the guide or model."
     )
     particles: int | None = Field(
-        None, ge=1, description="samples per row and step; none: 5 for iwae, else 1"
+        None, ge=1, le=10_000, description="Samples per row and step; none: 5 for iwae, else 1."
     )
-    seed: Seed = Field(0, description="of weights, batches and, by default, the label draw")
-    device: str = "auto"
+    seed: Seed = Field(0, description="Seed of weights, batches and, by default, the label draw.")
+    device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
 
     # data
-    data: str = "digits"
-    data_dir: str | None = None
-    label_column: str = "label"
-    labels: Labels = Field(None, description="labels the fit sees; none or all: all there are")
-    use_unlabelled: bool = Field(True, description="fit rows without a label, too")
-    transductive: bool = Field(False, description="fit the test rows, too, without labels")
-    label_seed: Seed | None = Field(None, description="of the label draw; none: seed")
-    split_seed: Seed = Field(0, description="of the test and validation rows")
-    test: int | float = Field(
-        0.2, ge=0, description="rows or share, where no test set is published"
+    data: str = Field(
+        "digits",
+        description="A name of 'gmmvae list data', a file (npz, npy, csv, parquet), or a folder of "
+        "npy or parquet shards.",
     )
-    validation: int | float = Field(0.1, ge=0, description="rows or share of the training rows")
-    drop_nonfinite: bool = False
+    data_dir: str | None = Field(None, description="Folder with the files of a named data set.")
+    label_column: str = Field("label", description="Column or array with the labels.")
+    labels: Labels = Field(
+        None, description="Labels that the fit sees, balanced over the classes; all: every label."
+    )
+    use_unlabelled: bool = Field(True, description="Fit rows without a label as well.")
+    transductive: bool = Field(False, description="Fit the test rows as well, without labels.")
+    label_seed: Seed | None = Field(
+        None, description="Seed of the draw of labelled rows; none: seed."
+    )
+    split_seed: Seed = Field(0, description="Seed of the test and validation rows.")
+    test: int | float = Field(
+        0.2, ge=0, description="Number or share of test rows, where no test set is published."
+    )
+    validation: int | float = Field(
+        0.1, ge=0, description="Number or share of the training rows that are held out."
+    )
+    drop_nonfinite: bool = Field(
+        False,
+        description="Leave out rows with NaN or infinite values instead of refusing the file.",
+    )
 
     # skeletons
     tracks: str | None = Field(None, description="table of joints over time, for data=skeleton")
@@ -148,61 +170,93 @@ class Config(BaseModel):
     )
     features: Names = Field(("joints", "bones"), min_length=1)
     statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
+    joint_dropout: float = Field(0.5, ge=0, lt=1, description="most joints augment=drop hides")
 
-    # model
-    latent_dim: int = Field(16, ge=1, description="d, the size of z")
-    likelihood: str | None = Field(None, description="bernoulli or normal; none: what suits x")
-
-    # networks
-    network: str = "mlp"
-    hidden: Widths = Field((256, 256), min_length=1)
-    channels: Widths = Field((32, 64), min_length=1)
-    activation: str = "relu"
-    batch_norm: bool = False
-    dropout: float = Field(0.0, ge=0, lt=1)
-    input_noise: float = Field(0.0, ge=0, description="noise on the encoder's input, in x's units")
-    skip: bool = Field(False, description="a linear path past the encoder's hidden layers")
+    # model and networks
+    latent_dim: int = Field(16, ge=1, le=MAX_SIZE, description="d, the size of z.")
+    likelihood: str | None = Field(
+        None, description="bernoulli or normal; none: the one that suits the data."
+    )
+    network: str = Field("mlp", description="Encoder and decoder ('gmmvae list networks').")
+    hidden: Widths = Field(
+        (256, 256), min_length=1, max_length=100, description="Widths of the hidden layers."
+    )
+    channels: Widths = Field(
+        (32, 64), min_length=1, max_length=100, description="Channels of convolutional layers."
+    )
+    activation: str = Field("relu", description="Activation ('gmmvae list activations').")
+    batch_norm: bool = Field(False, description="Normalize batches before each activation.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Probability of dropping a hidden unit.")
+    input_noise: float = Field(
+        0.0, ge=0, description="Standard deviation of noise on the encoder's input, in x's units."
+    )
+    skip: bool = Field(
+        False, description="Add a linear path parallel to the encoder's hidden layers."
+    )
 
     # objective
-    alpha: Schedule = Field(Schedule.constant(30), description="weight of the classification term")
+    alpha: Schedule = Field(Schedule.constant(30), description="Weight of the classification term.")
 
     # augmentation and pseudo-labels
     augment: str | None = Field(
-        None, description="affine (images); of mirror,jitter,warp,rotate,drop (skeletons)"
+        None,
+        description="Augmentations ('gmmvae list augmentations'), separated by commas; auto: those "
+        "that suit the data.",
     )
-    reconstruct: Literal["augmented", "clean"] = Field(
-        "augmented", description="what the decoder explains of an augmented row"
+    reconstruct: Literal["augmented", "original"] = Field(
+        "augmented", description="The version of an augmented row that the decoder reconstructs."
     )
-    joint_dropout: float = Field(0.5, ge=0, lt=1, description="most joints augment=drop hides")
     pseudo_threshold: float | None = Field(
-        None, gt=0, le=1, description="label rows an averaged copy is this sure of; none: off"
+        None,
+        gt=0,
+        le=1,
+        description="Label rows for which an averaged copy of the model reaches this probability; "
+        "none: no pseudo-labels.",
     )
-    pseudo_balance: bool = Field(False, description="assume equal classes when pseudo-labelling")
-    pseudo_from: int = Field(200, ge=0, description="first step with pseudo-labels")
-    pseudo_decay: float = Field(0.99, ge=0, lt=1, description="of the averaged copy, per step")
-    pseudo_every: int = Field(20, ge=1, description="steps between labels of whole sequences")
+    pseudo_balance: bool = Field(
+        False, description="Assume equally frequent classes for pseudo-labels."
+    )
+    pseudo_from: int = Field(200, ge=0, description="First step with pseudo-labels.")
+    pseudo_decay: float = Field(
+        0.99, ge=0, lt=1, description="Decay of the averaged copy per step."
+    )
+    pseudo_every: int = Field(
+        20, ge=1, description="Steps between updates of the pseudo-labels of sequences."
+    )
 
     # fit
     init: Literal["random", "kmeans", "ae-gmm"] = Field(
-        "random", description="clusters that the first steps take as labels"
+        "random",
+        description="Without labels: random weights, or clusters (kmeans, ae-gmm) that are used "
+        "as labels for the first steps.",
     )
-    epochs: int | None = Field(None, ge=1)
-    minutes: float | None = Field(None, gt=0)
-    batch_size: int = Field(128, ge=2)
-    labelled_per_batch: int = Field(50, ge=0, description="class-balanced labelled rows per batch")
-    learning_rate: float = Field(2e-3, gt=0)
-    decay: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, decoupled from the gradient")
-    clip_norm: float = Field(200.0, ge=0, description="largest gradient norm; 0: none")
-    patience: int = Field(0, ge=0, description="epochs without improvement to stop; 0: never")
-    checkpoint_seconds: float = Field(30.0, ge=0)
-    log: Names = Field((), description="besides history.csv: tensorboard, mlflow")
-    deterministic: bool = False
-    engine: Literal["auto", "svi", "captured", "compiled"] = "auto"
+    epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
+    minutes: float | None = Field(None, gt=0, description="Wall-clock budget, instead of epochs.")
+    batch_size: int = Field(128, ge=2, description="Rows per step.")
+    labelled_per_batch: int = Field(
+        50, ge=0, description="Labelled rows that are added to each batch, balanced over classes."
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="Adam's learning rate at the start.")
+    decay: Literal["cosine", "constant"] = Field(
+        "cosine", description="Decay of the learning rate over the fit."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    clip_norm: float = Field(200.0, ge=0, description="Largest gradient norm; 0: no limit.")
+    patience: int = Field(
+        0, ge=0, description="Stop after this many epochs without improvement; 0: never."
+    )
+    checkpoint_seconds: float = Field(30.0, ge=0, description="Seconds between checkpoints.")
+    log: Names = Field((), description="Logs beside history.csv: tensorboard, mlflow.")
+    deterministic: bool = Field(False, description="Use deterministic kernels only.")
+    engine: Literal["auto", "svi", "captured", "compiled"] = Field(
+        "auto", description="How a step is computed."
+    )
     precision: Literal["f32", "bf16", "f64"] = Field(
-        "f32", description="bf16: of the operands of matrix products, while fitting"
+        "f32", description="Precision; bf16: of the operands of matrix products, while fitting."
     )
-    verify: bool = Field(True, description="check a captured step against eager evaluation")
+    verify: bool = Field(
+        True, description="Check a captured step against eager evaluation before it is used."
+    )
 
     @property
     def given(self) -> frozenset[str]:

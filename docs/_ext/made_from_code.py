@@ -47,17 +47,14 @@ def summary(thing: Any) -> str:
 
 def keys() -> str:
     """Every configuration key: default, allowed values and meaning (or its option's help)."""
-    from pyro_gmmvae.cli import cli
-    from pyro_gmmvae.config import Config
+    from pyro_gmmvae.runs.keys import all_keys
 
-    helps = {option.name: getattr(option, "help", None) for option in cli.commands["train"].params}
     rows = []
-    for name, field in Config.model_fields.items():
+    for name, field in all_keys().items():
         default = "none" if field.default is None else field.default
         if isinstance(default, tuple):
             default = ",".join(map(str, default)) or "none"
-        meaning = field.description or helps.get(name) or ""
-        meaning = marked(re.sub(r"\s+\[default: .*\]", "", meaning).rstrip("."))
+        meaning = marked((field.description or "").rstrip("."))
         rows.append([code(name), code(default), _bounds(field), meaning])
     return table(("key", "default", "allowed", "meaning"), rows)
 
@@ -122,7 +119,7 @@ def objectives() -> str:
 
 def names() -> str:
     """Every other table of names for options and keys."""
-    from pyro_gmmvae.cli.list import names as tables
+    from pyro_gmmvae.cli.options import table_names as tables
 
     shown = {k: v for k, v in tables().items() if k not in ("models", "guides", "objectives")}
     return table(("kind", "names"), ([k, ", ".join(map(code, v))] for k, v in shown.items()))

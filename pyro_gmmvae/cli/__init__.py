@@ -16,14 +16,11 @@ from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.explore import explore
 from pyro_gmmvae.cli.export import export
 from pyro_gmmvae.cli.figures import figures, report, traverse
-from pyro_gmmvae.cli.generate import generate
-from pyro_gmmvae.cli.list import list_names
 from pyro_gmmvae.cli.name import name
-from pyro_gmmvae.cli.options import is_first_process
-from pyro_gmmvae.cli.predict import predict
-from pyro_gmmvae.cli.resume import resume
+from pyro_gmmvae.cli.options import is_first_process, list_names
+from pyro_gmmvae.cli.predict import generate, predict
 from pyro_gmmvae.cli.skeleton import skeleton
-from pyro_gmmvae.cli.train import train
+from pyro_gmmvae.cli.train import resume, train
 from pyro_gmmvae.cli.tune import tune
 from pyro_gmmvae.errors import GMMVAEError
 

@@ -8,19 +8,22 @@ from typing import Any
 
 import click
 
-from pyro_gmmvae.cli.options import Names, device_option, json_option
+from pyro_gmmvae.cli.options import NameList, device_option, json_option
 
 
 @click.command(short_help="Compare models, guides, objectives or presets in a table.")
 @click.option("--data", default="digits", show_default=True, metavar="NAME|FILE")
 @click.option("--data-dir", metavar="DIR", help="Folder with the data set's files (mnist).")
 @click.option("--label-column", metavar="NAME", help="Column or array with the labels.")
-@click.option("--models", type=Names("models"), metavar="A,B", help="[default: gmmvae]")
-@click.option("--guides", type=Names("guides"), metavar="A,B", help="[default: the model's own]")
+@click.option("--models", type=NameList("models"), metavar="A,B", help="[default: gmmvae]")
+@click.option("--guides", type=NameList("guides"), metavar="A,B", help="[default: the model's own]")
 @click.option(
-    "--objectives", type=Names("objectives"), metavar="A,B", help="[default: what fits the guide]"
+    "--objectives",
+    type=NameList("objectives"),
+    metavar="A,B",
+    help="[default: what fits the guide]",
 )
-@click.option("--presets", type=Names(None), metavar="A,B", help="[default: that of the data]")
+@click.option("--presets", type=NameList(), metavar="A,B", help="[default: that of the data]")
 @click.option(
     "--variant",
     "variants",
@@ -28,7 +31,7 @@ from pyro_gmmvae.cli.options import Names, device_option, json_option
     metavar="K=V,K=V",
     help="A column of its own with these keys, '' for none; repeat it.",
 )
-@click.option("--labels", type=Names(None), metavar="N,M", help="Label counts, or 'all'.")
+@click.option("--labels", type=NameList(), metavar="N,M", help="Label counts, or 'all'.")
 @click.option(
     "--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds 0, 1, ... each."
 )
@@ -75,7 +78,7 @@ def ablate(
     gmmvae ablate --guides product,mean-field,bayes --seeds 5 --labels 100 --out ablation
     gmmvae ablate --variant '' --variant alpha=0 --variant input_noise=0 --out parts
     """
-    from pyro_gmmvae.cli.train import assignments
+    from pyro_gmmvae.cli.options import assignments
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.sweeps.execute import sweep
     from pyro_gmmvae.sweeps.plan import plan
@@ -126,7 +129,7 @@ def ablate(
 
 def variant(text: str) -> dict[str, str | None]:
     """Keys and values of "key=value,key=value"; a value may hold commas itself, as hidden=16,16."""
-    from pyro_gmmvae.cli.train import assignments
+    from pyro_gmmvae.cli.options import assignments
 
     pairs = re.split(r",(?=\s*\w+\s*=)", text) if text else []
     found = assignments(pairs)

@@ -49,7 +49,7 @@ def components(
     \b
     gmmvae components --data digits --range 5,30 --out components
     """
-    from pyro_gmmvae.cli.train import assignments
+    from pyro_gmmvae.cli.options import assignments
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.figures import component_curves
     from pyro_gmmvae.files import atomic_write

@@ -2,7 +2,9 @@
 
 import json
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,12 +18,8 @@ from pyro_gmmvae.cli.options import (
 
 MEANING = {
     "accuracy": "share of test rows classified right",
-    "accuracy_low": "95 % Wilson interval of it: from",
-    "accuracy_high": "to",
     "ece": "expected calibration error",
     "sequence_accuracy": "share of test sequences, their windows pooled",
-    "sequence_accuracy_low": "95 % Wilson interval of it: from",
-    "sequence_accuracy_high": "to",
     "sequence_cluster_accuracy": "components matched to persons one to one, windows pooled",
     "sequence_nmi": "normalized mutual information of both",
     "sequence_ari": "adjusted Rand index of both",
@@ -95,10 +93,8 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(result))
         return
-    for key, value in result.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
-        if not isinstance(value, list):
-            click.echo(f"{key:<27}{shown:<24}{MEANING.get(key, '')}".rstrip())
+    for line in _lines(result):
+        click.echo(line)
     if result["component_sizes"] is not None:
         click.echo(_sizes(loaded.class_names(), result["component_sizes"]))
     if not result["labels"] and result["cluster_accuracy"] is not None:
@@ -106,6 +102,20 @@ def evaluate(
     if result["confusion"] is not None:
         classes = len(loaded.schema.classes)
         click.echo(_confusion(loaded.class_names(), classes, result["confusion"]))
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each number with its meaning; an accuracy has its interval on its line."""
+    for key, value in result.items():
+        of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in result
+        if isinstance(value, list) or of_interval:
+            continue
+        low, high = result.get(f"{key}_low"), result.get(f"{key}_high")
+        if value is not None and low is not None and high is not None:
+            yield f"{key:<27}{value:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})"
+            continue
+        shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+        yield f"{key:<27}{shown:<24}{MEANING.get(key, '')}".rstrip()
 
 
 def _sizes(names: list[str], sizes: list[int]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_gmmvae.cli.options import (
-    Names,
+    NameList,
     check_output,
     device_option,
     force_option,
@@ -38,7 +38,7 @@ MAX_FRAMES = 1000  # of a GIF, which is put together in memory
     show_default=True,
     help="Of still pictures.",
 )
-@click.option("--only", type=Names(None), metavar="A,B,...", help="Draw only these pictures.")
+@click.option("--only", type=NameList(), metavar="A,B,...", help="Draw only these pictures.")
 @click.option(
     "--projection",
     type=click.Choice(["pca", "umap"]),

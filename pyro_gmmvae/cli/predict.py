@@ -1,4 +1,4 @@
-"""gmmvae predict"""
+"""gmmvae predict and gmmvae generate"""
 
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from pyro_gmmvae.cli.options import (
     run_argument,
     weights_option,
 )
+
+MAX_CELLS = 1000
 
 
 @click.command(short_help="Classify the rows of a file.")
@@ -65,3 +67,75 @@ def predict(
     text = table.to_csv(index=False).encode()
     atomic_write(out, text if out.suffix == ".csv" else table.to_parquet(index=False))
     click.echo(f"{len(table)} rows -> {out}", err=True)
+
+
+@click.command(short_help="Draw new rows from a run.")
+@run_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="A picture (.png), or the numbers (.npz).",
+)
+@click.option(
+    "--per-class",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Draws per class.",
+)
+@click.option(
+    "--class", "label", metavar="NAME", help="Only this class, or components of this name."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
+)
+@weights_option
+@force_option
+@device_option
+def generate(
+    run: Path,
+    out: Path,
+    per_class: int,
+    label: str | None,
+    seed: int,
+    weights: str | None,
+    force: bool,
+    device: str | None,
+) -> None:
+    """Draw z ~ p(z|class), decode it, and show one row per class.
+
+    Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
+    holds x (the draws, in the units of the training file) and y (their class names).
+    """
+    import io
+
+    import numpy as np
+
+    from pyro_gmmvae.figures import renderer_of, sample_grid
+    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.runs import Run
+
+    check_output(out, force, (".png", ".npz"))
+    loaded = Run.load(run, device=device or "auto", weights=weights)
+    names = loaded.block_names(label)
+    if out.suffix == ".png" and per_class * len(names) > MAX_CELLS:
+        raise click.UsageError(
+            f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
+            f"{MAX_CELLS} with --per-class or --class, or write an .npz"
+        )
+    draws = loaded.generate(per_class, label=label, seed=seed)
+    buffer = io.BytesIO()
+    if out.suffix == ".png":
+        figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
+        figure.savefig(buffer, format="png", dpi=150)
+    else:
+        rows = draws.reshape(-1, *draws.shape[2:])
+        np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))
+    atomic_write(out, buffer.getvalue())
+    click.echo(f"{draws.shape[0] * draws.shape[1]} draws -> {out}", err=True)

@@ -10,44 +10,18 @@ from typing import Any
 
 import click
 
-from pyro_gmmvae.cli.options import (
-    Count,
-    KeyOption,
-    TableName,
-    device_option,
-    drop_nonfinite_option,
-    json_option,
-)
+from pyro_gmmvae.cli.options import assignments, json_option, key_options, without_none
 
 
 @click.command(short_help="Search a model's settings by validation rows.")
-@click.option(
-    "--data",
-    cls=KeyOption,
-    metavar="NAME|FILE",
-    help="A name of 'gmmvae list data', a file, or a folder of shards.",
+@key_options(
+    *("data", "data_dir", "label_column", "labels", "preset", "model", "guide", "epochs"),
+    *("seed", "device"),
+    drop_nonfinite=False,
 )
-@click.option("--data-dir", cls=KeyOption, metavar="DIR", help="Folder with the data set's files.")
-@click.option(
-    "--label-column", cls=KeyOption, metavar="NAME", help="Column or array with the labels."
-)
-@click.option(
-    "--labels", cls=KeyOption, type=Count(), metavar="N|all", help="Labels the fits may see."
-)
-@click.option("--preset", cls=KeyOption, metavar="NAME", help="Settings to start from.")
-@click.option(
-    "--model", cls=KeyOption, type=TableName("models"), help="Model to tune ('gmmvae list')."
-)
-@click.option("--guide", cls=KeyOption, type=TableName("guides"), help="Posterior of the model.")
-@click.option("--epochs", cls=KeyOption, type=int, metavar="N", help="Epochs of each trial.")
 @click.option(
     "--trial-minutes", "minutes", type=float, metavar="M", help="Or wall-clock minutes of each."
 )
-@click.option(
-    "--seed", cls=KeyOption, type=int, metavar="S", help="Seed of trials, fits and label draw."
-)
-@drop_nonfinite_option
-@device_option
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -141,13 +115,12 @@ def tune(
         --epochs 20 --out tuned
     gmmvae train --config tuned/best.toml --out runs/tuned
     """
-    from pyro_gmmvae.cli.train import assignments
     from pyro_gmmvae.config import read_config
     from pyro_gmmvae.sweeps import tune as run_study
 
     if data is not None:
         options["data"] = data
-    given = {key: value for key, value in options.items() if value is not None}
+    given = without_none(options)
     fixed, search = assignments(sets), _searches(searches)
     for key in sorted(search.keys() & (given.keys() | fixed.keys())):
         raise click.UsageError(

@@ -11,7 +11,7 @@ Presets = Mapping[str, Mapping[str, Any]]
 CLUSTER: dict[str, Any] = {
     "labels": 0,
     "augment": "auto",
-    "reconstruct": "clean",
+    "reconstruct": "original",
     "balance": 120,
     "consistency": 60,
     "covariance": "full",

@@ -198,7 +198,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     _check_components(config, model, data)
     augment = data.kind.augmentation(config.augment)
     raw = augment is not None and data.kind.augments_raw_rows
-    paired = config.reconstruct == "clean" or bool(objective.regularizers)
+    paired = config.reconstruct == "original" or bool(objective.regularizers)
     preprocessing = Preprocessing(augment, paired=paired)
     if raw:
         preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))

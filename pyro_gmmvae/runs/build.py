@@ -207,7 +207,7 @@ def build_objective(config: Config, model: Any) -> Objective:
         regularizers={
             name: term() for name, term in REGULARIZERS.items() if config.get(name, ZERO) != ZERO
         },
-        reconstruct_original=config.reconstruct == "clean",
+        reconstruct_original=config.reconstruct == "original",
     )
     return objective.to(next(model.parameters()))
 

@@ -93,8 +93,8 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
         raise unknown_name("preset", preset, list(presets))
     merged: dict[str, Any] = {"data": data}
     for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
-        if "minutes" in layer or "epochs" in layer:  # a new budget replaces the one before
-            merged |= {"epochs": None, "minutes": None}
+        if any(layer.get(key) is not None for key in ("epochs", "minutes")):
+            merged |= {"epochs": None, "minutes": None}  # a new budget replaces the one before
         merged |= layer
     return configure(merged, given={"data", *(key for layer in layers for key in layer)})
 

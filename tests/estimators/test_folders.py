@@ -75,9 +75,8 @@ def test_the_command_line_uses_the_folder(
     classifier: GMMVAEClassifier, folder: Path, digits: Digits, tmp_path: Path
 ) -> None:
     from pyro_gmmvae.cli.evaluate import evaluate
-    from pyro_gmmvae.cli.generate import generate
-    from pyro_gmmvae.cli.predict import predict
-    from pyro_gmmvae.cli.resume import resume
+    from pyro_gmmvae.cli.predict import generate, predict
+    from pyro_gmmvae.cli.train import resume
 
     columns = [f"pixel_{i}" for i in range(64)]
     pd.DataFrame(digits[0], columns=columns).to_csv(tmp_path / "rows.csv", index=False)
