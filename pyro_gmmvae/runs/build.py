@@ -1,8 +1,9 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
 import functools
+import os
 from collections.abc import Collection
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from torch import Tensor
@@ -89,6 +90,7 @@ def build_model(config: Config, schema: Schema) -> LatentModel:
     model_class: Any = MODELS[config.model]
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
+    _check_memory(config)
     of_model, of_guide = own_parameters(config.model, config.guide)
     values = _shared_values(config, schema, MODELS.declaration(config.model).parameters)
     values |= {key: _at_start(getattr(config, key)) for key in of_model}
@@ -97,6 +99,22 @@ def build_model(config: Config, schema: Schema) -> LatentModel:
         values["guide"] = functools.partial(values["guide"], **options)
     model: LatentModel = model_class(**values)
     return model.to(dtype_of(config.precision))
+
+
+def _check_memory(config: Config) -> None:
+    """Refuse hidden layers that can't be trained in this machine's memory.
+
+    A single layer that is too large fails when it is allocated; several layers together may be
+    granted by the system, and the process is killed when it uses them.
+    """
+    weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
+    needed = 4 * 4 * weights  # weight, gradient and Adam's two moments, in 4 bytes each
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise GMMVAEError(
+            f"not enough memory: hidden layers of these widths need {needed / 2**30:.0f} GiB, and "
+            f"this machine has {available / 2**30:.0f}; make hidden smaller"
+        )
 
 
 def _at_start(value: Any) -> Any:

@@ -57,7 +57,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--labels", "9"), ["9 labels for 10 classes"]),
         (("--labels", "99999"), ["99999 labels asked for"]),
         (("--labels", "-3"), ["labels"]),
-        (("--labels", "few"), ["neither a number nor 'all'"]),
+        (("--labels", "few"), ["labels", "valid integer"]),
         (("--components", "4"), ["at least one per class"]),
         (("--epochs", "0"), ["epochs"]),
         (("--learning-rate", "-1"), ["learning_rate"]),
@@ -80,7 +80,11 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--frobnicate",), ["No such option"]),
         (("--minutes", "inf"), ["minutes", "finite"]),
         (("--set", "test=inf"), ["test"]),
-        (("--latent-dim", "100000000000"), ["not enough memory"]),
+        (("--latent-dim", str(2**63 - 1)), ["latent_dim", "less than or equal to 100000"]),
+        (("--set", "hidden=1e19"), ["hidden", "valid integer"]),
+        (("--set", "particles=1000000"), ["particles", "less than or equal to 10000"]),
+        (("--set", f"hidden={','.join(50 * ['100000'])}"), ["not enough memory", "hidden smaller"]),
+        (("--set", "covariance=full", "--latent-dim", "100000"), ["not enough memory"]),
     ],
 )
 def test_train(
