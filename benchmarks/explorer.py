@@ -1,13 +1,13 @@
-"""Milliseconds from a slider's move to the new picture on the screen, of gmmvae explore.
+"""Latency of gmmvae explore: milliseconds from a slider's move to the new picture on the screen.
 
 python benchmarks/explorer.py --out benchmarks/results/explorer
-python benchmarks/explorer.py --run RUN --out DIR               # of another run
+python benchmarks/explorer.py --run RUN --out DIR               # another run
 
-Headless Chromium opens the page of a run on digits (trained for it, where none is given) at 1280 x
-800. A slider of z takes 50 steps by its arrow keys. For each, the page's own clock is read when the
-slider has its new value, and again when the frame after the one in which the new picture was drawn
-begins. Then 50 steps of a class weight. All requests of the browser are listened to: "other_hosts"
-counts those that went elsewhere than to 127.0.0.1.
+Headless Chromium opens the page of a run on digits (trained first, if no run is given) at 1280 x
+800. A slider of z takes 50 steps by its arrow keys, then a slider of a class weight. The page's
+own clock is read when the slider has its new value, and again at the beginning of the frame after
+the one in which the new picture was drawn. "other_hosts" counts the browser's requests to any
+host but 127.0.0.1.
 
 It writes latency.json.
 """
@@ -35,7 +35,7 @@ MODELS = "[...Bokeh.documents[0]._all_models.values()]"
 MEASURE = f"""(slider) => {{
   const model = {MODELS}.find((m) => m.name == slider)
   const picture = {MODELS}.find((m) => m.name == "decoded")
-  window.unlisten?.()
+  window.disconnectBoth?.()
   window.moves = []
   let moved = null
   const on_move = () => {{ moved = performance.now() }}
@@ -43,14 +43,14 @@ MEASURE = f"""(slider) => {{
     if (moved === null) return
     const since = moved
     moved = null
-    // Bokeh draws in the next frame; what the one after it finds is on the screen
+    // Bokeh draws in the next frame, so the frame after it begins with the picture on the screen
     requestAnimationFrame(() => requestAnimationFrame(() => {{
       window.moves.push(performance.now() - since)
     }}))
   }}
   model.properties.value.change.connect(on_move)
   picture.properties.data.change.connect(on_picture)
-  window.unlisten = () => {{
+  window.disconnectBoth = () => {{
     model.properties.value.change.disconnect(on_move)
     picture.properties.data.change.disconnect(on_picture)
   }}
@@ -58,7 +58,7 @@ MEASURE = f"""(slider) => {{
 
 
 def measure(page: Any, slider: str) -> list[float]:
-    """Milliseconds of each step."""
+    """Latency of each step, in milliseconds."""
     page.evaluate(MEASURE, slider)
     page.locator(f'[aria-label="{slider}"]').focus()
     for step in range(WARM_UP + STEPS):
@@ -82,7 +82,7 @@ def summary(times: list[float]) -> dict[str, Any]:
 @click.option("--run", type=click.Path(path_type=Path), help="A run folder.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(run: Path | None, out: Path) -> None:
-    """Measure, and write OUT/latency.json."""
+    """Measure the latency and write OUT/latency.json."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -99,8 +99,8 @@ def main(run: Path | None, out: Path) -> None:
         )
         try:
             assert server.stdout is not None
-            found = re.search(r"http://\S+", server.stdout.readline())
-            if found is None:
+            match = re.search(r"http://\S+", server.stdout.readline())
+            if match is None:
                 raise GMMVAEError("the explorer did not start")
             others: list[str] = []
             with sync_playwright() as playwright:
@@ -110,14 +110,14 @@ def main(run: Path | None, out: Path) -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.on("request", lambda r: _note(others, r.url))
                 page.on("websocket", lambda w: _note(others, w.url))
-                page.goto(found[0])
+                page.goto(match[0])
                 page.locator("[aria-label]").first.wait_for(state="attached")
                 page.wait_for_timeout(1000)
                 names = page.evaluate(
                     f"{MODELS}.filter((m) => m.tags?.includes('labelled')).map((m) => m.name)"
                 )
                 latent = next(n for n in names if re.match(r"(z|PC )\d", n))
-                # the first class has all the weight, and nowhere to go
+                # the first class already has all the weight
                 weight = next(iter([n for n in names if n.startswith("weight")][1:]), None)
                 result = {"z": summary(measure(page, latent))}
                 if weight is not None:

@@ -14,9 +14,8 @@ from bokeh.events import DocumentReady
 from bokeh.layouts import column
 
 from pyro_gmmvae.explorer.controls import Controls
-from pyro_gmmvae.explorer.drawing import NearestRows, picture_of
+from pyro_gmmvae.explorer.drawing import NearestRows, row_plot
 from pyro_gmmvae.explorer.map import LatentMap
-from pyro_gmmvae.explorer.pictures import Images, Poses, Profiles
 from pyro_gmmvae.explorer.space import Decoded, LatentPoint
 from pyro_gmmvae.explorer.view import ExplorerView
 from pyro_gmmvae.explorer.widgets import name_sliders, short_name
@@ -84,9 +83,9 @@ class Session:
         self.doc, self.view = doc, view
         self.open = True
         self.controls = Controls(view, self.go)
-        self.picture = picture_of(view.pictures)
+        self.plot = row_plot(view.run.schema, view.scale_rows)
         self.map = LatentMap(view, self.clicked)
-        self.nearest = NearestRows(view.pictures)
+        self.nearest = NearestRows(self.plot)
         self.decoder: LatestOnly[Move, tuple[Move, Decoded, Array]] = LatestOnly(
             decoding,
             self._compute,
@@ -95,11 +94,11 @@ class Session:
         )
         self._requested: Move = (self.controls.point, None)
         self._show(*self._compute(self._requested))
-        picture = column(self.picture.model, name="picture", sizing_mode="stretch_width")
+        picture = column(self.plot.model, name="picture", sizing_mode="stretch_width")
         parts = (self.controls.weights, self.controls.latent, picture, self.map.model)
         for part in (*parts, self.nearest.model):
             doc.add_root(part)
-        for script in (*self.picture.scripts, name_sliders()):
+        for script in (*self.plot.scripts, name_sliders()):
             doc.js_on_event(DocumentReady, script)
         doc.on_session_destroyed(self._close)
 
@@ -129,10 +128,10 @@ class Session:
 
     def _compute(self, request: Move) -> tuple[Move, Decoded, Array]:
         decoded = self.view.space.decode(request[0])
-        return request, decoded, self.view.pictures(decoded.row[None])[0]
+        return request, decoded, self.plot.cells(decoded.row[None])[0]
 
-    def _show(self, request: Move, decoded: Decoded, picture: Array) -> None:
-        self.picture.show(picture)
+    def _show(self, request: Move, decoded: Decoded, cell: Array) -> None:
+        self.plot.show(cell)
         self.controls.show(decoded, request[1], settled=request is self._requested)
         self.map.show_position(self.view.projection.transform(decoded.z))
 
@@ -153,15 +152,14 @@ def build_page(doc: Document, *, view: ExplorerView, decoding: Executor, port: i
         decoding: the threads that decode.
         port: of the server.
     """
-    Session(doc, view, decoding)
+    session = Session(doc, view, decoding)
     doc.title = f"{view.title} - gmmvae explore"
     doc.template = get_env().from_string(TEMPLATE.read_text(encoding="utf-8"))
-    kind = {Images: "image", Poses: "skeleton"}.get(type(view.pictures), "profile")
     doc.template_variables.update(
         heading=view.title,
         about=view.about,
-        kind=kind,
-        help=help_texts(view),
+        noun=session.plot.noun,
+        help=help_texts(view) | {"picture": session.plot.help},
         sockets=" ".join(f"ws://{host}:{port}" for host in HOSTS[:2]),
     )
 
@@ -171,7 +169,6 @@ def help_texts(view: ExplorerView) -> dict[str, str]:
     return {
         "weights": _weights_help(view),
         "latent": _latent_help(view),
-        "picture": _picture_help(view),
         "map": _map_help(view),
     }
 
@@ -196,17 +193,8 @@ def _latent_help(view: ExplorerView) -> str:
     return f"Standard deviations of {unit} from its mean, and the value of z.{along}"
 
 
-def _picture_help(view: ExplorerView) -> str:
-    pictures = view.pictures
-    if isinstance(pictures, Profiles):
-        return f"The mean of p(x|z,s), in {pictures.unit}. Hover for the file's units."
-    if isinstance(pictures, Images) and pictures.frames:
-        return "The mean of p(x|z,s), a line per entry; time runs to the right."
-    return "The mean of p(x|z,s)."
-
-
 def _map_help(view: ExplorerView) -> str:
-    shown = f"{len(view.points.numbers)} of {len(view.rows.dataset.x)} rows"
+    shown = f"{len(view.points.numbers)} of {len(view.data.dataset.x)} rows"
     plane, sentences = view.projection, []
     if plane.share is not None:
         sentences.append(f"Principal components of the posterior means of {shown}.")

@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from pyro_gmmvae.runs import Run
+from pyro_gmmvae.models import LatentModel
 
 Array = np.ndarray[Any, Any]
 MAX_ENTRIES = 12  # with a slider each; for a larger z the sliders follow principal directions
@@ -50,10 +50,10 @@ class Decoded:
 
 
 class LatentSpace:
-    """Prior and decoder of a run. Nothing in it changes, so that sessions can share it.
+    """Prior and decoder of a model. Nothing in it changes, so that sessions can share it.
 
     Args:
-        run: a trained run.
+        model: a trained model in evaluation mode.
         codes: (N, d) posterior means of the data.
 
     Attributes:
@@ -66,13 +66,12 @@ class LatentSpace:
         names: (m,) of the directions.
     """
 
-    def __init__(self, run: Run, codes: Array) -> None:
-        self.run = run
-        self.model = run.model
+    def __init__(self, model: LatentModel, codes: Array) -> None:
+        self.model = model
         self.size = codes.shape[1]
-        self._like = next(run.model.parameters())
-        self.factors: dict[str, int] = dict(self.model.factors)
-        self.has_prior = bool(self.model.latents)
+        self._like = next(model.parameters())
+        self.factors = model.factors
+        self.has_prior = bool(model.latents)
         covariance = np.atleast_2d(np.cov(codes.T)) if len(codes) > 1 else np.eye(self.size)
         self._of_codes = codes.mean(0), covariance
         self.by_entry = self.size <= MAX_ENTRIES
@@ -108,22 +107,17 @@ class LatentSpace:
         """Mean (d,) and covariance (d, d) of p(z|s)."""
         if not self.has_prior:
             return self._of_codes
-        if not self.factors:
+        if not self.model.mixture_priors:
             return np.zeros(self.size), np.eye(self.size)
         with torch.inference_mode():
-            s = self._tensor(weights[None])
-            prior = self.model.prior_of_z(s)
-            loc, scale = prior.mean, prior.stddev
-            blocks = torch.diag_embed(scale[0].square())
-            at, start = 0, 0
-            for factor, mixture in self.model.mixture_priors.items():
-                K = self.factors[factor]
-                product = mixture(s[:, at : at + K])
-                if hasattr(product, "precision_matrix"):
-                    block = slice(start, start + product.event_shape[0])
-                    blocks[block, block] = torch.linalg.inv(product.precision_matrix[0])
-                at, start = at + K, start + product.event_shape[0]
-        return _array(loc[0]), _array(blocks)
+            s = self._tensor(weights)
+            products = [
+                mixture(s[None, self._slice(factor)])
+                for factor, mixture in self.model.mixture_priors.items()
+            ]
+            loc = torch.cat([product.mean[0] for product in products])
+            covariance = torch.block_diag(*(product.covariance_matrix[0] for product in products))
+        return _array(loc), _array(covariance)
 
     def decode(self, point: LatentPoint) -> Decoded:
         """Compute z and the mean of p(x|z,s) at a point."""
@@ -131,8 +125,8 @@ class LatentSpace:
         z = loc + point.offset * _scales(covariance)
         along = self.directions @ (z - loc) / self._units(covariance)
         with torch.inference_mode():
-            s = (self._tensor(point.weights[None]),) if self.factors else ()
-            row = _array(self.model.decode(self._tensor(z[None]), *s))[0]
+            s = self._tensor(point.weights[None])
+            row = _array(self.model.decode(self._tensor(z[None]), s))[0]
         return Decoded(point, z, along, self.directions @ z, row)
 
     def shifted(self, point: LatentPoint, direction: int, along: float) -> LatentPoint:

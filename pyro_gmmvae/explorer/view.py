@@ -7,7 +7,6 @@ import numpy as np
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import log_probs_of_names
-from pyro_gmmvae.explorer.pictures import AnyPictures, pictures_of
 from pyro_gmmvae.explorer.space import LatentSpace, Projection, fit_projection, nearest
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData, some_of
@@ -17,7 +16,7 @@ Array = np.ndarray[Any, Any]
 MAX_POINTS = 2000
 MAX_ELLIPSES = 60
 ROWS_AT_ONCE = 500
-SCALE_ROWS = 200  # rows that set the scale of the pictures
+SCALE_ROWS = 200
 JITTER = 0.35  # half the height of the strip that shows a one-dimensional z
 
 
@@ -53,14 +52,21 @@ class ComponentOutline:
 
 @dataclass(frozen=True)
 class ExplorerView:
-    """Everything that the sessions of the page share; nothing in it changes."""
+    """Everything that the sessions of the page share; nothing in it changes.
+
+    Attributes:
+        run, data: the run and its data.
+        space, projection: its latent space, and the plane of the map.
+        points, components: what the map shows.
+        scale_rows: (n, *x_shape) some rows in the model's units, to set the scale of plots.
+    """
 
     run: Run
-    rows: TrainingData
+    data: TrainingData
     space: LatentSpace
     projection: Projection
     points: MapPoints
-    pictures: AnyPictures
+    scale_rows: Array
     components: tuple[ComponentOutline, ...]
 
     @property
@@ -73,7 +79,7 @@ class ExplorerView:
         """The run in one line."""
         config = self.run.config
         weights = "" if self.run.weights == "last" else f", {self.run.weights} weights"
-        return f"model {config.model}{weights}; data {config.data}: {self.rows.describe()}"
+        return f"model {config.model}{weights}; data {config.data}: {self.data.describe()}"
 
     def value_names(self) -> dict[str, list[str]]:
         """Names of the values of each s, by factor; "" is the class."""
@@ -93,30 +99,30 @@ class ExplorerView:
 
     def rows_of(self, indices: Array) -> Array:
         """Rows at indices in ``points``, in the model's units."""
-        return self.rows.tensors(self.points.numbers[indices])[0].double().numpy()
+        return self.data.tensors(self.points.numbers[indices])[0].double().numpy()
 
 
-def load_view(run: Run, data: str | None = None) -> ExplorerView:
+def load_view(run: Run, path: str | None = None) -> ExplorerView:
     """Read the data of a run and place its rows on the map.
 
     Args:
         run: the trained run.
-        data: the new path of the data, if it was moved: the file, or the set's folder.
+        path: the new path of the data, if it was moved: the file, or the set's folder.
 
     Raises:
         GMMVAEError: data that can't be read or has changed, or a model whose z is not finite.
     """
-    run = replace(run, config=with_data_at(run.config, data))
+    run = replace(run, config=with_data_at(run.config, path))
     try:
-        rows = TrainingData.from_config(run.config, run.schema)
+        data = TrainingData.from_config(run.config, run.schema)
     except GMMVAEError as error:
-        if data is not None:
+        if path is not None:
             raise
         raise GMMVAEError(f"{error}; if the data was moved, give its path with --data") from error
-    numbers = some_of(len(rows.dataset.x), MAX_POINTS)
+    numbers = some_of(len(data.dataset.x), MAX_POINTS)
     codes, log_probs, weights = [], [], []
     for chunk in np.split(numbers, range(ROWS_AT_ONCE, len(numbers), ROWS_AT_ONCE)):
-        x = rows.tensors(chunk, run.device)[0]
+        x = data.tensors(chunk, run.device)[0]
         codes.append(run.embed(x))
         of_class = run.log_probs(x)
         if of_class is not None:
@@ -125,32 +131,22 @@ def load_view(run: Run, data: str | None = None) -> ExplorerView:
     z = np.concatenate(codes).astype(np.float64)
     if not np.isfinite(z).all():
         raise GMMVAEError(f"{run.path}: z of the run's data is not finite: the training diverged")
-    space, projection = LatentSpace(run, z), fit_projection(z)
+    space, projection = LatentSpace(run.model, z), fit_projection(z)
     at = projection.transform(z)
     if z.shape[1] == 1:
         at[:, 1] = np.random.default_rng(0).uniform(-JITTER, JITTER, len(at))
+    classes, s = data.dataset.classes, np.zeros((len(z), 0))
     points = MapPoints(
-        numbers,
-        _captions(rows, numbers),
-        at,
-        _truth(rows, numbers),
-        _predicted(run, np.concatenate(log_probs)) if log_probs else (),
-        np.exp(np.concatenate(weights), dtype=np.float64)
-        if space.factors
-        else np.zeros((len(z), 0)),
+        numbers=numbers,
+        captions=tuple(data.groups.captions(numbers)),
+        at=at,
+        truth=tuple("" if y < 0 else classes[y] for y in data.dataset.y[numbers]),
+        predicted=_predicted(run, np.concatenate(log_probs)) if log_probs else (),
+        weights=np.exp(np.concatenate(weights), dtype=np.float64) if space.factors else s,
     )
-    pictures = pictures_of(run.schema, rows.tensors(numbers[:SCALE_ROWS])[0].double().numpy())
+    scale_rows = data.tensors(numbers[:SCALE_ROWS])[0].double().numpy()
     components = _components(run, space, projection)
-    return ExplorerView(run, rows, space, projection, points, pictures, components)
-
-
-def _captions(rows: TrainingData, numbers: Array) -> tuple[str, ...]:
-    return tuple(rows.groups.captions(numbers))
-
-
-def _truth(rows: TrainingData, numbers: Array) -> tuple[str, ...]:
-    classes = rows.dataset.classes
-    return tuple("" if y < 0 else classes[y] for y in rows.dataset.y[numbers])
+    return ExplorerView(run, data, space, projection, points, scale_rows, components)
 
 
 def _predicted(run: Run, log_probs: Array) -> tuple[str, ...]:
@@ -163,13 +159,16 @@ def _components(
 ) -> tuple[ComponentOutline, ...]:
     if not space.has_prior:
         return ()
+    points = [("p(z)", space.start())]
     if space.prior_depends_on_class:
-        names, one_hot = run.class_names()[:MAX_ELLIPSES], np.eye(space.factors[""])
-    else:
-        names, one_hot = ["p(z)"], None
-    start, outlines = space.start(), []
-    for k, name in enumerate(names):
-        point = start if one_hot is None else space.with_weights(start, "", one_hot[k])
+        one_hot = np.eye(space.factors[""])
+        names = run.class_names()[:MAX_ELLIPSES]
+        points = [
+            (name, space.with_weights(space.start(), "", one_hot[k]))
+            for k, name in enumerate(names)
+        ]
+    outlines = []
+    for name, point in points:
         loc, covariance = space.prior(point.weights)
         outline = projection.ellipse(loc, covariance)
         outlines.append(ComponentOutline(name, projection.transform(loc), outline))

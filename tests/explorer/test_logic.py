@@ -14,8 +14,8 @@ from tornado.httputil import HTTPHeaders
 from pyro_gmmvae.data import Image, RowKind, Table, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.explorer import explore
+from pyro_gmmvae.explorer.drawing import ImagePlot, ProfilePlot, SkeletonPlot, row_plot
 from pyro_gmmvae.explorer.page import LatestOnly
-from pyro_gmmvae.explorer.pictures import Images, Poses, Profiles, pictures_of
 from pyro_gmmvae.explorer.server import HostCheck
 from pyro_gmmvae.explorer.space import (
     LatentPoint,
@@ -130,8 +130,7 @@ def test_directions_are_in_standard_deviations_of_the_prior(covariance: str) -> 
     with torch.no_grad():
         for parameter in model.mixture.parameters():
             parameter.add_(0.4 * torch.randn_like(parameter))
-    run = Run(Path(), settings, rows.schema, model, torch.device("cpu"), "last")
-    space = LatentSpace(run, np.random.default_rng(0).normal(size=(40, 14)))
+    space = LatentSpace(model, np.random.default_rng(0).normal(size=(40, 14)))
     assert space.names[0].startswith("PC 1")
     weights = np.eye(10)[4]
     point = space.shifted(LatentPoint(weights, np.zeros(14)), 1, 2.0)
@@ -146,7 +145,7 @@ def test_directions_are_in_standard_deviations_of_the_prior(covariance: str) -> 
 
 def test_the_view_labels_its_rows(view: ExplorerView) -> None:
     points = view.points
-    assert len(points.numbers) == len(view.rows.dataset.x) == 1797
+    assert len(points.numbers) == len(view.data.dataset.x) == 1797
     truth = np.array(points.truth)
     assert set(truth) == set("0123456789")
     assert (truth == np.array(points.predicted)).mean() > 0.7
@@ -191,33 +190,53 @@ def schema(kind: RowKind) -> Schema:
     return Schema(kind, (), Transform(np.zeros(()), np.full((), 2.0)), "")
 
 
-def test_pictures_of_each_kind() -> None:
+def test_plots_of_each_kind() -> None:
     rows = np.random.default_rng(0).random((4, 3, 5, 6))
-    colors = pictures_of(schema(Image((3, 5, 6), "bernoulli")), rows)
-    assert isinstance(colors, Images)
-    assert colors(np.ones((1, 3, 5, 6))).tolist() == [[[0xFFFFFFFF] * 6] * 5]
-    assert colors(np.zeros((1, 3, 5, 6)))[0, 0, 0] == 0xFF000000
-    gray = pictures_of(schema(Image((1, 5, 6), "bernoulli")), rows[:, :1])
-    np.testing.assert_allclose(gray(rows[:, :1]), rows[:, 0], rtol=1e-6)
-    two = pictures_of(schema(Image((2, 5, 6), "bernoulli")), rows[:, :2])
-    assert two(rows[:, :2]).shape == (4, 5, 12)
-    series = pictures_of(schema(Table((5, 6))), rows[:, 0])
-    assert series(rows[:, 0]).shape == (4, 6, 5)
-    flat = pictures_of(schema(Table((30,))), rows[:, 0].reshape(4, 30))
-    assert isinstance(flat, Profiles)
+    colors = row_plot(schema(Image((3, 5, 6), "bernoulli")), rows)
+    assert isinstance(colors, ImagePlot)
+    assert colors.cells(np.ones((1, 3, 5, 6))).tolist() == [[[0xFFFFFFFF] * 6] * 5]
+    assert colors.cells(np.zeros((1, 3, 5, 6)))[0, 0, 0] == 0xFF000000
+    gray = row_plot(schema(Image((1, 5, 6), "bernoulli")), rows[:, :1])
+    np.testing.assert_allclose(gray.cells(rows[:, :1]), rows[:, 0], rtol=1e-6)
+    two = row_plot(schema(Image((2, 5, 6), "bernoulli")), rows[:, :2])
+    assert two.cells(rows[:, :2]).shape == (4, 5, 12)
+    series = row_plot(schema(Table((5, 6))), rows[:, 0])
+    assert series.cells(rows[:, 0]).shape == (4, 6, 5)
+    flat = row_plot(schema(Table((30,))), rows[:, 0].reshape(4, 30))
+    assert isinstance(flat, ProfilePlot)
     np.testing.assert_allclose(flat.in_file_units(np.ones((1, 30))), 2)
 
 
-def test_poses_keep_frames_and_leave_out_missing_joints() -> None:
+def test_skeletons_keep_frames_and_leave_out_missing_joints() -> None:
     kind = PoseWindow(COCO_18, 7, 2, features=("joints",), statistics=())
     rows = np.random.default_rng(0).random((3, 7, 18, 2)).astype(np.float32)
     rows[:, 2, COCO_18.edges[0][0]] = np.nan
-    poses = pictures_of(schema(kind), rows)
-    assert isinstance(poses, Poses)
-    x, _ = poses.lines(poses(rows)[0])
+    plot = row_plot(schema(kind), rows)
+    assert isinstance(plot, SkeletonPlot)
+    x = plot.cells(rows)[0, ..., 0]
     assert x.shape == (7, len(COCO_18.edges), 2)
     assert np.isnan(x[2, 0]).all()
     assert np.isfinite(x[3]).all()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Image((1, 5, 6), "bernoulli"),
+        Table((30,)),
+        PoseWindow(COCO_18, 3, 2, features=("joints",), statistics=()),
+    ],
+)
+def test_small_rows_stay_in_their_cells(kind: RowKind) -> None:
+    rows = np.random.default_rng(0).random((3, *kind.x_shape))
+    data = row_plot(schema(kind), rows).small_data(rows)
+    if isinstance(kind, Image):
+        lines = [[x, x + dw] for x, dw in zip(data["x"], data["dw"], strict=True)]
+    else:
+        lines = list(data["xs"])
+    per_row = len(lines) // len(rows)
+    for n, line in enumerate(lines):
+        assert n // per_row <= min(line) <= max(line) <= n // per_row + 1
 
 
 def test_only_the_latest_request_is_computed() -> None:
