@@ -30,10 +30,17 @@ from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import NameList, assignments
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.sweeps.execute import sweep
-from pyro_gmmvae.sweeps.plan import plan
-from pyro_gmmvae.sweeps.results import read_results
-from pyro_gmmvae.sweeps.tables import newest, notes_of, shown, summarize, write_dots, write_tables
+from pyro_gmmvae.sweeps import (
+    footnotes,
+    format_table,
+    latest_rows,
+    plan_sweep,
+    read_results,
+    summarize,
+    sweep,
+    write_dot_plot,
+    write_tables,
+)
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 
@@ -75,11 +82,11 @@ def main(
 ) -> None:
     """Measure what is missing in OUT/results.csv, then write the tables and the plot."""
     if redraw:
-        draw(newest(read_results(out / "results.csv", say)), out)
+        draw(latest_rows(read_results(out / "results.csv", log)), out)
         return
     given = {"data_dir": data_dir, "epochs": epochs, "minutes": minutes, "device": device}
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}
-    cells = plan(
+    runs = plan_sweep(
         common | assignments(sets),
         # without further factors, which images have none of, gmmvae-factors is gmmvae
         models=models or [name for name in MODELS if name != "gmmvae-factors"],
@@ -87,18 +94,18 @@ def main(
         variants=[assignments(text.split(",") if text else ()) for text in variants] or [{}],
         labels=labels,
         seeds=range(seeds),
-        say=say,
+        log=log,
     )
     out.mkdir(parents=True, exist_ok=True)
     if references:
         chosen = {} if preset is None else {"preset": preset}
         for label, seed in itertools.product(labels, range(seeds)):
             layers = (common, assignments(sets), chosen, {"labels": label, "seed": seed})
-            add_references(default_config(data, *layers), out / "results.csv", say)
-    _, failures = sweep(cells, out, jobs=jobs, backend=backend, say=say)
-    report(newest(read_results(out / "results.csv", say)), out)
+            add_references(default_config(data, *layers), out / "results.csv", log)
+    _, failures = sweep(runs, out, jobs=jobs, backend=backend, log=log)
+    report(latest_rows(read_results(out / "results.csv", log)), out)
     if failures:
-        raise click.ClickException(f"{len(failures)} cells failed; the first: {failures[0]}")
+        raise click.ClickException(f"{len(failures)} runs failed; the first: {failures[0]}")
 
 
 def report(table: pd.DataFrame, out: Path) -> None:
@@ -110,7 +117,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
     )
     summary = summarize(table, "score")
     probes = set(table[table["probe"]]["model"])
-    text = shown(summary.assign(difference=None), "accuracy")
+    text = format_table(summary.assign(difference=None), "accuracy")
     text["model"] = [f"{m} *" if m in probes else m for m in summary["model"]]
     text["published"] = [published(row.data, row.model, row.labels) for row in summary.itertuples()]
     command = shlex.join(["python", "benchmarks/accuracy.py", *_public(sys.argv[1:])])
@@ -119,7 +126,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
         "Published: accuracy as 1 - test error, with its protocol.",
         "\\* has no classifier: logistic regression on z of the labelled rows. The elbo and nll "
         "of cvae are of log p(x|y) at the true y, those of the others of log p(x).",
-        *notes_of(table[table["guide"].notna() & (table["steps"].notna())], command),
+        *footnotes(table[table["guide"].notna() & (table["steps"].notna())], command),
     ]
     write_tables(text, out, notes)
     error_curves(summary).savefig(out / "errors.png", dpi=150)
@@ -141,7 +148,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
     labels = ours["labels"].replace("all", "inf").astype(float)
     ours = ours.assign(count=labels).sort_values(["count", "other"], kind="stable")
     axis = "accuracy of test rows" + (" (* linear probe of z)" if ours["probe"].any() else "")
-    write_dots(ours, out, "score", axis)
+    write_dot_plot(ours, out, "score", axis)
 
 
 def _marked(table: pd.DataFrame) -> list[str]:
@@ -171,7 +178,7 @@ def published(data: str, model: str, labels: str) -> str:
     return f"{1 - row['error'] / 100:.4f}{spread} ({row['protocol']}; {row['source']})"
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     click.echo(line, err=True)
 
 

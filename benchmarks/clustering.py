@@ -33,9 +33,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.sweeps.execute import sweep
-from pyro_gmmvae.sweeps.plan import Cell, plan
-from pyro_gmmvae.sweeps.results import keys_of, read_results
+from pyro_gmmvae.sweeps import SweepRun, plan_sweep, read_results, run_keys, sweep
 
 CHOICES = ("model", "guide", "objective")
 
@@ -83,19 +81,19 @@ def main(
         raise click.UsageError("--parts and --lines leave nothing to run")
     if "references" in parts:
         torch.set_num_threads(1)
-        add_references(config, range(seeds), results, say)
+        add_references(config, range(seeds), results, log)
     try:
-        _, failures = sweep(cells, out, jobs=jobs, say=say) if cells else (None, [])
+        _, failures = sweep(cells, out, jobs=jobs, log=log) if cells else (None, [])
     finally:  # also what an interrupted sweep has finished
         name_lines(results, names)
-    report(read_results(results, say), out, sys.argv[1:])
+    report(read_results(results, log), out, sys.argv[1:])
     if failures:
-        raise click.ClickException(f"{len(failures)} cells failed; the first: {failures[0]}")
+        raise click.ClickException(f"{len(failures)} runs failed; the first: {failures[0]}")
 
 
 def planned(
     lines: list[Line], wanted: tuple[str, ...] | None, seeds: int
-) -> tuple[dict[Cell, Config], dict[str, Line]]:
+) -> tuple[dict[SweepRun, Config], dict[str, Line]]:
     """The cells of lines, and the line that each cell's key is of; the first one's, of equal ones.
 
     Raises:
@@ -105,7 +103,7 @@ def planned(
     if unknown:
         known = ", ".join(repr(line.name) for line in lines)
         raise click.UsageError(f"--lines: no {', '.join(sorted(unknown))} among {known}")
-    cells: dict[Cell, Config] = {}
+    cells: dict[SweepRun, Config] = {}
     names: dict[str, Line] = {}
     for common in {id(line.common): line.common for line in lines}.values():
         # data that can't be read is refused, where a line that doesn't fit is left out
@@ -116,7 +114,7 @@ def planned(
         try:
             found = cells_of(line, line.common, seeds)
         except GMMVAEError as error:
-            say(f"{line.name} is left out: {error}")
+            log(f"{line.name} is left out: {error}")
             continue
         for cell, cell_config in found.items():
             cells.setdefault(cell, cell_config)
@@ -124,10 +122,10 @@ def planned(
     return cells, names
 
 
-def cells_of(line: Line, common: Keys, seeds: int) -> dict[Cell, Config]:
+def cells_of(line: Line, common: Keys, seeds: int) -> dict[SweepRun, Config]:
     """The cells of one line, which are named by its data set and not by a file."""
     choices = {key: line.keys.get(key) for key in CHOICES}
-    found = plan(
+    found = plan_sweep(
         common,
         models=[choices["model"] or "gmmvae"],
         guides=[choices["guide"]],
@@ -135,26 +133,26 @@ def cells_of(line: Line, common: Keys, seeds: int) -> dict[Cell, Config]:
         presets=[PRESET["preset"]],
         variants=[{k: v for k, v in line.keys.items() if k not in CHOICES}],
         seeds=range(seeds),
-        say=say,
+        log=log,
     )
     return {replace(cell, data=line.data): config for cell, config in found.items()}
 
 
 def name_lines(results: Path, names: Mapping[str, Line]) -> None:
     """Write each row's part and line into the columns ``table`` and ``variant``."""
-    table = read_results(results, say)
+    table = read_results(results, log)
     if not len(table):
         return
     for column, name in (("table", "part"), ("variant", "name")):
         before = table[column] if column in table else [""] * len(table)
         table[column] = [
             getattr(names[key], name) if key in names else old
-            for key, old in zip(keys_of(table), before, strict=True)
+            for key, old in zip(run_keys(table), before, strict=True)
         ]
     atomic_write(results, table.to_csv(index=False).encode())
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     click.echo(line, err=True)
 
 

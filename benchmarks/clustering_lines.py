@@ -17,7 +17,7 @@ from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.sweeps.plan import OF_DATA, VARIED
+from pyro_gmmvae.sweeps import DATA_KEYS, SWEPT_KEYS
 
 PRESET = {"preset": "cluster"}
 Keys = Mapping[str, Any]
@@ -40,7 +40,7 @@ WEIGHTS: dict[str, Fraction] = {
 UNEQUAL = ("balance to flat pi", "balance to learnt pi", "balance to given pi", "balance to 1/10")
 # the largest class has so many times the rows of the smallest
 LONG_TAIL = 10
-APART = {*VARIED, *OF_DATA, "device"}
+APART = {*SWEPT_KEYS, *DATA_KEYS, "device"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def unequal_lines(data: str, common: Keys, out: Path) -> list[Line]:
     shared["epochs"] = round(base["epochs"] * total / len(y))
     if "epochs" in common or "minutes" in common:
         del shared["epochs"]
-    shared |= {k: v for k, v in common.items() if k not in OF_DATA}
+    shared |= {k: v for k, v in common.items() if k not in DATA_KEYS}
     steps = math.ceil(len(split.train) / base["batch_size"]) * base["epochs"]
     counts = np.bincount(y)
     start = preset.balance.start

@@ -30,7 +30,7 @@ from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
 from pyro_gmmvae.runs.keys import LABEL_KEYS, own_keys
-from pyro_gmmvae.sweeps.results import append, read_results
+from pyro_gmmvae.sweeps import append_result, read_results
 
 RESTARTS = 10
 # a mixture learns no more from further rows, and takes longer
@@ -82,7 +82,7 @@ def add_references(
         done = set(table[same]["seed"])
         for seed in (seed for seed in seeds if seed not in done):
             row = _row(name, changed.replace(seed=seed), mine)
-            append(results, row | {"config": hashes[name]})
+            append_result(results, row | {"config": hashes[name]})
             say(f"{name}, seed {seed}: cluster_accuracy {row['cluster_accuracy']:.4f}")
     return hashes
 

@@ -10,7 +10,7 @@ from clustering_references import REFERENCES
 from figures.cluster_curves import cluster_dots, cluster_tradeoff
 
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.sweeps.tables import write_tables
+from pyro_gmmvae.sweeps import write_tables
 
 PUBLISHED = Path(__file__).with_name("published_clustering.csv")
 PARTS = ("main", "ablation", "unequal", "references")

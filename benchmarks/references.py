@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.sweeps.results import append, read_results
+from pyro_gmmvae.sweeps import append_result, read_results
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {
     "softmax regression": lambda config: LogisticRegression(max_iter=2000),  # noqa: ARG005
@@ -61,7 +61,7 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
             "label_seed": config.seed if config.label_seed is None else config.label_seed,
             **measured_here(repr(classifier), seconds),
         }
-        append(results, row)
+        append_result(results, row)
         say(f"{name}, {labels} labels, seed {config.seed}: accuracy {accuracy:.4f}")
 
 

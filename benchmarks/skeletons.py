@@ -32,8 +32,7 @@ from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.folder import processor
-from pyro_gmmvae.sweeps.plan import command_of
-from pyro_gmmvae.sweeps.results import append, read_results
+from pyro_gmmvae.sweeps import append_result, read_results, train_command
 
 FOLDERS = {
     "ucalgary-gait": "ucalgary_gait",
@@ -123,7 +122,7 @@ def main(data_dir: Path, out: Path, seeds: int, tables: str, quick: bool) -> Non
         for row in rows_of(trial, config):
             full = about(trial, config) | row | {"config": key}
             full["settings"] = full["variant"]
-            append(out / "results.csv", full)
+            append_result(out / "results.csv", full)
             shown = {k: full[k] for k in ("table", "data", "split", "model", "labels", "variant")}
             say(
                 f"{' '.join(str(v) for v in shown.values() if v)}, seed {trial['seed']}: "
@@ -205,7 +204,7 @@ def about(trial: dict[str, Any], config: Config) -> dict[str, Any]:
         "processor": processor(),
         "versions": f"torch={torch.__version__} numpy={np.__version__}",
         "version": pyro_gmmvae.__version__,
-        "command": command_of(config),
+        "command": train_command(config),
     }
 
 

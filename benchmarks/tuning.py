@@ -85,7 +85,7 @@ def study_of(
         metric=metric,
         pictures=False,
         start={"hidden": "64"},
-        say=lambda line: None,  # noqa: ARG005
+        log=lambda line: None,  # noqa: ARG005
     )
     table = found.trials.assign(sampler=sampler, study=seed)
     row = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.sweeps.tables import newest
+from pyro_gmmvae.sweeps import latest_rows
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -80,7 +80,7 @@ def test_one_line_is_a_table_too(accuracy: Any, tmp_path: Path) -> None:
 
 def test_rows_of_changed_settings_are_left_out() -> None:
     table = pd.concat([rows("m2", "100", 0.5, "old"), rows("m2", "100", 0.9, "new")])
-    assert set(newest(table)["accuracy"]) == {0.9}
+    assert set(latest_rows(table)["accuracy"]) == {0.9}
 
 
 def test_every_published_figure_is_of_a_model_of_ours(accuracy: Any) -> None:

@@ -16,7 +16,7 @@ from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.sweeps.results import read_results
+from pyro_gmmvae.sweeps import read_results
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -129,9 +129,9 @@ def test_a_row_that_is_there_is_not_measured_again(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("pyro_gmmvae.sweeps.backends.run_cell", refuse)
+    monkeypatch.setattr("pyro_gmmvae.sweeps.execute.train_run", refuse)
     again = CliRunner().invoke(clustering.main, command, catch_exceptions=False)
-    assert "1 of 1 cells are in" in again.output
+    assert "1 of 1 runs are in" in again.output
     assert read_results(tmp_path / "out" / "results.csv").equals(table)
 
 

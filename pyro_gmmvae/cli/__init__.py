@@ -10,8 +10,7 @@ import sys
 import click
 
 from pyro_gmmvae import __version__
-from pyro_gmmvae.cli.ablate import ablate
-from pyro_gmmvae.cli.components import components
+from pyro_gmmvae.cli.ablate import ablate, components
 from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.explore import explore
 from pyro_gmmvae.cli.export import export

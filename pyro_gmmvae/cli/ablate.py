@@ -1,4 +1,4 @@
-"""gmmvae ablate"""
+"""gmmvae ablate, gmmvae components"""
 
 import re
 import shlex
@@ -8,20 +8,38 @@ from typing import Any
 
 import click
 
-from pyro_gmmvae.cli.options import NameList, device_option, json_option
+from pyro_gmmvae.cli.options import (
+    NameList,
+    assignments,
+    json_option,
+    key_options,
+    set_option,
+    without_none,
+)
+
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once."
+)
+out_option = click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+
+
+def _seeds_option(default: int) -> Any:
+    help_ = "Seeds 0, 1, ... of each."
+    return click.option(
+        "--seeds", type=click.IntRange(1), default=default, show_default=True, help=help_
+    )
+
+
+def _log(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @click.command(short_help="Compare models, guides, objectives or presets in a table.")
-@click.option("--data", default="digits", show_default=True, metavar="NAME|FILE")
-@click.option("--data-dir", metavar="DIR", help="Folder with the data set's files (mnist).")
-@click.option("--label-column", metavar="NAME", help="Column or array with the labels.")
+@key_options("data", "data_dir", "label_column")
 @click.option("--models", type=NameList("models"), metavar="A,B", help="[default: gmmvae]")
 @click.option("--guides", type=NameList("guides"), metavar="A,B", help="[default: the model's own]")
 @click.option(
-    "--objectives",
-    type=NameList("objectives"),
-    metavar="A,B",
-    help="[default: what fits the guide]",
+    "--objectives", type=NameList("objectives"), metavar="A,B", help="[default: the guide's own]"
 )
 @click.option("--presets", type=NameList(), metavar="A,B", help="[default: that of the data]")
 @click.option(
@@ -29,24 +47,20 @@ from pyro_gmmvae.cli.options import NameList, device_option, json_option
     "variants",
     multiple=True,
     metavar="K=V,K=V",
-    help="A column of its own with these keys, '' for none; repeat it.",
+    help="A set of keys to compare, '' for none; repeat it.",
 )
 @click.option("--labels", type=NameList(), metavar="N,M", help="Label counts, or 'all'.")
+@_seeds_option(5)
+@key_options("epochs", "minutes", "device")
+@set_option
+@jobs_option
 @click.option(
-    "--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds 0, 1, ... each."
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run."
 )
-@click.option("--epochs", type=int, metavar="N", help="Passes over the rows, for every cell.")
-@click.option("--minutes", type=float, metavar="M", help="Wall-clock budget of every cell.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="A key of every cell.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells at once.")
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each."
-)
-@click.option("--backend", default="local", show_default=True, help="Where cells run: local, ray.")
+@click.option("--backend", default="local", show_default=True, help="Where runs go: local, ray.")
 @click.option("--metric", default="accuracy", show_default=True, help="Column to compare.")
-@click.option("--keep-runs", is_flag=True, help="Keep each cell's run folder under DIR/runs.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
-@device_option
+@click.option("--keep-runs", is_flag=True, help="Keep each run's folder under DIR/runs.")
+@out_option
 @json_option
 def ablate(
     models: tuple[str, ...] | None,
@@ -66,40 +80,26 @@ def ablate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train and evaluate every combination, each over several seeds, into one table.
+    """Train and evaluate every combination over several seeds, and compare them in a table.
 
-    DIR/results.csv gets a row per run, DIR/table.md and DIR/table.tex a line per combination:
+    DIR/results.csv gets a row per run; DIR/table.md and DIR/table.tex get a line per combination:
     mean, standard deviation and n over seeds, and the paired difference to the first
-    combination with its 95 % interval. DIR/table.png shows the means with their 95 % intervals and
-    every seed. A cell whose row is there is skipped; one that was
-    stopped half-way goes on. Combinations that do not fit are named and left out.
+    combination with its 95 % interval. DIR/table.png shows the means with their 95 % intervals,
+    and every seed. The same command resumes a sweep that was stopped: runs with a row are not
+    trained again. Combinations that do not fit are named and left out.
 
     \b
     gmmvae ablate --guides product,mean-field,bayes --seeds 5 --labels 100 --out ablation
     gmmvae ablate --variant '' --variant alpha=0 --variant input_noise=0 --out parts
     """
-    from pyro_gmmvae.cli.options import assignments
+    from pyro_gmmvae import sweeps
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.sweeps.execute import sweep
-    from pyro_gmmvae.sweeps.plan import plan
-    from pyro_gmmvae.sweeps.run_cell import NUMBERS
-    from pyro_gmmvae.sweeps.tables import (
-        markdown,
-        notes_of,
-        shown,
-        summarize,
-        write_dots,
-        write_tables,
-    )
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    if metric not in (*NUMBERS, "val_accuracy"):
-        known = ", ".join((*NUMBERS, "val_accuracy"))
-        raise click.UsageError(f"--metric {metric}: choose from {known}")
-    common = {key: value for key, value in options.items() if value is not None}
-    cells = plan(
+    metrics = (*sweeps.TEST_METRICS, "val_accuracy")
+    if metric not in metrics:
+        raise click.UsageError(f"--metric {metric}: choose from {', '.join(metrics)}")
+    common = {"data": "digits"} | without_none(options)
+    runs = sweeps.plan_sweep(
         common | assignments(sets),
         models=models or ("gmmvae",),
         guides=guides or (None,),
@@ -108,31 +108,88 @@ def ablate(
         variants=[variant(text) for text in variants] or [{}],
         labels=labels or (None,),
         seeds=range(seeds),
-        say=say,
+        log=_log,
     )
-    table, failures = sweep(
-        cells, out, jobs=jobs, threads=threads, backend=backend, keep_runs=keep_runs, say=say
+    table, failures = sweeps.sweep(
+        runs, out, jobs=jobs, threads=threads, backend=backend, keep_runs=keep_runs, log=_log
     )
+    failure = f"{len(failures)} of {len(runs)} runs failed; the first: {[*failures, ''][0]}"
     if table.empty:
-        raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")
-    summary = summarize(table, metric)
+        raise GMMVAEError(failure)
+    summary = sweeps.summarize(table, metric)
     if summary["mean"].isna().all():
-        say(f"no line has a number for {metric}; --metric names another, as probe_accuracy")
-    text = shown(summary, metric)
+        _log(f"no run reports {metric!r}; choose another --metric, e.g. probe_accuracy")
+    text = sweeps.format_table(summary, metric)
     command = shlex.join(["gmmvae", *sys.argv[1:]])
-    write_tables(text, out, notes_of(table, command))
-    write_dots(table, out, metric)
-    click.echo(summary.to_json(orient="records") if as_json else markdown(text), nl=as_json)
+    sweeps.write_tables(text, out, sweeps.footnotes(table, command))
+    sweeps.write_dot_plot(table, out, metric)
+    click.echo(summary.to_json(orient="records") if as_json else sweeps.markdown(text), nl=as_json)
     if failures:
-        raise GMMVAEError(f"{len(failures)} of {len(cells)} cells failed; the first: {failures[0]}")
+        raise GMMVAEError(failure)
 
 
 def variant(text: str) -> dict[str, str | None]:
     """Keys and values of "key=value,key=value"; a value may hold commas itself, as hidden=16,16."""
-    from pyro_gmmvae.cli.options import assignments
-
     pairs = re.split(r",(?=\s*\w+\s*=)", text) if text else []
-    found = assignments(pairs)
-    if len(found) < len(pairs):
-        raise click.UsageError(f"--variant {text} names a key twice; repeat --variant for columns")
-    return found
+    keys = assignments(pairs)
+    if len(keys) < len(pairs):
+        raise click.UsageError(f"--variant {text} names a key twice; repeat --variant to compare")
+    return keys
+
+
+@click.command(short_help="Compare numbers of components if K is not known.")
+@key_options("data", "data_dir")
+@click.option(
+    "--range", "span", default="5,30", show_default=True, metavar="LOW,HIGH", help="Range of K."
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=6, show_default=True, help="Values of K to try."
+)
+@_seeds_option(3)
+@click.option("--preset", default="cluster", show_default=True, metavar="NAME")
+@key_options("epochs", "minutes", "device")
+@set_option
+@jobs_option
+@out_option
+@json_option
+def components(
+    span: str,
+    count: int,
+    seeds: int,
+    sets: tuple[str, ...],
+    jobs: int,
+    out: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train each number of components K over several seeds, without labels, and compare them.
+
+    DIR/components.csv and DIR/components.png show for each K the ELBO of held-out rows, the
+    agreement of the clusters of two seeds (adjusted Rand index), and the number of components in
+    use. Choose the K with high agreement. With --set learn_prior=true --set sparsity=5,
+    components with few rows become empty, and K only has to be large enough. Finished runs are
+    not trained again.
+
+    \b
+    gmmvae components --data digits --range 5,30 --out components
+    """
+    from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.figures import component_curves
+    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.sweeps import candidates, compare_components
+
+    ends = span.split(",")
+    if len(ends) != 2 or not all(end.strip().isdecimal() for end in ends):
+        raise click.UsageError(f"--range {span}: write LOW,HIGH, such as 5,30")
+    numbers = candidates(int(ends[0]), int(ends[1]), count)
+    common = {"data": "digits"} | without_none(options)
+    table, failures = compare_components(
+        common | assignments(sets), numbers, out, seeds=seeds, jobs=jobs, log=_log
+    )
+    atomic_write(out / "components.csv", table.to_csv(index=False).encode())
+    component_curves(table, Path(common["data"]).stem).savefig(out / "components.png", dpi=150)
+    click.echo(
+        table.to_json(orient="records") if as_json else table.round(3).to_string(index=False)
+    )
+    if failures:
+        raise GMMVAEError(f"{len(failures)} runs failed; the first: {failures[0]}")

@@ -6,31 +6,34 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_gmmvae.cli.options import assignments, json_option, key_options, without_none
+from pyro_gmmvae.cli.options import (
+    assignments,
+    config_option,
+    json_option,
+    key_options,
+    set_option,
+    without_none,
+)
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.sweeps import TrialReport, Tuned
 
 
-@click.command(short_help="Search a model's settings by validation rows.")
+@click.command(short_help="Tune a model's settings on validation rows.")
 @key_options(
     *("data", "data_dir", "label_column", "labels", "preset", "model", "guide", "epochs"),
     *("seed", "device"),
     drop_nonfinite=False,
 )
 @click.option(
-    "--trial-minutes", "minutes", type=float, metavar="M", help="Or wall-clock minutes of each."
+    "--trial-minutes", "minutes", type=float, metavar="M", help="Wall-clock budget of each trial."
 )
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="TOML",
-    help="Keys to keep; --search frees one.",
-)
-@click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key, to keep; repeat it."
-)
+@config_option
+@set_option
 @click.option(
     "--search",
     "searches",
@@ -43,7 +46,7 @@ from pyro_gmmvae.cli.options import assignments, json_option, key_options, witho
     default="gp",
     show_default=True,
     metavar="NAME",
-    help="What chooses the next trial: gp, tpe or random.",
+    help="Method that proposes trials: gp, tpe or random.",
 )
 @click.option(
     "--metric",
@@ -56,17 +59,17 @@ from pyro_gmmvae.cli.options import assignments, json_option, key_options, witho
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="How many DIR has in the end.",
+    help="Number of trials of the study.",
 )
 @click.option(
-    "--minutes", "budget", type=float, metavar="M", help="Begin no trial after M minutes."
+    "--minutes", "budget", type=float, metavar="M", help="Start no trial after M minutes."
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Fits of each trial; their mean counts.",
+    help="Fits of each trial; its value is their mean.",
 )
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at once."
@@ -75,7 +78,7 @@ from pyro_gmmvae.cli.options import assignments, json_option, key_options, witho
     "--prune/--no-prune",
     default=True,
     show_default=True,
-    help="Stop trials that lag behind.",
+    help="Stop trials below the median.",
 )
 @click.option("--keep-runs", is_flag=True, help="Keep run folders under DIR/trials.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
@@ -97,16 +100,16 @@ def tune(
     keep_runs: bool,
     **options: Any,
 ) -> None:
-    """Search a model's settings in trials that learn from each other.
+    """Search a model's settings; later trials learn from earlier ones.
 
-    Each model says which of its keys are worth searching ('--search' adds or replaces one); a
-    key that is given by an option, --set or --config keeps its value. The first trial has the
-    settings of 'gmmvae train'. A trial's value is that of validation rows at its end; test rows
-    are never looked at. As the best of many, it is optimistic: evaluate the run you train with
-    it. Ctrl-C keeps what is finished; the same command goes on, and several processes or
-    machines may work in one DIR.
+    Each model declares which of its keys are searched ('--search' adds or replaces one); a key
+    with a value from an option, --set or --config keeps it. The first trial has the settings of
+    'gmmvae train'. The value of a trial is its metric on validation rows at the end; test rows
+    are never used. The best of many values is optimistic: evaluate the run that you train with
+    these settings. Ctrl-C keeps finished trials; the same command resumes the study, and several
+    processes or machines may share DIR.
 
-    DIR gets best.toml (for 'gmmvae train --config'), trials.csv, and where trials are enough
+    DIR gets best.toml (for 'gmmvae train --config'), trials.csv, and with enough trials
     importance.csv, importance.md and pictures.
 
     \b
@@ -123,13 +126,11 @@ def tune(
     given = without_none(options)
     fixed, search = assignments(sets), _searches(searches)
     for key in sorted(search.keys() & (given.keys() | fixed.keys())):
-        raise click.UsageError(
-            f"{key} is given a value and searched as well: leave one of them out"
-        )
+        raise click.UsageError(f"{key} has a value and is searched as well: leave out one of them")
     with ExitStack() as stack:
-        say, heard = _progress(stack, trials)
+        log, on_trial_end = _progress(stack, trials)
         try:
-            found = run_study(
+            tuned = run_study(
                 given | fixed,
                 out,
                 start=read_config(config) if config else {},
@@ -142,36 +143,38 @@ def tune(
                 seeds=seeds,
                 prune=prune,
                 keep_runs=keep_runs,
-                say=say,
-                heard=heard,
+                log=log,
+                on_trial_end=on_trial_end,
             )
         except KeyboardInterrupt:
             if (out / "journal.log").exists():
-                say(
-                    f"finished trials are kept in {out}; go on with: "
+                log(
+                    f"finished trials are kept in {out}; resume with: "
                     f"{shlex.join(['gmmvae', *sys.argv[1:]])}"
                 )
             raise
-    _conclude(found, out, as_json)
+    _print_best(tuned, out, as_json)
 
 
 def _searches(texts: tuple[str, ...]) -> dict[str, str]:
     """Keys and ranges from "key=range"."""
-    found = {}
+    ranges = {}
     for text in texts:
-        key, equals, wanted = (part.strip() for part in text.partition("="))
-        if not equals or not wanted:
+        key, equals, dimension = (part.strip() for part in text.partition("="))
+        if not equals or not dimension:
             raise click.UsageError(
                 f"--search {text}: write KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=A,B"
             )
-        if key in found:
+        if key in ranges:
             raise click.UsageError(f"--search names {key} twice")
-        found[key] = wanted
-    return found
+        ranges[key] = dimension
+    return ranges
 
 
-def _progress(stack: ExitStack, trials: int) -> tuple[Callable[[str], None], Callable[[Any], None]]:
-    """What hears lines and trials: a bar on a terminal, plain lines elsewhere."""
+def _progress(
+    stack: ExitStack, trials: int
+) -> tuple[Callable[[str], None], Callable[["TrialReport"], None]]:
+    """Functions that print lines and ends of trials: with a bar on a terminal, plain elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -184,24 +187,24 @@ def _progress(stack: ExitStack, trials: int) -> tuple[Callable[[str], None], Cal
     console = Console(stderr=True)
     if not console.is_terminal:
         return (lambda line: click.echo(line, err=True)), (
-            lambda report: click.echo(describe(report), err=True)
+            lambda report: click.echo(trial_line(report), err=True)
         )
     columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn())
     bar = stack.enter_context(Progress(*columns, console=console))
     task = bar.add_task("", total=trials)
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def heard(report: Any) -> None:
-        say(describe(report))
+    def on_trial_end(report: "TrialReport") -> None:
+        log(trial_line(report))
         bar.update(task, completed=report.finished)
 
-    return say, heard
+    return log, on_trial_end
 
 
-def describe(report: Any) -> str:
-    """A trial's end in a line."""
+def trial_line(report: "TrialReport") -> str:
+    """Describe the end of a trial in one line."""
     text = f"trial {report.number}: "
     text += report.reason if report.value is None else f"{report.value:.4f}"
     text += "" if report.state == "complete" else f" ({report.state})"
@@ -212,26 +215,26 @@ def describe(report: Any) -> str:
     return f"{text}, {report.seconds:.0f} s; {' '.join(words)}"
 
 
-def _conclude(found: Any, out: Path, as_json: bool) -> None:
-    """The best trial, what it is to be held against, and the command that trains it."""
+def _print_best(tuned: "Tuned", out: Path, as_json: bool) -> None:
+    """Print the best trial, the value without tuning, and the command that trains the best."""
     if as_json:
         click.echo(
             json.dumps(
                 {
-                    "metric": found.metric,
-                    "value": found.value,
-                    "trial": found.number,
-                    "first": found.first,
+                    "metric": tuned.metric,
+                    "value": tuned.value,
+                    "trial": tuned.number,
+                    "first": tuned.first,
                     "config": str(out / "best.toml"),
-                    "trials": len(found.trials),
+                    "trials": len(tuned.trials),
                 }
             )
         )
         return
-    states = found.trials["state"].value_counts()
+    states = tuned.trials["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    before = "" if found.first is None else f", {found.first:.4f} with the settings it began with"
-    click.echo(f"best {found.metric} {found.value:.4f} in trial {found.number}{before} ({counts})")
+    first = "" if tuned.first is None else f", {tuned.first:.4f} with the first settings"
+    click.echo(f"best {tuned.metric} {tuned.value:.4f} in trial {tuned.number}{first} ({counts})")
     click.echo(
         f"next: {shlex.join(['gmmvae', 'train', '--config', str(out / 'best.toml')])} --out RUN"
     )

@@ -1,8 +1,9 @@
-"""Many runs over models, guides, objectives, presets, labels and seeds: one row of a table each."""
+"""Execution of sweeps: in this process, in several processes, or on a Ray cluster."""
 
 import contextlib
 import itertools
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,134 +13,272 @@ from typing import Any
 
 import pandas as pd
 
+import pyro_gmmvae
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import try_lock
-from pyro_gmmvae.sweeps.backends import BACKENDS, check_backend
-from pyro_gmmvae.sweeps.plan import Cell, Say
-from pyro_gmmvae.sweeps.results import append, keys_of, read_results
+from pyro_gmmvae.files import read_json, try_lock
+from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.runs.trainer import resume, train
+from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
+from pyro_gmmvae.sweeps.tables import append_result, read_results, run_keys
+from pyro_gmmvae.sweeps.workers import Pool, check_backend, process_pool, ray_pool, torch_threads
+from pyro_gmmvae.training import NonFiniteError
+from pyro_gmmvae.training.signals import sigterm_as_interrupt, stop_on_signal
+
+FINISHED = ("complete", "early-stopped")
+TEST_METRICS = (
+    "accuracy",
+    "probe_accuracy",
+    "ece",
+    "cluster_accuracy",
+    "nmi",
+    "ari",
+    "components_used",
+    "assignment_entropy",
+    "silhouette",
+    "elbo",
+    "nll",
+    "rate",
+    "distortion",
+    "ess",
+    "pareto_k_bad",
+    "test_rows",
+    "sequence_accuracy",
+    "sequence_cluster_accuracy",
+    "sequence_nmi",
+    "test_sequences",
+)
+Row = dict[str, Any]
+Outcomes = Iterator[tuple[SweepRun, Row | Exception]]
 
 
 def sweep(
-    cells: Mapping[Cell, Config],
+    runs: Mapping[SweepRun, Config],
     out: Path,
     *,
     jobs: int = 1,
     threads: int = 1,
     backend: str = "local",
     keep_runs: bool = False,
-    say: Say = print,
+    log: Log = print,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Train and evaluate every cell whose row is not in OUT/results.csv yet.
+    """Train and evaluate every run that has no row in OUT/results.csv yet.
 
-    Each cell is a run folder under OUT/runs until its row is written; one that was stopped
-    half-way goes on from its checkpoint.
+    A run has a folder under OUT/runs until its row is written; a run that was stopped is resumed
+    from its checkpoint.
 
     Args:
-        cells: what to run, from :func:`plan`.
+        runs: the runs, from :func:`plan_sweep`.
         out: the folder of the results.
-        jobs: how many cells to train at once, each in a process of its own.
-        threads: torch's threads in each.
-        backend: a key of ``BACKENDS``.
-        keep_runs: keep the run folders of finished cells.
-        say: hears of each cell's end.
+        jobs: runs at once: 1 in this process, more in processes of their own.
+        threads: threads of torch for each run.
+        backend: "local" or "ray".
+        keep_runs: keep the run folders of finished runs.
+        log: gets a line at the end of each run.
 
     Returns:
-        The rows of these cells, in their order, and a line for each cell that failed.
+        The rows of these runs, in their order, and a line for each run that failed.
 
     Raises:
-        GMMVAEError: results of another version in OUT, another sweep at work there, or a
-            process that was killed. Rows that were finished are written in each case.
-        KeyboardInterrupt: when told to stop; fits under way are saved first.
+        GMMVAEError: results of another version in OUT, another sweep that uses OUT, or a process
+            that was killed. Rows of finished runs are written in each case.
+        KeyboardInterrupt: on SIGINT or SIGTERM; fits under way are saved first.
     """
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
     check_backend(backend)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
-    with _alone(out):
-        done = set(keys_of(read_results(results, say)))
-        todo = {cell: config for cell, config in cells.items() if cell.key not in done}
-        if len(todo) < len(cells):
-            say(f"{len(cells) - len(todo)} of {len(cells)} cells are in {results} already")
+    with exclusive_lock(out):
+        done = set(run_keys(read_results(results, log)))
+        todo = {run: config for run, config in runs.items() if run.key not in done}
+        if len(todo) < len(runs):
+            log(f"{len(runs) - len(todo)} of {len(runs)} runs are in {results} already")
         failures: list[str] = []
-        for count, (cell, outcome) in enumerate(_outcomes(todo, out, jobs, threads, backend), 1):
+        outcomes = _outcomes(todo, out / "runs", jobs, threads, backend)
+        for count, (run, outcome) in enumerate(outcomes, 1):
             if isinstance(outcome, dict):
-                append(results, asdict(cell) | outcome)
-                line = f"{cell.title}: {_shown(outcome)}"
+                append_result(results, asdict(run) | outcome)
+                line = f"{run.title}: {_summary(outcome)}"
                 if not keep_runs:
-                    shutil.rmtree(out / "runs" / cell.folder, ignore_errors=True)
+                    shutil.rmtree(out / "runs" / run.folder, ignore_errors=True)
             else:
-                line = f"{cell.title}: {outcome or type(outcome).__name__}"
+                line = f"{run.title}: {outcome or type(outcome).__name__}"
                 failures.append(line)
-            say(f"{count}/{len(todo)} {line}")
+            log(f"{count}/{len(todo)} {line}")
         with contextlib.suppress(OSError):
             (out / "runs").rmdir()
         table = read_results(results, lambda _: None)
-    order = {cell.key: number for number, cell in enumerate(cells)}
-    mine = table[[key in order for key in keys_of(table)]]
-    mine = mine.iloc[sorted(range(len(mine)), key=lambda row: order[keys_of(mine)[row]])]
-    return mine, failures
-
-
-def _outcomes(
-    todo: Mapping[Cell, Config], out: Path, jobs: int, threads: int, backend: str
-) -> Iterator[tuple[Cell, dict[str, Any] | Exception]]:
-    """Each cell's row or error as it ends; on an interruption those of cells that still ended.
-
-    A process is given its next cell when it is done with one, so that no cell waits in a
-    queue that an interruption can't empty.
-    """
-    waiting = iter(todo.items())
-    running: dict[Future[dict[str, Any]], Cell] = {}
-    with BACKENDS[backend](jobs, threads) as running_on:
-        interrupted: BaseException | None = None
-        while True:
-            if interrupted is None:
-                for cell, config in itertools.islice(waiting, running_on.jobs - len(running)):
-                    running[running_on.submit(config, out / "runs" / cell.folder)] = cell
-            if not running:
-                break
-            try:
-                ended = wait(running, return_when=FIRST_COMPLETED).done
-            except KeyboardInterrupt as heard:
-                # the fits save and stop, and a last evaluation ends
-                running_on.interrupt()
-                interrupted = heard
-                continue
-            for task in ended:
-                cell, error = running.pop(task), task.exception()
-                error = getattr(error, "cause", None) or error  # Ray wraps what a task raised
-                if interrupted is not None and isinstance(error, Exception):
-                    continue  # stopped half-way: it goes on when the command is given again
-                if isinstance(error, BrokenProcessPool):
-                    raise GMMVAEError(
-                        f"the process of {cell.title} was killed, perhaps for its memory; the "
-                        "same command goes on (with fewer --jobs?)"
-                    ) from error
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield cell, task.result() if error is None else error
-        if interrupted is not None:
-            raise interrupted
+    order = {run.key: number for number, run in enumerate(runs)}
+    rows = pd.Series(run_keys(table), index=table.index, dtype=object).map(order).dropna()
+    return table.loc[rows.sort_values().index], failures
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Refuse a second sweep into one folder while the first is at work (POSIX)."""
-    lock = try_lock(out / ".lock")
+def exclusive_lock(out: Path) -> Iterator[None]:
+    """Lock a folder of results against a second sweep.
+
+    Raises:
+        GMMVAEError: another sweep holds the lock.
+    """
+    file = out / ".lock"
+    lock = try_lock(file)
     if lock is None:
-        raise GMMVAEError(f"another sweep is at work in {out}; wait for it, or name another --out")
+        raise GMMVAEError(f"another sweep uses {out}; wait for it, or name another --out")
     with lock:
         try:
             yield
         finally:
-            (out / ".lock").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
-def _shown(row: Mapping[str, Any]) -> str:
+def _summary(row: Row) -> str:
     seconds = f"{row['fit_seconds']:.0f} s"
     for name in ("accuracy", "probe_accuracy", "cluster_accuracy", "elbo"):
         if row.get(name) is not None:
             return f"{name} {row[name]:.4f}, {seconds}"
     return seconds
+
+
+# ---------------------------------------------------------------------------------- one run
+
+
+def train_run(config: Config, folder: Path) -> Run:
+    """Train a run; load one that is finished, and resume one that was stopped.
+
+    Raises:
+        KeyboardInterrupt: a signal stopped the fit, which is saved.
+    """
+    run = _trained(config, folder)
+    if read_json(folder / "metrics.json")["outcome"] not in FINISHED:
+        raise KeyboardInterrupt
+    return run
+
+
+def _trained(config: Config, folder: Path) -> Run:
+    file = folder / "metrics.json"
+    try:
+        metrics = read_json(file) if file.exists() else {}
+        if isinstance(metrics, dict) and metrics.get("outcome") in FINISHED:
+            return Run.load(folder, device=config.device)
+        if (folder / "training.pt").exists():
+            where = config.data if is_file_name(config.data) else config.data_dir
+            return resume(folder, data=where, device=config.device)
+    except NonFiniteError:
+        raise
+    except GMMVAEError:  # of another version, or damaged when its process was killed
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    return train(config, folder)
+
+
+def evaluate_run(run: Run, config: Config) -> Row:
+    """Evaluate a finished run, and describe it in one row of the table."""
+    started = time.monotonic()
+    numbers = run.evaluate()
+    metrics = read_json(run.path / "metrics.json")
+    environment = read_json(run.path / "environment.json")
+    return {name: numbers.get(name) for name in TEST_METRICS} | {
+        "val_accuracy": metrics["training"].get("val_accuracy"),
+        "label_seed": config.seed if config.label_seed is None else config.label_seed,
+        "seconds": round(metrics["seconds"] + time.monotonic() - started, 1),
+        "fit_seconds": round(metrics["seconds"], 1),
+        "epochs": metrics["epochs"],
+        "steps": metrics["steps"],
+        "engine": metrics["engine"],
+        "device": environment["device"],
+        "threads": environment["threads"],
+        "processor": environment["processor"],
+        "versions": " ".join(f"{k}={v}" for k, v in environment["packages"].items()),
+        "version": pyro_gmmvae.__version__,
+        "command": train_command(config),
+    }
+
+
+def _train_and_evaluate(config: Config, folder: Path) -> Row:
+    """Run in a worker, where an evaluation under way ends before the worker stops."""
+    run = train_run(config, folder)
+    with stop_on_signal():
+        return evaluate_run(run, config)
+
+
+# ---------------------------------------------------------------------------------- many runs
+
+
+def _outcomes(
+    todo: Mapping[SweepRun, Config], folder: Path, jobs: int, threads: int, backend: str
+) -> Outcomes:
+    """Give each run's row or error as it ends."""
+    if not todo:
+        return
+    if backend == "ray":
+        on_gpu = any(config.device.startswith("cuda") for config in todo.values())
+        with ray_pool(threads, int(on_gpu)) as pool:
+            yield from _in_pool(todo, folder, pool)
+    elif jobs > 1:
+        with process_pool(jobs, threads) as pool:
+            yield from _in_pool(todo, folder, pool)
+    else:
+        with torch_threads(threads), sigterm_as_interrupt(lambda: None):
+            yield from _in_this_process(todo, folder)
+
+
+def _in_this_process(todo: Mapping[SweepRun, Config], folder: Path) -> Outcomes:
+    for run, config in todo.items():
+        outcome: Row | Exception
+        try:
+            trained = train_run(config, folder / run.folder)
+        except Exception as error:  # of this run; the others are trained
+            yield run, error
+            continue
+        with stop_on_signal() as request:  # an evaluation under way ends, and its row is written
+            try:
+                outcome = evaluate_run(trained, config)
+            except Exception as error:
+                outcome = error
+            yield run, outcome
+        if request:
+            raise KeyboardInterrupt
+
+
+def _in_pool(todo: Mapping[SweepRun, Config], folder: Path, pool: Pool) -> Outcomes:
+    """Run in workers; on an interruption, give the rows of runs that still ended.
+
+    A worker gets its next run when it has finished one, so that an interruption finds an empty
+    queue.
+    """
+    waiting = iter(todo.items())
+    running: dict[Future[Row], SweepRun] = {}
+    interruption: BaseException | None = None
+    while True:
+        if interruption is None:
+            for run, config in itertools.islice(waiting, pool.slots - len(running)):
+                place = (folder / run.folder).resolve()
+                running[pool.submit(_train_and_evaluate, config, place)] = run
+        if not running:
+            break
+        try:
+            ended = wait(running, return_when=FIRST_COMPLETED).done
+        except KeyboardInterrupt as error:
+            pool.interrupt()  # fits save and stop, and an evaluation under way ends
+            interruption = error
+            continue
+        for task in ended:
+            run, failure = running.pop(task), task.exception()
+            failure = getattr(failure, "cause", None) or failure  # Ray wraps what a task raised
+            if isinstance(failure, BrokenProcessPool) and interruption is None:
+                raise GMMVAEError(
+                    f"the process of {run.title} was killed, perhaps for its memory; the same "
+                    "command resumes the sweep (with fewer --jobs?)"
+                ) from failure
+            if isinstance(failure, KeyboardInterrupt):
+                interruption = interruption or failure
+            elif failure is None:
+                yield run, task.result()
+            elif not isinstance(failure, Exception):
+                raise failure
+            elif interruption is None:  # else stopped half-way, and resumed by the same command
+                yield run, failure
+    if interruption is not None:
+        raise interruption

@@ -1,4 +1,4 @@
-"""What a sweep runs: cells, planned from names."""
+"""Plans of sweeps: every combination of names, labels and seeds, as runs with a configuration."""
 
 import hashlib
 import itertools
@@ -18,17 +18,17 @@ from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import default_config, takes_guide, usual_values
 from pyro_gmmvae.training.devices import seeded
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of a sweep; equal cells are the same row of the table.
+class SweepRun:
+    """One run of a sweep; equal runs share one row of the table.
 
     Attributes:
         data, model, guide, objective, preset, labels, seed: as in the configuration.
         settings: keys that differ from the preset's, "key=value key=value".
-        config: short hash of all settings, so that a preset that changed is run anew.
+        config: short hash of the configuration and the rows, so that a changed preset is a new run.
     """
 
     data: str
@@ -43,33 +43,34 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The same text for equal cells, also for those read from a table."""
-        return key_of(tuple(asdict(self).values()))
+        """A text that is the same for equal runs, also for those read from a table."""
+        return run_key(tuple(asdict(self).values()))
 
     @property
     def title(self) -> str:
-        """For a line of progress."""
+        """A title for lines of progress."""
         words = [self.model, self.guide, self.objective, self.preset, self.settings]
         return f"{' '.join(w for w in words if w)}, {self.labels} labels, seed {self.seed}"
 
     @property
     def folder(self) -> str:
-        """A name for its run folder."""
+        """The name of the run folder."""
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
         return f"{self.model}-{self.labels}-{self.seed}-{digest}"
 
 
-VARIED = ("guide", "labels", "model", "objective", "preset", "seed")
-OF_DATA = ("data", "data_dir", "label_column")
-KEY = [field.name for field in fields(Cell)]
+# configuration keys that a sweep varies by options of its own, and keys that choose the rows
+SWEPT_KEYS = ("guide", "labels", "model", "objective", "preset", "seed")
+DATA_KEYS = ("data", "data_dir", "label_column")
+RUN_COLUMNS = [field.name for field in fields(SweepRun)]
 
 
-def key_of(values: Sequence[Any]) -> str:
-    """A cell's key from the values of ``KEY``."""
+def run_key(values: Sequence[Any]) -> str:
+    """The key of a run from its values in the order of ``RUN_COLUMNS``."""
     return json.dumps([str(value) for value in values])
 
 
-def plan(
+def plan_sweep(
     common: Mapping[str, Any],
     *,
     models: Sequence[str],
@@ -79,88 +80,99 @@ def plan(
     variants: Sequence[Mapping[str, Any]] = ({},),
     labels: Sequence[int | str | None] = (None,),
     seeds: Sequence[int] = (0,),
-    say: Say = print,
-) -> dict[Cell, Config]:
-    """Every combination, first names first; those that do not fit are named and left out.
+    log: Log = print,
+) -> dict[SweepRun, Config]:
+    """Combine the names; combinations that do not fit are logged and left out.
 
-    A model without a choice of guides gets one cell in the place of one per guide. Cells of
-    the same settings on the same rows are the same, wherever the data lies.
+    A model with a fixed guide gets one run, not one per guide. Runs with the same settings on the
+    same rows are equal, wherever the files of the data are.
 
     Args:
-        common: keys of every configuration; "data" among them.
-        models, guides, objectives, presets, labels, seeds: what varies; None: the default.
-        variants: further keys, one cell for each set of them.
-        say: hears of combinations that are left out.
+        common: configuration keys of every run; "data" among them.
+        models, guides, objectives, presets, labels, seeds: the values to combine, in this order;
+            None is the default.
+        variants: further configuration keys, one set per variant.
+        log: gets a line for each combination that is left out.
+
+    Returns:
+        The runs and their configurations, labels slowest and seeds fastest.
 
     Raises:
-        GMMVAEError: an unknown name or a value out of range, or nothing that fits.
+        GMMVAEError: an unknown name, a value out of range, or no combination that fits.
     """
-    for keys, apart in ((common, VARIED), *((v, (*VARIED, *OF_DATA)) for v in variants)):
-        for key in sorted(set(apart) & set(keys)):
-            plural = "" if key in OF_DATA or key == "labels" else "s"
-            option = f"--{key.replace('_', '-')}{plural}"
-            raise GMMVAEError(f"{key} is no plain setting of a sweep: give it with {option}")
-    deaf = [model for model in models if not takes_guide(model)]
-    if deaf and any(guides):
-        say(f"without a choice of guides: {', '.join(deaf)}")
-    cells: dict[Cell, Config] = {}
+    _check_options(common, variants)
+    models_without_guides = [model for model in models if not takes_guide(model)]
+    if models_without_guides and any(guides):
+        log(f"--guides does not apply to {', '.join(models_without_guides)}: the guide is fixed")
+    runs: dict[SweepRun, Config] = {}
     rows: dict[Any, TrainingData] = {}
     misfits: dict[str, None] = {}
+    data = str(common["data"])
     columns = itertools.product(models, guides, objectives, presets, variants)
     for label, (model, guide, objective, preset, variant) in itertools.product(labels, columns):
         if label not in rows:
-            layer = {} if label is None else {"labels": label}
             rows[label] = TrainingData.from_config(
-                default_config(str(common["data"]), common, layer)
+                default_config(data, common, _given(labels=label))
             )
-        changes = {
-            "model": model,
-            "guide": guide if takes_guide(model) else None,
-            "objective": objective,
-            "preset": preset,
-            "labels": label,
-        }
-        given = {key: value for key, value in changes.items() if value is not None}
-        layers = (common, given, variant)
-        what = [model, guide, objective, *(f"{k}={v}" for k, v in variant.items())]
+        varied = _given(
+            model=model,
+            guide=guide if takes_guide(model) else None,
+            objective=objective,
+            preset=preset,
+            labels=label,
+        )
+        combination = [model, guide, objective, *(f"{k}={v}" for k, v in variant.items())]
         try:
-            config = resolve(default_config(str(common["data"]), *layers))
-            words = _changes(config, {**common, **variant})
-            what = [model, config.guide, config.objective, words]
+            config = resolve(default_config(data, common, varied, variant))
+            settings = _settings(config, {**common, **variant})
+            combination = [model, config.guide, config.objective, settings]
             with seeded(0, torch.device("cpu")):
                 build(config, rows[label]).dry_run()
-        except UnknownNameError:  # a misspelled name is refused; what can't go together is left out
+        except UnknownNameError:  # an error, while known names that don't fit are left out
             raise
         except GMMVAEError as error:
-            misfits[f"{', '.join(str(w) for w in what if w)}: {error}"] = None
+            misfits[f"{', '.join(str(w) for w in combination if w)}: {error}"] = None
             continue
         for seed in seeds:
             one = config.replace(seed=seed)
-            cells[_cell(one, words, rows[label].schema.fingerprint)] = one
-    for misfit in misfits if cells else ():
-        say(f"left out: {misfit}")
-    if not cells:
+            runs[_sweep_run(one, settings, rows[label].schema.fingerprint)] = one
+    if not runs:
         raise GMMVAEError(f"no combination fits: {next(iter(misfits), 'no names were given')}")
-    return cells
+    for misfit in misfits:
+        log(f"left out: {misfit}")
+    return runs
 
 
-def _changes(config: Config, given: Mapping[str, Any]) -> str:
-    """The keys that were given and differ from the preset's, as "key=value key=value"."""
+def _check_options(common: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse keys that have an option of their own."""
+    reserved = (*SWEPT_KEYS, *DATA_KEYS)
+    for keys, refused in ((common, SWEPT_KEYS), *((variant, reserved) for variant in variants)):
+        for key in sorted(set(refused) & set(keys)):
+            plural = "" if key in DATA_KEYS or key == "labels" else "s"
+            option = f"--{key.replace('_', '-')}{plural}"
+            raise GMMVAEError(f"{key} is not a plain key of a sweep: give it with {option}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _settings(config: Config, given: Mapping[str, Any]) -> str:
+    """The given keys that differ from the preset's, as "key=value key=value"."""
     base, values = usual_values(config), config.model_dump()
-    shown = [k for k in given if k not in (*KEY, "data_dir", "device", "log")]
-    changed = {k: values[k] for k in shown if values[k] != base[k]}
-    return " ".join(f"{key}={_as_text(value)}" for key, value in changed.items())
+    keys = [k for k in given if k not in (*RUN_COLUMNS, "data_dir", "device", "log")]
+    return " ".join(f"{key}={_as_text(values[key])}" for key in keys if values[key] != base[key])
 
 
 def _as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _cell(config: Config, settings: str, fingerprint: str) -> Cell:
-    # where data lies, is computed and is logged change no result; what it holds does
+def _sweep_run(config: Config, settings: str, fingerprint: str) -> SweepRun:
+    # the place of the data, the device and the logs do not change results; the rows do
     apart = {"seed", "data_dir", "device", "log"}
     content = config.model_dump_json(exclude_defaults=True, exclude=apart) + fingerprint
-    return Cell(
+    return SweepRun(
         data=config.data,
         model=config.model,
         guide=config.guide or "",
@@ -173,8 +185,8 @@ def _cell(config: Config, settings: str, fingerprint: str) -> Cell:
     )
 
 
-def command_of(config: Config) -> str:
-    """What a user types to train the cell; the data's folder is theirs."""
+def train_command(config: Config) -> str:
+    """The command line that trains a configuration; the folder of the data is left out."""
     base = usual_values(config)
     options = ["gmmvae", "train", "--data", config.data, "--preset", str(config.preset)]
     for key, value in config.model_dump().items():

@@ -1,4 +1,4 @@
-"""What a study searches: the model's own space, less what is given, with what was asked for."""
+"""Search spaces of studies: the model's own dimensions, without given keys, with extra ones."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
@@ -17,14 +17,14 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.keys import unknown_key
 
-# of a label, and of nothing where none is seen
-OF_LABELS = {"alpha", "label_eps"}
-# of how sequences become rows
-OF_SEQUENCES = {
+# keys without effect if the fit sees no labels
+LABEL_KEYS = {"alpha", "label_eps"}
+# keys that decide how sequences become rows
+SEQUENCE_KEYS = {
     *("window", "stride", "max_gap", "scale", "features", "statistics", "joint_dropout"),
 }
-# what decides which rows a metric is of, what it means, or what a trial may cost
-FIXED = {
+# keys that decide on which rows a metric is measured, what it means, or what a trial costs
+FIXED_KEYS = {
     *("model", "preset", "seed", "device", "likelihood", "epochs", "minutes", "patience"),
     *("data", "data_dir", "label_column", "labels", "label_seed", "split_seed", "test"),
     *("validation", "transductive", "drop_nonfinite", "tracks", "labels_file", "layout"),
@@ -41,65 +41,67 @@ def space_of(
     labelled: bool = True,
     sequences: bool = True,
 ) -> dict[str, Dimension]:
-    """The dimensions to search.
+    """Choose the dimensions to search.
 
     Args:
-        config: of every trial; its model declares a space.
-        given: keys that a user gave a value: they keep it.
-        search: dimensions, or their text, that replace or join the model's.
+        config: the configuration of every trial; its model declares a search space.
+        given: keys with a value from the user, which are not searched.
+        search: dimensions, or their text, that replace the model's or are added to them.
         labelled: whether the fit sees labels.
         sequences: whether rows are windows of sequences.
 
     Raises:
-        GMMVAEError: a key that is unknown or can't be searched, text that is no dimension, or
-            nothing left to search.
+        GMMVAEError: a key that is unknown or can't be searched, a text that is not a dimension,
+            or nothing left to search.
     """
     declared: SearchSpace = MODELS[config.model].search_space
     space = {
         key: dimension
         for key, dimension in declared.items()
-        if key not in given and (labelled or key not in OF_LABELS)
+        if key not in given and (labelled or key not in LABEL_KEYS)
     }
-    for key, wanted in (search or {}).items():
-        space[key] = read_dimension(config, key, wanted) if isinstance(wanted, str) else wanted
-        _check_dimension(config, key, space[key])
-        if key in OF_SEQUENCES and not sequences:
-            raise GMMVAEError(f"{key} is of sequences, and {config.data} has none; leave it out")
+    for key, dimension in (search or {}).items():
+        if isinstance(dimension, str):
+            dimension = read_dimension(config, key, dimension)
+        _check_dimension(config, key, dimension)
+        space[key] = dimension
+        if key in SEQUENCE_KEYS and not sequences:
+            raise GMMVAEError(f"{key} needs sequences, and {config.data} has none; leave it out")
     if not space:
         raise GMMVAEError(
-            "every key is given a value and nothing is left to search; leave some out, or name "
-            "them as dimensions (--search)"
+            "nothing is left to search: every key has a value; leave some out, or make them "
+            "dimensions (--search)"
         )
     return space
 
 
 def check_comparable(metric: str, space: SearchSpace) -> None:
-    """Refuse a metric whose values are of different numbers in different trials.
+    """Refuse a metric whose values can't be compared between trials.
 
     Raises:
-        GMMVAEError: ELBOs, and a key that decides what x is, or an objective that reports none.
+        GMMVAEError: val_elbo with a key that changes x, or with an objective without a bound.
     """
     if metric != "val_elbo":
         return
     objective = space.get("objective")
     if isinstance(objective, Choice) and "categorical" in objective.options:
         raise GMMVAEError(
-            "val_elbo of the objective 'categorical' is no bound of the relaxed model and can't be "
-            "compared with that of others; take val_accuracy or val_log_loss, or leave it out"
+            "val_elbo of the objective 'categorical' is not a bound of the relaxed model and can't "
+            "be compared with other objectives; use val_accuracy or val_log_loss, or leave it out"
         )
-    changing = sorted(space.keys() & OF_SEQUENCES - {"joint_dropout"})
+    changing = sorted(space.keys() & SEQUENCE_KEYS - {"joint_dropout"})
     if changing:
         raise GMMVAEError(
             f"val_elbo is a density of x, and {changing[0]} changes what x is: values would not be "
-            "comparable; take val_accuracy or val_log_loss, or give one value for all trials"
+            "comparable; use val_accuracy or val_log_loss, or give one value for all trials"
         )
 
 
 def read_dimension(config: Config, key: str, text: str) -> Dimension:
-    """A dimension of a key from "LOW:HIGH", "LOW:HIGH:log" or "a,b,c" (widths: "64,128x64").
+    """Read a dimension from "LOW:HIGH", "LOW:HIGH:log" or "a,b,c" (widths: "64,128x64").
 
     Raises:
-        GMMVAEError: an unknown key, or text that is none of these.
+        GMMVAEError: an unknown key, or a text in another form.
     """
     _check_key(config, key)
     how = f"{key}={text}: write LOW:HIGH, LOW:HIGH:log, or values A,B,C"
@@ -118,13 +120,13 @@ def read_dimension(config: Config, key: str, text: str) -> Dimension:
     except ValueError as error:
         whole = "; it takes whole numbers" if _is_whole(config, key) else ""
         raise GMMVAEError(how + whole) from error
-    raise GMMVAEError(f"{key}={text}: {key} is no number; write values A,B,C")
+    raise GMMVAEError(f"{key}={text}: {key} is not a number; write values A,B,C")
 
 
 def configured(base: Config, space: SearchSpace, params: Params) -> Config:
-    """The configuration of a trial.
+    """Set the searched keys of a trial.
 
-    Where the base has a schedule start:end:steps, a number that is searched moves its end.
+    If the base has a schedule start:end:steps for a key, the searched number is its new end.
     """
     changes = {}
     for key, dimension in space.items():
@@ -137,8 +139,8 @@ def configured(base: Config, space: SearchSpace, params: Params) -> Config:
     return base.replace(**changes)
 
 
-def start_of(base: Config, space: SearchSpace) -> dict[str, Any]:
-    """The point where a configuration stands, or the nearest; keys without a place are left out."""
+def initial_point(base: Config, space: SearchSpace) -> dict[str, Any]:
+    """The point of the space nearest to a configuration; keys without a near value are left out."""
     point: dict[str, Any] = {}
     for key, dimension in space.items():
         value = getattr(base, key)
@@ -151,8 +153,8 @@ def start_of(base: Config, space: SearchSpace) -> dict[str, Any]:
     return point
 
 
-def ends_of(space: SearchSpace) -> list[dict[str, Any]]:
-    """Two corners: every dimension at its low end (first option), and at its high one (last)."""
+def corners(space: SearchSpace) -> list[dict[str, Any]]:
+    """Two corners: all dimensions at the low end (first option), and at the high end (last)."""
     return [
         {
             key: dimension.labels[place]
@@ -164,33 +166,33 @@ def ends_of(space: SearchSpace) -> list[dict[str, Any]]:
     ]
 
 
-def distributions(space: SearchSpace) -> dict[str, Any]:
-    """The space in Optuna's words."""
+def optuna_distributions(space: SearchSpace) -> dict[str, Any]:
+    """Express the space in distributions of Optuna."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
-    found: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for key, dimension in space.items():
         if isinstance(dimension, Choice):
-            found[key] = CategoricalDistribution(dimension.labels)
+            distributions[key] = CategoricalDistribution(dimension.labels)
         else:
             kind = IntDistribution if isinstance(dimension, Whole) else FloatDistribution
-            found[key] = kind(dimension.low, dimension.high, log=dimension.log)
-    return found
+            distributions[key] = kind(dimension.low, dimension.high, log=dimension.log)
+    return distributions
 
 
 def _check_key(config: Config, key: str) -> None:
     if key not in type(config).model_fields:
         raise unknown_key(key, config.model, config.guide)
-    if key in FIXED:
+    if key in FIXED_KEYS:
         raise GMMVAEError(f"{key} can't be searched: give one value for all trials")
 
 
 def _check_dimension(config: Config, key: str, dimension: Dimension) -> None:
-    """Every value that the configuration checks by itself must be in its range."""
+    """Check that the configuration takes the ends of a dimension."""
     _check_key(config, key)
     if not isinstance(dimension, Real | Whole | Choice):
         raise GMMVAEError(f"{key}: a dimension is Real, Whole or Choice, not {dimension!r}")
@@ -200,7 +202,7 @@ def _check_dimension(config: Config, key: str, dimension: Dimension) -> None:
 
 
 def _option(config: Config, key: str, text: str) -> Any:
-    """One option, as the configuration has it."""
+    """One option, with the type that the configuration has."""
     value: Any = None if text.lower() == "none" else text
     if value is not None and isinstance(type(config).model_fields[key].default, tuple):
         value = text.replace("+", ",") if any(c.isalpha() and c != "x" for c in text) else text

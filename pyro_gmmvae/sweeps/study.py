@@ -1,10 +1,11 @@
-"""The study on disk: an Optuna journal that several processes and machines append to.
+"""A tuning study on disk: an Optuna journal that several processes and machines append to.
 
-A trial is asked for under one lock of the folder, so that the number of trials is kept to and
-no two processes draw the same numbers; each trial under way holds a lock of its own, which
-tells the others that its process lives.
+A process asks for a trial under one lock of the folder, so that the number of trials is respected
+and two processes never draw the same settings. Each trial under way holds a lock of its own: the
+lock of a killed process is free, and its trial is put back.
 """
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -18,36 +19,38 @@ import pyro_gmmvae
 from pyro_gmmvae.config import Config, Dimension, label
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 from pyro_gmmvae.files import acquire_lock, is_locked
-from pyro_gmmvae.sweeps.plan import Say
-from pyro_gmmvae.sweeps.samplers import sampler_of
-from pyro_gmmvae.sweeps.search_space import distributions, start_of
+from pyro_gmmvae.sweeps.plan import Log
+from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
 
 NAME = "gmmvae"
 JOURNAL = "journal.log"
 TABLES = ("best.toml", "trials.csv", "importance.csv", "importance.md")
 PICTURES = ("history.png", "slice.png", "parallel.png", "importance.png", "contour.png")
-MOST_KILLS = 2
-# what changes no trial's value, or is named by the rows themselves
-APART = {"device", "data_dir", "checkpoint_seconds", "tracks", "labels_file", "layout", "log"}
-PRUNE_AFTER = 5  # trials that are run to their end first
+SAMPLERS = ("gp", "tpe", "random")
+MAX_KILLS = 2
+# keys that change no trial's value, or files whose content the rows' fingerprint covers
+IGNORED_KEYS = {
+    *("device", "data_dir", "checkpoint_seconds", "tracks", "labels_file", "layout", "log"),
+}
+PRUNE_AFTER = 5  # trials that run to their end before the first is pruned
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a process needs to know to run trials of a study.
+class StudyPlan:
+    """Everything that a process needs to run trials of a study.
 
     Attributes:
         out: the study's folder.
-        base: the configuration of every trial, less what is searched.
-        space: the dimensions.
-        metric: a key of ``METRICS``.
+        base: the configuration of every trial, before the searched keys are set.
+        space: the dimensions by configuration key.
+        metric: a key of ``VALIDATION_METRICS``.
         direction: "maximize" or "minimize".
-        sampler: a key of ``SAMPLERS``.
-        trials: how many the study should have.
-        seeds: fits of each.
-        prune: stop trials that lag behind the median.
-        keep_runs: leave their run folders.
-        fingerprint: of the rows.
+        sampler: one of ``SAMPLERS``.
+        trials: the number of trials of the whole study.
+        seeds: fits of each trial.
+        prune: stop trials that are below the median of the others.
+        keep_runs: keep the run folders.
+        fingerprint: hash of the rows.
     """
 
     out: Path
@@ -63,12 +66,12 @@ class Plan:
     fingerprint: str
 
     def identity(self) -> dict[str, str]:
-        """What must be the same where a study goes on."""
-        keys = self.base.model_dump(exclude=APART)
-        keys["data"] = Path(self.base.data).name  # of the rows themselves there is a fingerprint
-        found = {key: label(value) for key, value in keys.items() if key not in self.space}
-        found |= {f"the search of {key}": str(space) for key, space in self.space.items()}
-        return found | {
+        """Everything that must be equal when a study is resumed, as text."""
+        keys = self.base.model_dump(exclude=IGNORED_KEYS)
+        keys["data"] = Path(self.base.data).name  # the fingerprint covers the rows
+        texts = {key: label(value) for key, value in keys.items() if key not in self.space}
+        texts |= {f"the search of {key}": str(space) for key, space in self.space.items()}
+        return texts | {
             "rows": self.fingerprint[:12],
             "metric": self.metric,
             "seeds": str(self.seeds),
@@ -78,7 +81,7 @@ class Plan:
 
 @dataclass
 class Claim:
-    """A trial that this process is to run, and the lock that says so."""
+    """A trial that this process runs, its folder, and the lock that it holds."""
 
     trial: Any
     folder: Path
@@ -86,7 +89,7 @@ class Claim:
 
 
 def require_optuna() -> None:
-    """Refuse to go on without Optuna."""
+    """Raise an error that names the extra if Optuna is not installed."""
     try:
         import optuna  # noqa: F401
     except ImportError as error:
@@ -95,7 +98,7 @@ def require_optuna() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna neither reports each trial nor warns of what it calls experimental."""
+    """Silence Optuna's lines on trials and its warnings on experimental features."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -108,36 +111,36 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def begin(plan: Plan, say: Say) -> None:
-    """Make the study, or see that the one in the folder is this one, and mend its journal.
+def begin(plan: StudyPlan, log: Log) -> None:
+    """Create the study, or check that the folder holds the same study, and repair its journal.
 
     Raises:
-        GMMVAEError: another study, a file that is no journal, or files of others that a study
+        GMMVAEError: another study, a file that is not a journal, or other files that the study
             would replace.
     """
     _check_folder(plan.out)
     with acquire_lock(plan.out / "study.lock"), quiet():
-        _check_journal(plan.out / JOURNAL, say)
+        _check_journal(plan.out / JOURNAL, log)
         study = open_study(plan)
-        known, ours = study.user_attrs.get("identity"), plan.identity()
-        if known is None:
+        stored, ours = study.user_attrs.get("identity"), plan.identity()
+        if stored is None:
             study.set_user_attr("identity", ours)
-            study.enqueue_trial(start_of(plan.base, plan.space), user_attrs={"start": True})
-        elif known != ours:
-            raise GMMVAEError(f"{plan.out} holds another study, {_difference(known, ours)}")
+            study.enqueue_trial(initial_point(plan.base, plan.space), user_attrs={"start": True})
+        elif stored != ours:
+            raise GMMVAEError(f"{plan.out} holds another study, {_difference(stored, ours)}")
 
 
-def open_study(plan: Plan) -> Any:
-    """The study as the journal tells it now; made where there is none.
+def open_study(plan: StudyPlan) -> Any:
+    """Load the study from its journal, or create it.
 
     Raises:
-        GMMVAEError: a journal that Optuna can't read.
+        GMMVAEError: a journal that Optuna can't replay.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     file = str(plan.out.resolve() / JOURNAL)
-    # (a symbolic link, the other lock there is, only works on file systems that have them)
+    # (the other lock that Optuna has is a symbolic link, which some file systems lack)
     try:
         backend = JournalFileBackend(file, lock_obj=JournalFileOpenLock(file))
         storage = optuna.storages.JournalStorage(backend)
@@ -160,32 +163,54 @@ def open_study(plan: Plan) -> Any:
     )
 
 
-def claim(study: Any, plan: Plan) -> Claim | None:
-    """The next trial to run, or None where the study has all its trials, or will have."""
+def claim(study: Any, plan: StudyPlan) -> Claim | None:
+    """Ask for the next trial; None if all trials are finished or under way."""
     from optuna.trial import TrialState
 
     with acquire_lock(plan.out / "study.lock"), quiet():
         recover(study, plan)
-        known = study.get_trials(deepcopy=False)
-        running = [trial for trial in known if trial.state == TrialState.RUNNING]
-        if len(finished(known)) + len(running) >= plan.trials:
+        trials = study.get_trials(deepcopy=False)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if len(finished(trials)) + len(running) >= plan.trials:
             return None
-        asked = sum(trial.state != TrialState.WAITING for trial in known)
-        study.sampler = sampler_of(plan.sampler, plan.base.seed, asked)
-        trial = study.ask(distributions(plan.space))
+        asked = sum(trial.state != TrialState.WAITING for trial in trials)
+        study.sampler = build_sampler(plan.sampler, plan.base.seed, asked)
+        trial = study.ask(optuna_distributions(plan.space))
         folder = plan.out / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         return Claim(trial, folder, acquire_lock(folder / "alive"))
 
 
-def recover(study: Any, plan: Plan) -> None:
-    """Put back the trials whose process was killed; a second time they are failed."""
+def build_sampler(name: str, seed: int, asked: int) -> Any:
+    """Build a sampler for one trial, so that a resumed study continues as if never stopped.
+
+    "gp" is a Gaussian process with expected improvement, after ten random trials; "tpe" the
+    tree-structured Parzen estimator, after ten; "random" independent draws, the baseline.
+
+    Args:
+        name: one of ``SAMPLERS``.
+        seed: the seed of the study.
+        asked: the number of trials that were asked for before.
+    """
+    from optuna import samplers
+
+    digest = hashlib.sha256(f"{seed} {asked}".encode()).digest()
+    trial_seed = int.from_bytes(digest[:4], "little")
+    if name == "gp":
+        return samplers.GPSampler(seed=trial_seed)
+    if name == "tpe":  # trials under way count as poor, so that processes ask for other places
+        return samplers.TPESampler(seed=trial_seed, constant_liar=True)
+    return samplers.RandomSampler(seed=trial_seed)
+
+
+def recover(study: Any, plan: StudyPlan) -> None:
+    """Put back the trials whose process was killed; after a second time they count as failed."""
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     folders = {trial.number: plan.out / "trials" / str(trial.number) for trial in running}
     dead = {number for number, folder in folders.items() if not is_locked(folder / "alive")}
-    # a process tells how its trial ended before it lets go of the lock: look again
+    # a process records the end of its trial before it releases the lock: look again
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number in dead:
             put_back(study, trial, "its process was killed", kills=1)
@@ -193,26 +218,26 @@ def recover(study: Any, plan: Plan) -> None:
 
 
 def put_back(study: Any, trial: Any, reason: str, *, kills: int = 0) -> None:
-    """End a trial that was stopped half-way, and have its settings tried again.
+    """End a trial that was stopped half-way, and queue its settings again.
 
     Args:
-        study: of the trial.
-        trial: one that is running.
-        reason: in words, for the table.
-        kills: 1 for a process that was killed, perhaps because of this trial's memory.
+        study: the study of the trial.
+        trial: a running trial.
+        reason: a text for the table.
+        kills: 1 if the process was killed, perhaps because of this trial's memory.
     """
     from optuna.trial import TrialState
 
     kills += trial.user_attrs.get("kills", 0)
     study.tell(trial.number, state=TrialState.FAIL)
-    if kills < MOST_KILLS:
+    if kills < MAX_KILLS:
         again = {"again": trial.number, "because": reason, "kills": kills}
         again |= {"start": trial.user_attrs.get("start", False)}
         study.enqueue_trial(dict(trial.params), user_attrs=again)
 
 
 def finished(trials: list[Any]) -> list[Any]:
-    """The trials that count: complete, stopped early or failed, but not those put back."""
+    """Select the trials that count: complete, stopped early or failed, but not put back."""
     from optuna.trial import TrialState
 
     back = {trial.user_attrs.get("again") for trial in trials}
@@ -220,7 +245,7 @@ def finished(trials: list[Any]) -> list[Any]:
     return [t for t in trials if t.state in ended and t.number not in back]
 
 
-def _pruner(plan: Plan) -> Any:
+def _pruner(plan: StudyPlan) -> Any:
     import optuna
 
     if not plan.prune:
@@ -230,33 +255,33 @@ def _pruner(plan: Plan) -> Any:
 
 
 def report_steps(config: Config) -> int:
-    """In how many parts of its budget a trial tells the study how it goes."""
+    """The number of intermediate values that a trial reports over its budget."""
     return min(20, config.epochs or 20)
 
 
-def _difference(known: Mapping[str, str], ours: Mapping[str, str]) -> str:
-    """The first thing in which two studies differ, in words."""
-    for key in (*ours, *known):
-        theirs, mine = known.get(key, "none"), ours.get(key, "none")
+def _difference(stored: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """Describe the first difference between the identities of two studies."""
+    for key in (*ours, *stored):
+        theirs, mine = stored.get(key, "none"), ours.get(key, "none")
         if theirs != mine:
-            return f"with {key} {theirs}, not {mine}; name another --out, or give what it had"
-    return "of other settings; name another --out"
+            return f"with {key} {theirs}, not {mine}; name another --out, or give the same value"
+    return "with other settings; name another --out"
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder without a journal that has files of a study's names, or is a run."""
+    """Refuse a run folder, and a folder without a journal that has files named as a study's."""
     if (out / JOURNAL).exists():
         return
     for name in ("config.json", *TABLES, *PICTURES):
         if (out / name).exists():
             raise GMMVAEError(
-                f"{out} has {name} and no {JOURNAL}: it is no study's folder, and {name} is kept; "
-                "name another --out"
+                f"{out} has {name} and no {JOURNAL}: it is not the folder of a study, "
+                f"and {name} is kept; name another --out"
             )
 
 
-def _check_journal(file: Path, say: Say) -> None:
-    """Refuse a file that is no journal, and cut off a line that was never written to its end."""
+def _check_journal(file: Path, log: Log) -> None:
+    """Refuse a file that is not a journal, and cut off a half-written last line."""
     try:
         content = file.read_bytes() if file.exists() else b""
     except OSError as error:
@@ -269,26 +294,28 @@ def _check_journal(file: Path, say: Say) -> None:
             entry = None
         if not isinstance(entry, dict) or "op_code" not in entry:
             raise GMMVAEError(
-                f"{file}: line {number} is no entry of a study's journal; restore the file, move "
-                "it away, or name another --out"
+                f"{file}: line {number} is not an entry of a study's journal; restore the file, "
+                "move it away, or name another --out"
             )
     if len(whole) < len(content):
         if not whole:
-            raise GMMVAEError(f"{file} is no study's journal; move it away, or name another --out")
-        _cut_last_line(file, say)
+            raise GMMVAEError(
+                f"{file} is not a study's journal; move it away, or name another --out"
+            )
+        _cut_last_line(file, log)
 
 
-def _cut_last_line(file: Path, say: Say) -> None:
+def _cut_last_line(file: Path, log: Log) -> None:
     from optuna.storages.journal import JournalFileOpenLock
 
-    lock = JournalFileOpenLock(str(file.resolve()))
-    lock.acquire()  # another process may be in the middle of that line
+    journal_lock = JournalFileOpenLock(str(file.resolve()))
+    journal_lock.acquire()  # another process may be in the middle of that line
     try:
         content = file.read_bytes()
         end = content.rfind(b"\n") + 1
         if end < len(content):
             with file.open("r+b") as handle:
                 handle.truncate(end)
-            say(f"{file}: a half-written last line was dropped")
+            log(f"{file}: a half-written last line was dropped")
     finally:
-        lock.release()
+        journal_lock.release()

@@ -1,20 +1,26 @@
-"""Summaries of sweeps: means, spreads and paired differences, as CSV, Markdown, LaTeX and dots."""
+"""Tables of sweeps: rows that are read again, summaries with paired differences, and a dot plot."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from pyro_gmmvae.figures import dot_plot
-from pyro_gmmvae.figures.style import DPI
+import pyro_gmmvae
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
+from pyro_gmmvae.sweeps.plan import RUN_COLUMNS, Log, run_key
 
+if TYPE_CHECKING:  # workers of a sweep need no figures
+    from matplotlib.figure import Figure
+
+REQUIRED = [*RUN_COLUMNS, "version", "command"]
+TEXT = [name for name in REQUIRED if name != "seed"]
+TEXT += ["engine", "device", "processor", "versions", "table", "split", "variant"]
 COLUMNS = ["data", "labels", "model", "guide", "objective", "preset", "settings"]
 PANEL = ["data", "labels"]
-# what the axis of a metric says, where it is more than the metric's name
-AXES = {
+AXIS_LABELS = {
     "accuracy": "accuracy of test rows",
     "cluster_accuracy": "accuracy of test rows under the best naming of components",
     "probe_accuracy": "accuracy of a linear probe of z on test rows",
@@ -29,8 +35,74 @@ AXES = {
 LOWER_IS_BETTER = ("ece", "log_loss", "nll", "distortion", "pareto_k_bad", "assignment_entropy")
 
 
+# ---------------------------------------------------------------------------------- rows
+
+
+def read_results(file: Path, log: Log = print) -> pd.DataFrame:
+    """Read a results.csv; rows that were cut off are dropped and logged.
+
+    Raises:
+        GMMVAEError: a file that is not a table of results, or rows of another version.
+    """
+    if not file.exists() or (file.is_file() and not file.stat().st_size):
+        return pd.DataFrame(columns=REQUIRED)
+    try:
+        text = file.read_text()
+        # rows are written with their line end, so a last line without one was cut off
+        whole_lines = text[: text.rfind("\n") + 1]
+        table = pd.read_csv(io.StringIO(whole_lines), dtype=str, on_bad_lines="skip")
+    except (OSError, ValueError) as error:
+        raise GMMVAEError(
+            f"{file} can't be read as a table of results ({type(error).__name__}); name another "
+            "--out or move it away"
+        ) from error
+    if not set(REQUIRED) <= set(table.columns):
+        raise GMMVAEError(
+            f"{file} is not a table of results of this program; name another --out or move it away"
+        )
+    words = [c for c in TEXT if c in table.columns]
+    numbers = table.columns.difference(words)
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    whole = table[["version", "command", "seed", "config"]].notna().all(axis=1)
+    dropped = len(text.rstrip("\n").splitlines()) - 1 - int(whole.sum())
+    if dropped > 0:
+        log(f"{file}: {dropped} half-written row(s) dropped")
+    table = table[whole].astype({"seed": int})
+    table[words] = table[words].fillna("")
+    table = table.drop_duplicates(RUN_COLUMNS, keep="last")
+    others = sorted(set(table["version"]) - {pyro_gmmvae.__version__})
+    if others:
+        raise GMMVAEError(
+            f"{file} holds results of version {others[0]}, and this is "
+            f"{pyro_gmmvae.__version__}: they do not mix; name another --out, or move the file away"
+        )
+    return table
+
+
+def append_result(file: Path, row: Mapping[str, Any]) -> pd.DataFrame:
+    """Add one row, and return the table; the file is replaced atomically."""
+    before = read_results(file, lambda _: None)
+    new = pd.DataFrame([row])
+    table = pd.concat([before, new], ignore_index=True) if len(before) else new
+    atomic_write(file, table.to_csv(index=False).encode())
+    return read_results(file, lambda _: None)
+
+
+def run_keys(table: pd.DataFrame) -> list[str]:
+    """The key of each row's run."""
+    return [run_key(values) for values in table[RUN_COLUMNS].itertuples(index=False)]
+
+
+def latest_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop rows of earlier configurations: each combination keeps its last one."""
+    return table[table["config"] == table.groupby(COLUMNS)["config"].transform("last")]
+
+
+# ---------------------------------------------------------------------------------- summaries
+
+
 def summarize(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """One line per combination, seeds pooled.
+    """Pool the seeds: one line per combination.
 
     Args:
         table: rows of a sweep, in the order the combinations were named.
@@ -74,8 +146,8 @@ def _paired_difference(values: pd.Series, reference: pd.Series) -> dict[str, flo
     return found
 
 
-def shown(summary: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """The summary as text cells; columns that say the same on every line are left out."""
+def format_table(summary: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Format a summary as text; columns with one value for all lines are left out."""
     same = [c for c in COLUMNS if summary[c].nunique(dropna=False) == 1]
     text = summary[[c for c in COLUMNS if c not in same]].astype(str)
     text[metric] = [
@@ -101,13 +173,13 @@ def _with_spread(mean: float, std: float) -> str:
 
 
 def markdown(text: pd.DataFrame) -> str:
-    """A table of text cells in Markdown."""
+    """Write a table of text in Markdown."""
     rows = [list(text.columns), ["---"] * len(text.columns), *text.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
 
 
 def latex(text: pd.DataFrame) -> str:
-    """The same in LaTeX (booktabs)."""
+    """Write a table of text in LaTeX (booktabs)."""
     columns = [_escape(column) for column in text.columns]
     cells = text.map(_escape).set_axis(columns, axis=1)
     table: str = cells.to_latex(index=False)
@@ -120,32 +192,36 @@ def _escape(cell: object) -> str:
 
 
 def write_tables(text: pd.DataFrame, out: Path, notes: Sequence[str]) -> None:
-    """OUT/table.md (with notes below) and OUT/table.tex."""
+    """Write OUT/table.md, with notes below the table, and OUT/table.tex."""
     below = "".join(f"\n{note}\n" for note in notes)
     atomic_write(out / "table.md", (markdown(text) + below).encode())
     atomic_write(out / "table.tex", latex(text).encode())
 
 
-def dots(table: pd.DataFrame, metric: str = "accuracy", axis: str | None = None) -> Figure | None:
-    """Means of a metric with 95 % t-intervals and every seed; a panel per data and label count.
+def dot_plot(
+    table: pd.DataFrame, metric: str = "accuracy", axis: str | None = None
+) -> "Figure | None":
+    """Draw means of a metric with 95 % t-intervals and every seed, a panel per data and labels.
 
     Args:
         table: rows of a sweep; the first combination is the dashed line.
         metric: the column that is compared.
-        axis: what the axis says; None: what the metric is.
+        axis: the label of the axis; None: that of the metric.
 
     Returns:
         The figure, or None where no row has a number for the metric.
     """
+    from pyro_gmmvae import figures
+
     if not table[metric].notna().any():
         return None
     cells = table[COLUMNS].astype(object).where(table[COLUMNS].notna(), "").astype(str)
     cells["labels"] = [f"{n} label{'' if n == '1' else 's'}" for n in cells["labels"]]
     panels = [c for c in PANEL if cells[c].nunique() > 1]
-    parts = _telling(cells.drop(columns=PANEL))
+    parts = _distinguishing(cells.drop(columns=PANEL))
     lines = [" ".join(filter(None, words)) or "as it is" for words in _words(cells[parts])]
     shared = cells.loc[:, cells.nunique() == 1].iloc[0]
-    return dot_plot(
+    return figures.dot_plot(
         pd.DataFrame(
             {
                 "panel": [", ".join(words) for words in _words(cells[panels])],
@@ -153,7 +229,7 @@ def dots(table: pd.DataFrame, metric: str = "accuracy", axis: str | None = None)
                 "value": table[metric].to_numpy(float),
             }
         ),
-        axis or AXES.get(metric, metric.replace("_", " ")),
+        axis or AXIS_LABELS.get(metric, metric.replace("_", " ")),
         ", ".join(
             f"preset {word}" if c == "preset" else word for c, word in shared.items() if word
         ),
@@ -162,8 +238,8 @@ def dots(table: pd.DataFrame, metric: str = "accuracy", axis: str | None = None)
     )
 
 
-def _telling(cells: pd.DataFrame) -> list[str]:
-    """The columns that tell lines apart; what follows from the others is left out."""
+def _distinguishing(cells: pd.DataFrame) -> list[str]:
+    """The columns that distinguish lines, without those that follow from the others."""
     kept = [str(c) for c in cells if cells[c].nunique() > 1] or ["model"]
     for column in ("objective", "preset", "guide", "settings", "model"):
         others = [c for c in kept if c != column]
@@ -173,31 +249,28 @@ def _telling(cells: pd.DataFrame) -> list[str]:
 
 
 def _words(cells: pd.DataFrame) -> list[tuple[str, ...]]:
-    """A tuple per row, also where there are no columns."""
+    """One tuple per row; empty tuples if there are no columns."""
     return [tuple(row) for row in cells.to_numpy(str)]
 
 
-def write_dots(
+def write_dot_plot(
     table: pd.DataFrame, out: Path, metric: str = "accuracy", axis: str | None = None
 ) -> None:
-    """OUT/table.png, as :func:`dots` draws it; none where there is nothing to draw."""
-    figure = dots(table, metric, axis)
+    """Write the dot plot to OUT/table.png; remove the file if there is nothing to draw."""
+    figure = dot_plot(table, metric, axis)
     if figure is None:
-        # that of another metric does not belong to the table that stands beside it
+        # an old plot, of another metric, does not belong to this table
         (out / "table.png").unlink(missing_ok=True)
         return
+    from pyro_gmmvae.figures.style import DPI
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     atomic_write(out / "table.png", buffer.getvalue())
 
 
-def newest(table: pd.DataFrame) -> pd.DataFrame:
-    """Without rows of settings that were changed since: the last configuration of each line."""
-    return table[table["config"] == table.groupby(COLUMNS)["config"].transform("last")]
-
-
-def notes_of(table: pd.DataFrame, command: str) -> list[str]:
-    """What a reader needs below a table: what all lines share, the machine, the command."""
+def footnotes(table: pd.DataFrame, command: str) -> list[str]:
+    """Notes below a table: what all lines share, the machine, the versions, the command."""
     shared = [f"{c} {table[c].iloc[0]}" for c in COLUMNS if table[c].nunique() == 1]
     same = ", ".join(words for words in shared if not words.endswith(" "))
     machines = table[["device", "processor", "threads"]].drop_duplicates().dropna()

@@ -1,9 +1,12 @@
-"""Search settings by validation rows: many trials, each a fit, in one study that can be resumed."""
+"""Tuning: trials of a model's settings, compared on validation rows, in one resumable study."""
 
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +14,56 @@ import torch
 
 from pyro_gmmvae.config import Config, Dimension
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.files import read_json
+from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import absolute_paths
-from pyro_gmmvae.sweeps.backends import local
-from pyro_gmmvae.sweeps.plan import Say
-from pyro_gmmvae.sweeps.samplers import check_sampler
-from pyro_gmmvae.sweeps.search_space import check_comparable, configured, ends_of, space_of
-from pyro_gmmvae.sweeps.study import Plan, begin, require_optuna
-from pyro_gmmvae.sweeps.trial import METRICS, Report, run_trial
+from pyro_gmmvae.sweeps.execute import FINISHED
+from pyro_gmmvae.sweeps.plan import Log
+from pyro_gmmvae.sweeps.search_space import check_comparable, configured, corners, space_of
+from pyro_gmmvae.sweeps.study import (
+    SAMPLERS,
+    Claim,
+    StudyPlan,
+    begin,
+    claim,
+    finished,
+    open_study,
+    put_back,
+    quiet,
+    report_steps,
+    require_optuna,
+)
 from pyro_gmmvae.sweeps.tune_report import Tuned, tuned, write_tables
+from pyro_gmmvae.sweeps.workers import process_pool
+from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import seeded
+from pyro_gmmvae.training.settings import Record
+from pyro_gmmvae.training.signals import StopRequest, note_sigint
 
-Heard = Callable[[Report], None]
-MOST_RESTARTS = 3  # of processes that were killed, with no trial finished in between
+# metrics of validation rows, and the direction in which they are better
+VALIDATION_METRICS = {
+    "val_accuracy": "maximize",
+    "val_sequence_accuracy": "maximize",
+    "val_log_loss": "minimize",
+    "val_elbo": "maximize",
+}
+MAX_RESTARTS = 3  # of killed processes, with no trial finished in between
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """The end of a trial, for a line of progress; ``finished`` counts the study's trials so far."""
+
+    number: int
+    state: str
+    value: float | None
+    seconds: float
+    reason: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    finished: int = 0
 
 
 def tune(
@@ -44,43 +81,45 @@ def tune(
     keep_runs: bool = False,
     pictures: bool = True,
     start: Mapping[str, Any] | None = None,
-    say: Say = print,
-    heard: Heard = lambda report: None,  # noqa: ARG005
+    log: Log = print,
+    on_trial_end: Callable[[TrialReport], None] = lambda report: None,  # noqa: ARG005
 ) -> Tuned:
-    """Search a model's settings, or go on with the study that is in OUT.
+    """Search a model's settings, or resume the study in OUT.
 
     Labels of validation rows choose the settings: the best value is the best of many on the same
-    rows, and optimistic. Test rows are never looked at. The first trial has the settings that
+    rows, and optimistic. Test rows are never used. The first trial has the settings that
     ``train`` would take, as near as the space has them.
 
     Args:
-        keys: of every trial, as of :func:`pyro_gmmvae.runs.default_config`; "data" among them,
-            and what they name is not searched.
-        out: folder of the study; several processes and machines may share one.
+        keys: configuration keys of every trial, as of
+            :func:`pyro_gmmvae.runs.default_config`; "data" among them. They are not searched.
+        out: folder of the study; several processes and machines may share it.
         search: dimensions by key, or their text ("1e-4:1e-2:log", "64,128x64"), that replace
-            or join those of the model.
-        trials: how many the study should have in the end.
-        minutes: begin no trial after these.
-        jobs: trials at once: 1 in this process, more in processes of one thread each.
+            the model's or are added to them.
+        trials: the number of trials that the study has in the end.
+        minutes: start no trial after this time.
+        jobs: trials at once: 1 in this process, more in processes with one thread each.
         sampler: "gp", "tpe" or "random".
-        metric: a key of ``METRICS``; None: val_accuracy where labels are seen, else val_elbo.
-        seeds: fits of each trial, of which the mean counts; the labels stay those of ``seed``.
-        prune: stop trials that lag behind the median of the others.
+        metric: a key of ``VALIDATION_METRICS``; None: val_accuracy if the fits see labels, else
+            val_elbo.
+        seeds: fits of each trial, whose mean is its value; the labels stay those of ``seed``.
+        prune: stop trials that are below the median of the others.
         keep_runs: keep run folders under OUT/trials.
         pictures: draw the study in the end.
-        start: keys under ``keys`` (as of a file) that ``search`` may free.
-        say: hears lines on the study.
-        heard: hears of each trial's end.
+        start: keys below ``keys`` (as of a file) that ``search`` may replace.
+        log: gets lines on the study.
+        on_trial_end: called at the end of each trial.
 
     Raises:
-        GMMVAEError: nothing to tune, another study in ``out``, or no trial that was completed.
-        KeyboardInterrupt: told to stop; finished trials are kept, and tables written.
+        GMMVAEError: nothing to tune, another study in ``out``, or no trial was completed.
+        KeyboardInterrupt: on SIGINT; finished trials are kept, and tables written.
     """
     require_optuna()
-    check_sampler(sampler)
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, list(SAMPLERS))
     keys, search = {**(start or {}), **keys}, dict(search or {})
-    _check_counts(trials=trials, jobs=jobs, seeds=seeds, minutes=minutes)
-    plan = plan_of(
+    _check_positive(trials=trials, jobs=jobs, seeds=seeds, minutes=minutes)
+    plan = plan_study(
         keys,
         search,
         Path(out),
@@ -97,27 +136,35 @@ def tune(
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GMMVAEError(f"can't make {plan.out}: {error.strerror or error}") from error
-    begin(plan, say)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    begin(plan, log)
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     try:
-        for report in _reports(plan, jobs, deadline, say):
-            heard(report)
+        for report in _reports(plan, jobs, deadline, log):
+            on_trial_end(report)
     except KeyboardInterrupt:
         write_tables(plan)
         raise
     finally:
-        _tidy(plan.out)
-    return tuned(plan, say, pictures=pictures)
+        _remove_if_empty(plan.out / "trials")
+    return tuned(plan, log, pictures=pictures)
 
 
-def plan_of(
+def plan_study(
     keys: Mapping[str, Any],
     search: Mapping[str, Dimension | str],
     out: Path,
     metric: str | None,
-    **settings: Any,
-) -> Plan:
-    """Check everything that can be checked before the first trial."""
+    **options: Any,
+) -> StudyPlan:
+    """Check everything that can be checked before the first trial.
+
+    Args:
+        keys: configuration keys of every trial.
+        search: dimensions by key, or their text.
+        out: folder of the study.
+        metric: a key of ``VALIDATION_METRICS``, or None.
+        options: the other fields of :class:`StudyPlan`.
+    """
     config = absolute_paths(resolve(default_config(str(keys.get("data", "digits")), keys)))
     rows = TrainingData.from_config(config)
     if not len(rows.split.validation):
@@ -130,102 +177,242 @@ def plan_of(
     with seeded(0, torch.device("cpu")):
         parts = build(config, rows)
         parts.dry_run()
-        model = parts.model
-        for params in ends_of(space):
+        for params in corners(space):
             build(resolve(configured(config, space, params)), rows).dry_run()
-    has_classes = labelled and model.has_classes()
+    has_classes = labelled and parts.model.has_classes()
     metric = _metric(metric, has_classes, sequences, config)
     check_comparable(metric, space)
-    return Plan(
+    return StudyPlan(
         out=out,
         base=config,
         space=space,
         metric=metric,
-        direction=METRICS[metric],
+        direction=VALIDATION_METRICS[metric],
         fingerprint=rows.schema.fingerprint,
-        **settings,
+        **options,
     )
 
 
 def _metric(name: str | None, has_classes: bool, has_sequences: bool, config: Config) -> str:
-    """The metric to optimise; one that these fits don't give is refused."""
+    """The metric to optimize; refuse one that these fits do not report."""
     if name is None:
         return "val_accuracy" if has_classes else "val_elbo"
-    if name not in METRICS:
-        raise unknown_name("metric", name, list(METRICS))
+    if name not in VALIDATION_METRICS:
+        raise unknown_name("metric", name, list(VALIDATION_METRICS))
     if name != "val_elbo" and not has_classes:
-        why = "sees no label" if config.labels == 0 else f"of the model {config.model!r} has none"
-        raise GMMVAEError(f"{name} is of classes, and a fit {why}; take val_elbo")
+        why = (
+            "these fits see none"
+            if config.labels == 0
+            else f"the model {config.model!r} does not use them"
+        )
+        raise GMMVAEError(f"{name} needs labels, and {why}; use --metric val_elbo")
     if name == "val_sequence_accuracy" and not has_sequences:
-        raise GMMVAEError(f"{name} is of sequences, and {config.data} has none; take val_accuracy")
+        raise GMMVAEError(
+            f"{name} needs sequences, and {config.data} has none; use --metric val_accuracy"
+        )
     return name
 
 
-def _check_counts(**counts: float | None) -> None:
+def _check_positive(**counts: float | None) -> None:
     for name, value in counts.items():
         if value is not None and not value > 0:
             raise GMMVAEError(f"{name} must be above 0, not {value:g}")
 
 
-def _reports(plan: Plan, jobs: int, deadline: float | None, say: Say) -> Iterator[Report]:
-    """Each trial's end, until there are enough of them or the time is over."""
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+# ---------------------------------------------------------------------------------- many trials
+
+
+def _reports(plan: StudyPlan, jobs: int, deadline: float, log: Log) -> Iterator[TrialReport]:
+    """Give each trial's end, until the study has enough trials or the time is over."""
     if jobs == 1:
-        while not _is_late(deadline) and (report := run_trial(plan)) is not None:
+        while time.monotonic() < deadline and (report := run_trial(plan)) is not None:
             yield report
         return
     restarts = 0
-    while restarts <= MOST_RESTARTS:
+    while restarts <= MAX_RESTARTS:
         try:
             for report in _in_processes(plan, jobs, deadline):
                 restarts = 0
                 yield report
         except BrokenProcessPool as error:
             restarts += 1
-            if restarts > MOST_RESTARTS:
+            if restarts > MAX_RESTARTS:
                 raise GMMVAEError(
                     "the processes of trials are killed again and again, perhaps for their "
-                    "memory; the same command goes on (with fewer --jobs?)"
+                    "memory; the same command resumes the study (with fewer --jobs?)"
                 ) from error
-            say("a trial's process was killed, perhaps for its memory; what it ran begins again")
+            log("the process of a trial was killed, perhaps for its memory; the trial is repeated")
         else:
             return
 
 
-def _in_processes(plan: Plan, jobs: int, deadline: float | None) -> Iterator[Report]:
-    """Trials at once; each process is given its next one when it is done with the last."""
-    with local(jobs, 1) as backend:
-        running: set[Future[Report | None]] = set()
-        is_over, interrupted = False, None
+def _in_processes(plan: StudyPlan, jobs: int, deadline: float) -> Iterator[TrialReport]:
+    """Run trials at once; a process gets its next trial when it has finished one."""
+    with process_pool(jobs, 1) as pool:
+        running: set[Future[TrialReport | None]] = set()
+        is_over, interruption = False, None
         while True:
-            while len(running) < jobs and not (is_over or interrupted or _is_late(deadline)):
-                running.add(backend.run(run_trial, plan))
+            while len(running) < jobs and not (
+                is_over or interruption or time.monotonic() >= deadline
+            ):
+                running.add(pool.submit(run_trial, plan))
             if not running:
                 break
             try:
                 ended = wait(running, return_when=FIRST_COMPLETED).done
-            except KeyboardInterrupt as heard:  # the processes heard the terminal, too
-                interrupted = heard
+            except KeyboardInterrupt as error:  # the terminal interrupts the processes too
+                interruption = error
                 continue
             running -= ended
             for task in ended:
                 try:
                     report = task.result()
-                except KeyboardInterrupt as heard:
-                    interrupted = interrupted or heard
+                except KeyboardInterrupt as error:
+                    interruption = interruption or error
                     continue
                 is_over = is_over or report is None
                 if report is not None:
                     yield report
-        if interrupted is not None:
-            raise interrupted
+        if interruption is not None:
+            raise interruption
 
 
-def _is_late(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() >= deadline
+# ---------------------------------------------------------------------------------- one trial
 
 
-def _tidy(out: Path) -> None:
-    """Remove the folder of trials where nothing is left in it."""
-    folder = out / "trials"
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+class Pruned(Exception):  # noqa: N818 - not an error
+    """A trial was stopped because its value is below the median of the others."""
+
+
+class PruningCallback(Callback):
+    """A callback of a fit: keeps its history, reports values to the study, and prunes the trial.
+
+    Args:
+        plan: the plan of the study.
+        trial: Optuna's trial, or None for a fit that does not report.
+        request: true once this process was asked to stop.
+    """
+
+    def __init__(self, plan: StudyPlan, trial: Any, request: StopRequest) -> None:
+        self.plan, self.trial, self.request = plan, trial, request
+        self.records: list[Record] = []
+        self.steps, self.reported, self.progress = report_steps(plan.base), 0, 0.0
+
+    def on_step(self, progress: float) -> None:
+        self.progress = progress
+        if self.request:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, record: Record) -> None:
+        self.records.append(record)
+        if self.trial is None or not self.plan.prune:
+            return
+        reached = math.floor(self.progress * self.steps + 1e-6)
+        value = record[self.plan.metric]
+        with quiet():
+            for step in range(self.reported + 1, reached + 1):
+                self.trial.report(value, step)
+            prune = self.reported < reached < self.steps and self.trial.should_prune()
+        self.reported = max(self.reported, reached)
+        if prune:
+            raise Pruned
+
+
+def run_trial(plan: StudyPlan) -> TrialReport | None:
+    """Run the next trial; None if none is left.
+
+    The value is that of the weights that ``train`` gives: of the last epoch, or with
+    ``patience`` of the best epoch; over several seeds it is the mean. A pruned trial keeps the
+    value it had then, so that samplers learn from it.
+
+    Raises:
+        KeyboardInterrupt: on SIGINT; the trial was put back.
+    """
+    with note_sigint() as request:
+        with quiet():
+            study = open_study(plan)
+        work = claim(study, plan)
+        if work is None:
+            return None
+        try:
+            return _run_claim(study, plan, work, request)
+        except KeyboardInterrupt:
+            with quiet():
+                put_back(study, study.trials[work.trial.number], "interrupted")
+            raise
+        finally:
+            work.lock.close()
+            (work.folder / "alive").unlink(missing_ok=True)
+            if not (plan.keep_runs and any(work.folder.iterdir())):
+                shutil.rmtree(work.folder, ignore_errors=True)
+
+
+def _run_claim(study: Any, plan: StudyPlan, work: Claim, request: StopRequest) -> TrialReport:
+    """Run a trial and record its end in the study."""
+    from optuna.trial import TrialState
+
+    trial, started = work.trial, time.monotonic()
+    records: list[Record] = []
+    state, reason = "complete", ""
+    try:
+        _fit_seeds(plan, work, request, records)
+    except Pruned:
+        state = "stopped early"
+    except Exception as error:  # of this trial's settings; the study continues
+        state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
+    numbers = _means(records)
+    value = numbers.get(plan.metric, math.nan)
+    if state != "failed" and not math.isfinite(value):
+        state, reason = "failed", f"{plan.metric} is {value}"
+    failed = state == "failed"
+    seconds = round(time.monotonic() - started, 2)
+    about = {"state": state, "numbers": numbers, "seconds": seconds}
+    with quiet():
+        trial.set_user_attr("about", about | ({"reason": reason} if failed else {}))
+        if failed:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, value)
+        count = len(finished(study.get_trials(deepcopy=False)))
+    value_or_none = None if failed else value
+    params = dict(trial.params)
+    return TrialReport(trial.number, state, value_or_none, seconds, reason, params, count)
+
+
+def _fit_seeds(plan: StudyPlan, work: Claim, request: StopRequest, records: list[Record]) -> None:
+    """Fit once per seed, and add the last or best record of each fit to ``records``.
+
+    All fits see the labels of the first seed: other draws would be more labels.
+    """
+    config = configured(plan.base, plan.space, work.trial.params)
+    label_seed = config.seed if config.label_seed is None else config.label_seed
+    for number in range(plan.seeds):
+        seed = config.seed + number
+        folder: Path = work.folder / f"seed-{seed}"
+        callback = PruningCallback(plan, work.trial if number == 0 else None, request)
+        try:
+            run = train(
+                config.replace(seed=seed, label_seed=label_seed), folder, callbacks=[callback]
+            )
+        except Pruned:
+            records.append(callback.records[-1])
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        metrics = read_json(folder / "metrics.json")
+        if metrics["outcome"] not in FINISHED:
+            raise KeyboardInterrupt
+        if not callback.records:
+            raise GMMVAEError("the budget ended before the first epoch")
+        best = run.weights == "best"
+        records.append(callback.records[metrics["best_epoch"] - 1 if best else -1])
+
+
+def _means(records: list[Record]) -> dict[str, float]:
+    """Means over the seeds of the validation metrics and of the number of epochs."""
+    names = [n for n in (*VALIDATION_METRICS, "epoch") if records and n in records[0]]
+    return {name: sum(record[name] for record in records) / len(records) for name in names}

@@ -358,7 +358,7 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
     assert first.code == 0, first.err
     before = pd.read_csv(out / "results.csv")
     second = gmmvae(*arguments, "--guides", "product,mean-field", "--json")
-    assert "1 of 2 cells are in" in second.err
+    assert "1 of 2 runs are in" in second.err
     table = pd.read_csv(out / "results.csv")
     assert table["guide"].tolist() == ["product", "mean-field"]
     assert table["fit_seconds"].iloc[0] == before["fit_seconds"].iloc[0]
@@ -376,13 +376,13 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
     assert not (out / "runs").exists()
 
 
-def test_a_cell_can_be_trained_again_by_its_command() -> None:
+def test_a_run_of_a_sweep_can_be_trained_again_by_its_command() -> None:
     """What a row records is what was trained."""
     from pyro_gmmvae.runs import default_config
-    from pyro_gmmvae.sweeps.plan import command_of
+    from pyro_gmmvae.sweeps import train_command
 
     config = default_config("digits", {"seed": 3, "hidden": "32,16", "guide": "bayes"})
-    words = shlex.split(command_of(config))
+    words = shlex.split(train_command(config))
     sets = dict(w.removeprefix("--set=").split("=", 1) for w in words if w.startswith("--set"))
     assert default_config("digits", {"preset": config.preset}, sets) == config
 

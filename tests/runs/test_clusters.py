@@ -14,7 +14,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.sweeps.select_k import candidates, compare_components
+from pyro_gmmvae.sweeps import candidates, compare_components
 from pyro_gmmvae.training import Callback
 from tests.training.test_loop import StopAfter
 
@@ -189,13 +189,13 @@ def test_numbers_of_components_are_spread_over_the_range() -> None:
 def test_the_true_number_is_the_stable_one(blobs: Path, tmp_path: Path) -> None:
     common = {"data": str(blobs), **SMALL, "epochs": 10}
     table, failures = compare_components(
-        common, [4, 9], tmp_path / "out", seeds=2, say=lambda _: None
+        common, [4, 9], tmp_path / "out", seeds=2, log=lambda _: None
     )
     assert not failures
     by_K = table.set_index("components")
     assert by_K.loc[4, "stability"] > 0.9 > by_K.loc[9, "stability"]
     assert by_K.loc[4, "used"] == 4
     heard: list[str] = []
-    again, _ = compare_components(common, [4, 9], tmp_path / "out", seeds=2, say=heard.append)
+    again, _ = compare_components(common, [4, 9], tmp_path / "out", seeds=2, log=heard.append)
     assert any("are in" in line for line in heard)  # nothing is trained again
     pd.testing.assert_frame_equal(table, again)

@@ -1,4 +1,4 @@
-"""Made-up rows, and a small study on them that several tests read."""
+"""Synthetic rows, and a small study on them that several tests read."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ def silent(_: Any) -> None: ...
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 rows of three classes that overlap."""
+    """120 rows of three overlapping classes."""
     file = tmp_path_factory.mktemp("rows") / "rows.csv"
     generator, y = np.random.default_rng(0), np.arange(120) % 3
     x = generator.normal(size=(120, 4)) + 2 * np.eye(4)[y]
@@ -42,7 +42,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def study(rows: Path) -> Study:
-    """Runs a small study in a folder; keywords are those of ``tune``."""
+    """A function that runs a small study in a folder; it takes the keywords of ``tune``."""
 
     def run(out: Path, keys: Keys | None = None, **options: Any) -> Tuned:
         keys = keys or {}
@@ -51,7 +51,7 @@ def study(rows: Path) -> Study:
         options = {
             "search": SEARCH,
             "sampler": "random",
-            "say": silent,
+            "log": silent,
             "pictures": False,
         } | options
         return tune(merged, out, **options)
@@ -61,6 +61,6 @@ def study(rows: Path) -> Study:
 
 @pytest.fixture(scope="session")
 def finished_study(study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tuned]:
-    """Four trials, whose files tests read and don't change."""
+    """A study of four trials, whose files tests read but do not change."""
     out = tmp_path_factory.mktemp("studies") / "small"
     return out, study(out, trials=4, pictures=True)

@@ -1,24 +1,23 @@
-"""Samplers: made anew for each trial, they still learn from the trials before."""
+"""Samplers: built anew for each trial, they still learn from earlier trials."""
 
 import pytest
 from optuna.study import create_study
 
 from pyro_gmmvae.config import Choice, Real
 from pyro_gmmvae.sweeps import SAMPLERS
-from pyro_gmmvae.sweeps.samplers import sampler_of
-from pyro_gmmvae.sweeps.search_space import distributions
-from pyro_gmmvae.sweeps.study import quiet
+from pyro_gmmvae.sweeps.search_space import optuna_distributions
+from pyro_gmmvae.sweeps.study import build_sampler, quiet
 
 SPACE = {"x": Real(1e-4, 1.0, log=True), "kind": Choice(("good", "bad"))}
 
 
 def values(name: str, trials: int) -> list[float]:
-    """Of a bowl around x = 0.01, three times as high with kind "bad"; 0 is the best."""
+    """Values of a bowl around x = 0.01, three times as high with kind "bad"; 0 is the best."""
     with quiet():
         study = create_study(direction="maximize")
         for asked in range(trials):
-            study.sampler = sampler_of(name, 0, asked)
-            trial = study.ask(distributions(SPACE))
+            study.sampler = build_sampler(name, 0, asked)
+            trial = study.ask(optuna_distributions(SPACE))
             away = abs(trial.params["x"] / 0.01 - 1) if trial.params["x"] > 0.01 else 1.0
             study.tell(trial, -away * (3 if trial.params["kind"] == "bad" else 1))
         return [trial.value for trial in study.trials]
@@ -29,7 +28,7 @@ def test_the_same_seed_draws_the_same_trials(name: str) -> None:
     assert values(name, 12) == values(name, 12)
 
 
-def test_what_learns_ends_nearer_to_the_best_than_it_began() -> None:
+def test_the_gaussian_process_improves_with_trials() -> None:
     found = values("gp", 18)
     assert max(found[10:]) > max(found[:10])
     assert sum(found[10:]) / 8 > sum(found[:10]) / 10

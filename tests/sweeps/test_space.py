@@ -1,4 +1,4 @@
-"""What a study searches."""
+"""Search spaces of studies."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.search_space import (
-    FIXED,
+    FIXED_KEYS,
     check_comparable,
     configured,
-    distributions,
-    ends_of,
+    corners,
+    initial_point,
+    optuna_distributions,
     read_dimension,
     space_of,
-    start_of,
 )
 
 
@@ -34,7 +34,7 @@ def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Trai
     config = resolve(default_config("digits", {"model": model, "labels": 100}))
     space = space_of(config)
     assert {"latent_dim", "learning_rate"} <= space.keys()
-    for params in ends_of(space):
+    for params in corners(space):
         parts = build(resolve(configured(config, space, params)), digits)
         parts.dry_run()
         torch.manual_seed(0)
@@ -43,13 +43,13 @@ def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Trai
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_no_dimension_is_deaf_and_the_defaults_lie_within(model: str) -> None:
+def test_every_dimension_changes_its_key_and_contains_the_default(model: str) -> None:
     config = resolve(default_config("digits", {"model": model, "labels": 100}))
     space = space_of(config)
-    low, high = (configured(config, space, params) for params in ends_of(space))
+    low, high = (configured(config, space, params) for params in corners(space))
     assert all(getattr(low, key) != getattr(high, key) for key in space)
-    start = start_of(config, space)
-    assert space.keys() - start.keys() <= {"auxiliary_dim"}  # none: that of z
+    start = initial_point(config, space)
+    assert space.keys() - start.keys() <= {"auxiliary_dim"}  # its default is that of z
     for key in start.keys() - {"hidden", "alpha", "kl_s", "kl_y", "temperature"}:
         assert start[key] == getattr(config, key)
 
@@ -68,14 +68,14 @@ def test_no_dimension_is_deaf_and_the_defaults_lie_within(model: str) -> None:
         ("features", "joints,joints+bones", Choice((("joints",), ("joints", "bones")))),
     ],
 )
-def test_text_is_read_and_written(key: str, text: str, dimension: Any) -> None:
+def test_a_dimension_is_read_from_its_text(key: str, text: str, dimension: Any) -> None:
     config = default_config("digits")
     assert read_dimension(config, key, text) == dimension
     assert read_dimension(config, key, str(dimension)) == dimension
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "told"),
+    ("key", "text", "message"),
     [
         ("drpout", "0:1", "unknown key 'drpout'; did you mean 'dropout'"),
         ("latent_dim", "2.5:8", "it takes whole numbers"),
@@ -89,25 +89,25 @@ def test_text_is_read_and_written(key: str, text: str, dimension: Any) -> None:
         ("learning_rate", "a:b", "write LOW:HIGH"),
         ("learning_rate", "5", "write LOW:HIGH"),
         ("learning_rate", "", "write LOW:HIGH"),
-        ("guide", "1:2", "guide is no number; write values"),
+        ("guide", "1:2", "guide is not a number; write values"),
         ("dropout", "0:1", "less than 1"),
         ("hidden", "ab,cd", "valid integer"),
         ("seed", "0:5", "seed can't be searched"),
         ("model", "vae,gmmvae", "model can't be searched"),
     ],
 )
-def test_wrong_text_is_told_in_one_line(key: str, text: str, told: str) -> None:
+def test_a_wrong_text_gives_a_message_of_one_line(key: str, text: str, message: str) -> None:
     config = default_config("digits")
-    with pytest.raises(GMMVAEError, match=told) as caught:
+    with pytest.raises(GMMVAEError, match=message) as caught:
         space_of(config, (), {key: text})
     assert "\n" not in str(caught.value)
 
 
-def test_every_key_that_can_not_be_searched_is_a_key() -> None:
-    assert set(Config.model_fields) >= FIXED
+def test_every_fixed_key_exists() -> None:
+    assert set(Config.model_fields) >= FIXED_KEYS
 
 
-def test_what_is_given_is_not_searched_and_what_needs_labels_waits_for_them() -> None:
+def test_given_keys_and_keys_of_labels_without_labels_are_not_searched() -> None:
     config = default_config("digits", {"labels": 100})
     assert "alpha" not in space_of(config, ["alpha"])
     unlabelled = space_of(config, labelled=False)
@@ -119,18 +119,18 @@ def test_what_is_given_is_not_searched_and_what_needs_labels_waits_for_them() ->
 def test_a_searched_number_moves_the_end_of_a_schedule() -> None:
     config = default_config("digits", {"kl_s": "0:1:200", "alpha": 3})
     space = {"kl_s": Real(0.1, 10.0, log=True), "alpha": Real(1.0, 9.0)}
-    assert start_of(config, space) == {"kl_s": 1.0, "alpha": 3.0}
+    assert initial_point(config, space) == {"kl_s": 1.0, "alpha": 3.0}
     found = configured(config, space, {"kl_s": 0.25, "alpha": 7.5})
     assert (str(found.kl_s), str(found.alpha)) == ("0:0.25:200", "7.5")
 
 
-def test_starts_outside_the_space_move_to_its_edge() -> None:
+def test_an_initial_point_outside_the_space_moves_to_its_edge() -> None:
     config = default_config("digits", {"latent_dim": 100, "hidden": "7"})
     space = {"latent_dim": Whole(2, 64), "hidden": Choice(((8,), (16,)))}
-    assert start_of(config, space) == {"latent_dim": 64}
+    assert initial_point(config, space) == {"latent_dim": 64}
 
 
-def test_optuna_draws_what_the_configuration_takes() -> None:
+def test_optuna_draws_values_that_the_configuration_takes() -> None:
     from optuna import logging
     from optuna.study import create_study
 
@@ -141,18 +141,18 @@ def test_optuna_draws_what_the_configuration_takes() -> None:
     try:
         study = create_study()
         for _ in range(5):
-            found = configured(config, space, study.ask(distributions(space)).params)
+            found = configured(config, space, study.ask(optuna_distributions(space)).params)
             assert 2 <= found.latent_dim <= 64
             assert found.guide in ("product", None)
     finally:
         logging.set_verbosity(before)
 
 
-def test_densities_of_other_numbers_are_not_compared() -> None:
+def test_densities_of_different_x_are_not_compared() -> None:
     space = {"window": Whole(4, 16), "latent_dim": Whole(2, 4)}
     with pytest.raises(GMMVAEError, match="window changes what x is"):
         check_comparable("val_elbo", space)
     check_comparable("val_accuracy", space)
-    with pytest.raises(GMMVAEError, match="no bound of the relaxed model"):
+    with pytest.raises(GMMVAEError, match="not a bound of the relaxed model"):
         check_comparable("val_elbo", {"objective": Choice(("trace", "categorical"))})
     check_comparable("val_elbo", {"latent_dim": Whole(2, 4), "joint_dropout": Real(0, 0.5)})

@@ -16,18 +16,18 @@ import pytest
 from pyro_gmmvae.config import read_config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.sweeps import Tuned, trial
-from pyro_gmmvae.sweeps.study import Plan, begin, claim, open_study, quiet
+from pyro_gmmvae.sweeps import Tuned, tuner
+from pyro_gmmvae.sweeps.study import StudyPlan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
-from pyro_gmmvae.sweeps.tuner import plan_of
+from pyro_gmmvae.sweeps.tuner import plan_study
 from pyro_gmmvae.training import NonFiniteError
 from tests.sweeps.conftest import GMMVAE, SEARCH, SMALL, Study, silent
 
 
 @pytest.fixture
-def plan(rows: Path, tmp_path: Path) -> Plan:
+def plan(rows: Path, tmp_path: Path) -> StudyPlan:
     """The plan of the fixture ``study`` in a folder of its own."""
-    return plan_of(
+    return plan_study(
         {**SMALL, **GMMVAE, "data": str(rows)},
         SEARCH,
         tmp_path,
@@ -47,7 +47,7 @@ def lines_of(out: Path) -> pd.DataFrame:
 # -- what comes out ------------------------------------------------------------------------------
 
 
-def test_the_best_trial_is_the_one_with_the_highest_value(
+def test_the_best_trial_has_the_highest_value(
     finished_study: tuple[Path, Tuned],
 ) -> None:
     out, found = finished_study
@@ -115,17 +115,17 @@ def test_a_study_that_is_resumed_is_the_one_that_was_not(
     finished_study: tuple[Path, Tuned], study: Study, tmp_path: Path
 ) -> None:
     study(tmp_path, trials=2)
-    heard: list[Any] = []
-    study(tmp_path, trials=4, heard=heard.append)
-    assert [report.number for report in heard] == [2, 3]
+    reports: list[Any] = []
+    study(tmp_path, trials=4, on_trial_end=reports.append)
+    assert [report.number for report in reports] == [2, 3]
     columns = ["number", "value", *SEARCH]
     pd.testing.assert_frame_equal(lines_of(tmp_path)[columns], lines_of(finished_study[0])[columns])
-    study(tmp_path, trials=4, heard=heard.append)
-    assert len(heard) == 2
+    study(tmp_path, trials=4, on_trial_end=reports.append)
+    assert len(reports) == 2
 
 
 @pytest.mark.parametrize(
-    ("keys", "options", "told"),
+    ("keys", "options", "message"),
     [
         ({"model": "vae"}, {}, "with model gmmvae, not vae"),
         ({"epochs": 3}, {}, "with epochs 2, not 3"),
@@ -139,11 +139,11 @@ def test_another_study_is_refused_by_its_difference(
     study: Study,
     keys: dict[str, Any],
     options: dict[str, Any],
-    told: str,
+    message: str,
 ) -> None:
     out, _ = finished_study
     before = (out / "journal.log").read_bytes()
-    with pytest.raises(GMMVAEError, match=f"{told}.*name another --out"):
+    with pytest.raises(GMMVAEError, match=f"{message}.*name another --out"):
         study(out, keys, trials=5, **options)
     assert (out / "journal.log").read_bytes() == before
 
@@ -178,18 +178,18 @@ def test_a_study_of_another_program_is_refused(study: Study, tmp_path: Path) -> 
 
 def test_a_line_cut_short_is_dropped_and_the_study_goes_on(study: Study, tmp_path: Path) -> None:
     study(tmp_path, trials=1)
-    file, heard = tmp_path / "journal.log", []
+    file, lines = tmp_path / "journal.log", []
     file.write_bytes(file.read_bytes() + b'{"op_code":4,"wor')
-    study(tmp_path, trials=2, say=heard.append)
-    assert "half-written last line was dropped" in heard[0]
+    study(tmp_path, trials=2, log=lines.append)
+    assert "half-written last line was dropped" in lines[0]
     assert list(lines_of(tmp_path)["state"]) == ["complete"] * 2
 
 
-def test_a_journal_with_a_hole_is_told_in_one_line(study: Study, tmp_path: Path) -> None:
+def test_a_journal_with_a_gap_is_refused(study: Study, tmp_path: Path) -> None:
     study(tmp_path, trials=1)
     file = tmp_path / "journal.log"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(lines[1:]))  # of the study itself
+    entries = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(entries[1:]))  # the first creates the study
     with pytest.raises(GMMVAEError, match=r"journal\.log.*name another --out"):
         study(tmp_path, trials=2)
 
@@ -199,7 +199,7 @@ def test_a_journal_with_a_hole_is_told_in_one_line(study: Study, tmp_path: Path)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked to be killed")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_killed_process_has_its_trial_put_back(plan: Plan) -> None:
+def test_a_killed_process_has_its_trial_put_back(plan: StudyPlan) -> None:
     begin(plan, silent)
     child = os.fork()
     if child == 0:
@@ -228,7 +228,7 @@ def test_a_killed_process_has_its_trial_put_back(plan: Plan) -> None:
     again.lock.close()
 
 
-def test_a_trial_of_a_living_process_is_left_to_it(plan: Plan) -> None:
+def test_a_trial_of_a_living_process_is_left_to_it(plan: StudyPlan) -> None:
     begin(plan, silent)
     with quiet():
         study = open_study(plan)
@@ -241,10 +241,10 @@ def test_a_trial_of_a_living_process_is_left_to_it(plan: Plan) -> None:
 
 
 def test_processes_share_a_study(study: Study, tmp_path: Path) -> None:
-    heard: list[Any] = []
-    study(tmp_path, {"epochs": 1}, trials=3, jobs=2, heard=heard.append)
+    reports: list[Any] = []
+    study(tmp_path, {"epochs": 1}, trials=3, jobs=2, on_trial_end=reports.append)
     table = lines_of(tmp_path)
-    assert sorted(report.number for report in heard) == [0, 1, 2]
+    assert sorted(report.number for report in reports) == [0, 1, 2]
     assert set(table["state"]) == {"complete"}
     assert not table.duplicated(list(SEARCH)).any()
 
@@ -255,7 +255,7 @@ def test_processes_share_a_study(study: Study, tmp_path: Path) -> None:
 def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = trial.train, []
+    real, calls = tuner.train, []
 
     def train(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -263,14 +263,14 @@ def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
             raise NonFiniteError("the loss became non-finite")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(trial, "train", train)
-    heard: list[Any] = []
-    study(tmp_path, trials=3, heard=heard.append)
+    monkeypatch.setattr(tuner, "train", train)
+    reports: list[Any] = []
+    study(tmp_path, trials=3, on_trial_end=reports.append)
     table = lines_of(tmp_path)
     assert list(table["state"]) == ["complete", "failed", "complete"]
     assert table["reason"][1] == "the loss became non-finite"
-    assert heard[1].value is None
-    assert heard[2].finished == 3
+    assert reports[1].value is None
+    assert reports[2].finished == 3
 
 
 def test_a_study_in_which_all_fails_says_why(
@@ -279,7 +279,7 @@ def test_a_study_in_which_all_fails_says_why(
     def train(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     with pytest.raises(GMMVAEError, match=r"none of 2 trials.*the first: MemoryError"):
         study(tmp_path, trials=2)
 
@@ -291,7 +291,7 @@ def test_settings_without_tuning_are_known_after_an_interruption(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "train", train)
+        patch.setattr(tuner, "train", train)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, trials=1)
     found = study(tmp_path, trials=1)
@@ -301,15 +301,15 @@ def test_settings_without_tuning_are_known_after_an_interruption(
 def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = trial.train, []
+    real, calls = tuner.train, []
 
     def train(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
-            signal.raise_signal(signal.SIGINT)  # heard at the next step
+            signal.raise_signal(signal.SIGINT)  # noticed at the next step
         return real(*arguments, **options)
 
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path, trials=3)
     table = lines_of(tmp_path)
@@ -344,7 +344,7 @@ def test_several_seeds_are_averaged_on_the_same_labels(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = trial.train
+    real = tuner.train
 
     def train(config: Any, *arguments: Any, **options: Any) -> Any:
         run = real(config, *arguments, **options)
@@ -352,7 +352,7 @@ def test_several_seeds_are_averaged_on_the_same_labels(
         seen.append((config.seed, config.label_seed, history["val_accuracy"].iloc[-1]))
         return run
 
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(tuner, "train", train)
     found = study(tmp_path, {"seed": 3, "labels": 30}, trials=1, seeds=2, keep_runs=True)
     assert [(seed, labels) for seed, labels, _ in seen] == [(3, 3), (4, 3)]
     assert found.value == pytest.approx((seen[0][2] + seen[1][2]) / 2)
@@ -379,17 +379,21 @@ def test_a_budget_that_is_over_begins_no_trial(study: Study, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("keys", "options", "told"),
+    ("keys", "options", "message"),
     [
         ({}, {"sampler": "grid"}, "unknown sampler 'grid'"),
         ({}, {"metric": "accuracy"}, "did you mean 'val_accuracy'"),
-        ({"labels": 0}, {"metric": "val_accuracy"}, "sees no label; take val_elbo"),
-        ({"model": "vae"}, {"metric": "val_log_loss"}, "'vae' has none"),
-        ({}, {"metric": "val_sequence_accuracy"}, "is of sequences"),
+        (
+            {"labels": 0},
+            {"metric": "val_accuracy"},
+            "needs labels, and these fits see none; use --metric val_elbo",
+        ),
+        ({"model": "vae"}, {"metric": "val_log_loss"}, "'vae' does not use them"),
+        ({}, {"metric": "val_sequence_accuracy"}, "needs sequences"),
         ({"validation": 0}, {}, "needs validation rows"),
         ({}, {"search": {"temperature": "0:1"}}, "temperature must be positive"),
         ({}, {"search": {"auxiliary_dim": "2:8"}}, "auxiliary_dim means nothing to the model"),
-        ({}, {"search": {"window": "1:4"}}, "window is of sequences"),
+        ({}, {"search": {"window": "1:4"}}, "window needs sequences"),
         ({}, {"search": {"batch_size": "4:64"}}, "labelled_per_batch must be in 0..3"),
         ({}, {"search": {"guide": "product,prodct"}}, "unknown guide 'prodct'"),
         ({}, {"search": {"latent_dim": (2, 4)}}, "Real, Whole or Choice"),
@@ -398,9 +402,9 @@ def test_a_budget_that_is_over_begins_no_trial(study: Study, tmp_path: Path) -> 
     ],
 )
 def test_what_can_not_be_tuned_is_refused(
-    study: Study, tmp_path: Path, keys: dict[str, Any], options: dict[str, Any], told: str
+    study: Study, tmp_path: Path, keys: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(GMMVAEError, match=told):
+    with pytest.raises(GMMVAEError, match=message):
         study(tmp_path / "out", keys, **{"trials": 2, **options})
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""Summaries of sweeps, against SciPy and by hand."""
+"""Summaries of sweeps, compared with SciPy and with numbers by hand."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.figures.error_curves import error_curves
-from pyro_gmmvae.sweeps.tables import dots, latex, markdown, shown, summarize, write_dots
+from pyro_gmmvae.sweeps import dot_plot, format_table, markdown, summarize, write_dot_plot
+from pyro_gmmvae.sweeps.tables import latex
 
 
 def rows(model: str, accuracies: list[float], labels: str = "100") -> pd.DataFrame:
@@ -51,25 +52,25 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert summary["difference"].iloc[1] == pytest.approx(0.015)
 
 
-def test_each_label_count_has_its_own_first() -> None:
+def test_each_label_count_has_a_reference_of_its_own() -> None:
     parts = [rows(m, v, k) for k in ("50", "100") for m, v in (("a", FIRST), ("b", SECOND))]
     summary = summarize(pd.concat(parts))
     assert summary["difference"].isna().tolist() == [True, False, True, False]
 
 
 def test_one_seed_has_no_spread_and_no_interval() -> None:
-    text = shown(summarize(pd.concat([rows("a", [0.9]), rows("b", [0.8])])))
+    text = format_table(summarize(pd.concat([rows("a", [0.9]), rows("b", [0.8])])))
     assert text["accuracy"].tolist() == ["0.9000", "0.8000"]
     assert text["difference to the first (95 %)"].tolist() == ["", "-0.1000"]
 
 
-def test_columns_that_never_vary_are_left_out() -> None:
-    text = shown(summarize(pd.concat([rows("a", FIRST), rows("b", SECOND)])))
+def test_columns_with_one_value_are_left_out() -> None:
+    text = format_table(summarize(pd.concat([rows("a", FIRST), rows("b", SECOND)])))
     assert list(text.columns)[:2] == ["model", "accuracy"]
 
 
 def test_markdown_and_latex_hold_every_line() -> None:
-    text = shown(summarize(pd.concat([rows("m2_x", FIRST), rows("b", SECOND)])))
+    text = format_table(summarize(pd.concat([rows("m2_x", FIRST), rows("b", SECOND)])))
     assert len(markdown(text).splitlines()) == 4
     assert r"m2\_x" in latex(text)
     assert r"\toprule" in latex(text)
@@ -84,17 +85,17 @@ def test_error_curves_draws_a_line_per_model() -> None:
 
 def test_any_metric_keeps_its_spread() -> None:
     table = rows("a", FIRST).assign(elbo=[-1.0, -2.0, -3.0])
-    assert shown(summarize(table, "elbo"), "elbo")["elbo"].tolist() == ["-2.0000 ± 1.0000"]
+    assert format_table(summarize(table, "elbo"), "elbo")["elbo"].tolist() == ["-2.0000 ± 1.0000"]
 
 
 def lines_of(table: pd.DataFrame, metric: str = "accuracy") -> list[str]:
-    figure = dots(table, metric)
+    figure = dot_plot(table, metric)
     assert figure is not None
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
-def test_dots_are_named_by_what_tells_lines_apart() -> None:
-    """The objective follows from the guide, and is not repeated."""
+def test_lines_are_named_by_the_columns_that_distinguish_them() -> None:
+    """The objective follows from the guide, and is left out."""
     table = pd.concat(
         [
             rows("a", FIRST).assign(guide="product"),
@@ -104,30 +105,30 @@ def test_dots_are_named_by_what_tells_lines_apart() -> None:
     assert lines_of(table) == ["flow", "product"]
     both = pd.concat([table, rows("b", FIRST).assign(guide="flow")])
     assert set(lines_of(both)) == {"a flow", "a product", "b flow"}
-    figure = dots(table)
+    figure = dot_plot(table)
     assert figure is not None
     title = figure.get_suptitle()
     assert title.startswith("digits, 100 labels, a, preset best\n")
     assert title.endswith("dashed: product")
 
 
-def test_dots_have_a_panel_per_label_count() -> None:
+def test_the_dot_plot_has_a_panel_per_label_count() -> None:
     parts = [rows(m, v, k) for k in ("50", "1") for m, v in (("a", FIRST), ("b", SECOND))]
-    figure = dots(pd.concat(parts))
+    figure = dot_plot(pd.concat(parts))
     assert figure is not None
     assert [axis.get_title() for axis in figure.axes] == ["50 labels", "1 label"]
     assert lines_of(rows("a", FIRST)) == ["a"]
 
 
-def test_low_numbers_of_some_metrics_are_the_good_ones() -> None:
+def test_low_values_of_some_metrics_are_better() -> None:
     table = pd.concat([rows("a", FIRST).assign(nll=20.0), rows("b", SECOND).assign(nll=10.0)])
     assert lines_of(table, "nll") == ["b", "a"]
     assert lines_of(table) == ["b", "a"]
 
 
-def test_a_metric_without_numbers_leaves_no_old_picture(tmp_path: Path) -> None:
+def test_a_metric_without_values_removes_the_old_picture(tmp_path: Path) -> None:
     table = rows("a", FIRST)
-    write_dots(table, tmp_path)
+    write_dot_plot(table, tmp_path)
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
-    write_dots(table.assign(accuracy=None), tmp_path)
+    write_dot_plot(table.assign(accuracy=None), tmp_path)
     assert not (tmp_path / "table.png").exists()
