@@ -35,9 +35,8 @@ class ADGM(LatentModel):
     and in sampling a and z once, where they average over samples (``particles`` does).
 
     Args:
-        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
         auxiliary_dim: d_a, the size of a; None: d.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Maaløe, Sønderby, Sønderby, Winther 2016, arXiv:1602.05473.
@@ -146,5 +145,5 @@ class SDGM(ADGM):
 
     def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|a,y,z), (B, *x_shape), at a's mean given z (B, d) and classes s (B, K)."""
-        s = self.given(s)
+        s = self.require_class(s)
         return self.observation(self.to_a(s, z)[0], z, s).mean

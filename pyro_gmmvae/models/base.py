@@ -159,7 +159,7 @@ class LatentModel(nn.Module, ABC):
         """
         if not self.class_conditional:
             return self.observation(z).mean
-        return self.observation(z, self.given(s)).mean
+        return self.observation(z, self.require_class(s)).mean
 
     def generate(self, n: int, label: int | None = None) -> Tensor:
         """n draws of E[x|z,s] with z ~ p(z|s), (n, *x_shape).
@@ -201,8 +201,8 @@ class LatentModel(nn.Module, ABC):
         ]
         return torch.cat([*parts, like.new_zeros(n, 0)], -1)
 
-    def given(self, s: Tensor | None) -> Tensor:
-        """The factors s that a decoder needs.
+    def require_class(self, s: Tensor | None) -> Tensor:
+        """s, for a decoder that needs it.
 
         Raises:
             GMMVAEError: s is None.

@@ -171,7 +171,7 @@ class FactorGMMVAE(LatentModel):
             z: (B, (1 + F) d), all z_f in one row, as :meth:`embed` returns them.
             s: (B, K) of the class, with uniform other factors, or (B, K_1 + K_2 + ...).
         """
-        return self.observation(z, self._all_factors(self.given(s))).mean
+        return self.observation(z, self._all_factors(self.require_class(s))).mean
 
     def prior_of_z(self, s: Tensor) -> TorchDistribution:
         """p(z_1..|s_1..), event shape ((1 + F) d,); s as for :meth:`decode`."""

@@ -132,7 +132,7 @@ class GMMVAE(LatentModel, MixtureModel):
 
     def likelihood_given(self, z: Tensor, s: Tensor | None) -> TorchDistribution:
         """p(x|z,s)."""
-        return self.observation(z, self.given(s)) if self.decodes_s else self.observation(z)
+        return self.observation(z, self.require_class(s)) if self.decodes_s else self.observation(z)
 
     def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""

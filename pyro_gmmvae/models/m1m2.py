@@ -71,9 +71,8 @@ class M1M2(LatentModel):
     where they train M1 to the end first.
 
     Args:
-        x_shape, components, network, options: as for :class:`LatentModel`.
+        x_shape, components, network, likelihood, options: as for :class:`GMMVAE`.
         latent_dim: d, the size of z1 and of z2.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
@@ -138,7 +137,7 @@ class M1M2(LatentModel):
 
     def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
         """Mean of p(x|z1), (B, *x_shape), at z1's mean given z2 = z (B, d) and s (B, K)."""
-        return self.observation(self.to_z1(self.given(s), z)[0]).mean
+        return self.observation(self.to_z1(self.require_class(s), z)[0]).mean
 
     def generate(self, n: int, label: int | None = None) -> Tensor:
         """n draws of E[x|z1] with z1 ~ p(z1|y,z2) and z2 ~ N(0, I), y as in the base class."""

@@ -21,7 +21,22 @@ class _ClassAndNormal(LatentModel):
 
     class_conditional = True
 
-    def build_z_and_x(self, likelihood: str) -> None:
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        components: int,
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__(
+            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
+        )
+        self.build_networks(likelihood)
+
+    def build_networks(self, likelihood: str) -> None:
         """Build the networks of q(z|x,y) and p(x|y,z)."""
         K, d = self.components, self.latent_dim
         self.encoder, features = self.build_features()
@@ -51,8 +66,7 @@ class CVAE(_ClassAndNormal):
     It departs from Sohn et al. 2015 in a prior of z that does not depend on y, as in Doersch.
 
     Args:
-        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
 
     References:
         Doersch 2016, arXiv:1606.05908; Sohn, Lee, Yan 2015.
@@ -61,21 +75,6 @@ class CVAE(_ClassAndNormal):
     latents = ("z",)
     needs_labels = True
     given_class = True
-
-    def __init__(
-        self,
-        x_shape: tuple[int, ...],
-        components: int,
-        latent_dim: int,
-        *,
-        network: str = "mlp",
-        likelihood: str = "bernoulli",
-        options: NetworkOptions | None = None,
-    ) -> None:
-        super().__init__(
-            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
-        )
-        self.build_z_and_x(likelihood)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z|y) for rows x (B, *x_shape) with labels y (B,); rows with -1 are masked."""
@@ -131,8 +130,7 @@ class M2(_ClassAndNormal):
     that the networks, alpha and batch sizes are the configuration's.
 
     Args:
-        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
@@ -142,21 +140,10 @@ class M2(_ClassAndNormal):
     class_site = "y"
     search_space: ClassVar[SearchSpace] = CLASS
 
-    def __init__(
-        self,
-        x_shape: tuple[int, ...],
-        components: int,
-        latent_dim: int,
-        *,
-        network: str = "mlp",
-        likelihood: str = "bernoulli",
-        options: NetworkOptions | None = None,
-    ) -> None:
-        super().__init__(
-            x_shape, components=components, latent_dim=latent_dim, network=network, options=options
-        )
-        self.classifier = self.build_encoder(components)
-        self.build_z_and_x(likelihood)
+    def build_networks(self, likelihood: str) -> None:
+        """Build the networks of q(y|x), q(z|x,y) and p(x|y,z)."""
+        self.classifier = self.build_encoder(self.components)
+        super().build_networks(likelihood)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z) for rows x (B, *x_shape)."""
@@ -201,8 +188,7 @@ class M2Gumbel(M2):
     the ELBO is a bound (the objective ``categorical`` gives theirs).
 
     Args:
-        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
         temperature: of q(y|x); schedules can move it.
         prior_temperature: of p(y).
 

@@ -23,8 +23,7 @@ class AE(LatentModel):
     autoencoder.
 
     Args:
-        x_shape, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
 
     Reference:
         Hinton, Salakhutdinov 2006, doi:10.1126/science.1127647.
@@ -71,8 +70,7 @@ class VAE(LatentModel):
     It has no class: labels are accepted and ignored, so that it trains on the same batches.
 
     Args:
-        x_shape, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
 
     Reference:
         Kingma, Welling 2014, arXiv:1312.6114; "M1" in Kingma et al. 2014, arXiv:1406.5298.
@@ -126,8 +124,7 @@ class M1(VAE):
     gives probabilities.
 
     Args:
-        x_shape, components, latent_dim, network, options: as for :class:`LatentModel`.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.

@@ -29,7 +29,7 @@ class ConvEncoder(nn.Module):
     ``options.hidden[0]`` units and a linear output follow.
 
     Raises:
-        GMMVAEError: if ``x_shape`` is not an image's.
+        GMMVAEError: ``x_shape`` is not that of an image.
     """
 
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
@@ -64,7 +64,7 @@ class ConvDecoder(nn.Module):
         layers += [nn.Linear(top, math.prod(grid)), nn.Unflatten(1, grid)]
         for i, out in enumerate((*channels[1:], x_shape[0])):
             (height, width), last = sizes[i + 1], i == len(channels) - 1
-            # output_padding makes odd sizes come out as they went in
+            # output_padding restores odd sizes
             padding = ((height + 1) % 2, (width + 1) % 2)
             layers += options.activate(nn.BatchNorm2d(channels[i])) if i == 0 else []
             layers += [

@@ -20,7 +20,7 @@ def _sizes(x_shape: tuple[int, ...], options: NetworkOptions) -> tuple[int, int,
 
 
 def adjacency(joints: int, edges: tuple[tuple[int, int], ...]) -> Tensor:
-    """(2, J, J): each joint itself, and the mean of those it shares a bone with."""
+    """(2, J, J): the identity, and the mean over the joints that share a bone."""
     near = torch.zeros(joints, joints)
     for a, b in edges:
         near[a, b] = near[b, a] = 1.0
@@ -45,7 +45,7 @@ class GraphConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = self.over_joints(x).unflatten(1, (len(self.graph), -1))
-        # of each part p, channel c and frame t: joint v gathers from the joints w
+        # for each part p, channel c and frame t: joint v sums over the joints w
         return self.over_time(torch.einsum("bpctw,pvw->bctv", parts, self.graph))
 
 
@@ -54,11 +54,11 @@ class SkeletonGraphEncoder(nn.Module):
 
     Args:
         x_shape: (T, J, C).
-        out_size: how many features come out.
+        out_size: number of features.
         options: ``edges`` of the graph, ``channels`` of the convolutions, activation, ...
 
     Raises:
-        GMMVAEError: if rows are no windows of joints, or the layout has no edges.
+        GMMVAEError: rows that are not windows of joints, or a layout without edges.
 
     Reference:
         ST-GCN: Yan, Xiong, Lin 2018, arXiv:1801.07455 (two partitions: the joint, its
@@ -74,7 +74,7 @@ class SkeletonGraphEncoder(nn.Module):
         self.layers = nn.Sequential(
             *(GraphConvolution(a, b, graph, options) for a, b in itertools.pairwise(widths))
         )
-        # which joint it is matters: frames are averaged, joints are not
+        # frames are averaged; joints are not, because they differ in meaning
         self.to_out = nn.Linear(widths[-1] * joints, out_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class SkeletonGraphEncoder(nn.Module):
 class SkeletonGraphDecoder(nn.Module):
     """Latents (B, in_size) -> one parameter per entry of x, (B, T, J, C): the encoder mirrored.
 
-    Each joint of each frame begins as a linear image of the latents plus places of its own.
+    Each joint of each frame starts as a linear map of the latents plus embeddings of both.
     """
 
     def __init__(self, in_size: int, x_shape: tuple[int, ...], options: NetworkOptions) -> None:

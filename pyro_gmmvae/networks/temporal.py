@@ -36,11 +36,11 @@ class TemporalEncoder(nn.Module):
 
     Args:
         x_shape: (T, ...); all but the first axis are one frame's features.
-        out_size: how many features come out.
+        out_size: number of features.
         options: ``channels`` of the convolutions, activation, batch norm, dropout, ...
 
     Raises:
-        GMMVAEError: if rows have no axis of frames.
+        GMMVAEError: rows without an axis of frames.
 
     Reference:
         Bai, Kolter, Koltun 2018, arXiv:1803.01271 (here not causal).
@@ -63,7 +63,7 @@ class TemporalEncoder(nn.Module):
 class TemporalDecoder(nn.Module):
     """Latents (B, in_size) -> one parameter per entry of x, (B, T, ...).
 
-    Each frame begins as a linear image of the latents plus a place of its own; dilated
+    Each frame starts as a linear map of the latents plus an embedding of its position; dilated
     convolutions follow.
     """
 

@@ -53,7 +53,7 @@ def test_log_prob_in_float32_against_60_digits(temperature: float, gap: float) -
             assert abs(found[i].item() - exact) <= 1e-4 * max(abs(exact), 1.0)
 
 
-def test_a_foreign_point_is_scored_by_its_logarithm() -> None:
+def test_any_other_point_is_scored_by_its_logarithm() -> None:
     point = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float32)
     logits = [0.3, -1.0, 2.0]
     found = Concrete(0.7, logits=torch.tensor(logits, dtype=torch.float32)).log_prob(point)
@@ -82,7 +82,7 @@ def test_a_million_draws_at_low_temperature_stay_finite() -> None:
     assert all(g.isfinite().all() for g in per_draw)
 
 
-def test_validation_accepts_honest_draws_and_refuses_others() -> None:
+def test_validation_accepts_draws_and_refuses_other_points() -> None:
     concrete = Concrete(0.3, logits=torch.zeros(1000), validate_args=True)
     concrete.log_prob(concrete.rsample((100,)))
     with pytest.raises(ValueError, match="sum to 1"):
@@ -102,7 +102,7 @@ def test_density_integrates_to_one() -> None:
 
 
 def test_largest_entry_is_the_categorical_of_the_logits() -> None:
-    """P(argmax s = k) = softmax(logits)_k at any temperature (the Gumbel-max fact)."""
+    """P(argmax s = k) = softmax(logits)_k at any temperature (the Gumbel-max trick)."""
     logits = torch.tensor([1.0, 0.0, -1.0, 0.5])
     draws = Concrete(0.3, logits=logits).sample((40_000,)).argmax(-1)
     counts = torch.bincount(draws, minlength=4).cpu().numpy()

@@ -47,7 +47,7 @@ def random_diagonal(*batch: int) -> GaussianProduct:
 
 
 def as_torch(product: GaussianProduct) -> MultivariateNormal:
-    """Torch's own, by arithmetic outside the code under test."""
+    """Torch's distribution, computed outside the code under test."""
     if not isinstance(product, FullGaussianProduct):
         return MultivariateNormal(product.mean, torch.diag_embed(product.stddev.square()))
     mean, precision = by_numpy(product)
@@ -199,7 +199,7 @@ def test_kl_to_anything_else_is_refused() -> None:
             kl_divergence(other, random_full(2))
 
 
-def test_a_matrix_does_not_pass_for_a_vector_of_precisions() -> None:
+def test_it_has_no_vector_of_precisions() -> None:
     product = random_full(2)
     assert isinstance(product, GaussianProduct)
     with pytest.raises(AttributeError, match="precision_matrix"):
@@ -230,7 +230,7 @@ def test_weights_of_an_enumerated_site(shared: bool) -> None:
 
 
 class _Largest(TorchDispatchMode):
-    """The size of the largest tensor that any operation gives, views included."""
+    """The size of the largest tensor that any operation returns, including views."""
 
     numel = 0
 
@@ -344,7 +344,7 @@ def test_shapes_that_disagree_are_refused(
     assert "\n" not in str(refusal.value)
 
 
-def test_what_is_no_factor_is_refused() -> None:
+def test_an_invalid_factor_is_refused() -> None:
     for wrong in (torch.ones(2, 2), -torch.eye(2)):
         with pytest.raises(ValueError, match="precision_tril"):
             FullGaussianProduct(

@@ -73,8 +73,8 @@ def test_scale_link() -> None:
 
 @pytest.mark.parametrize("family", ["bernoulli", "normal"])
 @pytest.mark.parametrize("masked", [False, True])
-def test_nan_is_missing_where_it_is_said_to_be(family: str, masked: bool) -> None:
-    """As a mask that is false there; beside a mask, both count; over a summed-out class too."""
+def test_nan_is_missing_where_the_option_is_set(family: str, masked: bool) -> None:
+    """Like a mask that is false there, also together with a mask, and with a summed-out class."""
     parameter = torch.randn(3, 4, 6, requires_grad=True)
     x, mask = torch.rand(4, 6), torch.rand(4, 6) < 0.7
     gone = torch.rand(4, 6) < 0.4
@@ -99,6 +99,6 @@ def test_nan_is_missing_where_it_is_said_to_be(family: str, masked: bool) -> Non
     assert (parameter.grad[:, known] != 0).all()
 
 
-def test_nan_is_a_mistake_where_nothing_is_missing() -> None:
+def test_nan_gives_nan_where_the_option_is_not_set() -> None:
     x = torch.tensor([0.5, torch.nan])
     assert NormalLikelihood(torch.zeros(2), torch.ones(2)).log_prob(x).isnan()

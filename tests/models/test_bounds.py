@@ -1,4 +1,4 @@
-"""No model's bound exceeds log p(x), which its own prior gives by brute force."""
+"""Bounds of every model are below log p(x), estimated by brute force from its prior."""
 
 import math
 from typing import Any
@@ -57,7 +57,7 @@ def log_px_by_prior(model: Any, x: Tensor, y: Tensor | None) -> tuple[Tensor, Te
 def test_no_bound_exceeds_log_px(
     name: str, guide: str | None, more: dict[str, Any], trained: bool
 ) -> None:
-    """ELBO <= IWAE <= log p(x), each within 4 standard errors; and not miles below."""
+    """ELBO <= IWAE <= log p(x), each within 4 standard errors, and IWAE is close to it."""
     model = small(name, **({"guide": GUIDES[guide]} if guide else {}), **more)
     x = torch.randn(ROWS, 2)
     y = torch.arange(ROWS) % K if model.given_class else None
@@ -168,7 +168,7 @@ def test_summing_out_is_pyros_enumeration(name: str) -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
-def test_labelled_rows_of_m2_gumbel_know_their_class() -> None:
+def test_labelled_rows_of_m2_gumbel_use_their_label() -> None:
     model = M2Gumbel((2,), K, D, likelihood="normal", options=OPTIONS).eval()
     x, y = torch.randn(5, 2), torch.tensor([1, -1, 0, 2, -1])
     seen = []
@@ -180,8 +180,8 @@ def test_labelled_rows_of_m2_gumbel_know_their_class() -> None:
     assert (estimate.kl["y"][y < 0] != 0).all()
 
 
-def test_the_layer_above_teaches_m1_nothing() -> None:
-    """M1+M2 is stacked: x and z1 get the gradients of a VAE, the other networks none of its."""
+def test_the_layer_above_gives_m1_no_gradient() -> None:
+    """M1+M2 is stacked: the gradients of x and z1 are those of a VAE, and reach only its networks."""
     model, vae = small("m1m2"), small("vae")
     vae.encoder.load_state_dict(model.encoder.state_dict())
     vae.observation.load_state_dict(model.observation.state_dict())

@@ -1,4 +1,4 @@
-"""The captured step over the tables: it computes what Pyro computes, for every model and guide."""
+"""The captured step of every model and guide has the numbers of Pyro."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ NOISY = NetworkOptions(hidden=(16,), channels=(4, 8), batch_norm=True, dropout=0
 
 
 def evaluate(step: Any, objective: Any, model: Any, *batch: Any) -> dict[str, Any]:
-    """All that one evaluation leaves behind, from a fixed seed."""
+    """Loss, gradients, buffers and generator state after one evaluation, from a fixed seed."""
     torch.manual_seed(7)
     for p in model.parameters():
         p.grad = None
@@ -41,8 +41,8 @@ def evaluate(step: Any, objective: Any, model: Any, *batch: Any) -> dict[str, An
 
 @every_model
 @pytest.mark.parametrize("noisy", [False, True])
-def test_it_computes_what_eager_evaluation_does(build: Build, noisy: bool) -> None:
-    """Loss, parts, gradients, running means and the generator's state, labels and all."""
+def test_it_equals_eager_evaluation(build: Build, noisy: bool) -> None:
+    """Loss, parts, gradients, running means and the generator's state, with labels."""
     model = build(options=NOISY) if noisy else build()
     objective = build_objective(model, "trace" if needs_trace(model) else "analytic")
     x, y = rows()
@@ -104,8 +104,8 @@ def test_sixty_steps_are_those_of_stock_svi(name: str) -> None:
     assert max((a - b).abs().max().item() for a, b in zip(*ends, strict=True)) < 1e-12
 
 
-def test_what_moves_is_seen() -> None:
-    """Temperatures, weights of terms and parameters are inputs, not baked in."""
+def test_scheduled_values_are_inputs() -> None:
+    """Temperatures, weights of terms and parameters are inputs of the graph, not constants."""
     model = gmmvae("product")()
     objective = build_objective(model, "analytic")
     x, y = rows()

@@ -77,7 +77,7 @@ def test_every_model_has_a_variant_here() -> None:
 
 
 def rows(n: int = 12) -> tuple[Tensor, Tensor]:
-    """K prototypes of black and white pixels; the second half of the rows shows no label."""
+    """K prototypes of black and white pixels; the second half of the rows is unlabelled."""
     y = torch.arange(n) % K
     prototypes = torch.rand(K, *SHAPE, generator=torch.Generator(y.device).manual_seed(1)).round()
     x = prototypes[y]
@@ -87,7 +87,7 @@ def rows(n: int = 12) -> tuple[Tensor, Tensor]:
 
 @every_model
 def test_plain_svi_trains_it(build: Build) -> None:
-    """The README's loop: pyro's SVI, its Adam, its Trace_ELBO, nothing of ours."""
+    """Pyro's SVI, Adam and Trace_ELBO, without a part of this package."""
     model, (x, y) = build(), rows(24)
     svi = SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO())
     losses = [svi.step(x, y) for _ in range(120)]
@@ -254,7 +254,7 @@ def test_constructors_list_their_arguments(name: str) -> None:
     assert ("components" in parameters) == MODELS[name].has_classes()
 
 
-def test_what_a_model_lacks_has_a_default() -> None:
+def test_facts_have_defaults() -> None:
     (x, y), model = rows(5), vae()
     assert model.components == 0
     assert model.label_sites == ()
@@ -290,8 +290,8 @@ def test_the_prior_of_z_is_that_of_the_program(build: Build) -> None:
 
 
 @every_model
-def test_two_models_share_nothing_under_svi(build: Build) -> None:
-    """Also a copy, whose modules began equal: Pyro's store is global and keyed by name."""
+def test_two_models_share_no_parameters_under_svi(build: Build) -> None:
+    """A copy too, whose modules start equal: Pyro's store is global and keyed by name."""
     first = build()
     second, (x, y) = copy.deepcopy(first), rows()
     untouched = {k: v.clone() for k, v in second.state_dict().items()}
@@ -304,14 +304,14 @@ def test_two_models_share_nothing_under_svi(build: Build) -> None:
 
 
 @every_model
-def test_our_objectives_leave_the_param_store_alone(build: Build) -> None:
+def test_objectives_leave_the_param_store_empty(build: Build) -> None:
     model, (x, y) = build(), rows()
     build_objective(model, "trace")(x, y)
     assert len(pyro.get_param_store()) == 0
 
 
 @every_model
-def test_without_labels_is_all_unlabelled(build: Build) -> None:
+def test_no_labels_means_all_rows_unlabelled(build: Build) -> None:
     model, (x, _) = build().eval(), rows()
     losses = []
     for y in (None, torch.full((len(x),), -1)):

@@ -1,4 +1,4 @@
-"""The model of several factors: with none it is the Gaussian-mixture VAE, with some Bayes holds."""
+"""FactorGMMVAE: with the class alone it is GMMVAE, with more factors its density is the formula."""
 
 import inspect
 from typing import Any
@@ -80,7 +80,7 @@ def priors(model: FactorGMMVAE, x: Tensor, y: Tensor | None) -> dict[str, Tensor
     return {site: trace.nodes[site]["fn"].probs for site in model.label_sites}
 
 
-def test_a_label_is_the_prior_of_its_own_site_and_unknown_ones_are_flat() -> None:
+def test_a_label_is_the_prior_of_its_site_and_unlabelled_sites_are_flat() -> None:
     model, (x, _) = build(label_eps=0.1), rows()
     y = torch.full((10, 3), -1)
     y[0], y[1, 2] = torch.tensor([2, 1, 0]), 3
@@ -140,7 +140,7 @@ def test_every_factor_has_its_classification_term() -> None:
     torch.testing.assert_close(terms.parts["classification"], expected.detach())
 
 
-def test_what_decodes_agrees_with_what_embeds() -> None:
+def test_decode_takes_what_embed_returns() -> None:
     model, (x, _) = build().eval(), rows()
     z, s = model.embed(x), model.classify(x).exp()
     assert z.shape == (10, 3 * D)
@@ -173,8 +173,8 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_missing_entries_reach_no_model(name: str) -> None:
-    """Whatever the model: rows with NaN have a finite loss, and weights finite gradients."""
+def test_missing_entries_give_finite_losses_and_gradients(name: str) -> None:
+    """For every model, rows with NaN have a finite loss, and weights finite gradients."""
     values: dict[str, Any] = {"components": K, "latent_dim": D, "factors": {"view": 2}}
     values |= {"likelihood": "normal", "options": NetworkOptions(hidden=(8,), missing=True)}
     wanted = inspect.signature(MODELS[name]).parameters

@@ -1,4 +1,4 @@
-"""M1's classifier is scikit-learn's, stored as numbers."""
+"""The classifier of M1 is that of scikit-learn, stored as buffers."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from pyro_gmmvae.networks import NetworkOptions
 
 
 @pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2], [0, 2, 3]])
-def test_it_says_what_scikit_learn_says(classes: list[int]) -> None:
+def test_it_predicts_as_scikit_learn(classes: list[int]) -> None:
     """Two classes (one score in scikit-learn), all of them, and one that has no label."""
     options = NetworkOptions(hidden=(8,), batch_norm=True, dropout=0.5)
     model = M1((5,), 4, 3, likelihood="normal", options=options)
@@ -31,7 +31,7 @@ def test_it_says_what_scikit_learn_says(classes: list[int]) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_the_vae_learns_nothing_from_it() -> None:
+def test_the_classifier_does_not_change_the_vae() -> None:
     model = M1((5,), 3, 2, options=NetworkOptions(hidden=(8,)))
     before = [p.clone() for p in model.parameters()]
     model.fit_classifier(torch.rand(9, 5), torch.arange(9) % 3)

@@ -53,7 +53,7 @@ def test_a_given_prior_is_normalized_and_kept() -> None:
     assert "prior_offsets" in dict(learned.named_parameters())
 
 
-def test_what_is_no_prior_is_refused() -> None:
+def test_an_invalid_prior_is_refused() -> None:
     with pytest.raises(GMMVAEError, match="each of the 3 components"):
         build_mixture("diagonal", 3, D, class_prior=(0.5, 0.5))
     with pytest.raises(GMMVAEError, match="did you mean 'full'"):

@@ -43,7 +43,7 @@ def test_options_become_layers() -> None:
     assert not {"BatchNorm1d", "Dropout"} & {type(layer).__name__ for layer in plain.layers}
 
 
-def test_conv_refuses_rows_that_are_no_images() -> None:
+def test_conv_refuses_rows_that_are_not_images() -> None:
     with pytest.raises(GMMVAEError, match="use the mlp network"):
         ConvEncoder((64,), 5, NetworkOptions())
 
@@ -54,15 +54,15 @@ def test_input_noise_is_for_training_only() -> None:
     assert torch.equal(noise.eval()(x), x)
 
 
-def test_inputs_of_a_summed_out_class_meet_those_of_rows() -> None:
-    """(K, 1, K) beside (B, d): every class with every row, in that order."""
+def test_inputs_of_a_summed_out_class_broadcast_with_rows() -> None:
+    """(K, 1, K) with (B, d): every class with every row, in that order."""
     y, z = torch.eye(3).unsqueeze(1), torch.arange(8.0).view(4, 2)
     both = joined(z, y)
     assert both.shape == (3, 4, 5)
     assert torch.equal(both[1, 2], torch.tensor([4.0, 5.0, 0.0, 1.0, 0.0]))
 
 
-def test_leading_axes_are_only_rows_to_a_network() -> None:
+def test_leading_axes_are_flattened_for_a_network() -> None:
     network = JointMLP([2, 3], [4, 1], NetworkOptions(hidden=(6,), batch_norm=True)).eval()
     y, z = torch.eye(3).unsqueeze(1), torch.randn(4, 2)
     wide, narrow = network(z, y)
@@ -84,7 +84,7 @@ MISSING = NetworkOptions(
 )
 
 
-def test_known_tells_what_is_missing_from_what_is_zero() -> None:
+def test_the_mask_distinguishes_missing_entries_from_zeros() -> None:
     x = torch.tensor([[0.0, torch.nan, 2.0]])
     assert MissingMask(True)(x).tolist() == [[0, 0, 2, 1, 0, 1]]
     assert MissingMask(True, 0)(x).tolist() == [[0, 0, 2], [1, 0, 1]]
@@ -92,7 +92,7 @@ def test_known_tells_what_is_missing_from_what_is_zero() -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_missing_entries_are_seen_and_give_no_gradient(network: str) -> None:
+def test_missing_entries_change_the_output_and_have_no_gradient(network: str) -> None:
     encoder = NETWORKS[network][0](WINDOWS, 5, MISSING)
     x = torch.randn(3, *WINDOWS)
     x[0, 2], x[1], x[2, :, 1] = torch.nan, torch.nan, torch.nan
@@ -120,14 +120,14 @@ def test_the_skip_is_a_linear_path() -> None:
 
 
 @pytest.mark.parametrize("network", ["temporal", "skeleton-graph"])
-def test_a_decoder_gives_frames_and_joints_places_of_their_own(network: str) -> None:
+def test_a_decoder_has_embeddings_of_frames_and_joints(network: str) -> None:
     decoded = NETWORKS[network][1](5, WINDOWS, MISSING)(torch.randn(3, 5))
     assert decoded.shape == (3, *WINDOWS)
     assert len(torch.unique(decoded[0].flatten(1), dim=0)) == WINDOWS[0]
     assert len(torch.unique(decoded[0].transpose(0, 1).flatten(1), dim=0)) == WINDOWS[1]
 
 
-def test_a_temporal_encoder_takes_windows_of_features_and_knows_their_order() -> None:
+def test_a_temporal_encoder_depends_on_the_order_of_frames() -> None:
     encoder = NETWORKS["temporal"][0]((9, 5), 3, NetworkOptions(channels=(4, 4))).eval()
     x = torch.randn(2, 9, 5)
     assert encoder(x).shape == (2, 3)
@@ -139,7 +139,7 @@ def test_a_temporal_encoder_takes_windows_of_features_and_knows_their_order() ->
     )
 
 
-def test_joints_hear_of_those_within_as_many_bones_as_there_are_layers() -> None:
+def test_a_layer_passes_information_along_one_bone() -> None:
     chain = NetworkOptions(channels=(3, 3), edges=((0, 1), (1, 2), (2, 3), (3, 4)))
     encoder = NETWORKS["skeleton-graph"][0]((4, 5, 2), 3, chain).eval()
     x = torch.randn(1, 4, 5, 2)

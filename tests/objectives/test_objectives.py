@@ -1,4 +1,4 @@
-"""Objectives against Pyro's own, in expectation, and where they must refuse."""
+"""Objectives against those of Pyro, in expectation, and their refusals."""
 
 import math
 from typing import Any
@@ -63,7 +63,7 @@ def test_trace_is_pyros_trace_elbo(guide: str) -> None:
 
 @pytest.mark.parametrize("particles", [1, 7])
 def test_iwae_is_pyros_renyi_elbo(particles: int) -> None:
-    """On one row: Pyro pools its particles over the whole batch, we over each row."""
+    """On one row: Pyro averages particles over the batch, this objective for each row."""
     model, (x, y) = small_model(), rows(1)
     objective = build(IWAEObjective, model, particles=particles)
     reference = RenyiELBO(alpha=0, num_particles=particles)
@@ -111,7 +111,7 @@ def test_iwae_refuses_a_site_it_cannot_differentiate() -> None:
         objective(torch.zeros(3, 2))
 
 
-def test_categorical_replaces_the_density_ratio_of_s_alone() -> None:
+def test_categorical_replaces_only_the_density_ratio_of_s() -> None:
     model, (x, y) = small_model().eval(), rows(10)
     parts = []
     for kind in (AnalyticObjective, CategoricalObjective):
@@ -159,7 +159,7 @@ def test_analytic_has_less_gradient_noise_on_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("kind", [TraceObjective, AnalyticObjective])
-def test_weights_scale_only_what_is_optimized(kind: type[Objective]) -> None:
+def test_weights_scale_the_loss_only(kind: type[Objective]) -> None:
     model, (x, y) = small_model().eval(), rows(10)
     objective = build(kind, model)
     torch.manual_seed(2)
@@ -268,7 +268,7 @@ def test_analytic_refuses_another_order_of_sites() -> None:
 
 
 def test_scores_below_a_summed_out_site_are_weighed_value_by_value() -> None:
-    """s is summed out, b is drawn given s: the gradient of both must be right on average."""
+    """s is summed out, b is sampled given s: the gradient of both must be right on average."""
     logits = {"s": torch.tensor([0.4, -0.2]), "b": torch.tensor([0.3, -1.1])}
     for value in logits.values():
         value.requires_grad_()

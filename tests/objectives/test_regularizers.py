@@ -1,4 +1,4 @@
-"""Terms on assignments: their values by hand, and what reaches which part of an objective."""
+"""Regularizers: their values by hand, and their gradients in objectives."""
 
 import math
 from typing import Any
@@ -23,9 +23,9 @@ from tests.models.test_contract import SHAPE, K, gmmvae, needs_trace
 B = 12
 
 
-def assignment(q: Tensor, p: Tensor | None = None, twin: Tensor | None = None) -> Assignment:
+def assignment(q: Tensor, p: Tensor | None = None, original: Tensor | None = None) -> Assignment:
     p = torch.full_like(q, 1 / q.shape[-1]) if p is None else p
-    return Assignment(q.log() + 3.0, p.log() - 1.0, (q if twin is None else twin).log())
+    return Assignment(q.log() + 3.0, p.log() - 1.0, (q if original is None else original).log())
 
 
 def probs(rows: int = B) -> Tensor:
@@ -41,22 +41,22 @@ def test_balance_is_the_kl_of_the_mean_assignment() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_balance_of_a_flat_prior_is_what_entropy_lacks() -> None:
+def test_balance_of_a_flat_prior_is_log_k_minus_entropy() -> None:
     q = torch.eye(K)[torch.zeros(B, dtype=torch.long)].clamp_min(1e-30)
     assert Balance()(assignment(q)).item() == pytest.approx(math.log(K), abs=1e-5)
     q = torch.eye(K).clamp_min(1e-30)
     assert Balance()(assignment(q)).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_consistency_is_a_cross_entropy_to_the_sharpened_twin() -> None:
-    q, twin = probs(), probs()
-    target = twin**1.5 / (twin**1.5).sum(-1, keepdim=True)
-    found = Consistency()(assignment(q, twin=twin))
+def test_consistency_is_a_cross_entropy_to_the_sharpened_original() -> None:
+    q, original = probs(), probs()
+    target = original**1.5 / (original**1.5).sum(-1, keepdim=True)
+    found = Consistency()(assignment(q, original=original))
     torch.testing.assert_close(found, -(target * q.log()).sum(-1).mean())
 
 
-def test_sparsity_and_balance_leave_what_is_above_the_threshold() -> None:
-    """The minimum over pi that the docstring claims, found by descent."""
+def test_sparsity_and_balance_empty_components_below_the_threshold() -> None:
+    """The minimum over pi in the docstring, found by gradient descent."""
     share, weight, sparsity = torch.tensor([0.6, 0.3, 0.09, 0.01]), 99.0, 3.0
     logits = torch.zeros(4, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.05)
@@ -106,14 +106,14 @@ def test_every_objective_carries_them_under_every_guide(name: str, guide: str) -
     assert all(p.grad is not None for p in model.guide.parameters())
 
 
-def test_models_with_a_class_y_take_them_too() -> None:
+def test_models_with_a_class_y_have_them_too() -> None:
     model = M2(SHAPE, K, 3)
     terms = regularized(model, "analytic")(torch.rand(B, *SHAPE), None, torch.rand(B, *SHAPE))
     assert terms.parts["balance"] >= 0
     assert terms.parts["consistency"] > 0
 
 
-def test_the_guide_sees_the_augmented_rows_and_the_model_explains_the_clean_ones() -> None:
+def test_the_guide_gets_augmented_rows_and_the_model_explains_the_originals() -> None:
     model = gmmvae("product")().eval()
     x, clean = torch.rand(B, *SHAPE), torch.rand(B, *SHAPE)
     plain: Any = {"latents": model.latents, "label_sites": ("s",)}
@@ -132,8 +132,8 @@ def test_the_guide_sees_the_augmented_rows_and_the_model_explains_the_clean_ones
     torch.testing.assert_close(seen(x, None, clean).parts["log_px"], found["x"]["log_px"])
 
 
-def test_no_gradient_goes_through_the_twin() -> None:
-    """Where both views are the same rows, the target's share of the gradient would show."""
+def test_no_gradient_goes_through_the_original() -> None:
+    """With equal rows on both sides, a gradient of the target would be visible."""
     model = gmmvae("product")().eval()
     x = torch.rand(B, *SHAPE)
     logits = model.guide.class_logits(x)
