@@ -181,7 +181,7 @@ def test_labelled_rows_of_m2_gumbel_use_their_label() -> None:
 
 
 def test_the_layer_above_gives_m1_no_gradient() -> None:
-    """M1+M2 is stacked: the gradients of x and z1 are those of a VAE, and reach only its networks."""
+    """M1+M2 is stacked: gradients of x and z1 are those of a VAE, and reach only its networks."""
     model, vae = small("m1m2"), small("vae")
     vae.encoder.load_state_dict(model.encoder.state_dict())
     vae.observation.load_state_dict(model.observation.state_dict())
