@@ -1,42 +1,45 @@
-"""Evaluation: numbers from arrays and programs, whatever the model."""
+"""Metrics from arrays, and bounds and posterior draws from Pyro programs, for any model."""
 
-from pyro_gmmvae.evaluation.arviz_versions import inference_data, write_netcdf
-from pyro_gmmvae.evaluation.calibration import expected_calibration_error, reliability
-from pyro_gmmvae.evaluation.classification import (
-    accuracy,
-    confusion,
-    log_loss,
-    probe_accuracy,
-    wilson_interval,
-)
-from pyro_gmmvae.evaluation.clustering import (
-    assignment_entropy,
-    clustering_scores,
-    components_used,
-    contingency,
-    log_probs_of_names,
-    matching,
-    silhouette,
-    used_components,
-)
-from pyro_gmmvae.evaluation.draws import (
-    Draws,
-    guide_draws,
-    posterior_draws,
-    predictive_draws,
-    prior_draws,
-)
-from pyro_gmmvae.evaluation.likelihood import (
-    GOOD_K,
-    USABLE_K,
-    Bounds,
-    log_weights,
-    one_draw,
-    pareto_k,
-)
-from pyro_gmmvae.evaluation.sequences import (
-    detection_auroc,
-)
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.evaluation.latent_draws import (
+        Draws,
+        guide_draws,
+        posterior_draws,
+        predictive_draws,
+        prior_draws,
+    )
+    from pyro_gmmvae.evaluation.likelihood import (
+        GOOD_K,
+        USABLE_K,
+        Bounds,
+        log_weights,
+        one_draw,
+        pareto_k,
+    )
+    from pyro_gmmvae.evaluation.metrics import (
+        accuracy,
+        assignment_entropy,
+        clustering_scores,
+        components_in_use,
+        confusion,
+        contingency,
+        detection_auroc,
+        expected_calibration_error,
+        log_loss,
+        matching,
+        n_components_used,
+        probe_accuracy,
+        reliability,
+        silhouette,
+        sum_by_name,
+        wilson_interval,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "GOOD_K",
@@ -46,17 +49,16 @@ __all__ = [
     "accuracy",
     "assignment_entropy",
     "clustering_scores",
-    "components_used",
+    "components_in_use",
     "confusion",
     "contingency",
     "detection_auroc",
     "expected_calibration_error",
     "guide_draws",
-    "inference_data",
     "log_loss",
-    "log_probs_of_names",
     "log_weights",
     "matching",
+    "n_components_used",
     "one_draw",
     "pareto_k",
     "posterior_draws",
@@ -65,7 +67,6 @@ __all__ = [
     "probe_accuracy",
     "reliability",
     "silhouette",
-    "used_components",
+    "sum_by_name",
     "wilson_interval",
-    "write_netcdf",
 ]

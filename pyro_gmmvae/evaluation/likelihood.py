@@ -1,7 +1,10 @@
 """Bounds on log p(x) from importance weights of the guide."""
 
+import importlib
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +12,16 @@ import numpy as np
 import torch
 from pyro import poutine, validation_enabled
 from pyro.poutine.util import prune_subsample_sites
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_gmmvae.evaluation.arviz_versions import psis_k
 from pyro_gmmvae.param_store import LocalParams
 
 Program = Callable[[Tensor, Tensor | None], Any]
 
 GOOD_K, USABLE_K = 0.5, 0.7
-"""Pareto k-hat of a guide's weights: below the first it is good, above the second not usable."""
-SAMPLES_FOR_A_TAIL = 25
-ALIKE = 1e-3  # nats
+"""Pareto k-hat of a guide's weights: good below the first, not usable above the second."""
+MIN_SAMPLES = 25  # of a tail
+MIN_RANGE = 1e-3  # of log weights with a tail, in nats
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Bounds:
     def iwae(self) -> Tensor:
         """(N,) log of the mean weight: the importance-weighted bound, at least the ELBO.
 
-        It rises to log p(x) with the number of samples (Burda et al. 2016, arXiv:1509.00519).
+        It approaches log p(x) as samples are added (Burda et al. 2016, arXiv:1509.00519).
         """
         return self.log_w.logsumexp(0) - math.log(len(self.log_w))
 
@@ -54,7 +56,7 @@ class Bounds:
 
     @property
     def rate(self) -> Tensor:
-        """(N,) mean of log q - log p of the latents: minus ELBO without the distortion.
+        """(N,) mean of log q - log p of the latents: minus the ELBO, without the distortion.
 
         Alemi et al. 2018, arXiv:1711.00464.
         """
@@ -64,6 +66,18 @@ class Bounds:
     def effective_samples(self) -> Tensor:
         """(N,) 1 / sum of squared normalized weights: from 1 to the number of samples."""
         return 1 / self.log_w.softmax(0).square().sum(0)
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch statistics off within the block; restore the mode of each part."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 @torch.no_grad()
@@ -76,14 +90,14 @@ def log_weights(
     y: Tensor | None = None,
     rows_at_once: int = 4096,
 ) -> Bounds:
-    """Importance weights of rows x (N, *x_shape), all latents drawn from the guide.
+    """Importance weights of rows x (N, *x_shape), with all latents drawn from the guide.
 
     Args:
         model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
         x: the rows.
         samples: draws per row.
-        y: (N,) labels that both programs are told; None: none.
-        rows_at_once: how many copies of rows go through the programs together.
+        y: (N,) labels for both programs; None: none.
+        rows_at_once: the number of copies of rows that the programs take together.
     """
     step = max(1, rows_at_once // samples)
     parts = []
@@ -99,7 +113,7 @@ def log_weights(
 def one_draw(
     model: Program, guide: Program, x: Tensor, y: Tensor | None
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """One draw of the latents of each row from the guide, with its weight.
+    """Draw the latents of each row once from the guide, and weight them.
 
     Returns:
         log p(x, latents) - log q(latents|x) and log p(x|latents), both (N,) in nats, and the
@@ -123,18 +137,43 @@ def one_draw(
 
 
 def pareto_k(log_w: Tensor) -> np.ndarray[Any, Any]:
-    """(N,) Pareto k-hat of each row's weights, log_w (samples, N): does the guide do its work?
+    """(N,) Pareto k-hat of each row's weights, log_w (samples, N): the quality of the guide.
 
-    Below 0.5 it is a good proposal for the row's posterior, to 0.7 a usable one; above that
-    neither the bound nor draws that are weighted or corrected by these weights are to be
-    trusted (Yao et al. 2018, arXiv:1802.02538). NaN below 25 samples, which make no tail to fit.
+    Below 0.5 the guide is a good proposal for the row's posterior, up to 0.7 a usable one; above
+    that the bound, and draws that are weighted or corrected by these weights, are unreliable
+    (Yao et al. 2018, arXiv:1802.02538). NaN with fewer than 25 samples, which have no tail to fit.
 
-    Vehtari et al. 2024, arXiv:1507.02646, as ArviZ computes it. Weights that are alike to a
-    thousandth have no tail, and 0.
+    Vehtari et al. 2024, arXiv:1507.02646, computed by ArviZ. It is 0 where all log weights are
+    within a thousandth: they have no tail.
     """
-    if len(log_w) < SAMPLES_FOR_A_TAIL:
+    if len(log_w) < MIN_SAMPLES:
         return np.full(log_w.shape[1], np.nan)
     rows = log_w.T.cpu().numpy().astype(np.float64)
-    k, unlike = np.zeros(len(rows)), np.flatnonzero(~(np.ptp(rows, axis=1) < ALIKE))
-    k[unlike] = psis_k(rows[unlike])
+    k, varied = np.zeros(len(rows)), np.flatnonzero(~(np.ptp(rows, axis=1) < MIN_RANGE))
+    k[varied] = _psis_k(rows[varied])
     return k
+
+
+def _psis_k(log_w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(N,) Pareto k-hat of log weights (N, samples); inf where no tail can be fitted.
+
+    From ArviZ 1 on PSIS is in ``arviz_stats``.
+    """
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of tails that can't be fitted, and of ArviZ's future
+        import arviz
+
+        if hasattr(arviz, "psislw"):
+            k = np.asarray(arviz.psislw(log_w)[1])
+        else:
+            array_stats = importlib.import_module("arviz_stats.base").array_stats
+            k = np.array([_k_of_row(array_stats, row) for row in log_w])
+    return np.where(np.isnan(k), np.inf, k)
+
+
+def _k_of_row(array_stats: Any, log_w: np.ndarray[Any, Any]) -> float:
+    try:
+        # it takes the log-likelihood of the row that is left out: minus the weights
+        return float(array_stats.psislw(-log_w)[1])
+    except ValueError:
+        return np.inf

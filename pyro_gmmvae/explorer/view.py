@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.evaluation import log_probs_of_names
+from pyro_gmmvae.evaluation import sum_by_name
 from pyro_gmmvae.explorer.space import LatentSpace, Projection, fit_projection, nearest
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData, some_of
@@ -150,7 +150,7 @@ def load_view(run: Run, path: str | None = None) -> ExplorerView:
 
 
 def _predicted(run: Run, log_probs: Array) -> tuple[str, ...]:
-    names, of_names = log_probs_of_names(log_probs, run.class_names())
+    names, of_names = sum_by_name(log_probs, run.class_names())
     return tuple(names[k] for k in of_names.argmax(1))
 
 

@@ -11,7 +11,7 @@ import torch
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     assignment_entropy,
-    used_components,
+    components_in_use,
 )
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.run import Run, with_data_at
@@ -70,7 +70,7 @@ class Clusters:
     @cached_property
     def used(self) -> Array:
         """Numbers of the components in use, the largest first."""
-        return used_components(self.component)
+        return components_in_use(self.component)
 
     @torch.no_grad()
     def prototypes(self, components: Array) -> tuple[Array, Array]:

@@ -13,14 +13,14 @@ from pyro_gmmvae.evaluation import (
     accuracy,
     assignment_entropy,
     clustering_scores,
-    components_used,
     confusion,
     expected_calibration_error,
-    log_probs_of_names,
+    n_components_used,
     pareto_k,
     probe_accuracy,
     reliability,
     silhouette,
+    sum_by_name,
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
@@ -150,7 +150,7 @@ def _of_components(
         return numbers
     clusters = log_probs.argmax(1)
     numbers |= {
-        "components_used": components_used(clusters),
+        "components_used": n_components_used(clusters),
         "component_sizes": np.bincount(clusters, minlength=log_probs.shape[1]).tolist(),
         "assignment_entropy": float(assignment_entropy(log_probs).mean()),
     }
@@ -159,7 +159,7 @@ def _of_components(
         chosen = some_of(len(x), SILHOUETTE_ROWS)
         numbers["silhouette"] = silhouette(run.embed(x[chosen]), clusters[chosen])
     if run.names is not None and has_classes:
-        found, of_names = log_probs_of_names(log_probs, run.names)
+        found, of_names = sum_by_name(log_probs, run.names)
         number_of = {name: number for number, name in enumerate(found)}
         # a class that no component is named after is never said: its rows are wrong
         wanted = np.array([number_of.get(name, len(found)) for name in rows.schema.classes])

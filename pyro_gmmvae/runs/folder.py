@@ -146,7 +146,7 @@ def new_folder(out: Path, force: bool) -> Iterator[None]:
     made = make_folder(out, force)
     try:
         yield
-    except BaseException:
+    except (GMMVAEError, KeyboardInterrupt):
         undo(out, made)
         raise
 

@@ -13,7 +13,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, load_array
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, log_probs_of_names, log_weights
+from pyro_gmmvae.evaluation import Bounds, log_weights, sum_by_name
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
@@ -218,7 +218,7 @@ class Run:
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)
         if log_probs is not None:
-            names, of_names = log_probs_of_names(log_probs, self.class_names())
+            names, of_names = sum_by_name(log_probs, self.class_names())
             table["label"] = np.asarray(names)[of_names.argmax(1)]
             table |= {f"p_{name}": np.exp(of_names[:, k]) for k, name in enumerate(names)}
         table[self._bound_name] = elbo

@@ -13,7 +13,7 @@ from pyro_gmmvae.evaluation import (
     accuracy,
     clustering_scores,
     detection_auroc,
-    log_probs_of_names,
+    sum_by_name,
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import Schema, TrainingData
@@ -123,7 +123,7 @@ def sequence_table(run: Predicts, file: Path) -> tuple[pd.DataFrame, Array]:
     if log_probs is not None:
         # components of one name are summed per window: a sequence whose windows alternate between
         # two of them is certainly of that name
-        names, of_names = log_probs_of_names(log_probs, run.class_names())
+        names, of_names = sum_by_name(log_probs, run.class_names())
         probs = np.full((len(tracks), len(names)), np.nan)
         probs[present] = np.exp(pool_by_group(of_names, place))
         best = np.nan_to_num(probs).argmax(1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.evaluation import components_used
+from pyro_gmmvae.evaluation import n_components_used
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.sweeps.execute import sweep
@@ -95,7 +95,7 @@ def _measure(folder: Path, config: Config) -> tuple[float, NDArray[Any]]:
 def _compare(elbo: pd.Series, clusters: Sequence[NDArray[Any]]) -> dict[str, Any]:
     from sklearn.metrics import adjusted_rand_score
 
-    used = pd.Series([components_used(one) for one in clusters])
+    used = pd.Series([n_components_used(one) for one in clusters])
     pairs = [adjusted_rand_score(a, b) for a, b in itertools.combinations(clusters, 2)]
     return {
         "elbo": elbo.mean(),

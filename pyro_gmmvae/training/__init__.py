@@ -1,9 +1,8 @@
-"""The training loop of any model: batches, schedules, engines, checkpoints.
+"""The training loop for any model: batches, engines, checkpoints, pseudo-labels, loggers."""
 
-Imported lazily, so that a name of this package costs no import of torch before it is used.
-"""
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from pyro_gmmvae.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.training.batches import Batches, Preprocessing
@@ -17,20 +16,8 @@ if TYPE_CHECKING:
     from pyro_gmmvae.training.precision import PRECISIONS, check_precision, dtype_of
     from pyro_gmmvae.training.pseudo_labels import PseudoLabeler, SequencePseudoLabeler
     from pyro_gmmvae.training.settings import FitSettings
-
-_MODULES = {
-    "batches": ("Batches", "Preprocessing"),
-    "callbacks": ("Callback",),
-    "capture": ("CaptureError",),
-    "devices": ("resolve_device",),
-    "engines": ("ENGINES",),
-    "fit_state": ("FitState",),
-    "loop": ("Fit",),
-    "optimizer": ("NonFiniteError",),
-    "precision": ("PRECISIONS", "check_precision", "dtype_of"),
-    "pseudo_labels": ("PseudoLabeler", "SequencePseudoLabeler"),
-    "settings": ("FitSettings",),
-}
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "ENGINES",
@@ -49,12 +36,3 @@ __all__ = [
     "dtype_of",
     "resolve_device",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

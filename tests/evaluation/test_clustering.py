@@ -7,21 +7,21 @@ import pytest
 
 from pyro_gmmvae.evaluation import (
     assignment_entropy,
-    components_used,
+    components_in_use,
     contingency,
-    log_probs_of_names,
     matching,
+    n_components_used,
     silhouette,
-    used_components,
+    sum_by_name,
 )
 
 
 def test_a_component_is_in_use_from_one_row_in_a_thousand() -> None:
     clusters = np.repeat([4, 7, 2], [1, 1000, 999])
-    assert used_components(clusters).tolist() == [7, 2]
-    assert used_components(clusters[1:1001]).tolist() == [7]
-    assert used_components(np.append(clusters[1:1000], 4)).tolist() == [7, 4]
-    assert components_used(np.array([3, 3, 5])) == 2
+    assert components_in_use(clusters).tolist() == [7, 2]
+    assert components_in_use(clusters[1:1001]).tolist() == [7]
+    assert components_in_use(np.append(clusters[1:1000], 4)).tolist() == [7, 4]
+    assert n_components_used(np.array([3, 3, 5])) == 2
 
 
 def test_components_are_matched_where_most_rows_agree() -> None:
@@ -57,7 +57,7 @@ def test_one_cluster_or_one_of_each_row_has_no_silhouette(clusters: list[int]) -
 def test_probabilities_of_a_shared_name_are_added() -> None:
     probs = np.array([[0.3, 0.45, 0.25], [0.1, 0.9, 0.0]])
     with np.errstate(divide="ignore"):
-        names, found = log_probs_of_names(np.log(probs), ["b", "a", "b"])
+        names, found = sum_by_name(np.log(probs), ["b", "a", "b"])
     assert names == ["b", "a"]
     np.testing.assert_allclose(np.exp(found), [[0.55, 0.45], [0.1, 0.9]])
     assert found.argmax(1).tolist() == [0, 1]  # b is likelier than a, though a component is not

@@ -61,11 +61,11 @@ def test_a_fit_is_an_mlflow_run_and_resume_goes_on_with_it(client: Client, tmp_p
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
     config = json.loads((folder / "config.json").read_text())["config"]
     assert run.data.params.keys() == config.keys()
-    assert {k: run.data.params[k] for k in ("model", "hidden", "latent_dim", "factors")} == {
+    assert {k: run.data.params[k] for k in ("model", "hidden", "latent_dim", "minutes")} == {
         "model": "gmmvae",
         "hidden": "16",
         "latent_dim": "2",
-        "factors": "none",
+        "minutes": "none",
     }
     tags = run.data.tags
     assert tags["pyro_gmmvae.version"] == __version__

@@ -1,4 +1,4 @@
-"""Draws of a row's latents: from its posterior, from the guide, from the prior; and of x."""
+"""Draws of latents from the posterior, the guide and the prior, and of x."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Draws:
     Attributes:
         latents: by site, (C, S, N, ...).
         log_w: log p(x, latents) - log q(latents|x) of them, (C, S, N), in nats.
-        proposed: the same of what the guide drew at each step; its mean is the ELBO.
-        accepted: (C, S, N) whether the chain took it.
+        proposed: the same for the guide's proposal at each step; its mean is the ELBO.
+        accepted: (C, S, N) whether the chain accepted the proposal.
     """
 
     latents: Latents
@@ -45,23 +45,23 @@ def guide_draws(
 def posterior_draws(
     model: Program, guide: Program, x: Tensor, draws: int, chains: int, y: Tensor | None = None
 ) -> Draws:
-    """Draws from p(latents|x): the guide proposes, Metropolis and Hastings decide::
+    """Draws from p(latents|x) by independence Metropolis-Hastings, with the guide's proposals::
 
         h' ~ q(h|x),  accepted with probability min(1, w(h') / w(h)),  w(h) = p(x, h) / q(h|x)
 
-    The posterior is what each chain keeps invariant, however wrong the guide is; how fast it
-    gets there depends on the weights. They are bounded where q has the heavier tails, and where
-    they are not, the chain sticks (Mengersen, Tweedie 1996, doi:10.1214/aos/1033066201). A
-    chain's draws repeat where proposals are refused, which R-hat and ESS see as they do for any
-    other Markov chain; draws resampled by their weights would hide it. The first half of a
-    chain, S steps, is left out. Of VAEs: Mattei, Frellsen 2018, arXiv:1802.04826.
+    The posterior is invariant for any guide; the speed of convergence depends on the weights.
+    They are bounded if q has the heavier tails; if they are not, the chain sticks (Mengersen,
+    Tweedie 1996, doi:10.1214/aos/1033066201). A chain's draws repeat where proposals are
+    rejected, and R-hat and ESS account for that as for any other Markov chain; resampling by
+    weights would hide it. The first half of a chain, S steps, is left out. For VAEs: Mattei,
+    Frellsen 2018, arXiv:1802.04826.
 
     Args:
         model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
         x: (N, *x_shape), the rows.
-        draws: S, the draws that each chain keeps.
+        draws: S, the draws of each chain that are kept.
         chains: C.
-        y: (N,) labels that both programs are told; None: none.
+        y: (N,) labels for both programs; None: none.
     """
     return _in_parts(model, guide, x, y, chains, 2 * draws, _metropolis_hastings)
 
@@ -75,7 +75,7 @@ def _in_parts(
     steps: int,
     choose: Callable[[Tensor], tuple[Tensor, Tensor]],
 ) -> Draws:
-    """Candidates of a few rows at a time, of which only those that are chosen are kept."""
+    """Draw candidates for a few rows at a time, and keep the chosen ones."""
     parts = []
     size = max(1, CANDIDATES_AT_ONCE // (chains * steps))
     for start in range(0, len(x), size):
@@ -105,7 +105,7 @@ _ARRAYS = ("log_w", "proposed", "accepted")
 def _candidates(
     model: Program, guide: Program, x: Tensor, y: Tensor | None, chains: int, steps: int
 ) -> tuple[Tensor, Latents]:
-    """Draws from the guide and their log weights, (C, T, N, ...)."""
+    """Draws from the guide, and their log weights, (C, T, N, ...)."""
     shape = (chains, steps, len(x))
     parts = [one_draw(model, guide, *copies)[::2] for _, *copies in _copies(x, y, shape)]
     log_w = torch.cat([part[0] for part in parts]).view(shape)
@@ -114,7 +114,7 @@ def _candidates(
 
 
 def _copies(x: Tensor, y: Tensor | None, shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
-    """Places in ``shape`` (..., N), its last axis going over the rows, with their x and y."""
+    """Flat indices into ``shape`` (..., N), whose last axis is the rows, with their x and y."""
     for places in torch.arange(int(np.prod(shape)), device=x.device).split(ROWS_AT_ONCE):
         row = places % len(x)
         yield places, x[row], None if y is None else y[row]
@@ -126,13 +126,13 @@ def _take_all(log_w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _metropolis_hastings(log_w: Tensor) -> tuple[Tensor, Tensor]:
-    """Where chains (C, T, N) stand in the latter half of their steps, and whether they moved."""
+    """The state of chains (C, T, N) in the second half of their steps, and whether they moved."""
     log_u = torch.rand_like(log_w).log()
     at = torch.zeros_like(log_w[:, 0], dtype=torch.long)
     current = torch.full_like(log_w[:, 0], -torch.inf)
     path, moves = [], []
     for step in range(log_w.shape[1]):
-        # a weight that is no number is never greater
+        # NaN is never greater
         moved = log_w[:, step] > current + log_u[:, step]
         current = torch.where(moved, log_w[:, step], current)
         at = torch.where(moved, step, at)
@@ -152,13 +152,13 @@ def _at(value: Tensor, taken: Tensor) -> Tensor:
 def predictive_draws(
     model: Program, latents: Latents, x: Tensor, y: Tensor | None = None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """One x ~ p(x|latents), and E[x|latents], for each draw of the latents of rows x.
+    """Draw x ~ p(x|latents), and compute E[x|latents], for each draw of the latents of rows x.
 
     Args:
         model: a Pyro program of (x, y) with the site "x".
         latents: by site, (C, S, N, ...), as in :class:`Draws`.
-        x: (N, *x_shape), the rows whose latents they are.
-        y: (N,) labels that the program is told.
+        x: (N, *x_shape), the rows of these latents.
+        y: (N,) labels for the program.
 
     Returns:
         Both (C, S, N, *x_shape), float32.
@@ -180,13 +180,13 @@ def predictive_draws(
 def prior_draws(
     model: Program, x: Tensor, draws: int, y: Tensor | None = None
 ) -> tuple[Latents, np.ndarray[Any, Any]]:
-    """Latents and x from the model, as if no row had been seen: one chain of S for each row.
+    """Draw latents and x from the model without an observation: one chain of S for each row.
 
     Args:
         model: a Pyro program of (x, y) with the site "x".
         x: (N, *x_shape); its values are not used.
         draws: S.
-        y: (N,) labels that the program is told.
+        y: (N,) labels for the program.
 
     Returns:
         The latents by site, (1, S, N, ...), and x (1, S, N, *x_shape), float32.
@@ -197,7 +197,7 @@ def prior_draws(
         nodes = _free_trace(model, {}, torch.zeros_like(rows), labels)
         new = nodes.pop("x")["value"]
         before = {name: site["value"] for name, site in nodes.items() if site["before_x"]}
-        if len(before) < len(nodes):  # what is drawn after x may depend on it
+        if len(before) < len(nodes):  # sites after x may depend on it
             nodes = _free_trace(model, before | {"x": new}, new, labels)
             nodes.pop("x")
         parts.append({name: site["value"] for name, site in nodes.items()})
@@ -210,7 +210,7 @@ def prior_draws(
 def _free_trace(
     model: Program, given: Latents, x: Tensor, y: Tensor | None
 ) -> dict[str, dict[str, Any]]:
-    """The model's sites where some values are given and all others are drawn, x among them."""
+    """The model's sites, with some values given and all others drawn, x too."""
     with LocalParams(), validation_enabled(False):
         free = poutine.condition(poutine.uncondition(model), data=given)
         trace = prune_subsample_sites(poutine.trace(free).get_trace(x, y))
