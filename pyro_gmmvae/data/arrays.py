@@ -29,22 +29,22 @@ def load_array(
 ) -> Dataset:
     """Rows and labels of a file.
 
-    - csv, parquet: numeric feature columns and, where there is one, ``label_column``;
-    - npz: ``x`` (N, ...) and, where there is one, ``y`` (N,) or an array named ``label_column``;
+    - csv, parquet: numeric feature columns and, optionally, ``label_column``;
+    - npz: ``x`` (N, ...) and, optionally, ``y`` (N,) or an array named ``label_column``;
     - npy: x (N, ...), no labels;
     - IDX images (gzipped or not), no labels.
 
     Labels are strings or integers; an empty one, -1 or NaN is unknown. Arrays of unsigned
-    bytes are taken as images (0..255), all else is standardized later.
+    bytes are images (0..255); all other values are standardized later.
 
     Args:
         path: the file.
         label_column: name of the label column or array; one that is not the default must exist.
-        drop_nonfinite: leave out rows that hold NaN or infinities, which are refused otherwise.
-        read_labels: if false, labels are neither needed nor looked at.
+        drop_nonfinite: drop rows that hold NaN or infinities, which are an error otherwise.
+        read_labels: if false, labels are not needed and not read.
 
     Raises:
-        GMMVAEError: the file is missing, empty, of another kind, or holds what can't be used.
+        GMMVAEError: the file is missing, empty, of another kind, or has values that can't be used.
     """
     require_file(path)
     columns = None
@@ -55,7 +55,7 @@ def load_array(
     elif "idx3" in path.name:
         x, raw_labels = read_idx(path, IMAGES), None
     else:
-        raise GMMVAEError(f"{path}: unknown kind of file; use .npz, .npy, .csv, .parquet or IDX")
+        raise GMMVAEError(f"{path} is of an unknown kind; use .npz, .npy, .csv, .parquet or IDX")
     if read_labels and raw_labels is None and label_column != DEFAULT_LABEL:
         raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
     x = checked_rows(x, path)
@@ -81,7 +81,7 @@ def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, t
     if text:
         raise GMMVAEError(
             f"{path}: columns {', '.join(text[:5])} are not numeric; name the label with "
-            "--label-column and leave other text out"
+            "--label-column and remove other text columns"
         )
     return table.to_numpy(np.float64), labels, tuple(str(c) for c in table.columns)
 
@@ -120,13 +120,13 @@ def checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
     if x.size == 0:
         raise GMMVAEError(f"{path} holds no rows or no columns: {x.shape}")
     if x.ndim == 4 and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
-        return np.moveaxis(x, -1, 1)  # channels last, as pictures are often stored
+        return np.moveaxis(x, -1, 1)  # channels last, as images are often stored
     # images without a channel axis get one
     return x[:, None] if x.ndim == 3 else x
 
 
 def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
-    """Numbers of the rows without NaN or infinity; refuses others unless told to drop them."""
+    """Numbers of the rows without NaN or infinity; other rows are an error unless dropped."""
     if x.dtype.kind != "f":
         return np.arange(len(x))
     with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
@@ -136,7 +136,7 @@ def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
         first = int(np.flatnonzero(~finite)[0])
         raise GMMVAEError(
             f"{path}: {bad} of {len(x)} rows hold NaN or infinite values (the first is row "
-            f"{first}); clean them, or leave them out with --drop-nonfinite"
+            f"{first}); clean them, or drop them with --drop-nonfinite"
         )
     if bad == len(x):
         raise GMMVAEError(f"{path}: every row holds NaN or infinite values")

@@ -42,11 +42,11 @@ def load_digits() -> Dataset:
 def load_mnist(data_dir: Path | None = None) -> Dataset:
     """All 70,000 rows, x (70000, 1, 28, 28) uint8; the last 10,000 are the published test set.
 
-    Looks in ``data_dir``, else in $PYRO_GMMVAE_DATA, else in the user's cache, where the files
-    are downloaded (and checked) if they are missing.
+    The files are read from ``data_dir``, else from $PYRO_GMMVAE_DATA, else from the user's cache,
+    to which they are downloaded (and checked) if they are missing.
 
     Raises:
-        GMMVAEError: a file is missing, empty, truncated, no IDX file, or can't be downloaded.
+        GMMVAEError: a file is missing, empty, truncated, not an IDX file, or can't be downloaded.
     """
     paths = [_find(name, data_dir) for name in FILES]
     train_x, train_y, test_x, test_y = (
@@ -108,7 +108,9 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
     if path.suffix == ".gz" and content:
-        raise GMMVAEError(f"{path} is named .gz and is not a gzip file; fetch it again")
+        raise GMMVAEError(
+            f"{path} is not a gzip file, although its name ends in .gz; fetch it again"
+        )
     return content
 
 
@@ -121,7 +123,7 @@ def _find(name: str, data_dir: Path | None) -> Path:
         for path in (place / f"{name}.gz", place / name):
             if path.exists():
                 return path
-    raise GMMVAEError(f"no {name}(.gz) in {folder}; --data-dir must hold MNIST's four IDX files")
+    raise GMMVAEError(f"{folder} has no {name}(.gz); --data-dir must hold MNIST's four IDX files")
 
 
 def _download(name: str) -> Path:
@@ -131,7 +133,7 @@ def _download(name: str) -> Path:
     level = logger.level
     logger.setLevel("WARNING")
     try:
-        found = pooch.retrieve(
+        path = pooch.retrieve(
             f"{MIRROR}{name}.gz",
             known_hash=f"sha256:{FILES[name]}",
             fname=f"{name}.gz",
@@ -139,9 +141,9 @@ def _download(name: str) -> Path:
         )
     except (OSError, ValueError) as error:
         raise GMMVAEError(
-            f"MNIST can't be downloaded ({type(error).__name__}); give --data-dir a folder with "
-            "its four IDX files, or set PYRO_GMMVAE_DATA"
+            f"MNIST can't be downloaded ({type(error).__name__}); give a folder with its "
+            "four IDX files as --data-dir, or set PYRO_GMMVAE_DATA"
         ) from error
     finally:
         logger.setLevel(level)
-    return Path(found)
+    return Path(path)

@@ -1,4 +1,4 @@
-"""Rows that don't fit memory: a folder of npy or parquet shards, read as they are needed."""
+"""Rows that do not fit into memory: folders of npy or parquet shards, read on demand."""
 
 import contextlib
 import hashlib
@@ -32,10 +32,10 @@ SAMPLED = 1000
 class Shards:
     """Several arrays (n_i, *x_shape) as one (N, *x_shape), indexed by row numbers.
 
-    The arrays are memory-mapped: what is indexed is read from disk, and nothing else.
+    The arrays are memory-mapped: only indexed rows are read from disk.
 
     Args:
-        arrays: of the same type and the same shape but for their lengths.
+        arrays: of one type, and of one shape except for their lengths.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -50,25 +50,25 @@ class Shards:
 
     def __getitem__(self, rows: Labels) -> NDArray[Any]:
         """The rows of these numbers, in this order."""
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        rows_read = np.empty((len(rows), *self.shape[1:]), self.dtype)
         owner = np.searchsorted(self.ends, rows, "right")
         for i in np.unique(owner):
-            mine = owner == i
+            of_shard = owner == i
             first = self.ends[i] - len(self.arrays[i])
-            found[mine] = self.arrays[i][rows[mine] - first]
-        return found
+            rows_read[of_shard] = self.arrays[i][rows[of_shard] - first]
+        return rows_read
 
     def chunks(self, rows: Labels) -> Iterator[NDArray[Any]]:
-        """The rows of these numbers, some at a time."""
+        """The rows of these numbers, in chunks."""
         for start in range(0, len(rows), ROWS_AT_ONCE):
             yield self[rows[start : start + ROWS_AT_ONCE]]
 
     def sample(self) -> NDArray[Any]:
-        """Some rows, always the same ones, spread over all shards."""
+        """Up to 1,000 rows, always the same ones, spread over all shards."""
         return self[np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(np.int64))]
 
     def standardizing(self, rows: Labels) -> Transform:
-        """As :meth:`Transform.standardizing`, of rows that are read twice, some at a time.
+        """As :meth:`Transform.standardizing`, for rows that are read twice, in chunks.
 
         Raises:
             GMMVAEError: if their squares are too large for a mean.
@@ -82,13 +82,13 @@ class Shards:
 
 
 class StreamedRows:
-    """Rows in the model's units, read and transformed when a batch asks for them.
+    """Rows in the model's units, read and transformed when a batch needs them.
 
     Args:
         x: the shards.
-        numbers: (N,) which of their rows these are.
+        numbers: (N,) of the rows.
         transform: to the model's units.
-        device, dtype: of what comes out.
+        device, dtype: of the rows as tensors.
     """
 
     def __init__(
@@ -108,19 +108,19 @@ class StreamedRows:
     def __getitem__(self, rows: "Tensor") -> "Tensor":
         import torch
 
-        found = self.transform(self.x[self.numbers[rows.cpu().numpy()]])
-        read = torch.from_numpy(found).to(self.dtype)
+        x = self.transform(self.x[self.numbers[rows.cpu().numpy()]])
+        read = torch.from_numpy(x).to(self.dtype)
         if self.device.type == "cuda":
             return read.pin_memory().to(self.device, non_blocking=True)
         return read.to(self.device)
 
 
 def load_shards(folder: Path, label_column: str) -> Dataset:
-    """The rows of a folder, left on disk.
+    """The rows of a folder, which stay on disk.
 
     The folder holds ``x-0.npy``, ``x-1.npy``, ... (n_i, ...) and, where rows have labels,
-    ``y-0.npy``, ... (n_i,), -1 or NaN where unknown; or parquet files, whose rows are
-    unpacked once into the user's cache as such arrays. Digits may be padded with zeros.
+    ``y-0.npy``, ... (n_i,), -1 or NaN where unknown; or parquet files, which are converted once
+    to such arrays in the user's cache. Digits may be padded with zeros.
 
     Raises:
         GMMVAEError: no shards, a missing or damaged one, one of another width or type, or one
@@ -166,7 +166,9 @@ def _numbered(folder: Path, name: str) -> list[Path]:
             continue
         number = int(match[1])
         if number in found:
-            raise GMMVAEError(f"{folder}: {found[number].name} and {file.name} are one number")
+            raise GMMVAEError(
+                f"{folder}: {found[number].name} and {file.name} have the same number"
+            )
         found[number] = file
     for expected, number in enumerate(sorted(found)):
         if number != expected:
@@ -195,7 +197,7 @@ def _check_alike(arrays: Sequence[NDArray[Any]], files: Sequence[Path]) -> None:
 
 
 def _check_finite(array: NDArray[Any], file: Path) -> None:
-    """Refuse a shard whose numbers a model can't take; read some rows at a time."""
+    """Refuse a shard with values that a model can't use; read it in chunks."""
     for start in range(0, len(array) if array.dtype.kind == "f" else 0, ROWS_AT_ONCE):
         with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
             rows = array[start : start + ROWS_AT_ONCE].astype(np.float32)
@@ -208,14 +210,14 @@ def _check_finite(array: NDArray[Any], file: Path) -> None:
 
 
 def _labels_of(files: Sequence[Path]) -> NDArray[Any]:
-    """All shards' labels: numbers in each, or text in each."""
+    """The labels of all shards: numbers in all of them, or text in all of them."""
     found = [_mapped(file) for file in files]
     numeric = [labels.dtype.kind in "iufb" for labels in found]
     if len(set(numeric)) > 1:
         other = files[numeric.index(not numeric[0])]
         words = ("text", "numbers") if numeric[0] else ("numbers", "text")
         raise GMMVAEError(
-            f"{other} holds {words[0]} as labels, and {files[0].name} {words[1]}; write all alike"
+            f"{other} holds {words[0]} as labels, and {files[0].name} {words[1]}; use one kind"
         )
     return np.concatenate(found)
 
@@ -223,7 +225,7 @@ def _labels_of(files: Sequence[Path]) -> NDArray[Any]:
 def _unpacked(
     tables: Sequence[Path], label_column: str
 ) -> tuple[list[Path], list[Path], tuple[str, ...]]:
-    """Tables as files of rows and of labels, and their columns' names."""
+    """Convert tables to files of rows and of labels; also the names of their columns."""
     folders, names = [], []
     for file in tables:
         folder = _cache_of(file, label_column)
@@ -240,7 +242,7 @@ def _unpacked(
 
 
 def _unpack(file: Path, label_column: str, folder: Path) -> None:
-    """Write a table as arrays into a folder that is there at once, or not at all."""
+    """Write a table as arrays into a folder, atomically."""
     import pandas as pd
 
     x, labels, columns = read_table_rows(file, label_column)
@@ -258,10 +260,10 @@ def _unpack(file: Path, label_column: str, folder: Path) -> None:
 
 
 def _cache_of(file: Path, label_column: str) -> Path:
-    """Where a table is unpacked; a table that changes is unpacked anew."""
+    """The cache folder of a table; a table that changes gets a new one."""
     import pooch
 
     state = file.stat()
-    told = f"{file.resolve()} {state.st_size} {state.st_mtime_ns} {label_column}"
+    key = f"{file.resolve()} {state.st_size} {state.st_mtime_ns} {label_column}"
     cache = Path(pooch.os_cache("pyro-gmmvae")) / "shards"
-    return cache / hashlib.sha256(told.encode()).hexdigest()[:16]
+    return cache / hashlib.sha256(key.encode()).hexdigest()[:16]

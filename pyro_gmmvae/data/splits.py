@@ -10,13 +10,13 @@ from pyro_gmmvae.errors import GMMVAEError
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of three disjoint parts, and which training rows show their label.
+    """Row numbers of three disjoint parts, and of the training rows with a visible label.
 
     Attributes:
-        train: training rows; validation rows were taken out of them.
-        validation: held out for watching a fit and choosing settings.
-        test: looked at once, at the end.
-        labelled: those of ``train`` whose label the fit sees.
+        train: training rows, without the validation rows.
+        validation: held out to monitor a fit and to choose settings.
+        test: held out for the final evaluation.
+        labelled: the rows of ``train`` whose label the fit sees.
     """
 
     train: Labels
@@ -40,22 +40,22 @@ def split_rows(
     Args:
         y: (N,) labels, -1 where unknown.
         classes: number of classes; 0 where there are none.
-        labels: how many training labels to show, class-balanced; None shows all there are.
+        labels: number of visible training labels, class-balanced; None: all.
         test: test rows: a number, a share, or the row numbers of a published test set.
         validation: validation rows out of the rest: a number, a share, or given row numbers.
         split_seed: of the test and validation rows.
         label_seed: of the label draw.
 
     Raises:
-        GMMVAEError: more rows or labels asked for than there are, fewer labels than classes.
+        GMMVAEError: more rows or labels than there are, or fewer labels than classes.
     """
     rows = np.arange(len(y))
-    if isinstance(validation, np.ndarray):  # given ones are not drawn as test rows
+    if isinstance(validation, np.ndarray):  # given validation rows are not drawn as test rows
         rows = np.setdiff1d(rows, validation)
     if isinstance(test, np.ndarray):
         rest, test_rows = np.setdiff1d(rows, test), test
         if not len(rest):
-            raise GMMVAEError("no training rows: all are test or validation ones")
+            raise GMMVAEError("no training rows: all rows are test or validation rows")
     else:
         rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
     if isinstance(validation, np.ndarray):
@@ -77,19 +77,19 @@ def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -
             "(or give --labels 0)"
         )
     if labels > len(rows):
-        raise GMMVAEError(f"{labels} labels asked for; the training rows hold {len(rows)}")
+        raise GMMVAEError(f"{labels} labels are more than the {len(rows)} of the training rows")
     without = np.setdiff1d(np.arange(classes), y[rows])
     if len(without):
         raise GMMVAEError(f"class number {without[0]} (from 0) has no training row with a label")
     generator = np.random.default_rng(seed)
     shuffled = generator.permutation(rows)
-    # each row's turn within its class: taking the earliest turns first balances the classes,
-    # and classes too small to keep up leave their share to the others
-    turn = np.empty(len(shuffled), np.int64)
+    # each row's rank within its class: taking the lowest ranks first balances the classes, and
+    # classes that are too small leave their share to the others
+    rank = np.empty(len(shuffled), np.int64)
     for label in range(classes):
-        mine = y[shuffled] == label
-        turn[mine] = np.arange(mine.sum())
-    return np.sort(shuffled[np.argsort(turn, kind="stable")[:labels]])
+        in_class = y[shuffled] == label
+        rank[in_class] = np.arange(in_class.sum())
+    return np.sort(shuffled[np.argsort(rank, kind="stable")[:labels]])
 
 
 def _hold_out(
@@ -101,16 +101,16 @@ def _hold_out(
     count = round(size * len(rows)) if size < 1 else int(size)
     if (size >= 1 and count != size) or (size > 0 and count == 0):
         raise GMMVAEError(
-            f"{name} {size}: {len(rows)} are there to take it from; give a whole number, a share "
-            f"that leaves at least one, or 0 for none (--set {name}=0)"
+            f"{name} {size}: of {len(rows)} rows; give a whole number, a share that gives at least "
+            f"one, or 0 for none (--set {name}=0)"
         )
     if count == 0:
         return rows, rows[:0]
     if not 0 < count < len(rows):
-        raise GMMVAEError(f"{name} {size}: {len(rows)} rows are there to take it from")
+        raise GMMVAEError(f"{name} {size}: there are only {len(rows)} rows to take it from")
     values, counts = np.unique(y[rows], return_counts=True)
-    lonely = np.isin(y[rows], values[counts < 2])  # can't be split: stays with the rest
-    others = rows[~lonely]
+    single = np.isin(y[rows], values[counts < 2])  # can't be split: stays with the rest
+    others = rows[~single]
     size_left = len(others) - count
     possible = size_left > 0 and len(values[counts > 1]) <= min(count, size_left)
     kept, held = train_test_split(
@@ -120,16 +120,16 @@ def _hold_out(
         stratify=y[others] if possible else None,
     )
     if possible:
-        kept = np.concatenate([kept, rows[lonely]])
+        kept = np.concatenate([kept, rows[single]])
     else:
         kept, held = _with_all_classes(kept, held, y, seed)
     return np.sort(kept), np.sort(held)
 
 
 def _with_all_classes(kept: Labels, held: Labels, y: Labels, seed: int) -> tuple[Labels, Labels]:
-    """The same, but a class of which all rows would be held out gets one back for another's.
+    """Exchange rows so that no class is held out completely.
 
-    (Else nobody could learn it, and a person in two sequences is soon without any.)
+    Otherwise it could not be learned; with few sequences per person that is likely.
     """
     generator = np.random.default_rng(seed)
     kept, held = kept.copy(), held.copy()

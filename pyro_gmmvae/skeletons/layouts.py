@@ -1,14 +1,13 @@
-"""Skeleton layouts: which joints there are, what connects them, and what mirrors them."""
+"""Layouts of skeletons: joints, edges, left/right pairs, root and torso."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyro_gmmvae.data.kinds import Pairs
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import read_toml
-
-Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -16,13 +15,13 @@ class Layout:
     """The joints of a skeleton.
 
     Attributes:
-        name: how it is called.
-        joints: the joints' names; their order is the order of the numbers in a file.
+        name: of the layout.
+        joints: the joints' names, in the order of the numbers in a file.
         edges: bones, as pairs of joint numbers.
         pairs: (left, right) joint numbers that a mirror exchanges.
-        root: the joint that positions are relative to; None: positions are left as they are.
+        root: the joint that positions are relative to; None: positions are not changed.
         torso: two sets of joints; the distance of their centers is the body's size. None:
-            the joints' root mean square distance from their center is.
+            the joints' root mean square distance from their center.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Layout:
         if any(a == b for a, b in (*self.edges, *self.pairs)):
             raise GMMVAEError(f"layout {self.name}: an edge or pair joins a joint to itself")
         if len(set(sum(self.pairs, ()))) < 2 * len(self.pairs):
-            raise GMMVAEError(f"layout {self.name}: a joint stands in two left/right pairs")
+            raise GMMVAEError(f"layout {self.name}: a joint is in two left/right pairs")
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -129,7 +128,7 @@ COCO_18 = Layout(
     root=1,
     torso=((1,), (8, 11)),
 )
-# Kinect v2 without hands and feet's tips, in the order of the UCalgary gait files
+# Kinect v2 without hands and tips of the feet, in the order of the UCalgary gait files
 KINECT_18 = Layout(
     name="kinect_18",
     joints=(
@@ -154,14 +153,14 @@ def layout_like(shape: tuple[int, ...], source: str) -> Layout:
     """The layout that OpenPose writes for poses of this shape, (T, J, C).
 
     Raises:
-        GMMVAEError: another number, or joints in 3-D, which are of another camera.
+        GMMVAEError: another number of joints, or joints in 3-D.
     """
     _, joints, dimensions = shape
     for layout in (BODY_25, COCO_18):
         if len(layout.joints) == joints and dimensions == 2:
             return layout
     raise GMMVAEError(
-        f"{source} holds {joints} joints in {dimensions}-D; say which with --layout "
+        f"{source} holds {joints} joints in {dimensions}-D; name their layout with --layout "
         f"({', '.join(LAYOUTS)}, or a TOML file)"
     )
 

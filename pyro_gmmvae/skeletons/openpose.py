@@ -21,8 +21,8 @@ from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, Layout
 
 OPENPOSE_LAYOUTS = {3 * len(layout.joints): layout for layout in (BODY_25, COCO_18)}
 KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the latter until version 1.1
-# no camera has a million pixels a side: beyond is memory that was never written
-FARTHEST = 1e6
+# no camera has a million pixels a side: larger numbers are uninitialized memory
+MAX_PIXEL = 1e6
 
 _NAME = re.compile(
     r"(?P<prefix>.*?)[_-]?(?P<number>\d{1,18})(_(?P<suffix>keypoints.*))?\.json", re.ASCII
@@ -34,8 +34,8 @@ class Frame:
     """The people of one frame.
 
     Attributes:
-        clip: the file name's part before the frame number, below its sub-folder's name; where
-            both are empty, the name of the folder or archive.
+        clip: the sub-folder's name and the file name's part before the frame number; the name of
+            the folder or archive where both are empty.
         number: the frame's number in the clip.
         poses: (P, J, 2) pixels, y down, NaN where a joint was not detected; P may be 0.
         confidence: (P, J) in [0, 1], 0 where a joint was not detected.
@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass
 class Span:
-    """The frames of a clip: how many, and the first's and last's number."""
+    """The number of frames of a clip, and the first and last frame number."""
 
     frames: int
     first: int
@@ -59,27 +59,27 @@ class Span:
 
     @property
     def missing(self) -> int:
-        """How many numbers between the first and the last have no frame."""
+        """The count of numbers between the first and the last without a frame."""
         return self.last - self.first + 1 - self.frames
 
 
 @dataclass
-class Report:
-    """What was read so far.
+class ReadingReport:
+    """Counts of the frames that were read so far.
 
     Attributes:
-        layout: the one that is read.
-        frames, people: how many were given out.
-        foreign: files that are no frames.
+        layout: the joints that are read.
+        frames, people: how many were returned.
+        foreign: files that are not frames.
         clips: the frames by clip.
-        layouts: people by the layout that their list's length is of, also those left out.
-        people_per_frame: frames by how many people are in them.
-        joints_per_person: people by how many of their joints were detected.
+        layouts: people by the layout that the length of their list matches, skipped ones too.
+        people_per_frame: frames by their number of people.
+        joints_per_person: people by their number of detected joints.
         detections: (J,) people by joint.
-        negative: joints with a negative coordinate (off the picture; kept).
-        non_finite: joints with a number that is none, or absurd (taken as not detected).
-        max_confidence: the highest, before it is clipped to 1.
-        problems: (file, reason) of what was left out.
+        negative: joints with a negative coordinate (outside of the image; kept).
+        non_finite: joints with non-finite or huge numbers (treated as missing).
+        max_confidence: the highest one, before it is clipped to 1.
+        problems: (file, reason) of the files and people that were skipped.
     """
 
     layout: Layout | None = None
@@ -98,14 +98,14 @@ class Report:
 
     def add(self, frame: Frame) -> None:
         """Count a frame."""
-        found = frame.confidence > 0
+        detected = frame.confidence > 0
         self.frames += 1
-        self.people += len(found)
-        self.people_per_frame[len(found)] += 1
-        self.joints_per_person.update(found.sum(1).tolist())
+        self.people += len(detected)
+        self.people_per_frame[len(detected)] += 1
+        self.joints_per_person.update(detected.sum(1).tolist())
         if not len(self.detections):
-            self.detections = np.zeros(found.shape[1], np.int64)
-        self.detections += found.sum(0)
+            self.detections = np.zeros(detected.shape[1], np.int64)
+        self.detections += detected.sum(0)
         self.negative += int((frame.poses < 0).any(-1).sum())
         span = self.clips.setdefault(frame.clip, Span(0, frame.number, frame.number))
         span.frames, span.last = span.frames + 1, frame.number
@@ -116,29 +116,29 @@ def read_frames(
     *,
     layout: Layout | None = None,
     strict: bool = False,
-    report: Report | None = None,
+    report: ReadingReport | None = None,
 ) -> Iterator[Frame]:
     """The frames of a folder, or of a .tar, .tar.gz, .tgz or .zip, one at a time.
 
-    Files are named CLIP_NUMBER_keypoints.json ("Kick_1_000000000012_keypoints.json"); what
-    follows on "keypoints" is a clip of its own. Frames come clip by clip, clips and numbers in
-    natural order. Sub-folders, one level deep, are clips too. A joint of confidence 0 was not
+    Files are named CLIP_NUMBER_keypoints.json ("Kick_1_000000000012_keypoints.json"); names that
+    continue after "keypoints" are clips of their own. Frames come clip by clip, clips and numbers
+    in natural order. Sub-folders, one level deep, are clips too. A joint of confidence 0 was not
     detected; confidence is clipped to [0, 1]. Hands, faces and 3-D are not read.
 
-    Files and people that can't be read are left out and named in the report: invalid JSON, no
+    Files and people that can't be read are skipped and listed in the report: invalid JSON, no
     list of people, a list of another length than the layout's, two files of one frame.
 
     Args:
         source: the folder or archive.
-        layout: the joints; None: BODY_25 or COCO-18, as the first person is.
-        strict: refuse what would be left out.
+        layout: the joints; None: BODY_25 or COCO-18, as the first person has.
+        strict: raise an error instead of skipping.
         report: filled while frames are read.
 
     Raises:
         GMMVAEError: the source is missing, damaged or of another kind, or holds no frame that
-            can be read; with ``strict``, whatever is in the report's problems.
+            can be read; with ``strict``, the first problem.
     """
-    report = Report() if report is None else report
+    report = ReadingReport() if report is None else report
     with open_files(source) as (names, read):
         files = _in_order(names, source)
         report.foreign = len(names) - len(files)
@@ -152,7 +152,7 @@ def read_frames(
         before: tuple[str, int] | None = None
         for clip, number, name in files:
             if (clip, number) == before:
-                reader.leave_out(name, f"a second file of frame {number} of clip {clip!r}")
+                reader.skip(name, f"a second file of frame {number} of clip {clip!r}")
                 continue
             frame = reader.frame(clip, number, name, read)
             before = (clip, number)
@@ -172,7 +172,7 @@ def _in_order(names: Iterable[str], source: Path) -> list[tuple[str, int, str]]:
     if not source.is_dir():
         ending = next(e for e in sorted(ENDINGS, key=len)[::-1] if whole.lower().endswith(e))
         whole = whole[: -len(ending)]
-    found = []
+    files = []
     for name in names:
         folder, _, file = name.rpartition("/")
         match = _NAME.fullmatch(file)
@@ -180,19 +180,19 @@ def _in_order(names: Iterable[str], source: Path) -> list[tuple[str, int, str]]:
             continue
         suffix = match["suffix"] if match["suffix"] != "keypoints" else None
         clip = "_".join(filter(None, (match["prefix"], suffix)))
-        found.append(("/".join(filter(None, (folder, clip))) or whole, int(match["number"]), name))
-    keys = {clip: natural(clip) for clip in {clip for clip, *_ in found}}
-    return sorted(found, key=lambda file: (keys[file[0]], *file))
+        files.append(("/".join(filter(None, (folder, clip))) or whole, int(match["number"]), name))
+    keys = {clip: natural(clip) for clip in {clip for clip, *_ in files}}
+    return sorted(files, key=lambda file: (keys[file[0]], *file))
 
 
 def natural(text: str) -> list[tuple[str, int]]:
-    """A sorting key that takes digits as numbers: "Kick_2" comes before "Kick_10"."""
+    """A sorting key in which digits are numbers: "Kick_2" comes before "Kick_10"."""
     parts = re.split(r"([0-9]+)", text)
     return [(a, int(b or 0)) for a, b in zip(parts[::2], [*parts[1::2], ""], strict=True)]
 
 
 class _UnreadableError(Exception):
-    """The reason why a file or a person is left out."""
+    """The reason why a file or a person is skipped."""
 
 
 def _people_of(content: bytes) -> list[Any]:
@@ -203,12 +203,12 @@ def _people_of(content: bytes) -> list[Any]:
     if not isinstance(frame, dict) or "people" not in frame:
         raise _UnreadableError('no "people": not a frame of OpenPose')
     if not isinstance(frame["people"], list):
-        raise _UnreadableError('"people" is no list')
+        raise _UnreadableError('"people" is not a list')
     return frame["people"]
 
 
 def _numbers_of(person: Any) -> list[Any]:
-    """The person's pose as it stands in the file."""
+    """The person's pose as it is in the file."""
     values = None
     if isinstance(person, dict):
         values = person.get(KEYS[0], person.get(KEYS[1]))
@@ -218,7 +218,7 @@ def _numbers_of(person: Any) -> list[Any]:
 
 
 def _first_layout(contents: Iterable[bytes]) -> Layout:
-    """That of the first person who has one."""
+    """The layout of the first person whose list has the length of one."""
     for content in contents:
         try:
             people = [_numbers_of(person) for person in _people_of(content)]
@@ -235,29 +235,29 @@ class _Reader:
     source: Path
     layout: Layout
     strict: bool
-    report: Report
+    report: ReadingReport
 
-    def leave_out(self, name: str, reason: str) -> None:
+    def skip(self, name: str, reason: str) -> None:
         if self.strict:
             raise GMMVAEError(f"{self.source}, {name}: {reason}")
         self.report.problems.append((name, reason))
 
     def frame(self, clip: str, number: int, name: str, read: Read) -> Frame | None:
-        """A frame of the people that can be read; None where nothing can."""
+        """A frame of the people that can be read; None where nobody can."""
         try:
             people = _people_of(read(name))
         except OSError as error:
-            self.leave_out(name, f"can't be read ({error.strerror or error})")
+            self.skip(name, f"can't be read ({error.strerror or error})")
             return None
         except _UnreadableError as error:
-            self.leave_out(name, str(error))
+            self.skip(name, str(error))
             return None
         poses = []
         for order, person in enumerate(people):
             try:
                 poses.append(self._pose(person))
             except _UnreadableError as error:
-                self.leave_out(name, f"person {order}: {error}")
+                self.skip(name, f"person {order}: {error}")
         if people and not poses:
             return None
         joints = np.array(poses, np.float64).reshape(len(poses), len(self.layout.joints), 3)
@@ -273,29 +273,29 @@ class _Reader:
             self.report.layouts[own.name] += 1
             raise _UnreadableError(f"{own.name} among frames of {self.layout.name}")
         else:
-            raise _UnreadableError(_about_length(len(values), self.layout))
+            raise _UnreadableError(_length_problem(len(values), self.layout))
         try:
             pose = np.array(values)
         except ValueError:  # lists in the list
             pose = np.array(None)
         if pose.dtype.kind not in "iuf" or pose.ndim != 1:
-            raise _UnreadableError("its pose holds what is no number")
+            raise _UnreadableError("its pose holds values that are not numbers")
         return pose
 
     def _cleaned(self, joints: NDArray[np.float64]) -> tuple[Floats, Floats]:
         """Poses and confidence of (P, J, 3) numbers of a file."""
         if not len(joints):
             return joints[..., :2].astype(np.float32), joints[..., 2].astype(np.float32)
-        sane = (np.abs(joints) < FARTHEST).all(-1)
+        sane = (np.abs(joints) < MAX_PIXEL).all(-1)
         confidence = np.where(sane, joints[..., 2], 0).astype(np.float32)
         self.report.non_finite += int(sane.size - sane.sum())
         self.report.max_confidence = max(self.report.max_confidence, float(confidence.max()))
-        found = confidence > 0
-        poses = np.where(found[..., None], joints[..., :2], np.nan).astype(np.float32)
+        detected = confidence > 0
+        poses = np.where(detected[..., None], joints[..., :2], np.nan).astype(np.float32)
         return poses, confidence.clip(0, 1)
 
 
-def _about_length(count: int, layout: Layout) -> str:
+def _length_problem(count: int, layout: Layout) -> str:
     joints = len(layout.joints)
     reason = f"{count} numbers, where {layout.name} has {3 * joints}"
     if count in (2 * joints, 36, 50):

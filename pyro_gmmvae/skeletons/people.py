@@ -1,15 +1,11 @@
-"""Who is who: the table of persons, splits and further factors that goes with tracks."""
+"""Tables of people, splits and further factors that belong to tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
-
-if TYPE_CHECKING:
-    pass
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 Names = tuple[str | None, ...]
@@ -17,10 +13,10 @@ Names = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class People:
-    """What is known of sequences, one entry each; None where nothing is.
+    """Labels of sequences, one entry each; None where unknown.
 
     Attributes:
-        person: who it is.
+        person: names.
         split: "train", "val" or "test"; all None: to be drawn.
         factors: further columns, a name and its entries.
     """
@@ -31,19 +27,20 @@ class People:
 
     @classmethod
     def unknown(cls, sequences: int) -> "People":
-        """Nothing is known of any."""
+        """Sequences without any label."""
         return cls((None,) * sequences, (None,) * sequences)
 
 
 def read_people(path: Path, sequences: Sequence[str]) -> People:
-    """Persons of some sequences, from a CSV with the columns sequence, person (empty: unknown)
-    and, optionally, split (train, val, test) and one for each further factor.
+    """Read the labels of some sequences.
 
-    Sequences that the file leaves out are unlabelled training sequences.
+    The file is a CSV with the columns sequence, person (empty: unknown) and, optionally, split
+    (train, val, test) and one for each further factor. Sequences that it does not list are
+    unlabelled training sequences.
 
     Raises:
-        GMMVAEError: a file that can't be read or lacks a column, sequences that are not there,
-            one sequence with two persons, or an unknown split.
+        GMMVAEError: a file that can't be read or lacks a column, sequences that are not among the
+            tracks, one sequence with two people, or an unknown split.
     """
     table = read_text_table(path)
     for column in ("sequence", "person"):
@@ -54,24 +51,24 @@ def read_people(path: Path, sequences: Sequence[str]) -> People:
     if table.empty:
         raise GMMVAEError(f"{path} holds no rows")
     known = set(sequences)
-    strangers = [name for name in table["sequence"].unique() if name not in known]
-    if strangers:
+    missing = [name for name in table["sequence"].unique() if name not in known]
+    if missing:
         raise GMMVAEError(
-            f"{path} names {len(strangers)} sequences that are not among the tracks (the first: "
-            f"{strangers[0]!r})"
+            f"{path} names {len(missing)} sequences that are not among the tracks (the first: "
+            f"{missing[0]!r})"
         )
     for column in table.columns.drop("sequence"):
         values = table.loc[table[column] != ""].groupby("sequence")[column].unique()
-        twofold = values[values.map(len) > 1]
-        if len(twofold):
-            one, other, *_ = twofold.iloc[0]
+        repeated = values[values.map(len) > 1]
+        if len(repeated):
+            one, other, *_ = repeated.iloc[0]
             raise GMMVAEError(
-                f"{path}: sequence {twofold.index[0]!r} has two entries under {column}: "
+                f"{path}: sequence {repeated.index[0]!r} has two entries under {column}: "
                 f"{one!r} and {other!r}"
             )
-    # of repeated lines, what any of them says
-    found = table.groupby("sequence").max().reindex(list(sequences), fill_value="")
-    entries = {c: tuple(value or None for value in found[c]) for c in found.columns}
+    # lines of one sequence complete each other
+    merged = table.groupby("sequence").max().reindex(list(sequences), fill_value="")
+    entries = {c: tuple(value or None for value in merged[c]) for c in merged.columns}
     splits = entries.pop("split", (None,) * len(sequences))
     if any(splits):
         splits = tuple(_split(name, path) if name else "train" for name in splits)

@@ -86,13 +86,13 @@ def sequence_dataset(
 
 
 def _frames_of(track: Track) -> frozenset[bytes]:
-    """The track's different frames, without those that show no joint."""
-    shown = np.isfinite(track.poses).any((1, 2))
-    return frozenset(pose.tobytes() for pose in track.poses[shown])
+    """The track's different frames, without those that have no joint."""
+    has_joint = np.isfinite(track.poses).any((1, 2))
+    return frozenset(pose.tobytes() for pose in track.poses[has_joint])
 
 
 def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = None) -> _Codes:
-    """Class numbers of names; only those of sequences that count make a class."""
+    """Class numbers of names; only names of sequences that count become classes."""
     counts = [True] * len(names) if counts is None else counts
     present = {name for name, one in zip(names, counts, strict=True) if one and name is not None}
     order = sorted(present, key=natural)
@@ -102,19 +102,19 @@ def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = 
 
 
 def _notes(windows: Windows, layout: Layout) -> tuple[str, ...]:
-    """What a user should know of windows before trusting what is made of them."""
+    """Facts about windows that a user should know."""
     notes = []
     if windows.empty:
-        notes.append(f"{len(windows.empty)} sequences have no joint ({windows.empty[0]}, ...)")
+        notes.append(f"{len(windows.empty)} sequences have no joints ({windows.empty[0]}, ...)")
     if windows.short:
         notes.append(
-            f"{len(windows.short)} sequences are shorter than a window and filled up with missing "
+            f"{len(windows.short)} sequences are shorter than a window and padded with missing "
             f"frames ({windows.short[0]}, ...)"
         )
-    never = np.flatnonzero(np.isnan(windows.x).all(axis=(0, 1, 3)))
-    if len(never):
-        names = ", ".join(layout.joints[j] for j in never[:3])
-        notes.append(f"{len(never)} joints of {layout.name} are never there ({names}, ...)")
+    missing = np.flatnonzero(np.isnan(windows.x).all(axis=(0, 1, 3)))
+    if len(missing):
+        names = ", ".join(layout.joints[j] for j in missing[:3])
+        notes.append(f"{len(missing)} joints of {layout.name} are always missing ({names}, ...)")
     share = float(windows.interpolated.mean())
     if share > 0:
         notes.append(f"{share:.2%} of joints are interpolated over short gaps")

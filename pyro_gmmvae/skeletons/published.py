@@ -1,4 +1,4 @@
-"""Published tables of skeletons (and of one set of speech) as tracks with a person each."""
+"""Published tables of skeletons, and one of speech, as tracks with a person each."""
 
 import hashlib
 import io
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import read_bytes
 from pyro_gmmvae.skeletons.layouts import COCO_18, KINECT_18
 from pyro_gmmvae.skeletons.tracks import Track
 
-GAIT_RUNS = range(1, 7)  # the set's own README says to leave the seventh out
+GAIT_RUNS = range(1, 7)  # the set's own README says not to use the seventh
 NECK = COCO_18.joints.index("Neck")
 CEPSTRA = 12
 
@@ -29,7 +30,7 @@ class LabelledTrack:
     Attributes:
         track: the joints over time.
         person: a number as text, "1".
-        tags: what else is known of the sequence, by name.
+        tags: further facts about the sequence, by name.
     """
 
     track: Track
@@ -44,8 +45,8 @@ def read_ucalgary_gait(folder: Path) -> list[LabelledTrack]:
     Tags: ``run`` ("1" and "2" walk normally, "3" and "4" with the right leg held, "5" and "6"
     with the left) and ``gender`` ("M", "F").
 
-    Files that are empty are left out, and of files with the same bytes all but the one of the
-    lowest person and run: the set has a person under two numbers, and runs that are copies.
+    Empty files are skipped. Of files with the same bytes only that of the lowest person and run is
+    read: the set has one person under two numbers, and runs that are copies.
 
     Args:
         folder: holds files subject1_Seq_1_Gen_M_GeometricPositions_N.csv, at any depth.
@@ -54,7 +55,7 @@ def read_ucalgary_gait(folder: Path) -> list[LabelledTrack]:
         GMMVAEError: the folder is missing, holds no such files, or one of them is damaged.
     """
     tracks, seen = [], set()
-    for (person, run), match, path in _found(folder, _GAIT, "UCalgary gait files"):
+    for (person, run), match, path in _matching_files(folder, _GAIT, "UCalgary gait files"):
         content = _read(path)
         digest = hashlib.sha256(content).digest()
         if run not in GAIT_RUNS or not content.strip() or digest in seen:
@@ -71,8 +72,8 @@ def read_utd_mhad(folder: Path) -> list[LabelledTrack]:
     """UTD-MHAD by OpenPose: 8 people, 195 clips of six actions in up to four trials.
 
     Poses are (T, 18, 2) of the layout COCO_18, y down, in shoulder widths from the neck, which
-    is (0, 0) always; another joint there was not detected. Frames without a full pose are left
-    out of the files, so that the time between frames is not known. Tags: ``action``, ``trial``.
+    is always (0, 0); another joint at (0, 0) was not detected. The files do not hold frames
+    without a full pose, so that the time between frames is unknown. Tags: ``action``, ``trial``.
 
     Args:
         folder: holds files a1_s1_t1_color.avi.csv, at any depth.
@@ -81,7 +82,7 @@ def read_utd_mhad(folder: Path) -> list[LabelledTrack]:
         GMMVAEError: the folder is missing, holds no such files, or one of them is damaged.
     """
     tracks = []
-    for (action, person, trial), _, path in _found(
+    for (action, person, trial), _, path in _matching_files(
         folder, _ACTION, "UTD-MHAD files", key=lambda n: (n[1], n[0], n[2])
     ):
         poses = _table(_read(path), path, 36).reshape(-1, len(COCO_18.joints), 2)
@@ -127,14 +128,13 @@ def _utterance(line: str, place: str) -> tuple[NDArray[np.float64], str]:
         raise GMMVAEError(f"{place}: damaged series ({error}); fetch the file again") from error
     if len(values) != CEPSTRA or not speaker.strip():
         raise GMMVAEError(
-            f"{place}: {len(values)} channels, where there are {CEPSTRA} and a speaker; fetch "
-            "the file again"
+            f"{place}: {len(values)} channels, not {CEPSTRA} and a speaker; fetch the file again"
         )
     return values.T[..., None], speaker.strip()
 
 
 def _without_zeros(poses: NDArray[np.float64], but: int | None = None) -> NDArray[np.float64]:
-    """Joints at the origin, where they were put that were not detected, as NaN."""
+    """Set joints at the origin to NaN: they were not detected."""
     missing = (poses == 0).all(-1)
     if but is not None:
         missing[:, but] = False
@@ -144,35 +144,35 @@ def _without_zeros(poses: NDArray[np.float64], but: int | None = None) -> NDArra
 Numbers = tuple[int, ...]
 
 
-def _found(
+def _matching_files(
     folder: Path,
     pattern: re.Pattern[str],
     what: str,
     key: Callable[[Numbers], Numbers] = lambda numbers: numbers,
 ) -> Iterable[tuple[Numbers, re.Match[str], Path]]:
-    """The numbers in the names of the files that fit, the matches, and the files, in order."""
+    """The numbers in the names of matching files, the matches, and the files, in order."""
     _require_folder(folder)
-    found: dict[Numbers, tuple[Numbers, re.Match[str], Path]] = {}
+    files: dict[Numbers, tuple[Numbers, re.Match[str], Path]] = {}
     for path in sorted(folder.rglob("*.csv")):
         if match := pattern.fullmatch(path.name):
             numbers = tuple(int(group) for group in match.groups() if group.isdecimal())
-            if numbers in found:
-                raise GMMVAEError(f"{path} and {found[numbers][2]} are the same recording")
-            found[numbers] = (numbers, match, path)
-    if not found:
-        raise GMMVAEError(f"{folder} holds no {what} (their names fit {pattern.pattern})")
-    return [found[numbers] for numbers in sorted(found, key=key)]
+            if numbers in files:
+                raise GMMVAEError(f"{path} and {files[numbers][2]} are the same recording")
+            files[numbers] = (numbers, match, path)
+    if not files:
+        raise GMMVAEError(f"{folder} holds no {what} (their names match {pattern.pattern})")
+    return [files[numbers] for numbers in sorted(files, key=key)]
 
 
 def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
-        state = "is no folder" if folder.exists() else "does not exist"
+        state = "is not a folder" if folder.exists() else "does not exist"
         raise GMMVAEError(f"{folder} {state}; name the folder of the set's files")
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
 
@@ -186,5 +186,5 @@ def _table(content: bytes, path: Path, columns: int) -> NDArray[np.float64]:
     except ValueError as error:
         raise GMMVAEError(f"{path} is damaged: {error}") from error
     if table.shape[1] != columns:
-        raise GMMVAEError(f"{path} has {table.shape[1]} columns, where the set has {columns}")
+        raise GMMVAEError(f"{path} has {table.shape[1]} columns; expected {columns}")
     return table

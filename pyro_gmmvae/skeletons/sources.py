@@ -1,4 +1,4 @@
-"""Skeleton data sets by name, and the user's own tracks."""
+"""Loaders of skeleton data sets: published ones by name, and the user's own tracks."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ CEPSTRUM = Layout("cepstrum", tuple(f"c{k}" for k in range(1, 13)))
 
 
 def _parts(tag: str, train: str, test: str) -> PartOf:
-    """Training and test sequences by the values of a tag; those of neither are left out."""
+    """Assign sequences to training and test by the values of a tag; others are not used."""
     of_value = dict.fromkeys(train.split(), "train") | dict.fromkeys(test.split(), "test")
     return lambda tags: of_value.get(tags[tag])
 
@@ -41,7 +41,7 @@ VOWELS_PROTOCOLS: dict[str, PartOf] = {"fixed": _parts("split", "train", "test")
 
 
 def load_ucalgary_gait(options: DataOptions) -> Dataset:
-    """Walking persons (27, after copies are dropped) as a Kinect sees them, in meters.
+    """Walking people (27 without duplicates) as recorded by a Kinect, in meters.
 
     Source: Kozlow, Abid, Yanushkevich, IEEE SSCI 2017; research use only. The protocols are
     ours: "repeat" (runs 1, 3, 5 train, 2, 4, 6 test), "cross-condition", "leave-condition-out".
@@ -50,7 +50,7 @@ def load_ucalgary_gait(options: DataOptions) -> Dataset:
 
 
 def load_utd_mhad(options: DataOptions) -> Dataset:
-    """Eight persons' actions as OpenPose sees them, in units of the shoulders' width.
+    """Eight people's actions as detected by OpenPose, in units of the shoulders' width.
 
     Source: Schneider, Memmesheimer, Kramer, Paulus, RoboCup 2019, of UTD-MHAD (Chen, Jafari,
     Kehtarnavaz, ICIP 2015). The protocols are ours: "trials" (1, 2 train, 3, 4 test), "actions"
@@ -62,8 +62,8 @@ def load_utd_mhad(options: DataOptions) -> Dataset:
 def load_japanese_vowels(options: DataOptions) -> Dataset:
     """Nine speakers' vowels as 12 cepstrum coefficients over time; a published split.
 
-    Source: Kudo, Toyama, Shimbo 1999, UCI "Japanese Vowels". No skeletons, but series of few
-    persons: a public check.
+    Source: Kudo, Toyama, Shimbo 1999, UCI "Japanese Vowels". These series are not skeletons; they
+    are a public check.
     """
     return _named(options, "japanese-vowels", read_japanese_vowels, CEPSTRUM, VOWELS_PROTOCOLS)
 
@@ -76,18 +76,18 @@ def _named(
     protocols: Mapping[str, PartOf],
 ) -> Dataset:
     if options.data_dir is None:
-        raise GMMVAEError(f"{name} can't be downloaded; name the folder of its files (--data-dir)")
+        raise GMMVAEError(f"{name} can't be downloaded; give the folder of its files (--data-dir)")
     protocol = options.protocol or next(iter(protocols))
     if protocol not in protocols:
         raise unknown_name("protocol", protocol, list(protocols))
     part_of = protocols[protocol]
-    found = [one for one in read(options.data_dir) if part_of(one.tags) is not None]
-    people = People(tuple(one.person for one in found), tuple(part_of(one.tags) for one in found))
-    return sequence_dataset([one.track for one in found], people, layout, options.pose_window)
+    used = [one for one in read(options.data_dir) if part_of(one.tags) is not None]
+    people = People(tuple(one.person for one in used), tuple(part_of(one.tags) for one in used))
+    return sequence_dataset([one.track for one in used], people, layout, options.pose_window)
 
 
 def load_skeleton(options: DataOptions) -> Dataset:
-    """The user's own tracks, with a table of who is who."""
+    """The user's own tracks, with a table of people."""
     if options.tracks is None:
         raise GMMVAEError(
             "--data skeleton needs --tracks, a table of joints ('gmmvae skeleton track' makes one)"

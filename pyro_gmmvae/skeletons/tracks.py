@@ -1,4 +1,4 @@
-"""Tracks: one person's joints over time, and the plain table they are kept in."""
+"""Tracks of people's joints over time, and the files that hold them."""
 
 import zipfile
 import zlib
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("sequence", "frame", "joint", "x", "y")
 NUMBERS = (*COLUMNS[1:], "z", "confidence")
-# beyond are numbers that stand for something else; their squares still fit a float
-FARTHEST, MOST_JOINTS = 1e12, 10_000
+# larger coordinates are marks for missing values; the squares of smaller ones still fit a float
+MAX_COORDINATE, MAX_JOINTS = 1e12, 10_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Track:
     Attributes:
         sequence: its name.
         frames: (T,) frame numbers, increasing; gaps are frames without a detection.
-        poses: (T, J, C) coordinates, C = 2 or 3 (1 for series that are no skeletons), NaN
+        poses: (T, J, C) coordinates, C = 2 or 3 (1 for series that are not skeletons), NaN
             where a joint was not detected.
         confidence: (T, J) in [0, 1], 0 where a joint was not detected.
     """
@@ -43,9 +43,9 @@ class Track:
     @classmethod
     def of_poses(cls, sequence: str, poses: NDArray[Any]) -> "Track":
         """From coordinates (T, J, C) alone; NaN: not detected."""
-        found = np.isfinite(poses).all(-1)
-        kept = np.where(found[..., None], poses, np.nan).astype(np.float32)
-        return cls(sequence, np.arange(len(poses)), kept, found.astype(np.float32))
+        detected = np.isfinite(poses).all(-1)
+        poses = np.where(detected[..., None], poses, np.nan).astype(np.float32)
+        return cls(sequence, np.arange(len(poses)), poses, detected.astype(np.float32))
 
 
 def to_table(tracks: Iterable[Track]) -> "pd.DataFrame":
@@ -75,11 +75,11 @@ def read_tracks(path: Path, joints: int | None = None) -> list[Track]:
 
     Args:
         path: the file.
-        joints: how many joints there are; None: the highest number in the file and one.
+        joints: number of joints; None: the highest number in the file plus 1.
 
     Raises:
-        GMMVAEError: a file that is missing or damaged, lacks columns, names a joint twice in a
-            frame, or holds numbers that are out of range.
+        GMMVAEError: a file that is missing or damaged, lacks columns, holds a joint twice in a
+            frame, or numbers out of range.
     """
     return from_table(_read(path), str(path), joints)
 
@@ -96,26 +96,28 @@ def from_table(table: "pd.DataFrame", source: str, joints: int | None = None) ->
         raise GMMVAEError(f"{source} holds no rows")
     axes = [name for name in ("x", "y", "z") if name in table.columns]
     numbers = {name: _whole(table, name, source) for name in ("frame", "joint")}
-    found = int(numbers["joint"].max()) + 1
-    if numbers["joint"].min() < 0 or found > (joints or MOST_JOINTS):
-        wrong = min(int(numbers["joint"].min()), 0) or found - 1
-        there = "joints are" if joints is None else f"the layout has {joints} joints,"
+    lowest, highest = int(numbers["joint"].min()), int(numbers["joint"].max())
+    if lowest < 0 or highest >= (joints or MAX_JOINTS):
+        wrong = min(lowest, 0) or highest
+        range_ = "joints are" if joints is None else f"the layout has {joints} joints,"
         advice = "" if joints is None else " (another --layout?)"
         raise GMMVAEError(
-            f"{source}: joint {wrong} is out of range; {there} numbered from 0{advice}"
+            f"{source}: joint {wrong} is out of range; {range_} numbered from 0{advice}"
         )
     values = np.stack([_floats(table, name, source) for name in axes], -1)
-    if (np.abs(values[np.isfinite(values)]) > FARTHEST).any():
-        raise GMMVAEError(f"{source}: coordinates go beyond {FARTHEST:g}, which none can be")
-    certain = np.ones(len(table))
+    if (np.abs(values[np.isfinite(values)]) > MAX_COORDINATE).any():
+        raise GMMVAEError(
+            f"{source}: coordinates beyond {MAX_COORDINATE:g} are not positions of joints"
+        )
+    confidence = np.ones(len(table))
     if "confidence" in table.columns:
-        certain = np.nan_to_num(_floats(table, "confidence", source)).clip(0, 1)
+        confidence = np.nan_to_num(_floats(table, "confidence", source)).clip(0, 1)
     if table["sequence"].isna().any():
-        raise GMMVAEError(f"{source}: a row names no sequence")
+        raise GMMVAEError(f"{source}: a row has no sequence name")
     names = table["sequence"].astype(str).to_numpy()
     _refuse_mixed_dimensions(names, values, source)
     order = np.lexsort((numbers["joint"], numbers["frame"], names))
-    names, values, certain = names[order], values[order], certain[order]
+    names, values, confidence = names[order], values[order], confidence[order]
     frame, joint = numbers["frame"][order], numbers["joint"][order]
     again = (names[1:] == names[:-1]) & (frame[1:] == frame[:-1]) & (joint[1:] == joint[:-1])
     if again.any():
@@ -126,20 +128,27 @@ def from_table(table: "pd.DataFrame", source: str, joints: int | None = None) ->
     starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
     spans = zip(starts, np.r_[starts[1:], len(names)], strict=True)
     return [
-        _track(str(names[a]), frame[a:b], joint[a:b], values[a:b], certain[a:b], joints or found)
+        _track(
+            str(names[a]),
+            frame[a:b],
+            joint[a:b],
+            values[a:b],
+            confidence[a:b],
+            joints or highest + 1,
+        )
         for a, b in spans
     ]
 
 
 def _refuse_mixed_dimensions(names: NDArray[Any], values: NDArray[np.float64], source: str) -> None:
-    """A sequence without any z among others that have it would look like one without joints."""
+    """Refuse sequences without z among others with z, which would seem to have no joints."""
     flat = np.isfinite(values[:, :2]).all(-1)
     whole = np.isfinite(values).all(-1)
     without = sorted(set(names[flat]) - set(names[whole]))
     if without:
         raise GMMVAEError(
-            f"{source}: sequence {without[0]!r} has x and y and no z; keep tracks in 2-D and in "
-            "3-D in files of their own, those in 2-D without the column 'z'"
+            f"{source}: sequence {without[0]!r} has x and y but no z; write 2-D and 3-D tracks to "
+            "separate files, 2-D tracks without the column 'z'"
         )
 
 
@@ -148,15 +157,15 @@ def _track(
     frame: Labels,
     joint: Labels,
     values: NDArray[np.float64],
-    certain: NDArray[np.float64],
+    score: NDArray[np.float64],
     joints: int,
 ) -> Track:
     frames, at = np.unique(frame, return_inverse=True)
     poses = np.full((len(frames), joints, values.shape[-1]), np.nan, np.float32)
     confidence = np.zeros((len(frames), joints), np.float32)
-    present = np.isfinite(values).all(-1) & (certain > 0)
+    present = np.isfinite(values).all(-1) & (score > 0)
     poses[at[present], joint[present]] = values[present]
-    confidence[at[present], joint[present]] = certain[present]
+    confidence[at[present], joint[present]] = score[present]
     return Track(sequence, frames, poses, confidence)
 
 
@@ -165,7 +174,7 @@ def _read(path: Path) -> "pd.DataFrame":
 
     require_file(path)
     if path.suffix in (".csv", ".parquet"):
-        # a sequence may well be called NA
+        # a sequence may be called NA
         missing = {name: ["", "nan", "NaN", "NA"] for name in NUMBERS}
         return read_table(path, dtype={"sequence": str}, keep_default_na=False, na_values=missing)
     try:
@@ -189,7 +198,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write_tracks(tracks: Iterable[Track], path: Path) -> None:
-    """Write the plain table as parquet, npz or csv, by the name's ending; all of it or nothing.
+    """Write the plain table atomically as parquet, npz or csv, by the name's ending.
 
     Raises:
         GMMVAEError: another ending, or parquet without pyarrow.
@@ -211,7 +220,7 @@ def write_tracks(tracks: Iterable[Track], path: Path) -> None:
 
 
 def _plain(column: "pd.Series[Any]") -> NDArray[Any]:
-    """An array that needs no pickling: text has a fixed width."""
+    """An array that can be stored without pickling: text has a fixed width."""
     values = column.to_numpy()
     return values.astype(str) if values.dtype.kind not in "iufb" else values
 

@@ -1,4 +1,4 @@
-"""From tracks to rows: poses relative to the body, short gaps closed, windows of frames."""
+"""Windows of tracks: poses relative to the body, interpolated over short gaps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ SCALES = ("torso", "file")
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of all tracks that hold a joint.
+    """Windows of all tracks that have a joint.
 
     Attributes:
         x: (N, T, J, C) relative to the root, NaN where a joint is missing.
-        interpolated: (N, T, J), where a joint was put in from the frames beside.
+        interpolated: (N, T, J), whether a joint was interpolated.
         of_track: (N,) the number of each window's track.
-        empty: names of the tracks without any joint; no window is theirs.
-        short: names of those shorter than a window, which missing frames fill up.
+        empty: names of the tracks without any joint, which have no window.
+        short: names of the tracks shorter than a window, which are padded with missing frames.
     """
 
     x: Floats
@@ -68,7 +68,7 @@ def cut_windows(
                 parts.append(part)
                 numbers.append(number)
     if not parts:
-        raise GMMVAEError(f"none of {len(tracks)} tracks holds a joint")
+        raise GMMVAEError(f"none of {len(tracks)} tracks has a joint")
     x, interpolated = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     return Windows(x, interpolated, np.asarray(numbers), tuple(empty), tuple(short))
 
@@ -78,15 +78,15 @@ def relative_poses(
 ) -> Floats:
     """Poses (T, J, C) relative to the root, and in units of the body's size.
 
-    Where the root is missing, its place is interpolated between the frames beside; a track
-    that never shows it is centered on the mean of its joints. The size is the median over
-    frames, one number for the track: a person's proportions stay what they are.
+    Where the root is missing, its position is interpolated between frames; a track without any
+    root is centered on the mean of its joints. The size is the median over frames, one number
+    for the track, so that a person's proportions are kept.
 
     Args:
         poses: NaN where a joint is missing.
-        layout: names root and torso; without a root poses are left as they are.
+        layout: has root and torso; without a root poses are not changed.
         scale: "torso" or "file".
-        frames: (T,) their numbers; None: one follows the other.
+        frames: (T,) their numbers; None: consecutive ones.
     """
     if layout.root is None:
         return poses
@@ -98,21 +98,21 @@ def relative_poses(
 
 
 def is_known(poses: Floats) -> NDArray[np.bool_]:
-    """(...) where a joint (..., C) has all its coordinates."""
+    """(...) whether a joint (..., C) has all its coordinates."""
     return np.logical_and.reduce(np.isfinite(poses), axis=-1)
 
 
 def _root(poses: Floats, root: int, frames: Labels) -> NDArray[np.floating]:
-    """(T, C) the root's place in each frame."""
-    place = poses[:, root]
-    if not is_known(place).any():
-        found = is_known(poses)[..., None]
-        place = np.where(found, poses, 0).sum(1) / np.maximum(found.sum(1), 1)
-        place = np.where(found.any(1), place, np.nan)
-    known = is_known(place)
+    """(T, C) the root's position in each frame."""
+    position = poses[:, root]
+    if not is_known(position).any():
+        has_joint = is_known(poses)[..., None]
+        position = np.where(has_joint, poses, 0).sum(1) / np.maximum(has_joint.sum(1), 1)
+        position = np.where(has_joint.any(1), position, np.nan)
+    known = is_known(position)
     if not known.any():
-        return place
-    return np.stack([np.interp(frames, frames[known], axis) for axis in place[known].T], -1)
+        return position
+    return np.stack([np.interp(frames, frames[known], axis) for axis in position[known].T], -1)
 
 
 def body_size(poses: Floats, layout: Layout) -> float:
@@ -123,9 +123,9 @@ def body_size(poses: Floats, layout: Layout) -> float:
         sizes = np.linalg.norm(above - below, axis=-1)
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
     if not len(sizes):
-        found = is_known(poses)[..., None]
-        count = np.maximum(found.sum(1, keepdims=True), 1)
-        offsets = poses - np.where(found, poses, 0).sum(1, keepdims=True) / count
+        has_joint = is_known(poses)[..., None]
+        count = np.maximum(has_joint.sum(1, keepdims=True), 1)
+        offsets = poses - np.where(has_joint, poses, 0).sum(1, keepdims=True) / count
         sizes = np.sqrt(np.nansum(offsets**2, (1, 2)) / count[:, 0, 0])
         sizes = sizes[sizes > 0]
     return float(np.median(sizes)) if len(sizes) else 1.0
@@ -137,8 +137,8 @@ def continuous_pieces(
     """Poses on every frame number, cut where more than ``max_gap`` frames are missing.
 
     Returns:
-        For each piece the poses (T, J, C), short gaps of each joint closed by linear
-        interpolation, and where that was done, (T, J).
+        For each piece the poses (T, J, C), linearly interpolated over short gaps of each joint,
+        and where that was done, (T, J).
     """
     pieces = []
     for part in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > max_gap + 1) + 1):
@@ -150,20 +150,20 @@ def continuous_pieces(
 
 
 def interpolate(poses: Floats, max_gap: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Close gaps of up to ``max_gap`` frames of each joint, linearly between its neighbors.
+    """Interpolate gaps of up to ``max_gap`` frames of each joint linearly.
 
-    What is missing before a joint's first frame or after its last stays missing.
+    Frames before a joint's first one or after its last one stay missing.
 
     Args:
         poses: (T, J, C), NaN where missing.
         max_gap: frames.
 
     Returns:
-        The poses, and where a joint was put in, (T, J).
+        The poses, and where a joint was interpolated, (T, J).
     """
     filled = np.array(poses, np.float32)
     missing = ~is_known(filled)
-    put_in = np.zeros_like(missing)
+    interpolated = np.zeros_like(missing)
     time = np.arange(len(filled))
     for joint in np.flatnonzero(missing.any(0) & ~missing.all(0)):
         there = time[~missing[:, joint]]
@@ -175,17 +175,17 @@ def interpolate(poses: Floats, max_gap: int) -> tuple[Floats, NDArray[np.bool_]]
         for axis in range(filled.shape[-1]):
             known = filled[there, joint, axis]
             filled[close, joint, axis] = np.interp(time[close], there, known)
-        put_in[:, joint] = close
-    return filled, put_in
+        interpolated[:, joint] = close
+    return filled, interpolated
 
 
 def _windows_of(
     poses: Floats, interpolated: NDArray[np.bool_], length: int, stride: int
 ) -> list[tuple[Floats, NDArray[np.bool_]]]:
-    lack = max(0, length - len(poses))
-    if lack:
-        poses = np.pad(poses, ((0, lack), (0, 0), (0, 0)), constant_values=np.nan)
-        interpolated = np.pad(interpolated, ((0, lack), (0, 0)))
+    missing = max(0, length - len(poses))
+    if missing:
+        poses = np.pad(poses, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan)
+        interpolated = np.pad(interpolated, ((0, missing), (0, 0)))
     last = len(poses) - length
     starts = sorted({*range(0, last + 1, stride), last})
     return [(poses[a : a + length], interpolated[a : a + length]) for a in starts]

@@ -55,7 +55,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--set", "likelihood=gauss"), ["unknown likelihood"]),
         (("--set", "labelled_per_batch=500"), ["labelled_per_batch"]),
         (("--labels", "9"), ["9 labels for 10 classes"]),
-        (("--labels", "99999"), ["99999 labels asked for"]),
+        (("--labels", "99999"), ["99999 labels are more than the"]),
         (("--labels", "-3"), ["labels"]),
         (("--labels", "few"), ["labels", "valid integer"]),
         (("--components", "4"), ["at least one per class"]),

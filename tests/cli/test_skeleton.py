@@ -1,4 +1,4 @@
-"""gmmvae skeleton: what it says of frames, what it draws of tracks, and what it refuses."""
+"""Tests of gmmvae skeleton inspect and render."""
 
 import json
 import sys
@@ -66,7 +66,7 @@ def test_inspect(gmmvae: Gmmvae, frames: Path) -> None:
     assert "confidence above 1" in result.out
 
 
-def test_inspect_for_programs(gmmvae: Gmmvae, frames: Path) -> None:
+def test_inspect_as_json(gmmvae: Gmmvae, frames: Path) -> None:
     content = json.loads(gmmvae("skeleton", "inspect", frames, "--json").out)
     assert content["clips"]["a"] == {"frames": 3, "first": 0, "last": 5, "missing": 3}
     assert content["people_per_frame"] == {"min": 0, "median": 1.5, "max": 3}
@@ -174,7 +174,7 @@ def test_render_refuses(
     refused(render(out="a.mp4"), "pip install 'pyro-gmmvae[video]'")
 
 
-def test_an_output_that_fails_leaves_nothing(
+def test_a_failed_output_leaves_no_file(
     gmmvae: Gmmvae, tracks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -186,7 +186,7 @@ def test_an_output_that_fails_leaves_nothing(
     assert list(tmp_path.glob("*gif*")) == []
 
 
-def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None:
+def test_a_person_has_one_color_and_only_detected_joints() -> None:
     poses = np.full((2, 2, 3, 2), np.nan, np.float32)
     poses[0, 0] = [[0, 0], [1, 1], [2, 4]]
     poses[0, 1, :2] = [[5, 5], [6, 6]]
@@ -214,7 +214,7 @@ def test_the_film_shows_each_person_in_one_color_and_only_found_joints() -> None
     )
 
 
-def test_a_film_of_nobody_and_of_many(tmp_path: Path) -> None:
+def test_animations_of_no_people_and_of_many(tmp_path: Path) -> None:
     SkeletonAnimation(np.full((1, 1, 3, 2), np.nan), ["a"], [(0, 1)], ["0"]).save(
         tmp_path / "a.gif"
     )

@@ -1,4 +1,4 @@
-"""gmmvae skeleton track."""
+"""Tests of gmmvae skeleton track."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def call(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """Two clips of 20 frames: a person who walks, and in the second one another behind."""
+    """Two clips of 20 frames: a person who walks, in the second clip with another one behind."""
     folder = tmp_path / "frames"
     folder.mkdir()
     shape = np.random.default_rng(0).uniform(0, 200, (25, 2))
@@ -42,14 +42,14 @@ def test_tracks_are_written(recording: Path, tmp_path: Path, ending: str) -> Non
     assert {len(t.frames) for t in tracks} == {20}
 
 
-def test_json_is_for_programs(recording: Path, tmp_path: Path) -> None:
+def test_json_output(recording: Path, tmp_path: Path) -> None:
     (recording / "a_000000000030_keypoints.json").write_text("{")
     content = json.loads(call(recording, "--out", tmp_path / "t.csv", "--json").output)
     assert (content["people"], content["tracked"], content["problems"]) == (3, 60, 1)
     assert content["layout"] == "body_25"
 
 
-def test_an_output_is_kept_unless_forced(recording: Path, tmp_path: Path) -> None:
+def test_an_existing_output_is_kept_without_force(recording: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     out.write_text("mine")
     assert "--force" in call(recording, "--out", out).output
@@ -57,7 +57,7 @@ def test_an_output_is_kept_unless_forced(recording: Path, tmp_path: Path) -> Non
     assert call(recording, "--out", out, "--force").exit_code == 0
 
 
-def test_problems_and_nobody_are_errors(recording: Path, tmp_path: Path) -> None:
+def test_strict_problems_and_no_people_are_errors(recording: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     nobody = call(recording, "--out", out, "--min-length", 21).exception
     assert isinstance(nobody, GMMVAEError)

@@ -1,4 +1,4 @@
-"""Files of rows: what is read, what is inferred, what is refused."""
+"""Tests of reading rows from files: values, labels, and errors of bad files."""
 
 from pathlib import Path
 
@@ -55,13 +55,13 @@ def test_unsigned_bytes_are_images(tmp_path: Path) -> None:
     assert (data.fit_transform_on(np.arange(3))(data.x) == 1).all()
 
 
-def test_images_with_channels_last_are_turned(tmp_path: Path) -> None:
+def test_images_with_channels_last_are_transposed(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3)).astype(np.uint8)
     np.savez(tmp_path / "f.npz", x=x)
     assert np.array_equal(load_array(tmp_path / "f.npz").x, x.transpose(0, 3, 1, 2))
 
 
-def test_standardizing_uses_the_given_rows_and_survives_constants(tmp_path: Path) -> None:
+def test_standardizing_uses_the_given_rows_and_keeps_constants(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.array([[1.0, 5], [3, 5], [100, 5]]))
     data = load_array(tmp_path / "f.npy")
     transform = data.fit_transform_on(np.array([0, 1]))
@@ -69,7 +69,7 @@ def test_standardizing_uses_the_given_rows_and_survives_constants(tmp_path: Path
     np.testing.assert_allclose(transform.invert(transform(data.x)), data.x)
 
 
-def test_large_numbers_close_to_each_other_stay_apart(tmp_path: Path) -> None:
+def test_large_numbers_close_to_each_other_stay_different(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", 1.7e9 + np.arange(100.0)[:, None])
     data = load_array(tmp_path / "f.npy")
     assert len(np.unique(data.fit_transform_on(np.arange(100))(data.x))) == 100
@@ -81,7 +81,7 @@ def test_a_column_that_is_constant_up_to_rounding_keeps_its_scale(tmp_path: Path
     assert transform(np.array([[0.2]])).item() == pytest.approx(0.1)
 
 
-def test_non_finite_rows_are_counted_refused_or_left_out(tmp_path: Path) -> None:
+def test_nonfinite_rows_are_refused_or_dropped(tmp_path: Path) -> None:
     x = np.zeros((5, 2))
     x[1, 0], x[3, 1], x[4, 1] = np.nan, np.inf, 1e300
     np.savez(tmp_path / "f.npz", x=x, y=np.arange(5))
@@ -97,7 +97,7 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_errors_of_bad_files_are_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "flat.npy", np.zeros(5))
     np.save(tmp_path / "none.npy", np.zeros((0, 5)))
@@ -122,7 +122,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (write(tmp_path / "foreign.npy", b"\x89PNG...."), "can't be read as npy"),
         (write(tmp_path / "foreign.parquet", b"PAR1 no"), "can't be read as parquet"),
         (write(tmp_path / "binary.csv", bytes(range(256))), "can't be read as csv"),
-        (write(tmp_path / "notes.txt", b"hello"), "unknown kind of file"),
+        (write(tmp_path / "notes.txt", b"hello"), "unknown kind"),
         (tmp_path / "objects.npy", "can't be read as npy"),
         (tmp_path / "flat.npy", "rows must be numbers"),
         (tmp_path / "none.npy", "no rows"),
@@ -139,7 +139,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_label_column_that_was_named_must_exist(tmp_path: Path) -> None:
+def test_a_given_label_column_must_exist(tmp_path: Path) -> None:
     table(person=[0, 1, 0, 1]).to_csv(tmp_path / "f.csv", index=False)
     with pytest.raises(GMMVAEError, match="'persn' to take labels from"):
         load_array(tmp_path / "f.csv", label_column="persn")
@@ -148,11 +148,11 @@ def test_a_label_column_that_was_named_must_exist(tmp_path: Path) -> None:
         load_array(tmp_path / "f.npz", label_column="persn")
 
 
-def test_labels_that_are_not_asked_for_are_not_looked_at(tmp_path: Path) -> None:
+def test_labels_that_are_not_needed_are_not_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=np.zeros((2, 2)), y=np.array([0.5, 1]))
     assert load_array(tmp_path / "f.npz", read_labels=False).classes == ()
 
 
-def test_an_unknown_set_has_a_nearest_match() -> None:
+def test_an_unknown_data_set_gets_its_nearest_match() -> None:
     with pytest.raises(GMMVAEError, match="did you mean 'digits'"):
         load_data("digit")

@@ -1,4 +1,4 @@
-"""Augmentation: small moves of the same picture, each row its own."""
+"""Tests of augmentation: small random changes, different for each row."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def square() -> torch.Tensor:
     return x
 
 
-def test_the_picture_moves_a_little_and_differently_in_each_row() -> None:
+def test_each_image_moves_a_little_and_differently() -> None:
     moved = affine(square())
     assert moved.shape == (64, 1, 28, 28)
     assert moved.min() >= 0
@@ -29,7 +29,7 @@ def test_the_picture_moves_a_little_and_differently_in_each_row() -> None:
     assert center.std() > 0.3
 
 
-def test_without_amounts_it_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affine_without_amounts_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(5, 2, 8, 6)
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 0.5))
     torch.testing.assert_close(affine(x), x)
@@ -49,7 +49,7 @@ def test_rows_that_are_not_images_are_refused() -> None:
         affine(torch.rand(3, 10))
 
 
-def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
+def test_the_objective_sees_augmented_rows_and_the_teacher_original_ones() -> None:
     class Recorder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -91,7 +91,7 @@ def test_the_objective_sees_augmented_rows_and_the_teacher_clean_ones() -> None:
 
 @pytest.mark.parametrize("engine", ["svi", "captured"])
 def test_paired_rows_are_augmented_and_original(engine: str) -> None:
-    """The captured step has to tell the two views apart, which begin as the same rows."""
+    """The captured step must distinguish the two views, which begin as the same rows."""
 
     class Objective(torch.nn.Module):
         def __init__(self) -> None:
@@ -116,7 +116,7 @@ def test_paired_rows_are_augmented_and_original(engine: str) -> None:
     assert fit.state.history[-1]["apart"] == pytest.approx(100, rel=1e-4)
 
 
-def test_what_suits_the_rows_is_taken_by_itself() -> None:
+def test_auto_is_the_augmentation_that_suits_the_rows() -> None:
     image, row = torch.rand(4, 1, 8, 8), torch.randn(400, 20)
     of_images = Image((1, 8, 8)).augmentation("auto")
     of_tables = Table((20,)).augmentation("auto")
@@ -131,6 +131,6 @@ def test_what_suits_the_rows_is_taken_by_itself() -> None:
     assert (changed - row)[changed != 0].std().item() == pytest.approx(0.3, abs=0.02)
 
 
-def test_images_do_not_take_what_is_for_tables() -> None:
+def test_images_refuse_augmentation_of_tables() -> None:
     with pytest.raises(GMMVAEError, match="the rows are images, which take affine"):
         Image((1, 8, 8)).augmentation("noise")

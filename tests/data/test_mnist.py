@@ -1,4 +1,4 @@
-"""IDX files: good ones, gzipped or not, and every way to be bad."""
+"""Tests of MNIST: IDX files, gzipped or not, and errors of bad ones."""
 
 import gzip
 from pathlib import Path
@@ -31,7 +31,7 @@ def write_set(folder: Path, *, compress: bool = True, labels: int = 10) -> None:
 
 
 @pytest.mark.parametrize("compress", [True, False])
-def test_a_set_is_read_with_its_published_split(tmp_path: Path, compress: bool) -> None:
+def test_mnist_is_read_with_its_published_split(tmp_path: Path, compress: bool) -> None:
     write_set(tmp_path, compress=compress)
     data = load_mnist(tmp_path)
     assert data.x.shape == (42, 1, 5, 4)
@@ -42,7 +42,7 @@ def test_a_set_is_read_with_its_published_split(tmp_path: Path, compress: bool) 
     assert data.fit_transform_on(np.arange(30))(data.x).max() <= 1
 
 
-def test_the_folder_may_come_from_the_environment(
+def test_the_folder_can_be_given_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mnist").mkdir()
@@ -70,7 +70,7 @@ GOOD = gzip.compress(idx(IMAGES, np.zeros((30, 5, 4))))
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bad_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_errors_name_the_bad_file(tmp_path: Path, content: bytes | None, message: str) -> None:
     write_set(tmp_path)
     file = tmp_path / "train-images-idx3-ubyte.gz"
     file.unlink()
@@ -86,7 +86,9 @@ def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
         load_mnist(tmp_path)
 
 
-def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_network_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PYRO_GMMVAE_DATA", raising=False)
     monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path)
     monkeypatch.setattr("pyro_gmmvae.data.digits.MIRROR", "http://127.0.0.1:9/")
@@ -94,7 +96,7 @@ def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_mnist()
 
 
-def test_the_real_files(mnist_dir: Path) -> None:
+def test_real_files(mnist_dir: Path) -> None:
     data = load_mnist(mnist_dir)
     assert data.x.shape == (70_000, 1, 28, 28)
     assert np.bincount(data.y[:60_000]).tolist() == [

@@ -1,4 +1,4 @@
-"""Folders of shards: the same rows as in memory, read when they are asked for."""
+"""Tests of folders of shards: the same rows as in memory, read on demand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def assert_same(shards: Dataset, whole: Dataset) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet", "bytes", "images"])
-def test_shards_hold_what_one_file_holds(tmp_path: Path, kind: str) -> None:
+def test_shards_have_the_rows_of_one_file(tmp_path: Path, kind: str) -> None:
     x, y = digits()
     if kind == "parquet":
         write_parquet(tmp_path / "rows", x, y, (50, 51))
@@ -83,7 +83,7 @@ def test_text_labels_of_tables_with_some_unknown(tmp_path: Path) -> None:
     assert_same(load_data(str(tmp_path / "rows")), load_array(tmp_path / "part-0.parquet"))
 
 
-def test_a_fit_on_shards_is_the_fit_in_memory(tmp_path: Path) -> None:
+def test_a_fit_on_shards_equals_the_fit_in_memory(tmp_path: Path) -> None:
     x, y = digits(300)
     write_npy(tmp_path / "rows", x, y, (100, 220))
     np.savez(tmp_path / "rows.npz", x=x, y=y)
@@ -98,8 +98,8 @@ def test_a_fit_on_shards_is_the_fit_in_memory(tmp_path: Path) -> None:
     assert first["elbo"] == pytest.approx(second["elbo"], rel=1e-6)
 
 
-def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
-    """A shard whose end is damaged still gives the rows of its beginning."""
+def test_only_indexed_rows_are_read(tmp_path: Path) -> None:
+    """A shard whose end is damaged still returns the rows of its beginning."""
     x, _ = digits()
     write_npy(tmp_path, x, None, (60,))
     rows = load_data(f"{tmp_path}/").x
@@ -165,14 +165,14 @@ def bad(folder: Path, what: str) -> None:
         ("fewer labels", "3 x shards and 2 y shards"),
         ("nan", r"x-01.npy holds NaN, infinite or too large values \(row 5\)"),
         ("too large", r"x-02.npy holds NaN, infinite or too large values \(row 7\)"),
-        ("twice", "x-01.npy and x-1.npy are one number"),
+        ("twice", "x-01.npy and x-1.npy have the same number"),
         ("date", "shard x-2.npy is missing"),
         ("text labels", "y-01.npy holds text as labels, and y-00.npy numbers"),
         ("pickled", "x-01.npy can't be read as npy"),
         ("nothing", "a folder without shards"),
     ],
 )
-def test_bad_shards_are_named(tmp_path: Path, what: str, words: str) -> None:
+def test_errors_name_the_bad_shard(tmp_path: Path, what: str, words: str) -> None:
     bad(tmp_path / "rows", what)
     with pytest.raises(GMMVAEError, match=words):
         train(default_config(str(tmp_path / "rows"), {"epochs": 1}), tmp_path / "run")

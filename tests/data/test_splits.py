@@ -1,4 +1,4 @@
-"""Splits: disjoint, stratified, repeatable; label draws balanced and recorded by their seed."""
+"""Tests of splits: disjoint, stratified and reproducible, with balanced label draws."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_parts_are_stratified() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_small_classes_are_not_held_out_as_a_whole(seed: int) -> None:
+def test_small_classes_are_not_held_out_completely(seed: int) -> None:
     y = np.array([*np.repeat(np.arange(27), 2), -1, -1])
     s = split_rows(
         y, classes=27, labels=27, test=0.1, validation=0.1, split_seed=seed, label_seed=0
@@ -58,7 +58,7 @@ def test_a_small_class_leaves_its_share_to_the_others() -> None:
     assert sorted(np.bincount(y[s.labelled])) == [3, 13, 14]
 
 
-def test_seeds_move_what_they_name_and_nothing_else() -> None:
+def test_each_seed_changes_only_its_own_draw() -> None:
     a, b, c = split(), split(label_seed=1), split(split_seed=1)
     assert np.array_equal(a.test, b.test)
     assert np.array_equal(a.validation, b.validation)
@@ -79,21 +79,21 @@ def test_all_labels_or_none() -> None:
     assert len(split(labels=0).labelled) == 0
 
 
-def test_rare_classes_and_unknown_labels_do_not_stop_a_split() -> None:
+def test_rare_classes_and_unknown_labels_can_be_split() -> None:
     y = np.array([0] * 40 + [1] + [-1] * 40 + [2] * 2)
     s = split_rows(y, classes=3, labels=None, test=0.25, validation=0.1, split_seed=0, label_seed=0)
     assert len(np.concatenate([s.train, s.validation, s.test])) == len(y)
     assert (y[s.labelled] >= 0).all()
 
 
-def test_a_lonely_row_does_not_unbalance_the_rest() -> None:
+def test_a_class_of_one_row_keeps_the_rest_stratified() -> None:
     y = np.array([0] * 90 + [1] * 10 + [2])
     s = split_rows(y, classes=3, labels=None, test=0.2, validation=0, split_seed=0, label_seed=0)
     assert np.bincount(y[s.test]).tolist() == [18, 2]
     assert 100 in s.train
 
 
-def test_a_class_without_a_label_is_named() -> None:
+def test_the_error_names_a_class_without_a_label() -> None:
     y = np.array([0] * 20 + [1] * 20)
     with pytest.raises(GMMVAEError, match="class number 2"):
         split_rows(y, classes=3, labels=9, test=0, validation=0, split_seed=0, label_seed=0)
@@ -103,13 +103,13 @@ def test_a_class_without_a_label_is_named() -> None:
     ("changes", "message"),
     [
         ({"labels": 9}, "9 labels for 10 classes"),
-        ({"labels": 5000}, "5000 labels asked for; the training rows hold 1238"),
-        ({"test": 1797}, "1797 rows are there"),
+        ({"labels": 5000}, "5000 labels are more than the 1238 of the training rows"),
+        ({"test": 1797}, "there are only 1797 rows"),
         ({"validation": 9000}, "validation 9000"),
-        ({"test": 1.5}, "test 1.5: 1797 are there"),
+        ({"test": 1.5}, "test 1.5: of 1797 rows"),
         ({"test": 1e-6}, "give a whole number, a share"),
     ],
 )
-def test_more_than_there_is_is_refused(changes: dict[str, float], message: str) -> None:
+def test_sizes_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
         split(**changes)

@@ -1,4 +1,4 @@
-"""Runs on skeletons: five made-up persons trained, stopped, evaluated, predicted and walked."""
+"""Tests of runs on skeletons of five simulated people."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ root = 0
 torso = [[0], [1]]
 """
 # neck, left and right arm, in torsos
-PERSONS = {
+PEOPLE = {
     "ann": (0.3, 0.9, 0.9),
     "bo": (0.6, 0.9, 0.9),
     "cy": (0.3, 1.6, 1.6),
@@ -47,7 +47,7 @@ PARTS = ("train", "train", "train", "val", "test", "test")
 
 def walk(person: str, number: int, generator: np.random.Generator) -> Track:
     """16 frames: arms swing, the size differs, and some joints are not seen."""
-    neck, left, right = PERSONS[person]
+    neck, left, right = PEOPLE[person]
     swing = 0.5 * np.sin(np.arange(16) / 2 + number)
     facing = 1 if number % 2 else -1
     poses = np.zeros((16, 5, 2))
@@ -66,13 +66,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found, generator = tmp_path_factory.mktemp("skeletons"), np.random.default_rng(0)
     (found / "body.toml").write_text(LAYOUT)
     lines, tracks = ["sequence,person,split,view"], []
-    for person in PERSONS:
+    for person in PEOPLE:
         for number, part in enumerate(PARTS):
             if person != "zoe" or part == "test":
                 tracks.append(walk(person, number, generator))
                 view = ("back", "front")[number % 2]
                 lines.append(f"{person}{number},{person},{part},{view}")
-    # training sequences of nobody knows whom
+    # training sequences of unknown people
     tracks += [
         Track(f"new{k}", t.frames, t.poses, t.confidence)
         for k, t in enumerate(walk(p, 9, generator) for p in ("ann", "bo", "cy", "dee"))
@@ -113,7 +113,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run(folder, tmp_path_factory.mktemp("runs") / "run", epochs=60, extra_components=2)
 
 
-def test_a_run_tells_sequences_apart(trained: Run) -> None:
+def test_a_run_recognizes_people(trained: Run) -> None:
     assert trained.schema.classes == ("ann", "bo", "cy", "dee")
     assert trained.model.components == 6
     numbers = trained.evaluate(samples=2)
@@ -131,7 +131,7 @@ def test_a_run_tells_sequences_apart(trained: Run) -> None:
     assert json.loads((trained.path / "metrics.json").read_text())["test"]["unknown_sequences"] == 2
 
 
-def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
+def test_inference_data_names_the_sequences_of_rows(trained: Run) -> None:
     data = to_inference_data(trained, rows=0, draws=2)
     rows = TrainingData.from_config(trained.config, trained.schema)
     wanted = [rows.groups.names[k] for k in rows.groups.of_row]
@@ -141,7 +141,7 @@ def test_arviz_is_told_whose_windows_the_rows_are(trained: Run) -> None:
     assert np.isfinite(data["posterior_predictive"]["x"]).all()
 
 
-def test_what_was_read_is_told_in_sequences(folder: Path) -> None:
+def test_the_description_counts_sequences(folder: Path) -> None:
     rows = TrainingData.from_config(default_config("skeleton", keys(folder, labels=8)))
     text = rows.describe()
     assert "30 sequences in 90 windows of " in text
@@ -150,7 +150,7 @@ def test_what_was_read_is_told_in_sequences(folder: Path) -> None:
     assert "joints are interpolated" in text
 
 
-def test_predictions_are_of_sequences_in_the_files_order(trained: Run, tmp_path: Path) -> None:
+def test_predictions_list_sequences_in_the_order_of_the_file(trained: Run, tmp_path: Path) -> None:
     generator = np.random.default_rng(7)
     tracks = [walk("dee", 0, generator), walk("zoe", 1, generator), walk("ann", 2, generator)]
     short = walk("bo", 3, generator)
@@ -180,7 +180,7 @@ def test_tracks_of_another_kind_are_refused(trained: Run, tmp_path: Path) -> Non
             trained.predict(tmp_path / "t.npz")
 
 
-def test_walking_one_latent(trained: Run) -> None:
+def test_traversal_of_one_latent(trained: Run) -> None:
     captions, poses = traverse_skeletons(trained, "1", label="cy", steps=5, span=2)
     assert poses.shape == (5, 1, 5, 2)
     assert captions[0] == "z1 at -2.00 s.d."
@@ -197,7 +197,7 @@ def test_walking_one_latent(trained: Run) -> None:
         traverse_skeletons(trained, "0", label="de")
 
 
-def test_resumed_it_goes_on_bit_for_bit_with_its_pseudo_labels(
+def test_a_resumed_run_continues_bit_for_bit_with_its_pseudo_labels(
     folder: Path, tmp_path: Path
 ) -> None:
     more: dict[str, Any] = {"epochs": 6, "pseudo_threshold": 0.3, "augment": "mirror,drop"}
@@ -240,7 +240,7 @@ def test_every_augmentation_trains(folder: Path, tmp_path: Path, augment: str) -
     assert np.isfinite(history["loss"]).all()
 
 
-def test_what_augmentation_describes_is_what_the_rows_are(folder: Path) -> None:
+def test_features_on_the_device_equal_those_of_the_rows(folder: Path) -> None:
     rows = TrainingData.from_config(
         default_config("skeleton", keys(folder, features="velocities,angles", window=2))
     )
@@ -340,7 +340,7 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
     [
         ({"labels": 0, "use_unlabelled": False}, "leaves nothing to fit: no row has a label"),
         ({"labels": 3}, "3 labels for 4 classes"),
-        ({"labels": 37}, "37 labels asked for; the training rows hold 12"),
+        ({"labels": 37}, "37 labels are more than the 12 of the training rows"),
         ({"labels": 8, "labels_file": None}, "no person is named .*--labels-file"),
         ({"augment": "affine"}, "the rows are windows of poses"),
         ({"augment": "mirorr"}, "did you mean 'mirror'"),
@@ -363,11 +363,11 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"model": "vae", "extra_components": 2}, "extra_components means nothing"),
         ({"model": "vae", "pseudo_every": 5}, "pseudo_every means nothing"),
         ({"tracks": None}, "needs --tracks"),
-        ({"layout": None}, "say which with --layout"),
+        ({"layout": None}, "name their layout with --layout"),
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_refused_before_anything_is_written(
+def test_settings_that_do_not_fit_are_refused_before_writing(
     folder: Path, tmp_path: Path, more: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(GMMVAEError, match=message) as caught:
@@ -376,7 +376,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "r").exists()
 
 
-def test_all_in_test_leaves_nothing_to_train(folder: Path, tmp_path: Path) -> None:
+def test_without_training_rows_the_fit_is_refused(folder: Path, tmp_path: Path) -> None:
     rows = [f"{line.split(',')[0]},ann,test" for line in _lines(folder)]
     rows += [f"new{k},ann,test" for k in range(4)]
     (tmp_path / "p.csv").write_text("\n".join(["sequence,person,split", *rows]))
@@ -388,7 +388,7 @@ def _lines(folder: Path) -> list[str]:
     return (folder / "people.csv").read_text().split()[1:]
 
 
-def test_moved_tracks_are_found_and_changed_persons_noticed(folder: Path, tmp_path: Path) -> None:
+def test_moved_tracks_are_found_and_changed_people_detected(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for file in folder.iterdir():
         shutil.copy(file, tmp_path / "old")
@@ -428,7 +428,7 @@ def test_whole_sequences_of_any_length_are_predicted(folder: Path, tmp_path: Pat
     assert np.isfinite(table["elbo"]).all()
 
 
-def test_an_autoencoder_names_no_bound(folder: Path, tmp_path: Path) -> None:
+def test_an_autoencoder_has_no_bound(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "r", model="ae", epochs=1)
     assert {"log_px", "elbo_quantile"} <= {*found.predict(folder / "tracks.npz").columns}
 
@@ -468,7 +468,7 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("more", [{}, {"statistics": ""}, {"features": "ratios"}])
-def test_skeletons_are_drawn_as_persons_or_else_as_profiles(
+def test_skeletons_without_joints_are_drawn_as_profiles(
     folder: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
     view = RunView(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
@@ -478,10 +478,10 @@ def test_skeletons_are_drawn_as_persons_or_else_as_profiles(
     figure.savefig(tmp_path / "f.png")
 
 
-def test_a_sequence_that_changes_between_components_of_one_name_is_sure_of_it(
+def test_components_of_one_name_are_summed_per_window(
     trained: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    """Windows are in turn of components 0 and 1, which share a name; 2 is never likely."""
+    """Windows alternate between components 0 and 1, which share a name; 2 is never likely."""
     probs = np.full((2, 6), 1e-6)
     probs[[0, 1], [0, 1]], probs[:, 2] = 1, 1e-2
 

@@ -1,4 +1,4 @@
-"""Layouts: those of the table are bodies, and a file is believed only if it describes one."""
+"""Tests of layouts: those of the table, and layouts from TOML files."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from pyro_gmmvae.skeletons.layouts import LAYOUTS, Layout, find_layout, layout_l
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_body_is_one_tree_and_its_own_mirror(layout: Layout) -> None:
+def test_edges_are_one_tree_that_equals_its_mirror(layout: Layout) -> None:
     reached = {layout.root}
     for _ in layout.joints:
         reached |= {b for e in layout.edges for a, b in (e, e[::-1]) if a in reached}
@@ -27,12 +27,12 @@ def test_a_body_is_one_tree_and_its_own_mirror(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_layout_survives_json_and_is_found_by_name(layout: Layout) -> None:
+def test_json_and_name_give_the_same_layout(layout: Layout) -> None:
     assert Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
     assert find_layout(layout.name.upper().replace("_", "-")) is layout
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_a_layout_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "stick.toml").write_text(
         'joints = ["a", "b", "c"]\nedges = [[0, 1], [1, 2]]\npairs = [[0, 2]]\nroot = 1\n'
         "torso = [[0, 2], [1]]\n"
@@ -63,25 +63,23 @@ def test_a_file(tmp_path: Path) -> None:
         ('joints = ["a", "b"]\ntorso = [[], [1]]', "one end of the torso is empty"),
     ],
 )
-def test_a_file_that_describes_no_layout_is_refused(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_file_that_is_not_a_layout_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "l.toml").write_text(text)
     with pytest.raises(GMMVAEError, match=message) as caught:
         find_layout(str(tmp_path / "l.toml"))
     assert "\n" not in str(caught.value)
 
 
-def test_names_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_unknown_names_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GMMVAEError, match="did you mean 'body_25'"):
         find_layout("body_52")
     with pytest.raises(GMMVAEError, match="can't be read"):
         find_layout(str(tmp_path / "absent.toml"))
 
 
-def test_the_layout_of_openpose_is_known_by_its_joints() -> None:
+def test_the_layout_of_openpose_is_found_by_the_number_of_joints() -> None:
     assert layout_like((9, 25, 2), "f").name == "body_25"
     assert layout_like((9, 18, 2), "f").name == "coco_18"
     for shape in ((9, 18, 3), (9, 17, 2)):
-        with pytest.raises(GMMVAEError, match="say which with --layout"):
+        with pytest.raises(GMMVAEError, match="name their layout with --layout"):
             layout_like(shape, "f")

@@ -1,4 +1,4 @@
-"""OpenPose JSON: what is read, in which order, and what is said of files that can't be."""
+"""Tests of OpenPose JSON: values, order, and reports of files that can't be read."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, Layout
-from pyro_gmmvae.skeletons.openpose import Frame, Report, read_frames
+from pyro_gmmvae.skeletons.openpose import Frame, ReadingReport, read_frames
 
 
 def person(joints: int = 25, at: float = 100.0, **changes: Any) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def name(number: int, clip: str = "video_") -> str:
     return f"{clip}{number:012d}_keypoints.json"
 
 
-def read(source: Path, **options: Any) -> tuple[list[Frame], Report]:
-    report = Report()
+def read(source: Path, **options: Any) -> tuple[list[Frame], ReadingReport]:
+    report = ReadingReport()
     return list(read_frames(source, report=report, **options)), report
 
 
@@ -93,7 +93,7 @@ def test_an_archive_is_read_as_its_folder(
         np.testing.assert_array_equal(ours.poses, theirs.poses)
 
 
-def test_numbers_of_a_person(tmp_path: Path) -> None:
+def test_values_of_a_person(tmp_path: Path) -> None:
     odd = person()
     values = odd["pose_keypoints_2d"]
     values[0:3] = [0, 0, 0]
@@ -142,7 +142,7 @@ def test_sub_folders_are_clips_one_level_deep(tmp_path: Path) -> None:
     assert frames[0].name == f"b2/{name(1, '')}"
 
 
-def test_what_follows_on_keypoints_is_a_clip(tmp_path: Path) -> None:
+def test_a_suffix_after_keypoints_is_a_clip(tmp_path: Path) -> None:
     files = {f"000000000001_keypoints{end}.json": text(person()) for end in ("", "_3", "_12")}
     frames, report = read(put(tmp_path / "eight", files))
     assert [f.clip for f in frames] == ["eight", "keypoints_3", "keypoints_12"]
@@ -156,24 +156,27 @@ BROKEN = {
     "deep": ("[" * 100_000, "invalid JSON"),
     "no people": ('{"version": 1.3}', 'no "people"'),
     "a list": ("[]", 'no "people"'),
-    "people of another kind": ('{"people": {"0": []}}', '"people" is no list'),
+    "people of another kind": ('{"people": {"0": []}}', '"people" is not a list'),
     "36": (text(person(pose_keypoints_2d=[1] * 36)), "36 numbers.*without confidence"),
     "74": (text(person(pose_keypoints_2d=[1] * 74)), "74 numbers.*last confidence is missing"),
     "78": (text(person(26)), "78 numbers, where body_25 has 75"),
     "none": (text(person(pose_keypoints_2d=[])), "0 numbers"),
     "no pose": (text({"person_id": [-1]}), "no list 'pose_keypoints_2d'"),
     "no person": (text(None), "no list 'pose_keypoints_2d'"),
-    "words": (text(person(pose_keypoints_2d=["1"] * 75)), "no number"),
-    "nulls": (text(person(pose_keypoints_2d=[None] * 75)), "no number"),
-    "lists": (text(person(pose_keypoints_2d=[[1, 2]] * 75)), "no number"),
-    "ragged": (text(person(pose_keypoints_2d=[[1, 2], 3] * 37 + [1])), "no number"),
-    "huge": (text(person(pose_keypoints_2d=[10**400] * 75)), "no number"),
+    "words": (text(person(pose_keypoints_2d=["1"] * 75)), "values that are not numbers"),
+    "nulls": (text(person(pose_keypoints_2d=[None] * 75)), "values that are not numbers"),
+    "lists": (text(person(pose_keypoints_2d=[[1, 2]] * 75)), "values that are not numbers"),
+    "ragged": (
+        text(person(pose_keypoints_2d=[[1, 2], 3] * 37 + [1])),
+        "values that are not numbers",
+    ),
+    "huge": (text(person(pose_keypoints_2d=[10**400] * 75)), "values that are not numbers"),
     "coco among body": (text(person(18)), "coco_18 among frames of body_25"),
 }
 
 
 @pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=list(BROKEN))
-def test_a_file_that_cannot_be_read_is_left_out_and_named(
+def test_an_unreadable_file_is_skipped_and_reported(
     tmp_path: Path, content: str, reason: str
 ) -> None:
     put(tmp_path, {name(0): text(person()), name(1): content, name(2): text(person())})
@@ -189,7 +192,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_person_who_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+def test_an_unreadable_person_is_skipped_alone(tmp_path: Path) -> None:
     files = {name(0): text(person(), person(18), person(at=300))}
     (frame,), report = read(put(tmp_path, files))
     np.testing.assert_allclose(frame.poses[:, 0, 0], [100, 300])
@@ -199,7 +202,7 @@ def test_a_person_who_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
     assert frame.poses.shape == (1, 18, 2)
 
 
-def test_a_layout_of_ones_own(tmp_path: Path) -> None:
+def test_a_custom_layout(tmp_path: Path) -> None:
     (frame,), _ = read(
         put(tmp_path, {name(0): text(person(3))}), layout=Layout("mine", ("a", "b", "c"))
     )
@@ -215,7 +218,7 @@ def test_two_files_of_one_frame(tmp_path: Path) -> None:
         read(tmp_path, strict=True)
 
 
-def test_sources_that_are_none(tmp_path: Path) -> None:
+def test_bad_sources_are_refused(tmp_path: Path) -> None:
     def refused(source: Path, words: str) -> None:
         with pytest.raises(GMMVAEError, match=words) as caught:
             read(source)
@@ -256,7 +259,7 @@ def test_damaged_archives(tmp_path: Path, kind: str) -> None:
             read(broken)
 
 
-def test_a_tar_that_is_cut_between_two_files(tmp_path: Path) -> None:
+def test_a_tar_truncated_between_two_files(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as packed:
         for path in put(tmp_path / "frames", {name(n): text(person()) for n in (0, 1)}).iterdir():
             packed.add(path, path.name)

@@ -1,4 +1,4 @@
-"""Who is who: what a table of persons says of sequences, and what is refused."""
+"""Tests of tables of people: entries of sequences, and errors of bad tables."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def read(folder: Path, text: str, sequences: str = "a b c") -> People:
     return read_people(folder / "people.csv", sequences.split())
 
 
-def test_persons_splits_and_factors_in_the_order_of_the_sequences(tmp_path: Path) -> None:
+def test_people_splits_and_factors_have_the_order_of_the_sequences(tmp_path: Path) -> None:
     people = read(
         tmp_path,
         "view,sequence,person,split\nfront,c,bo,test\n,a, al ,validation\nback,b,,\n",
@@ -23,28 +23,28 @@ def test_persons_splits_and_factors_in_the_order_of_the_sequences(tmp_path: Path
     assert people.factors == {"view": (None, "back", "front")}
 
 
-def test_sequences_left_out_are_unknown_training_ones(tmp_path: Path) -> None:
+def test_sequences_that_are_not_listed_are_unlabelled_training_sequences(tmp_path: Path) -> None:
     people = read(tmp_path, "sequence,person,split\nb,bo,test\n")
     assert people.person == (None, "bo", None)
     assert people.split == ("train", "test", "train")
 
 
-def test_without_any_split_it_is_to_be_drawn(tmp_path: Path) -> None:
+def test_without_any_split_it_is_drawn_later(tmp_path: Path) -> None:
     assert read(tmp_path, "sequence,person\nb,bo\n").split == (None,) * 3
     assert read(tmp_path, "sequence,person,split\nb,bo,\n").split == (None,) * 3
 
 
-def test_names_that_look_like_nothing_are_names(tmp_path: Path) -> None:
+def test_names_that_look_like_missing_values_are_names(tmp_path: Path) -> None:
     assert read(tmp_path, "sequence,person\na,NA\nb,nan\nc,007\n").person == ("NA", "nan", "007")
 
 
-def test_lines_that_agree_are_joined(tmp_path: Path) -> None:
+def test_lines_that_agree_are_merged(tmp_path: Path) -> None:
     people = read(tmp_path, "sequence,person,view\na,bo,\na,,front\na,bo,front\nb\n")
     assert people.person == ("bo", None, None)
     assert people.factors == {"view": ("front", None, None)}
 
 
-def test_blanks_around_names_are_no_part_of_them(tmp_path: Path) -> None:
+def test_spaces_around_names_are_stripped(tmp_path: Path) -> None:
     assert read(tmp_path, "sequence , person\na , bo \n").person == ("bo", None, None)
 
 
@@ -70,7 +70,7 @@ def test_bad_tables_are_refused(tmp_path: Path, text: str, message: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(bytes(range(256)))
     messages = {"b.csv": "can't be read as csv", "": "is a folder", "no.csv": "does not exist"}
     for name, message in messages.items():

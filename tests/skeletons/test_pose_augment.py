@@ -1,4 +1,4 @@
-"""Augmentation of skeletons: what each changes, and what none may touch."""
+"""Tests of augmentation of pose windows: what each one changes and keeps."""
 
 import math
 
@@ -39,7 +39,7 @@ def windows(n: int = 200, dimensions: int = 2, frames: int = 5) -> Tensor:
 @pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize("name", PoseWindow.augmentations)
 def test_shape_and_unknown_joints_are_kept(name: str, frames: int, dimensions: int) -> None:
-    """A joint is known in all its coordinates, or in none; nothing is invented."""
+    """A joint has all of its coordinates or none; missing joints stay missing."""
     x = windows(50, dimensions, frames)
     x[:, :, 0] = torch.nan  # the nose, which is its own mirror
     before = x.clone()
@@ -106,7 +106,7 @@ def test_a_warped_straight_walk_is_a_straight_walk_at_another_speed() -> None:
     torch.testing.assert_close(moved[:, :, 3, 1], expected)
 
 
-def test_warp_takes_the_frame_that_is_known() -> None:
+def test_warp_uses_the_frame_that_is_known() -> None:
     x = torch.arange(5.0)[None, :, None, None].expand(100, 5, 2, 2).clone()
     x[:, 1] = torch.nan
     moved = warp(x)
@@ -116,7 +116,7 @@ def test_warp_takes_the_frame_that_is_known() -> None:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_rotation_keeps_lengths_and_what_is_upright(dimensions: int) -> None:
+def test_rotation_keeps_lengths_and_the_vertical_axis(dimensions: int) -> None:
     x = torch.randn(300, 4, 18, dimensions)
     moved = rotate(x)
     torch.testing.assert_close(torch.cdist(moved, moved), torch.cdist(x, x), atol=1e-3, rtol=1e-3)
@@ -142,7 +142,7 @@ def test_drop_hides_whole_joints_up_to_a_share() -> None:
     assert not drop(x, 0.0).isnan().any()
 
 
-def test_names_are_done_in_turn_each_with_its_noise() -> None:
+def test_named_augmentations_are_applied_in_order() -> None:
     x = windows()
     both = KIND.augmentation(" mirror, drop ")
     assert both is not None

@@ -1,4 +1,4 @@
-"""Sequences as data: who is a class, who a stranger, and that no sequence is torn apart."""
+"""Tests of sequences as data: classes, unknown people, and splits of whole sequences."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def dataset(people: People, found: list[Track] | None = None) -> Dataset:
     return sequence_dataset(found, people, STICK, {"window": 4, "stride": 4})
 
 
-def test_classes_are_persons_outside_of_test_and_the_others_there_are_strangers() -> None:
+def test_people_outside_of_test_are_classes_and_others_are_unknown() -> None:
     person = ("p10", "p9", None, "p9", "zoe", "zoe", None)
     split = ("train", "val", "train", "test", "test", "test", "test")
     data = dataset(People(person, split, {"view": ("b", None, "a", "a", "b", "c", None)}))
@@ -51,22 +51,22 @@ def test_classes_are_persons_outside_of_test_and_the_others_there_are_strangers(
     assert view.y[::2].tolist() == [1, -1, 0, 0, 1, 2, -1]
 
 
-def test_without_splits_everyone_is_a_class_and_parts_are_to_be_drawn() -> None:
+def test_without_splits_all_people_are_classes_and_parts_are_drawn() -> None:
     data = dataset(People(("a", "b", None), (None,) * 3))
     assert data.classes == ("a", "b")
     assert (data.test, data.validation) == (None, None)
     assert dataset(People.unknown(3)).classes == ()
 
 
-def test_what_was_left_out_or_filled_up_is_told() -> None:
+def test_notes_list_dropped_padded_and_interpolated_data() -> None:
     found = [
         *tracks([8, 3]),
         Track.of_poses("empty", np.full((9, 3, 2), np.nan)),
         Track("gap", np.array([0, 1, 3, 4]), *_arrays(4)),
     ]
     notes = " ".join(dataset(People.unknown(4), found).notes)
-    assert "1 sequences have no joint (empty, ...)" in notes
-    assert "1 sequences are shorter than a window and filled up" in notes
+    assert "1 sequences have no joints (empty, ...)" in notes
+    assert "1 sequences are shorter than a window and padded" in notes
     assert "(s1, ...)" in notes
     assert "joints are interpolated" in notes
     assert dataset(People.unknown(2)).notes == ()
@@ -76,7 +76,7 @@ def _arrays(frames: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ones((frames, 3, 2), np.float32), np.ones((frames, 3), np.float32)
 
 
-def test_frames_that_stand_twice_are_found_and_empty_ones_are_none() -> None:
+def test_shared_frames_are_counted_without_empty_ones() -> None:
     one, other, copy = tracks([8, 8, 8])
     copy.poses[2:5] = one.poses[1:4]
     for track in (one, other, copy):
@@ -87,7 +87,7 @@ def test_frames_that_stand_twice_are_found_and_empty_ones_are_none() -> None:
     assert sequences.shared_frames(np.array([0]), np.array([1])) == 0
 
 
-def test_other_joints_than_the_layout_has_are_refused() -> None:
+def test_another_number_of_joints_than_in_the_layout_is_refused() -> None:
     with pytest.raises(GMMVAEError, match="tracks have 18 joints, and the layout 'stick' has 3"):
         dataset(People.unknown(1), tracks([8], 18))
 
@@ -100,7 +100,7 @@ def load(folder: Path, joints: int, **options: object) -> Dataset:
     return load_data("skeleton", DataOptions(tracks=folder / "t.npz", **options))  # type: ignore[arg-type]
 
 
-def test_a_file_of_tracks_is_of_the_layout_that_openpose_writes(tmp_path: Path) -> None:
+def test_a_file_of_tracks_gets_the_layout_of_openpose(tmp_path: Path) -> None:
     data = load(tmp_path, 18)
     assert isinstance(data.kind, PoseWindow)
     assert data.kind.layout == COCO_18
@@ -112,7 +112,7 @@ def test_a_file_of_tracks_is_of_the_layout_that_openpose_writes(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("joints", "layout", "message"),
     [
-        (7, None, "7 joints in 2-D; say which with --layout"),
+        (7, None, "7 joints in 2-D; name their layout with --layout"),
         (7, "coco-18", "18"),
         (25, "coco-18", "joint 24 is out of range; the layout has 18 joints"),
         (18, "coco-81", "did you mean 'coco_18'"),
@@ -121,7 +121,7 @@ def test_a_file_of_tracks_is_of_the_layout_that_openpose_writes(tmp_path: Path) 
 def test_tracks_of_another_layout(
     tmp_path: Path, joints: int, layout: str | None, message: str
 ) -> None:
-    """Fewer joints than the layout has may be joints that were never detected."""
+    """Fewer joints than in the layout are accepted: the others were never detected."""
     if message == "18":
         assert load(tmp_path, joints, layout=layout).x.shape[2] == 18
         return
@@ -129,7 +129,7 @@ def test_tracks_of_another_layout(
         load(tmp_path, joints, layout=layout)
 
 
-def test_persons_of_other_sequences_are_refused(tmp_path: Path) -> None:
+def test_people_of_other_sequences_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("sequence,person\ns7,bo\n")
     with pytest.raises(GMMVAEError, match="s7"):
         load(tmp_path, 18, labels_file=tmp_path / "p.csv")
@@ -141,7 +141,7 @@ def test_persons_of_other_sequences_are_refused(tmp_path: Path) -> None:
 
 
 def many(seed: int = 0) -> tuple[np.ndarray, Sequences]:
-    """40 sequences of 1 to 6 windows, their rows shuffled; 4 persons; two have no row."""
+    """40 sequences of 1 to 6 windows, their rows shuffled; 4 people; two sequences have no row."""
     generator = np.random.default_rng(seed)
     person = np.r_[np.arange(38) % 4, -1, -1]
     of_row = np.repeat(np.arange(40), generator.integers(1, 7, 40))
@@ -184,14 +184,14 @@ def test_given_validation_rows_and_all_labels() -> None:
 
 def test_more_sequences_than_there_are_is_refused() -> None:
     y, sequences = many()
-    with pytest.raises(GMMVAEError, match="labels asked for"):
+    with pytest.raises(GMMVAEError, match="labels are more than the"):
         sequences.split(y, test=0, validation=0, labels=len(y), **SEEDS)
 
 
 # -- the transform, where entries are missing ----------------------------------------------
 
 
-def test_standardizing_leaves_out_what_is_missing() -> None:
+def test_standardizing_ignores_missing_entries() -> None:
     x = np.random.default_rng(0).normal(3, 2, (50, 4))
     x[::3, 0], x[:, 1], x[1:, 2] = np.nan, np.nan, np.nan
     x[:, 3] = 7
@@ -203,7 +203,7 @@ def test_standardizing_leaves_out_what_is_missing() -> None:
     np.testing.assert_allclose(transform.invert(seen), x, rtol=1e-5)
 
 
-def test_far_entries_are_clipped_and_missing_ones_stay() -> None:
+def test_outliers_are_clipped_and_missing_entries_stay() -> None:
     transform = Transform.standardizing(np.array([[-1.0], [1.0]]), limit=6)
     assert transform(np.array([[50.0], [-7.0], [5.0], [np.nan]])).T.tolist()[0][:3] == [6, -6, 5]
     assert np.isnan(transform(np.array([[np.nan]]))).all()

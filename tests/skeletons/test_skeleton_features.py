@@ -1,4 +1,4 @@
-"""Features of skeletons: by hand, by invariance, and what a missing joint makes unknown."""
+"""Tests of skeleton features: by hand, by invariance, and with missing joints."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def of(name: str, x: Tensor, layout: Layout) -> Tensor:
     return FEATURES[name](x, layout)
 
 
-def test_by_hand() -> None:
+def test_features_by_hand() -> None:
     x = hook()
     assert of("joints", x, HOOK)[0, 1].tolist() == [1, 3, 1, 0, 9, 0]
     velocities = of("velocities", x, HOOK)[0]
@@ -46,14 +46,14 @@ def test_an_angle_is_its_cosine() -> None:
     torch.testing.assert_close(of("angles", x, HOOK), torch.tensor([math.cos(2.0)]))
 
 
-def test_angles_are_those_of_bones_that_meet() -> None:
+def test_angles_are_between_bones_that_share_a_joint() -> None:
     star = ((0, 1), (2, 0), (0, 3))
     assert angle_triples(star) == [(1, 0, 2), (1, 0, 3), (2, 0, 3)]
     assert angle_triples(((0, 1), (2, 3))) == []
 
 
 @pytest.mark.parametrize("layout", [BODY_25, COCO_18, KINECT_18], ids=lambda one: one.name)
-def test_what_turning_and_mirroring_and_size_leave(layout: Layout) -> None:
+def test_features_that_rotation_mirroring_and_scale_keep(layout: Layout) -> None:
     x = torch.randn(2, 4, len(layout.joints), 3)
     rotation = torch.linalg.qr(torch.randn(3, 3))[0]
     mirrored = x * torch.tensor([-1.0, 1, 1])
@@ -76,7 +76,7 @@ def test_what_turning_and_mirroring_and_size_leave(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("missing", range(5))
-def test_a_missing_joint_makes_unknown_what_it_takes_part_in_and_nothing_else(
+def test_a_missing_joint_makes_only_its_own_features_missing(
     missing: int,
 ) -> None:
     edges = ((0, 1), (1, 2), (1, 3), (3, 4))
@@ -100,7 +100,7 @@ def test_a_missing_joint_makes_unknown_what_it_takes_part_in_and_nothing_else(
         assert int(others.sum()) == sum(unknown) * (1 + len(frames))
 
 
-def test_statistics_are_those_of_the_frames_that_are_known() -> None:
+def test_statistics_ignore_missing_frames() -> None:
     x = np.random.default_rng(0).normal(size=(4, 7, 3)).astype(np.float32)
     x[0, [0, 3, 6], 0] = np.nan
     x[1, :, 2] = np.nan
@@ -127,7 +127,7 @@ def test_statistics_are_those_of_the_frames_that_are_known() -> None:
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("features", [("joints",), ("bones", "joints"), tuple(FEATURES)])
 @pytest.mark.parametrize("statistics", [("mean",), ("std", "mean"), ()])
-def test_each_number_has_its_name_and_poses_come_back(
+def test_columns_name_entries_and_poses_are_recovered(
     features: tuple[str, ...], statistics: tuple[str, ...], dimensions: int
 ) -> None:
     kind = PoseWindow(COCO_18, 5, dimensions, features=features, statistics=statistics)
@@ -153,7 +153,7 @@ def test_each_number_has_its_name_and_poses_come_back(
     assert PoseWindow.from_json(json.loads(json.dumps(kind.to_json()))) == kind
 
 
-def test_joints_and_velocities_alone_stay_on_the_joints() -> None:
+def test_features_of_single_joints_keep_the_joint_axis() -> None:
     x = torch.randn(2, 4, 18, 3)
     kind = PoseWindow(COCO_18, 4, 3, features=("velocities", "joints"), statistics=())
     rows = kind.featurize(x)
@@ -172,14 +172,14 @@ def test_joints_and_velocities_alone_stay_on_the_joints() -> None:
         (Layout("one", ("a", "b"), ((0, 1),)), ("angles",), (), "share a joint"),
     ],
 )
-def test_what_has_no_meaning_is_refused(
+def test_bad_features_are_refused(
     layout: Layout, features: tuple[str, ...], statistics: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(GMMVAEError, match=message):
         PoseWindow(layout, 4, 2, features=features, statistics=statistics)
 
 
-def test_skeletons_without_their_joints_can_not_be_drawn() -> None:
+def test_features_without_joints_can_not_be_drawn() -> None:
     for features, statistics in ((("bones",), ()), (("joints",), ("std",))):
         kind = PoseWindow(COCO_18, 2, 2, features=features, statistics=statistics)
         assert kind.drawing in ("profile", "series")

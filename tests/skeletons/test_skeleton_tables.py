@@ -1,4 +1,4 @@
-"""Published tables: what is kept of them, what is missing, and damaged copies."""
+"""Tests of published tables: values, missing joints, and errors of damaged files."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def names(tracks: list[LabelledTrack]) -> list[str]:
     return [one.track.sequence for one in tracks]
 
 
-def test_gait_of_empty_files_copies_and_a_person_with_two_numbers(tmp_path: Path) -> None:
+def test_gait_without_empty_and_duplicate_files(tmp_path: Path) -> None:
     for run in (1, 2, 3):
         gait_file(tmp_path, 2, run, seed=run)
         gait_file(tmp_path, 10, run, seed=run)  # is person 2
@@ -56,7 +56,7 @@ def test_gait_of_empty_files_copies_and_a_person_with_two_numbers(tmp_path: Path
     assert tracks[1].tags == {"run": "4", "gender": "F"}
 
 
-def test_gait_numbers(tmp_path: Path) -> None:
+def test_values_of_gait(tmp_path: Path) -> None:
     path = gait_file(tmp_path, 1, 1, seed=0)
     values = np.loadtxt(path, delimiter=",", skiprows=1)
     values[1, 6:9] = 0
@@ -126,10 +126,10 @@ def refused(reader: Reader, folder: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("reader", [read_ucalgary_gait, read_utd_mhad, read_japanese_vowels])
-def test_folders_that_are_none(tmp_path: Path, reader: Reader) -> None:
+def test_bad_folders_are_refused(tmp_path: Path, reader: Reader) -> None:
     refused(reader, tmp_path / "absent", "absent does not exist")
     (tmp_path / "file").write_text("")
-    refused(reader, tmp_path / "file", "is no folder")
+    refused(reader, tmp_path / "file", "is not a folder")
     (tmp_path / "empty").mkdir()
     refused(reader, tmp_path / "empty", "empty")
 

@@ -1,4 +1,4 @@
-"""From tracks to windows: gaps closed as NumPy interpolates, no frame lost, one body's units."""
+"""Tests of windows of tracks: interpolation, coverage of frames, and units of the body."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def cut(
     return cut_windows(tracks, layout, window=window, stride=stride, max_gap=max_gap, scale=scale)
 
 
-def test_gaps_are_closed_as_numpy_interpolates_and_longer_ones_stay() -> None:
+def test_short_gaps_are_interpolated_and_longer_ones_stay() -> None:
     x = poses(20)
     gone = np.zeros((20, 3), bool)
     gone[[0, 1, 5, 6, 19], 0] = True  # the ends, and a gap of two
@@ -60,7 +60,7 @@ def test_gaps_are_closed_as_numpy_interpolates_and_longer_ones_stay() -> None:
             np.testing.assert_allclose(filled[at, joint, axis], line[at], rtol=1e-6)
 
 
-def test_interpolation_leaves_its_input_alone() -> None:
+def test_interpolation_does_not_change_its_input() -> None:
     x = poses(5)
     x[2] = np.nan
     before = x.copy()
@@ -68,7 +68,7 @@ def test_interpolation_leaves_its_input_alone() -> None:
     np.testing.assert_array_equal(x, before)
 
 
-def test_frames_that_are_not_there_are_gaps_and_long_ones_end_a_piece() -> None:
+def test_missing_frames_are_gaps_and_long_gaps_end_a_piece() -> None:
     x = poses(5)
     pieces = continuous_pieces(np.array([10, 13, 17, 18, 22]), x, 2)
     assert [len(piece) for piece, _ in pieces] == [4, 2, 1]
@@ -80,7 +80,7 @@ def test_frames_that_are_not_there_are_gaps_and_long_ones_end_a_piece() -> None:
 @pytest.mark.parametrize("length", range(1, 14))
 @pytest.mark.parametrize(("window", "stride"), [(4, 1), (4, 3), (5, 5), (3, 7), (8, 4)])
 def test_windows_cover_every_frame(length: int, window: int, stride: int) -> None:
-    """But for strides beyond a window, which skip frames as they are told to."""
+    """Strides longer than a window skip frames, as requested."""
     x = np.arange(length * 6, dtype=np.float32).reshape(length, 3, 2)
     layout = Layout("free", ("a", "b", "c"))
     found = cut([track(list(range(length)), x)], layout, window, stride, 0)
@@ -102,18 +102,18 @@ def test_a_track_without_joints_has_no_window_and_keeps_its_number() -> None:
     found = cut(tracks, STICK, 3, 3)
     assert found.empty == ("a",)
     assert found.of_track.tolist() == [1, 1]
-    with pytest.raises(GMMVAEError, match="none of 1 tracks holds a joint"):
+    with pytest.raises(GMMVAEError, match="none of 1 tracks has a joint"):
         cut(tracks[:1], STICK, 3, 3)
 
 
-def test_windows_without_joints_are_left_out() -> None:
+def test_windows_without_joints_are_dropped() -> None:
     x = poses(12)
     x[4:8] = np.nan
     found = cut([track(list(range(12)), x)], STICK, 4, 4, 1)
     assert len(found.x) == 2
 
 
-def test_window_0_takes_sequences_as_a_whole_padded_to_the_longest() -> None:
+def test_window_0_is_whole_sequences_padded_to_the_longest() -> None:
     tracks = [track(list(range(n)), poses(n), name) for n, name in ((3, "a"), (7, "b"))]
     found = cut(tracks, STICK, 0, 2)
     assert found.x.shape == (2, 7, 3, 2)
@@ -128,7 +128,7 @@ def test_a_far_frame_number_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("layout", [BODY_25, COCO_18, STICK], ids=lambda layout: layout.name)
-def test_a_body_thrice_as_large_and_elsewhere_is_the_same(layout: Layout) -> None:
+def test_scale_and_position_of_a_body_do_not_matter(layout: Layout) -> None:
     x = poses(9, len(layout.joints))
     relative = relative_poses(x, layout)
     np.testing.assert_allclose(relative_poses(3 * x + 50, layout), relative, atol=1e-4)
@@ -144,8 +144,8 @@ def test_the_torso_is_one_unit_long() -> None:
     assert np.median(lengths) == pytest.approx(1, rel=1e-5)
 
 
-def test_without_a_torso_the_spread_of_the_joints_is_the_unit() -> None:
-    """Of a square of side 2 all corners are sqrt(2) from the center."""
+def test_without_a_torso_the_unit_is_the_spread_of_the_joints() -> None:
+    """All corners of a square of side 2 are sqrt(2) from the center."""
     square = np.array([[[0.0, 0], [2, 0], [2, 2], [0, 2]]], np.float32)
     for layout in (
         Layout("square", tuple("abcd"), root=0),
@@ -157,8 +157,8 @@ def test_without_a_torso_the_spread_of_the_joints_is_the_unit() -> None:
         np.testing.assert_allclose(relative[0, 2], [2**0.5, 2**0.5], rtol=1e-6)
 
 
-def test_a_missing_root_is_where_time_says_it_is() -> None:
-    """Between frames 0 and 10 the root walks ten units; at frame 1 it was not detected."""
+def test_a_missing_root_is_interpolated_over_time() -> None:
+    """Between frames 0 and 10 the root moves ten units; at frame 1 it was not detected."""
     x = np.zeros((3, 3, 2), np.float32)
     x[:, 0, 0], x[:, 1, 1] = [0, 1, 10], 1
     x[1, 0] = np.nan
@@ -167,7 +167,7 @@ def test_a_missing_root_is_where_time_says_it_is() -> None:
     assert np.isfinite(found.x).all()
 
 
-def test_a_root_that_is_never_seen_is_the_joints_mean() -> None:
+def test_a_root_that_is_always_missing_is_the_mean_of_the_joints() -> None:
     x = poses(4)
     x[:, 0] = np.nan
     x[2, 1] = np.nan
@@ -177,7 +177,7 @@ def test_a_root_that_is_never_seen_is_the_joints_mean() -> None:
     assert np.isnan(relative[:, 0]).all()
 
 
-def test_positions_without_a_root_are_left_as_they_are() -> None:
+def test_positions_without_a_root_are_not_changed() -> None:
     x = poses(4)
     np.testing.assert_array_equal(relative_poses(x, Layout("free", ("a", "b", "c"))), x)
 

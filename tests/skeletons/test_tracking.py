@@ -1,4 +1,4 @@
-"""Tracking where the truth is known."""
+"""Tests of tracking on simulated people, whose identities are known."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ SHAPE = np.array([[0, -30], [0, 0], [-25, 10], [25, 10], [0, 55], [5, 100], [0, 
 
 
 def walker(x: float, step: float, y: float = 300, size: float = 1, phase: float = 0) -> Person:
-    """Somebody who walks along x; the knee and foot swing."""
+    """A person who walks along x; the knee and foot swing."""
 
     def pose(t: int) -> Reals:
         swing = 20 * np.sin(0.3 * t + phase)
@@ -71,7 +71,7 @@ def tracked(frames: Iterable[Frame], **options: int) -> list[Track]:
 
 
 def follows(track: Track, person: Person) -> bool:
-    """Whether each of the track's poses is where the person was."""
+    """Whether each pose of the track is at the person's position."""
     truth = [person(int(t)) for t in track.frames]
     return all(
         pose is not None and np.abs(pose - found).max() < 10
@@ -79,7 +79,7 @@ def follows(track: Track, person: Person) -> bool:
     )
 
 
-def test_one_person_is_one_track_whatever_is_given() -> None:
+def test_one_person_is_one_track() -> None:
     (track,) = tracked(film([walker(100, 3)]))
     assert track.sequence == "c/1"
     assert track.poses.dtype == track.confidence.dtype == np.float32
@@ -87,7 +87,7 @@ def test_one_person_is_one_track_whatever_is_given() -> None:
     assert follows(track, walker(100, 3))
 
 
-def test_two_who_cross_stay_themselves() -> None:
+def test_two_people_who_cross_keep_their_tracks() -> None:
     people = [walker(100, 5, phase=1), walker(400, -5, y=310)]
     tracks = tracked(film(people))
     assert len(tracks) == 2
@@ -95,7 +95,7 @@ def test_two_who_cross_stay_themselves() -> None:
     assert min(len(track.frames) for track in tracks) >= 54
 
 
-def test_one_who_is_hidden_by_another_is_known_again() -> None:
+def test_an_occluded_person_is_recognized_again() -> None:
     front, back = walker(100, 5), during(walker(400, -4, size=0.8), {*range(25), *range(40, 60)})
     tracks = tracked(film([front, back]))
     assert len(tracks) == 2
@@ -103,7 +103,7 @@ def test_one_who_is_hidden_by_another_is_known_again() -> None:
     assert sorted(len(track.frames) for track in tracks) == [45, 60]
 
 
-def test_two_who_cross_while_both_are_hidden_did_not_turn_back() -> None:
+def test_two_people_who_cross_while_hidden_keep_their_directions() -> None:
     times = {*range(26), *range(35, 60)}
     people = [during(walker(100, 5), times), during(walker(400, -5), times)]
     tracks = tracked(film(people))
@@ -120,7 +120,7 @@ def test_ambiguous_detections_fill_gaps() -> None:
 
 
 def test_ambiguous_frames_are_kept() -> None:
-    """In the middle of a path, where two go slowly past each other, and at its end."""
+    """In the middle of a path, where two people pass slowly, and at its end."""
     past = tracked(film([walker(220, 1), walker(280, -1, y=306)]))
     assert len(past) == 2
     assert sum(len(track.frames) for track in past) >= 112
@@ -128,13 +128,13 @@ def test_ambiguous_frames_are_kept() -> None:
     assert sum(len(track.frames) for track in end) == 79
 
 
-def test_who_is_too_near_to_tell_is_left_to_the_program() -> None:
+def test_people_too_close_to_tell_apart_are_ambiguous() -> None:
     people = [walker(100, 5), walker(400, -5, y=303)]
     tracklets, _ = grow_tracklets(detections_of(film(people), STICK, 3), 30.0)
     assert {t.ambiguous for t in tracklets} == {False, True}
 
 
-def test_a_gap_beyond_the_longest_makes_two_tracks() -> None:
+def test_a_gap_longer_than_max_gap_makes_two_tracks() -> None:
     frames = film([during(walker(100, 2), {*range(20), *range(40, 60)})])
     assert len(tracked(frames, max_gap=20)) == 1
     assert len(tracked(frames, max_gap=19)) == 2
@@ -153,13 +153,13 @@ def test_people_enter_and_leave() -> None:
     assert tracks[2].frames[0] == 20
 
 
-def test_a_person_who_enters_where_one_left_is_another() -> None:
+def test_a_person_who_enters_where_another_left_is_a_new_track() -> None:
     left, came = during(walker(300, 6), range(30)), during(walker(300, -6, size=0.7), range(34, 60))
     assert len(tracked(film([left, came]))) == 2
 
 
-def test_heights_tell_who_is_who_after_a_gap() -> None:
-    """Two stand side by side and change places while they are hidden."""
+def test_heights_identify_people_after_a_gap() -> None:
+    """Two people stand side by side and change places while they are hidden."""
 
     def changing(before: float, after: float, size: float) -> Person:
         places = dict.fromkeys(range(25), before) | dict.fromkeys(range(35, 60), after)
@@ -170,14 +170,14 @@ def test_heights_tell_who_is_who_after_a_gap() -> None:
     assert {sum(follows(t, p) for t in tracks) for p in people} == {1}
 
 
-def test_missed_frames_and_left_out_numbers_leave_gaps() -> None:
+def test_missed_frames_and_missing_numbers_leave_gaps() -> None:
     person = during(walker(100, 3), set(range(60)) - {7, 8, 31})
     frames = [f for f in film([person]) if f.number not in (7, 50)]
     (track,) = tracked(frames)
     assert set(range(60)) - set(track.frames.tolist()) == {7, 8, 31, 50}
 
 
-def test_ghosts_are_dropped() -> None:
+def test_false_detections_are_dropped() -> None:
     frames = film([walker(100, 3)])
     rng = np.random.default_rng(0)
     still = rng.uniform(0, 600, (3, 2))
@@ -194,7 +194,7 @@ def test_ghosts_are_dropped() -> None:
     assert follows(track, walker(100, 3))
 
 
-def test_a_copy_is_merged_and_gives_what_was_missing() -> None:
+def test_a_duplicate_is_merged_and_adds_missing_joints() -> None:
     def copy(t: int) -> Reals:
         return walker(100, 3)(t) + 2
 
@@ -207,8 +207,8 @@ def test_a_copy_is_merged_and_gives_what_was_missing() -> None:
     assert follows(track, walker(101, 3, y=301))
 
 
-def test_a_second_detection_farther_off_is_excluded() -> None:
-    """Copies too far apart to be merged: one at most of two tracklets is a person."""
+def test_a_distant_duplicate_is_excluded() -> None:
+    """Duplicates too far apart to be merged: at most one of two tracklets is a person."""
     copy = during(walker(113, 3, y=308), range(10, 30))
     (track,) = tracked(film([walker(100, 3), copy]))
     assert len(track.frames) == 60
@@ -227,7 +227,7 @@ def test_a_cut_ends_all_tracks() -> None:
     assert len(tracked(film(people))) == 7
 
 
-def test_one_bad_frame_is_no_cut() -> None:
+def test_one_bad_frame_is_not_a_cut() -> None:
     frames = film([walker(100 + 300 * k, 0) for k in range(3)])
     frames[30] = frame(30, [walker(230 + 300 * k, 0, y=420)(30) for k in range(3)])
     assert len(tracked(frames)) == 3
@@ -249,7 +249,7 @@ def test_a_single_frame() -> None:
     assert tracked(frames, min_joints=8, min_length=1) == []
 
 
-def test_clips_are_apart_and_come_one_by_one() -> None:
+def test_clips_are_tracked_separately_one_by_one() -> None:
     def clips() -> Iterable[Frame]:
         for name in ("a", "b", ""):
             yield from (replace(f, clip=name) for f in film([walker(100, 3)], 10))
@@ -263,7 +263,7 @@ def test_clips_are_apart_and_come_one_by_one() -> None:
     assert names == ["a/1", "b/1", "1"]
 
 
-def test_a_film_is_tracked_the_same_way_every_time() -> None:
+def test_tracking_is_deterministic() -> None:
     frames = film([walker(100, 5), walker(400, -5), walker(250, 0, size=0.9)])
     first, second = tracked(frames), tracked(frames)
     for a, b in zip(first, second, strict=True):
@@ -272,7 +272,7 @@ def test_a_film_is_tracked_the_same_way_every_time() -> None:
         np.testing.assert_array_equal(a.poses, b.poses)
 
 
-def test_the_result_does_not_depend_on_where_windows_lie() -> None:
+def test_the_result_does_not_depend_on_the_windows() -> None:
     people = [
         during(walker(50 + 200 * k, 1), set(range(200)) - set(range(20 * k + 20, 20 * k + 32)))
         for k in range(6)
@@ -283,8 +283,8 @@ def test_the_result_does_not_depend_on_where_windows_lie() -> None:
     assert len(names[0]) == 6
 
 
-def test_nobody_is_followed_by_two() -> None:
-    """What one window decides, the next one keeps."""
+def test_a_person_has_at_most_one_successor() -> None:
+    """The next window keeps the decisions of the one before."""
     graph = TrackletGraph(
         tracklets=[np.zeros(1, np.int64)] * 4,
         begin=np.array([0, 12, 13, 30]),
@@ -298,7 +298,7 @@ def test_nobody_is_followed_by_two() -> None:
 
 
 def test_unambiguous_people_are_one_tracklet_each() -> None:
-    """The fast path alone: nothing is left for the program to decide."""
+    """The fast path alone, without the integer program."""
     frames = film([walker(100, 3), walker(600, -1), walker(900, 0)])
     tracklets, scenes = grow_tracklets(detections_of(frames, STICK, 3), 30.0)
     assert [len(t.rows) for t in tracklets] == [60, 60, 60]
@@ -306,7 +306,7 @@ def test_unambiguous_people_are_one_tracklet_each() -> None:
     assert scenes.tolist() == [0]
 
 
-def test_height_is_told_by_the_bones_that_are_seen() -> None:
+def test_height_is_estimated_from_the_visible_bones() -> None:
     poses = np.stack([SHAPE, SHAPE * 2, SHAPE])
     poses[2, 3:] = np.nan
     found = heights(poses, STICK)
@@ -382,7 +382,7 @@ def is_feasible(problem: PathCover, cover: Cover) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_the_program_is_solved_exactly(seed: int) -> None:
+def test_the_integer_program_is_solved_exactly(seed: int) -> None:
     problem = random_problem(seed, 5)
     best = best_by_trying(problem)
     for found in (solve(problem), solve_exact(problem)):
@@ -391,7 +391,7 @@ def test_the_program_is_solved_exactly(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_assignment_and_program_agree_where_nothing_is_excluded(seed: int) -> None:
+def test_assignment_and_integer_program_agree_without_exclusions(seed: int) -> None:
     problem = replace(random_problem(seed, 30), exclusions=np.zeros((0, 2), np.int64))
     fast, exact = solve_relaxed(problem), solve_exact(problem)
     assert fast.value == pytest.approx(exact.value, abs=1e-6)
@@ -400,15 +400,15 @@ def test_assignment_and_program_agree_where_nothing_is_excluded(seed: int) -> No
 
 
 def openpose(real_data: Path, name: str) -> Path:
-    """A folder of real frames; skips where it is not."""
+    """A folder of real frames; the test is skipped where it is missing."""
     folder = real_data / "openpose_json" / name
     if not folder.is_dir():
         pytest.skip("real OpenPose frames are not here")
     return folder
 
 
-def test_real_people_are_followed(real_data: Path) -> None:
-    """Two people sit; one of them comes late and leaves early. A shadow of 5 joints flickers."""
+def test_real_people_are_tracked(real_data: Path) -> None:
+    """Two people sit, one for a part of the time. A false detection of 5 joints flickers."""
     frames = read_frames(openpose(real_data, "posepy_1to3"))
     tracks = list(track_people(frames, BODY_25))
     long = [t for t in tracks if len(t.frames) > 500]
@@ -418,8 +418,8 @@ def test_real_people_are_followed(real_data: Path) -> None:
     assert len(tracks) <= 4
 
 
-def test_a_zoom_is_no_cut(real_data: Path) -> None:
-    """Cameras zoom in on a crowd: those in the middle stay themselves while others leave."""
+def test_a_zoom_is_not_a_cut(real_data: Path) -> None:
+    """A camera zooms in on a crowd: people in the middle keep their tracks while others leave."""
     frames = [f for f in read_frames(openpose(real_data, "posepy_multi")) if f.number < 800]
     tracks = list(track_people(frames, BODY_25))
     assert sum(len(t.frames) >= 195 for t in tracks) == 6

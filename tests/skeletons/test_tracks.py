@@ -1,4 +1,4 @@
-"""The plain table of tracks: what it says, what comes back, what is refused."""
+"""Tests of the plain table of tracks: values, round trips, and errors of bad tables."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_confidence_is_clipped() -> None:
 
 @pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_what_is_written_is_read(tmp_path: Path, ending: str, dimensions: int) -> None:
+def test_written_tracks_are_read_back(tmp_path: Path, ending: str, dimensions: int) -> None:
     generator = np.random.default_rng(0)
     poses = generator.normal(size=(5, 4, dimensions)).astype(np.float32)
     poses[1, 2], poses[:, 3] = np.nan, np.nan
@@ -69,7 +69,7 @@ def test_what_is_written_is_read(tmp_path: Path, ending: str, dimensions: int) -
         np.testing.assert_allclose(told.confidence, read.confidence, rtol=1e-6)
 
 
-def test_what_can_not_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "t.npz").write_text("before")
     tracks = [Track.of_poses("a", np.zeros((1, 1, 2)))]
     with pytest.raises(GMMVAEError, match="written as"):
@@ -106,8 +106,8 @@ def test_poses_alone_make_a_track() -> None:
         ({"x": [1, 2, 3, "left"]}, None, "'x' is not numeric"),
         ({"confidence": ["high"] * 4}, None, "'confidence' is not numeric"),
         ({"x": [1, 2, 3, 1e300]}, None, "beyond 1e"),
-        ({"sequence": ["b", None, "a", "a"]}, None, "names no sequence"),
-        ({"z": [1.0, np.nan, np.nan, np.nan]}, None, "sequence 'a' has x and y and no z"),
+        ({"sequence": ["b", None, "a", "a"]}, None, "has no sequence name"),
+        ({"z": [1.0, np.nan, np.nan, np.nan]}, None, "sequence 'a' has x and y but no z"),
     ],
 )
 def test_bad_numbers_are_refused(
@@ -120,7 +120,7 @@ def test_bad_numbers_are_refused(
 
 
 @pytest.mark.parametrize("column", ["sequence", "frame", "joint", "x", "y"])
-def test_a_column_that_is_not_there_is_named(column: str) -> None:
+def test_the_error_names_a_missing_column(column: str) -> None:
     with pytest.raises(GMMVAEError, match=f"lacks the column '{column}'"):
         from_table(table().drop(columns=column), "the file")
 
@@ -130,7 +130,7 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_errors_of_bad_files_are_one_line(tmp_path: Path) -> None:
     arrays = {k: v.to_numpy() for k, v in table(sequence=[0, 1, 1, 1]).items()}
     np.savez_compressed(tmp_path / "good.npz", **arrays)
     np.savez(tmp_path / "uneven.npz", **arrays | {"x": np.zeros(3)})
@@ -156,7 +156,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "objects.npz", "can't be read as npz"),
         (write(tmp_path / "cut.parquet", parquet[: len(parquet) // 2]), "can't be read as parquet"),
         (write(tmp_path / "text.parquet", b"PAR1 hello PAR1"), "can't be read as parquet"),
-        (write(tmp_path / "notes.txt", b"hello"), "unknown kind of file"),
+        (write(tmp_path / "notes.txt", b"hello"), "unknown kind"),
     ]
     for file, message in cases:
         with pytest.raises(GMMVAEError, match=message) as caught:

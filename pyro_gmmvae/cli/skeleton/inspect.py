@@ -11,7 +11,7 @@ from pyro_gmmvae.cli.options import json_option
 if TYPE_CHECKING:
     from collections import Counter
 
-    from pyro_gmmvae.skeletons.openpose import Report
+    from pyro_gmmvae.skeletons.openpose import ReadingReport
 
 SHOWN_PROBLEMS = 10
 SHOWN_CLIPS = 20
@@ -31,9 +31,9 @@ def inspect(source: Path, strict: bool, as_json: bool) -> None:
     the files that can't be used with the reason.
     """
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.skeletons.openpose import Report, read_frames
+    from pyro_gmmvae.skeletons.openpose import ReadingReport, read_frames
 
-    report, failure = Report(), None
+    report, failure = ReadingReport(), None
     try:
         for _ in read_frames(source, strict=strict, report=report):
             pass
@@ -47,7 +47,7 @@ def inspect(source: Path, strict: bool, as_json: bool) -> None:
         raise failure
 
 
-def summary(report: "Report") -> dict[str, Any]:
+def summary(report: "ReadingReport") -> dict[str, Any]:
     """A report as plain values."""
     assert report.layout is not None, "nothing was read"
     joints = report.layout.joints

@@ -63,13 +63,13 @@ def track(
     from itertools import chain
 
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.skeletons.openpose import Report, read_frames
+    from pyro_gmmvae.skeletons.openpose import ReadingReport, read_frames
     from pyro_gmmvae.skeletons.tracking import TrackingOptions, track_people
     from pyro_gmmvae.skeletons.tracks import write_tracks
 
     check_output(out, force, (".parquet", ".csv", ".npz"))
     options = TrackingOptions(frame_rate=frame_rate, max_gap=max_gap, min_length=min_length)
-    start, report = time.perf_counter(), Report()
+    start, report = time.perf_counter(), ReadingReport()
     frames = read_frames(source, strict=strict, report=report)
     first = next(frames)  # the layout is known from here on
     assert report.layout is not None
