@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.skeletons.layouts import Layout, Pairs
+from pyro_gmmvae.data.kinds import Pairs
+from pyro_gmmvae.skeletons.layouts import Layout
 
 AXES = "xyz"
 PER_JOINT = ("joints", "velocities")  # the features that are numbers of single joints

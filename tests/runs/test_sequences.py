@@ -473,8 +473,11 @@ def test_skeletons_without_joints_are_drawn_as_profiles(
 ) -> None:
     view = RunView(run(folder, tmp_path / "r", labels=0, labelled_per_batch=0, **more))
     figure = draw_components(view)
-    drawn = any(axes.collections for axes in figure.axes)
-    assert drawn == ("features" not in more)
+    collections = [lines for axes in figure.axes for lines in axes.collections]
+    bones = [lines for lines in collections if max(lines.get_linewidths()) > 1]  # a frame is thin
+    drawing = "profile" if "features" in more else "skeleton"
+    assert view.run.schema.kind.drawing == drawing
+    assert bool(bones) == (drawing == "skeleton")
     figure.savefig(tmp_path / "f.png")
 
 
