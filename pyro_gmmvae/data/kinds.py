@@ -94,7 +94,9 @@ class RowKind(ABC):
                     f"{', '.join(self.augmentations)}; {hint}"
                 )
             steps.append(self._bind(self.augmentations[name]))
-        return functools.partial(_one_after_the_other, steps) if steps else None
+        if len(steps) < 2:
+            return next(iter(steps), None)
+        return functools.partial(_one_after_the_other, steps)
 
     def _bind(self, function: "Callable[..., Tensor]") -> "Callable[[Tensor], Tensor]":
         """An augmentation with the facts that it needs of this kind."""

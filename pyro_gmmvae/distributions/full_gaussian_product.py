@@ -163,7 +163,7 @@ def _mean_and_tril(weights: Tensor, loc: Tensor, precision_tril: Tensor) -> tupl
     shifts = torch.einsum("...kij,...kj->...ki", precisions, loc)
     shift = torch.einsum("...k,...ki->...i", weights, shifts)
     precision = torch.einsum("...k,...kij->...ij", weights, precisions)
-    # unchecked: an error check reads values, which a traced step has none of
+    # unchecked: an error check reads values, which do not exist while a step is traced
     tril, _ = torch.linalg.cholesky_ex(precision, check_errors=False)
     return _solve(tril.mT, _solve(tril, shift, upper=False), upper=True), tril
 
@@ -185,7 +185,7 @@ def _logdet(tril: Tensor) -> Tensor:
 
 
 def _kl_full_diagonal(q: FullGaussianProduct, p_mean: Tensor, p_precision: Tensor) -> Tensor:
-    """KL(q || N(p_mean, 1 / p_precision)): only q's marginal variances meet a diagonal p."""
+    """KL(q || N(p_mean, 1 / p_precision)): a diagonal p needs only the marginal variances of q."""
     trace = (p_precision * q.variance).sum(-1)
     distance = ((q.mean - p_mean).square() * p_precision).sum(-1)
     logdets = _logdet(q._tril) - p_precision.log().sum(-1)
@@ -193,7 +193,7 @@ def _kl_full_diagonal(q: FullGaussianProduct, p_mean: Tensor, p_precision: Tenso
 
 
 def _kl_diagonal_full(q_mean: Tensor, q_precision: Tensor, p: FullGaussianProduct) -> Tensor:
-    """KL(N(q_mean, 1 / q_precision) || p): needs diag(P), and no inverse::
+    """KL(N(q_mean, 1 / q_precision) || p): uses diag(P), without an inverse::
 
     0.5 (sum_j P_jj / q_precision_j + |L^T (q_mean - mean)|^2 - d
          - logdet P + sum_j log q_precision_j)
@@ -204,8 +204,8 @@ def _kl_diagonal_full(q_mean: Tensor, q_precision: Tensor, p: FullGaussianProduc
     return 0.5 * (trace + distance - q_precision.shape[-1] + logdets)
 
 
-# torch takes the nearest registered base class of each side: without all five of these, a full
-# one would fall to the diagonal formulas of GaussianProduct
+# torch takes the nearest registered base class of each side: without all five of these, a
+# FullGaussianProduct would get the diagonal formulas of GaussianProduct
 @register_kl(FullGaussianProduct, FullGaussianProduct)
 def _kl_full_full(q: FullGaussianProduct, p: FullGaussianProduct) -> Tensor:
     # trace(P_p P_q^-1) = |L_q^-1 L_p|^2

@@ -55,8 +55,7 @@ class _Likelihood(TorchDistribution):
     ) -> None:
         self.mask_of_entries, self.nan_is_missing = mask, nan_is_missing
         split = parameter.dim() - event_dim
-        # constraints on values are the entries' business; validation would refuse a NaN
-        # that the mask declares missing
+        # not validated: validation would refuse a NaN in an entry that is missing
         super().__init__(parameter.shape[:split], parameter.shape[split:], validate_args=False)
 
     def _expand(self, new: "_Likelihood", batch_shape: Any, names: tuple[str, ...]) -> Any:
@@ -70,19 +69,19 @@ class _Likelihood(TorchDistribution):
         TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         return new
 
-    def _sum(self, log_probs: Tensor, known: Tensor | None) -> Tensor:
-        if known is not None:
-            log_probs = torch.where(known, log_probs, 0.0)
+    def _sum(self, log_probs: Tensor, observed: Tensor | None) -> Tensor:
+        if observed is not None:
+            log_probs = torch.where(observed, log_probs, 0.0)
         return log_probs.flatten(start_dim=log_probs.dim() - self.event_dim).sum(-1)
 
-    def _known(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The value with missing entries (often NaN) at 0, so that gradients stay finite, and
-        which entries are known (None: all)."""
-        known = self.mask_of_entries
+    def _observed(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The value with 0 for missing entries, so that gradients stay finite, and the mask of
+        observed entries (None: all)."""
+        observed = self.mask_of_entries
         if self.nan_is_missing:
             present = ~value.isnan()
-            known = present if known is None else known & present
-        return (value, None) if known is None else (torch.where(known, value, 0.0), known)
+            observed = present if observed is None else observed & present
+        return (value, None) if observed is None else (torch.where(observed, value, 0.0), observed)
 
 
 class BernoulliLikelihood(_Likelihood):
@@ -91,13 +90,13 @@ class BernoulliLikelihood(_Likelihood):
         log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) )
 
     An x between 0 and 1 is accepted: the value is then the expected log-likelihood of a
-    binary image whose pixels are lit with probability x (a bound on no density of x itself).
+    binary image whose pixels are 1 with probability x (not a bound on a density of x).
 
     Args:
         logits: ``batch_shape + event_shape``.
         mask: optional booleans that broadcast to ``logits``; entries that are false are
-            missing and carry no term, whatever the value holds there (NaN included).
-        event_dim: how many of the last axes are one observation.
+            missing and carry no term, also where the value is NaN.
+        event_dim: number of trailing axes that form one observation.
         nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
@@ -132,12 +131,12 @@ class BernoulliLikelihood(_Likelihood):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, ``batch_shape``."""
-        value, known = self._known(value)
+        value, observed = self._observed(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
         entropies = torch.nn.functional.binary_cross_entropy_with_logits(
             logits, value, reduction="none"
         )
-        return -self._sum(entropies, known)
+        return -self._sum(entropies, observed)
 
 
 class NormalLikelihood(_Likelihood):
@@ -148,7 +147,7 @@ class NormalLikelihood(_Likelihood):
         scale: standard deviations that broadcast to ``loc`` (the models learn them).
         mask: optional booleans that broadcast to ``loc``; entries that are false are missing
             and carry no term, whatever the value holds there (NaN included).
-        event_dim: how many of the last axes are one observation.
+        event_dim: number of trailing axes that form one observation.
         nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
@@ -186,7 +185,7 @@ class NormalLikelihood(_Likelihood):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, ``batch_shape``."""
-        value, known = self._known(value)
+        value, observed = self._observed(value)
         standard = (value - self.loc) / self.scale
         log_probs = -0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
-        return self._sum(log_probs, known)
+        return self._sum(log_probs, observed)

@@ -49,7 +49,6 @@ class BayesGuide(MixtureGuide):
         return loc, positive_scale(raw_scale)
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self._mixture[0].class_scores(*self.z_given(x))
 
     def embed(self, x: Tensor) -> Tensor:

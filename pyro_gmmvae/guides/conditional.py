@@ -48,7 +48,6 @@ class ConditionalGuide(MixtureGuide):
         return loc, positive_scale(raw_scale)
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self.to_logits(self.activation(self.encoder(x)))
 
     def embed(self, x: Tensor) -> Tensor:

@@ -82,7 +82,6 @@ class FlowGuide(MixtureGuide):
         return [flow.condition(context) for flow in flows]
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self.heads(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:

@@ -54,14 +54,13 @@ class LowRankGuide(MixtureGuide):
 
     def z_given(self, s: Tensor, precision: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         """loc and scale of q(z|s,x), both (..., d), for s (..., K)."""
-        share = self.mixing_precision.softmax(-1)  # positive, so that precisions are
+        share = self.mixing_precision.softmax(-1)  # positive, as precisions have to be
         # (..., 1, R) x (B, R, d): the factors of a row, mixed by its s
         total = ((s @ share).unsqueeze(-2) @ precision).squeeze(-2) + SMALLEST_PRECISION
         mean = ((s @ self.mixing_shift).unsqueeze(-2) @ shift).squeeze(-2) / total
         return mean, total.rsqrt()
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self.factors(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:

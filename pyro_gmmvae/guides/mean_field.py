@@ -39,7 +39,6 @@ class MeanFieldGuide(MixtureGuide):
         return logits, loc, positive_scale(raw_scale)
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self.heads(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:

@@ -41,7 +41,6 @@ class ProductGuide(MixtureGuide):
         return logits, loc.view(-1, K, d), positive_scale(raw_scale.view(-1, K, d))
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Unnormalized log q(y|x), (B, K)."""
         return self.heads(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:

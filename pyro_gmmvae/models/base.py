@@ -270,7 +270,7 @@ class Observation(nn.Module):
 
 
 def check_range(name: str, value: float, ok: bool, wanted: str) -> None:
-    """Raise a :class:`GMMVAEError` with the value and what is wanted, unless ``ok``."""
+    """Raise a :class:`GMMVAEError` that names the value and its range, unless ``ok``."""
     if not ok:
         raise GMMVAEError(f"{name} must be {wanted}, not {value}")
 

@@ -40,7 +40,7 @@ class NetworkOptions:
 
     @property
     def copies(self) -> int:
-        """How many numbers an encoder gets for each entry of x."""
+        """Numbers that an encoder gets for each entry of x: with ``missing`` also the mask."""
         return 2 if self.missing else 1
 
     def activate(self, norm: nn.Module) -> list[nn.Module]:
