@@ -1,4 +1,4 @@
-"""Figures of runs and of arrays, drawn by matplotlib without a display."""
+"""Figures of runs and of arrays, as matplotlib figures without window and without pyplot's state."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.figures.cell_renderer import CellRenderer, renderer_of
     from pyro_gmmvae.figures.run_view import NotApplicable, RunView
     from pyro_gmmvae.figures.samples import sample_grid
-    from pyro_gmmvae.figures.sweep_plots import component_curves, dot_plot
+    from pyro_gmmvae.figures.sweep_plots import component_curves, dot_plot, metric_limits
 
 __all__ = [
     "PICTURES",
@@ -18,6 +18,7 @@ __all__ = [
     "component_curves",
     "dot_plot",
     "draw_all",
+    "metric_limits",
     "renderer_of",
     "sample_grid",
 ]
@@ -29,6 +30,7 @@ MODULES = {
     "RunView": "run_view",
     "component_curves": "sweep_plots",
     "dot_plot": "sweep_plots",
+    "metric_limits": "sweep_plots",
     "draw_all": "all",
     "renderer_of": "cell_renderer",
     "sample_grid": "samples",

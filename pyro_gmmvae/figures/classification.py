@@ -143,9 +143,6 @@ def confusion_matrix(
         names: of the K classes, the C true ones first.
         interval: 95 % interval of the accuracy; None: not shown.
         unit: the word for a row.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     total, right = int(counts.sum()), int(np.trace(counts))
     title = f"Predicted against true class of {_counted(total, unit)}"
@@ -174,9 +171,6 @@ def contingency_matrix(
             their cells are framed.
         interval: 95 % interval of the share of rows in framed cells; None: not shown.
         unit: the word for a row.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     total, right = int(counts.sum()), sum(int(counts[match]) for match in matches)
     title = f"Components against true classes of {_counted(total, unit)}"
@@ -262,9 +256,6 @@ def reliability_diagram(
         ece: expected calibration error, in [0, 1].
         bins: of equal widths from 0 to 1.
         unit: the word for a row.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     figure = new_figure(5.2, 6.0)
     above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)

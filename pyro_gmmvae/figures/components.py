@@ -93,9 +93,6 @@ def entropy_histogram(
         names: of the K components.
         numbers: the components to show, from the top.
         unit: the word for a row.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     limit = math.log(len(names))
     figure = new_figure(9, max(3.2, 0.9 + 0.2 * len(numbers)))

@@ -81,9 +81,6 @@ def training_curves(
             under names that begin with ``val_``. What is there is drawn.
         title: stands above.
         schedules: values at each epoch by name, of what moved.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     moved = {name: np.asarray(values, float) for name, values in (schedules or {}).items()}
     table = history.assign(**{f"schedule {name}": values for name, values in moved.items()})

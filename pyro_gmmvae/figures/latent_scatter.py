@@ -151,9 +151,6 @@ def latent_scatter(
         by: the word for a group.
         unit: the word for a row.
 
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
-
     Raises:
         GMMVAEError: an unknown projection, or UMAP without its package.
     """

@@ -141,9 +141,6 @@ def manifold(renderer: CellRenderer, cells: Array, names: Sequence[str], title: 
         cells: (classes, n, n, *x_shape) decoded; the second axis is z1 from its lowest value.
         names: of the classes.
         title: above the panels.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     panels, steps = cells.shape[:2]
     columns = min(panels, MAX_PANELS_ACROSS)

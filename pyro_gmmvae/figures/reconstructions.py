@@ -93,9 +93,6 @@ def reconstruction_sheet(
         title: above the cells; how differences are drawn is added.
         captions: below each column.
         groups: first column and heading of each group of columns.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     difference = difference_of(renderer, rows, made)
     labels = Labels(

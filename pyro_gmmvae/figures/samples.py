@@ -22,9 +22,6 @@ def sample_grid(
         draws: (classes, n, *x_shape) in the file's units.
         names: one per class, written at the left.
         title: above the cells.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     return Grid(renderer, draws, Labels(title, names)).figure
 

@@ -28,6 +28,7 @@ MAX_LETTERS = 60
 MAX_ACROSS = 3
 LINE_INCHES = 0.26
 MAX_HEIGHT = 24.0  # inches
+SHARES = ("accuracy", "auroc", "ece", "nmi", "pareto_k_bad")  # words in names of metrics in [0, 1]
 COMPONENT_PANELS = (
     ("elbo", "elbo_std", "held-out ELBO (nats per row)"),
     ("stability", None, "stability (ARI between seeds)"),
@@ -45,6 +46,14 @@ def t_interval(values: "Sequence[float] | pd.Series[float]") -> tuple[float, flo
         return float("nan"), float("nan")
     half = float(t.ppf(0.975, len(finite) - 1) * finite.std(ddof=1) / np.sqrt(len(finite)))
     return float(finite.mean()) - half, float(finite.mean()) + half
+
+
+def metric_limits(metric: str) -> tuple[float, float]:
+    """Lowest and highest possible value of a number that ``evaluate`` gives."""
+    name = f"_{metric}_"
+    if any(f"_{word}_" in name for word in SHARES):
+        return 0.0, 1.0
+    return (-1.0, 1.0) if "_ari_" in name or metric == "silhouette" else (-np.inf, np.inf)
 
 
 def dot_plot(
@@ -69,9 +78,6 @@ def dot_plot(
         reference: the line whose mean is a dashed line through its panel; None: no line.
         ascending: whether lower values are better.
         limits: lowest and highest possible value; intervals end there.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     rows = table[np.isfinite(table["value"].astype(float))].astype({"value": float})
     means = rows.groupby(["panel", "line"], sort=False)["value"].mean()
@@ -143,9 +149,6 @@ def component_curves(table: pd.DataFrame, data: str) -> Figure:
         table: a line per K with ``components``, ``elbo``, ``elbo_std``, ``stability``, ``used``
             and ``used_std``.
         data: name of the data, for the title.
-
-    Returns:
-        A figure that has no window and no global state (it is not pyplot's).
     """
     figure = new_figure(10, 3.4)
     for axis, (name, spread, title), color in zip(

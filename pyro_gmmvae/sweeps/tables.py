@@ -235,6 +235,7 @@ def dot_plot(
         ),
         reference=lines[0] if len(set(lines)) > 1 else None,
         ascending=metric in LOWER_IS_BETTER,
+        limits=figures.metric_limits(metric),
     )
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 from benchmarks.figures.cluster_curves import cluster_dots
 from pyro_gmmvae.figures import dot_plot
-from pyro_gmmvae.figures.sweep_plots import t_interval
+from pyro_gmmvae.figures.sweep_plots import metric_limits, t_interval
 from tests.figures.texts import HOSTILE, texts
 
 VALUES = {"worse": [0.8, 0.82, 0.81], "best": [0.9, 0.95, 0.97], "one": [0.85]}
@@ -47,12 +47,27 @@ def test_lines_are_sorted_and_each_seed_is_a_dot() -> None:
 
 def test_an_interval_ends_at_the_range_of_the_metric() -> None:
     values = {"near one": [0.95, 0.99], "inside": [0.5, 0.51]}
-    axis = dot_plot(rows(values), "accuracy", limits=(0, 1)).axes[0]
+    axis = dot_plot(rows(values), "accuracy", limits=metric_limits("accuracy")).axes[0]
     intervals = [tuple(part.get_segments()[0][:, 0]) for part in axis.collections]
     low, high = t_interval(values["near one"])
     assert high > 1
     assert intervals[0] == pytest.approx((low, 1))
     assert intervals[1] == pytest.approx(t_interval(values["inside"]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits"),
+    [
+        ("probe_accuracy", (0, 1)),
+        ("pareto_k_bad", (0, 1)),
+        ("unknown_auroc_elbo", (0, 1)),
+        ("sequence_ari", (-1, 1)),
+        ("elbo", (-np.inf, np.inf)),
+        ("nll", (-np.inf, np.inf)),
+    ],
+)
+def test_metrics_have_ranges(metric: str, limits: tuple[float, float]) -> None:
+    assert metric_limits(metric) == limits
 
 
 def test_lower_may_be_better() -> None:
