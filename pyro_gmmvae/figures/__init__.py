@@ -1,4 +1,4 @@
-"""Figures of runs and of arrays, as matplotlib figures without window and without pyplot's state."""
+"""Figures of runs and of arrays: matplotlib figures, without window and without pyplot."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
