@@ -212,7 +212,7 @@ def traverse(
     """
     import numpy as np
 
-    from pyro_gmmvae.cli.skeleton.render import save_film
+    from pyro_gmmvae.cli.skeleton import save_animation
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.figures.skeleton_animation import SkeletonAnimation
     from pyro_gmmvae.figures.traversal import traverse_skeletons
@@ -239,7 +239,7 @@ def traverse(
         title=name,
         y_down=loaded.schema.kind.y_down,
     )
-    save_film(animation, out, fps)
+    save_animation(animation, out, fps)
     click.echo(f"{len(pictures)} pictures -> {out}", err=True)
 
 

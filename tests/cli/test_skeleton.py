@@ -49,13 +49,13 @@ def test_inspect(gmmvae: Gmmvae, frames: Path) -> None:
         "clips             2",
         "frames            4",
         "people            6",
-        "people a frame    min 0, median 1.5, max 3",
-        "no people         1 frames",
+        "people per frame  min 0, median 1.5, max 3",
+        "without people    1 frames",
         "layout            body_25",
         "missing numbers   3",
         "faint people      2",
-        "off the picture   18 joints",
-        "confidence up to  1.05",
+        "outside image     18 joints",
+        "max. confidence   1.05",
         "foreign files     1",
         "problems          1",
     ):
@@ -160,7 +160,7 @@ def test_render_refuses(
     refused(render("--clip", "kick_3"), "unknown clip", "did you mean 'kick_2'")
     refused(render("--layout", "body25"), "unknown layout", "body_25")
     refused(render("--layout", "coco_18"), "joint 24", "--layout")
-    refused(render("--first", 99), "no frame 99", "10 to 13")
+    refused(render("--first", 99), "frame 99 is outside its frames", "10 to 13")
     refused(render("--frames", 0), "--frames")
     for joints, axes in ((7, 2), (18, 3), (25, 3)):
         write_tracks([walk("a", [0], joints, axes)], tmp_path / "odd.npz")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pyro_gmmvae.cli.skeleton.track import track
+from pyro_gmmvae.cli.skeleton import track
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.tracks import read_tracks
 
@@ -65,7 +65,7 @@ def test_strict_problems_and_no_people_are_errors(recording: Path, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a_000000000000_keypoints.json").write_text('{"people": []}')
     empty = call(tmp_path / "empty", "--out", out).exception
-    assert "nobody in any of its 1 frames" in str(empty)
+    assert "none of its 1 frames has people" in str(empty)
     (recording / "a_000000000005_keypoints.json").write_text("{")
     refused = call(recording, "--out", out, "--strict").exception
     assert isinstance(refused, GMMVAEError)
