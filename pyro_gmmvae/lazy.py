@@ -225,17 +225,19 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
     """
 
     def get(name: str) -> Any:
-        module = _definitions(package)[1].get(name, "")
-        if not module.startswith(package):
-            if find_spec(f"{package}.{name}") is not None:
-                return import_module(f"{package}.{name}")
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = _definitions(package)[1].get(name)
+        if module in (None, package):
+            if find_spec(f"{package}.{name}") is None:
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            return import_module(f"{package}.{name}")
         value = getattr(import_module(module), name)
         setattr(import_module(package), name, value)
         return value
 
     def names() -> list[str]:
         here = vars(import_module(package))
-        return sorted({*here, *here.get("__all__", ())})
+        special = [name for name in here if name.startswith("__")]
+        imported = _definitions(package)[1].keys() - {"TYPE_CHECKING", "Table", "lazy_names"}
+        return sorted({*special, *here.get("__all__", ()), *imported})
 
     return get, names

@@ -1,11 +1,17 @@
-"""The scikit-learn face: estimators that fit arrays in memory, and become run folders.
+"""Estimators for scikit-learn: fitted on arrays, and saved as run folders.
 
-They stand on ``runs``: the same rows, seed and settings give the weights that ``gmmvae train``
-gives.
+The same rows, seed and configuration give the same weights as ``gmmvae train``.
 """
 
-from pyro_gmmvae.estimators.classifier import GMMVAEClassifier
-from pyro_gmmvae.estimators.cluster import GMMVAECluster
-from pyro_gmmvae.estimators.transformer import GMMVAETransformer
+from typing import TYPE_CHECKING
+
+from pyro_gmmvae.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.estimators.classifier import GMMVAEClassifier
+    from pyro_gmmvae.estimators.cluster import GMMVAECluster
+    from pyro_gmmvae.estimators.transformer import GMMVAETransformer
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = ["GMMVAEClassifier", "GMMVAECluster", "GMMVAETransformer"]

@@ -1,11 +1,14 @@
-"""The hall: a config becomes data, model, guide and objective, is fitted, and becomes a run folder.
+"""Train a configuration into a run folder, and load it back."""
 
-The only place where the parts meet. ``build`` makes the parts, ``training`` fits them and writes
-the folder, ``run`` reads it back and puts the model to use.
-"""
+from typing import TYPE_CHECKING
 
-from pyro_gmmvae.runs.keys import default_config
-from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.trainer import resume, train
+from pyro_gmmvae.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.runs.keys import default_config
+    from pyro_gmmvae.runs.run import Run
+    from pyro_gmmvae.runs.trainer import resume, train
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = ["Run", "default_config", "resume", "train"]

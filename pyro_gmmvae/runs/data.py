@@ -5,12 +5,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import (
     DataOptions,
@@ -26,7 +23,10 @@ from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons import PoseWindow
-from pyro_gmmvae.training import dtype_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,15 @@ class Schema:
         """Rows as a data set holds them -> as the model takes them."""
         return self.transform(self.kind.featurize_array(rows))
 
-    def featurizer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def featurizer(self, device: "torch.device", dtype: "torch.dtype") -> "Callable[[Tensor], Tensor]":
         """:meth:`featurize` for tensors on a device."""
         kind, limit = self.kind, self.transform.limit
+        import torch
+
         shift = torch.as_tensor(self.transform.shift, device=device).to(dtype)
         scale = torch.as_tensor(self.transform.scale, device=device).to(dtype)
 
-        def featurized(x: Tensor) -> Tensor:
+        def featurized(x: "Tensor") -> "Tensor":
             x = (kind.featurize(x) - shift) / scale
             return x if limit is None else x.clamp(-limit, limit)
 
@@ -136,7 +138,7 @@ class TrainingData:
     dataset: Dataset
     split: Split
     schema: Schema
-    dtype: torch.dtype
+    dtype: "torch.dtype"
     training_rows: Labels
     factors: tuple[str, ...] = ()
 
@@ -202,6 +204,8 @@ class TrainingData:
                 f"{config.data} is not the data this run was trained on: it has changed"
             )
         factors = tuple(text.partition("=")[0] for text in config.get("factors", ()))
+        from pyro_gmmvae.training.precision import dtype_of
+
         data = cls(dataset, split, schema, dtype_of(config.precision), training_rows, factors)
         some = dataset.x[data.validation_rows(1000)]
         schema.in_range(schema.featurize(some), config.data)
@@ -239,8 +243,10 @@ class TrainingData:
         rows = self.split.validation if len(self.split.validation) else self.split.train
         return rows[some_of(len(rows), most)]
 
-    def tensors(self, rows: Labels, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    def tensors(self, rows: Labels, device: "torch.device | str" = "cpu") -> "tuple[Tensor, Tensor]":
         """x (n, *x_shape) in the model's units and true y (n,) of some rows, on a device."""
+        import torch
+
         x = torch.from_numpy(self.schema.featurize(self.dataset.x[rows]))
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
@@ -250,7 +256,7 @@ class TrainingData:
         """How many labels the fit sees: one per row, or per sequence of windows."""
         return self.groups.count(self.split.labelled)
 
-    def training_tensors(self, device: torch.device) -> tuple[Tensor | StreamedRows, Tensor]:
+    def training_tensors(self, device: "torch.device") -> "tuple[Tensor | StreamedRows, Tensor]":
         """x of the training rows in the model's units, and the labels that the fit sees.
 
         Shards stay on disk: their rows are read when a batch asks for them.
@@ -260,16 +266,20 @@ class TrainingData:
             return StreamedRows(x, numbers, self.schema.transform, device, self.dtype), y
         return self.tensors(numbers, device)[0], y
 
-    def raw_training_tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def raw_training_tensors(self, device: "torch.device") -> "tuple[Tensor, Tensor]":
         """:meth:`training_tensors` before rows are featurized, in the file's units."""
+        import torch
+
         x = torch.from_numpy(self.dataset.x[self.training_rows])
         return x.to(device, self.dtype), self.visible_labels(device)
 
-    def visible_labels(self, device: torch.device | str = "cpu") -> Tensor:
+    def visible_labels(self, device: "torch.device | str" = "cpu") -> "Tensor":
         """(n,) labels of the training rows, -1 where the fit does not see them.
 
         With further factors (n, 1 + factors), the class first.
         """
+        import torch
+
         numbers = self.training_rows
         hidden = np.isin(numbers, self.split.labelled, invert=True)
         y = np.where(hidden, -1, self.dataset.y[numbers])

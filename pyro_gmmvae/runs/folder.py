@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
-import torch
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from torch import Tensor
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
@@ -29,7 +26,13 @@ from pyro_gmmvae.files import (
 )
 from pyro_gmmvae.runs.data import Schema
 from pyro_gmmvae.runs.keys import configure
-from pyro_gmmvae.training import Fit, FitState, resolve_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import Tensor
+
+    from pyro_gmmvae.training import Fit, FitState
 
 FORMAT = 3  # 2: the data part held no kind of rows
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
@@ -264,7 +267,7 @@ def _read(file: Path, kind: type[BaseModel], advice: str) -> dict[str, Any]:
 # -- checkpoints -------------------------------------------------------------------------------
 
 
-def save_checkpoint(out: Path, fit: Fit) -> None:
+def save_checkpoint(out: Path, fit: "Fit") -> None:
     """Write a checkpoint; ``training.pt`` comes first, and is enough to resume."""
     state = fit.snapshot()
     save_training(out / "training.pt", state.to_dict())
@@ -276,12 +279,12 @@ def save_checkpoint(out: Path, fit: Fit) -> None:
     remove_replaced(out)
 
 
-def write_history(out: Path, history: pd.DataFrame) -> None:
+def write_history(out: Path, history: "pd.DataFrame") -> None:
     """Write ``history.csv``, a row per epoch."""
     atomic_write(out / "history.csv", history.to_csv(index=False).encode())
 
 
-def restore(fit: Fit, out: Path) -> None:
+def restore(fit: "Fit", out: Path) -> None:
     """Continue a fit from a checkpoint.
 
     Raises:
@@ -307,7 +310,7 @@ def restore(fit: Fit, out: Path) -> None:
         raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
 
 
-def read_weights(path: Path, which: str) -> dict[str, Tensor]:
+def read_weights(path: Path, which: str) -> "dict[str, Tensor]":
     """The weights saved in a run folder, "last" or "best".
 
     Raises:
@@ -378,7 +381,7 @@ def write_names(path: Path, names: Sequence[str], counts: Mapping[int, Mapping[s
 # -- machine -----------------------------------------------------------------------------------
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def machine(device: "torch.device") -> dict[str, Any]:
     """Versions, processor, device and threads, which a measured time depends on."""
     return {
         "pyro_gmmvae": pyro_gmmvae.__version__,
