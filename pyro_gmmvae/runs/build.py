@@ -4,17 +4,15 @@ import functools
 import os
 from collections.abc import Collection
 from itertools import chain, pairwise
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.models import MODELS, LatentModel
-from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS, NetworkOptions
-from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS, Objective
+from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
+from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
 from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.runs.keys import (
     LABEL_KEYS,
@@ -24,7 +22,12 @@ from pyro_gmmvae.runs.keys import (
     own_parameters,
     takes_guide,
 )
-from pyro_gmmvae.training import dtype_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyro_gmmvae.models import LatentModel
+    from pyro_gmmvae.objectives import Objective
 
 ZERO = Schedule.constant(0)
 
@@ -81,7 +84,7 @@ def _check_keys(config: Config) -> None:
         )
 
 
-def build_model(config: Config, schema: Schema) -> LatentModel:
+def build_model(config: Config, schema: Schema) -> "LatentModel":
     """The model of a config, its weights drawn from torch's global generator.
 
     Raises:
@@ -90,6 +93,8 @@ def build_model(config: Config, schema: Schema) -> LatentModel:
     model_class: Any = MODELS[config.model]
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
+    from pyro_gmmvae.training.precision import dtype_of
+
     _check_memory(config)
     of_model, of_guide = own_parameters(config.model, config.guide)
     values = _shared_values(config, schema, MODELS.declaration(config.model).parameters)
@@ -152,6 +157,8 @@ def require_labels(config: Config, model: Any, rows: TrainingData) -> None:
 
 def _shared_values(config: Config, schema: Schema, wanted: Collection[str]) -> dict[str, Any]:
     """The parameters of a constructor that are built from several keys and from the data."""
+    from pyro_gmmvae.networks import NetworkOptions
+
     values: dict[str, Any] = {
         "x_shape": schema.kind.x_shape,
         "latent_dim": config.latent_dim,
@@ -214,7 +221,7 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
     return found
 
 
-def build_objective(config: Config, model: Any) -> Objective:
+def build_objective(config: Config, model: Any) -> "Objective":
     """The objective of a resolved config for a model, on the model's device and of its type."""
     objective = OBJECTIVES[str(config.objective)](
         model.model,
@@ -231,8 +238,8 @@ def build_objective(config: Config, model: Any) -> Objective:
 
 
 def build_schedules(
-    config: Config, model: Any, objective: Objective
-) -> list[tuple[Tensor, Schedule]]:
+    config: Config, model: Any, objective: "Objective"
+) -> "list[tuple[Tensor, Schedule]]":
     """The buffers that move while training, each with its schedule.
 
     Raises:

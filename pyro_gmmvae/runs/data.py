@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import (
     DataOptions,
@@ -71,7 +72,9 @@ class Schema:
         """Rows as a data set holds them -> as the model takes them."""
         return self.transform(self.kind.featurize_array(rows))
 
-    def featurizer(self, device: "torch.device", dtype: "torch.dtype") -> "Callable[[Tensor], Tensor]":
+    def featurizer(
+        self, device: "torch.device", dtype: "torch.dtype"
+    ) -> "Callable[[Tensor], Tensor]":
         """:meth:`featurize` for tensors on a device."""
         kind, limit = self.kind, self.transform.limit
         import torch
@@ -243,7 +246,9 @@ class TrainingData:
         rows = self.split.validation if len(self.split.validation) else self.split.train
         return rows[some_of(len(rows), most)]
 
-    def tensors(self, rows: Labels, device: "torch.device | str" = "cpu") -> "tuple[Tensor, Tensor]":
+    def tensors(
+        self, rows: Labels, device: "torch.device | str" = "cpu"
+    ) -> "tuple[Tensor, Tensor]":
         """x (n, *x_shape) in the model's units and true y (n,) of some rows, on a device."""
         import torch
 

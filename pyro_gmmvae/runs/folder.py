@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pyro_gmmvae.training import Fit, FitState
+    from pyro_gmmvae.training import Fit
 
 FORMAT = 3  # 2: the data part held no kind of rows
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
@@ -204,6 +204,8 @@ class _Description(BaseModel):
 def environment(config: Config, command: str | None, processes: int = 1) -> dict[str, Any]:
     """The command, versions, machine, device and threads that a result depends on."""
     command = command or " ".join(sys.argv)
+    from pyro_gmmvae.training.devices import resolve_device
+
     return {"command": command} | machine(resolve_device(config.device)) | {"processes": processes}
 
 
@@ -275,6 +277,8 @@ def save_checkpoint(out: Path, fit: "Fit") -> None:
     if state.best:
         save_weights(out / WEIGHTS["best"], state.best)
     if state.history:
+        import pandas as pd
+
         write_history(out, pd.DataFrame(state.history))
     remove_replaced(out)
 
@@ -290,6 +294,8 @@ def restore(fit: "Fit", out: Path) -> None:
     Raises:
         GMMVAEError: a damaged checkpoint or one of another run, or a fit that is complete.
     """
+    from pyro_gmmvae.training.fit_state import FitState
+
     file = out / "training.pt"
     state = FitState.from_dict(load_training(file, fit.device), file)
     try:
@@ -383,6 +389,8 @@ def write_names(path: Path, names: Sequence[str], counts: Mapping[int, Mapping[s
 
 def machine(device: "torch.device") -> dict[str, Any]:
     """Versions, processor, device and threads, which a measured time depends on."""
+    import torch
+
     return {
         "pyro_gmmvae": pyro_gmmvae.__version__,
         "python": platform.python_version(),
