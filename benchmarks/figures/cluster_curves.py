@@ -1,4 +1,4 @@
-"""Accuracy of clusters: a point per seed for each line of settings, and against the ELBO."""
+"""Accuracy of clusters: per setting and seed, and against the ELBO."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ def cluster_dots(table: pd.DataFrame, title: str = "") -> Figure:
     Args:
         table: a row per line and seed, in the order of the lines, with the columns ``part``
             (which has a color and a marker), ``line`` and ``accuracy``.
-        title: stands above.
+        title: above the axes.
 
     Returns:
         A figure that has no window and no global state (it is not pyplot's).
@@ -46,13 +46,13 @@ def cluster_dots(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def cluster_tradeoff(table: pd.DataFrame, title: str = "") -> Figure:
-    """What weights of terms beside the ELBO cost in ELBO, and bring in accuracy.
+    """Accuracy against the ELBO for different weights of the terms beside the ELBO.
 
     Args:
         table: a row per weight and seed with the columns ``weight`` (a share of the full
             weights), ``name`` (of the share), ``elbo`` (nats per row, without the terms) and
             ``accuracy``.
-        title: stands above.
+        title: above the axes.
 
     Returns:
         A figure that has no window and no global state (it is not pyplot's).

@@ -20,7 +20,7 @@ HEADING_INCHES = 0.22
 
 
 @dataclass(frozen=True)
-class Labels:
+class SheetLabels:
     """Texts around cells, and where columns are apart.
 
     Attributes:
@@ -54,7 +54,12 @@ class Sheet:
     """
 
     def __init__(
-        self, renderer: CellRenderer, shape: tuple[int, int], labels: Labels, *, scale: float = 1.0
+        self,
+        renderer: CellRenderer,
+        shape: tuple[int, int],
+        labels: SheetLabels,
+        *,
+        scale: float = 1.0,
     ) -> None:
         self.renderer = renderer
         lines, columns = shape
@@ -130,7 +135,7 @@ class Grid(Sheet):
         labels: around the cells.
     """
 
-    def __init__(self, renderer: CellRenderer, cells: Array, labels: Labels) -> None:
+    def __init__(self, renderer: CellRenderer, cells: Array, labels: SheetLabels) -> None:
         super().__init__(renderer, (cells.shape[0], cells.shape[1]), labels)
         self.drawn = self.draw(_flat(cells), self.corners.reshape(-1, 2))
         renderer.label_features(self.axes, self.corners[0, :, 0], len(cells))

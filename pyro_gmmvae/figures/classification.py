@@ -275,7 +275,7 @@ def reliability_diagram(
         color=BLUE,
         label="accuracy, 95 % Wilson interval",
     )
-    above.set(ylabel="share classified right", xlim=(0, 1), ylim=(0, 1.03))
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
     tidy(above)
     above.set_title(
         f"Calibration of {_counted(int(table['rows'].sum()), unit)}\n"
@@ -288,7 +288,7 @@ def reliability_diagram(
         # small bins are visible beside a bin that holds most rows
         below.set_yscale("log")
         below.set_ylim(0.7, None)
-    below.set(xlabel="confidence: probability of the likeliest class", ylabel=f"{unit}s")
+    below.set(xlabel="confidence: probability of the predicted class", ylabel=f"{unit}s")
     tidy(below)
     figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT, frameon=False)
     return figure

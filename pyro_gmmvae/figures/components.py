@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.cell_renderer import MAX_LETTERS, Array, renderer_of
-from pyro_gmmvae.figures.cell_sheet import Labels, Sheet
+from pyro_gmmvae.figures.cell_sheet import Sheet, SheetLabels
 from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.style import BLUE, SMALL, TEXT, TITLE, VERMILION, cut, new_figure
 
@@ -52,7 +52,7 @@ def draw_components(view: RunView) -> Figure:
     sheet = Sheet(
         renderer_of(view.run.schema.kind, means, rows),
         (len(used), 1 + nearest + uncertain),
-        Labels(title, lines, groups=groups, captions=captions),
+        SheetLabels(title, lines, groups=groups, captions=captions),
     )
     corners = [sheet.corners[:, 0], sheet.corners[tuple(np.array(cells).T)]]
     sheet.draw(np.concatenate([means, rows]), np.concatenate(corners))

@@ -66,7 +66,7 @@ class Panel:
     curves: list[tuple[str, str, int, str]] = field(default_factory=list)
 
     def add(self, column: str, label: str, color: int, style: str = "-") -> None:
-        """A curve: a column of the table, its name, the number of its color, its line."""
+        """Add a column of the table, with its label, number of color and line style."""
         self.curves.append((column, label, color, style))
 
 
@@ -78,9 +78,9 @@ def training_curves(
     Args:
         history: a line per epoch with ``epoch`` and any of ``elbo``, ``log_px``, ``kl_*``,
             ``accuracy``, further terms, ``learning_rate``, and the same of validation rows
-            under names that begin with ``val_``. What is there is drawn.
-        title: stands above.
-        schedules: values at each epoch by name, of what moved.
+            under names that begin with ``val_``. Columns that exist are drawn.
+        title: above the panels.
+        schedules: values at each epoch of the schedules that moved, by name.
     """
     moved = {name: np.asarray(values, float) for name, values in (schedules or {}).items()}
     table = history.assign(**{f"schedule {name}": values for name, values in moved.items()})
@@ -102,7 +102,7 @@ def _panels(table: pd.DataFrame, moved: Sequence[str]) -> list[Panel]:
     terms += [c[4:] for c in table.columns if c.startswith("val_") and c[4:] not in terms]
     kl = [term for term in terms if term.startswith("kl_")]
     others = [term for term in terms if term not in (*kl, *NOT_TERMS)]
-    # a term that nothing gives a value (classification without labels) is 0 all along
+    # a term that is not used (classification without labels) is 0 in every epoch
     others = [t for t in others if table.filter([t, f"val_{t}"]).fillna(0).any(axis=None)]
     elbo = Panel("ELBO", "nats per row")
     reconstruction = Panel("Reconstruction, E[log p(x|latents)]", "nats per row")
@@ -117,13 +117,13 @@ def _panels(table: pd.DataFrame, moved: Sequence[str]) -> list[Panel]:
         (further, others),
     ):
         for number, name in enumerate(names):
-            what = "" if len(names) == 1 else f"{_label(name)}, "
+            term = "" if len(names) == 1 else f"{_label(name)}, "
             alone = 0 if len(names) == 1 else number
             if table.get(name, pd.Series()).notna().any():
-                panel.add(name, f"{what}training", alone)
+                panel.add(name, f"{term}training", alone)
             if table.get(f"val_{name}", pd.Series()).notna().any():
                 color = 1 if len(names) == 1 else number
-                panel.add(f"val_{name}", f"{what}validation", color, "--")
+                panel.add(f"val_{name}", f"{term}validation", color, "--")
     if len(others) == 1:
         further.title = f"{_label(others[0])[:1].upper()}{_label(others[0])[1:]} term of the loss"
     schedules = Panel("Schedules", "value")
@@ -167,7 +167,7 @@ def _draw(axes: Axes, table: pd.DataFrame, panel: Panel) -> None:
 
 
 def _zoom(axes: Axes, values: np.ndarray) -> None:
-    """Leave the beginning out where it would make a straight line of all that follows."""
+    """Leave the beginning out if it would flatten all later epochs into a straight line."""
     finite = values[np.isfinite(values)]
     later = values[round(BEGINNING * len(values)) :]
     later = later[np.isfinite(later)]

@@ -38,7 +38,7 @@ INK = "#111111"
 BINS = 60
 PROJECTIONS = ("pca", "umap")
 HALO = withStroke(linewidth=2.2, foreground="white")
-# where a name stands beside its mean, in the order they are tried
+# of a name, relative to its mean, in the order in which they are tried
 CORNERS = (("left", "bottom"), ("left", "top"), ("right", "bottom"), ("right", "top"))
 
 
@@ -50,11 +50,11 @@ def draw_latent(view: RunView) -> Figure:
     """
     mixture = view.model.mixture_priors.get("")  # None: p(z) is standard normal
     z = view.z if mixture is None else view.z[:, : view.model.latent_dim]
-    groups, names, by = np.full(len(view.z), -1), [], "nothing: no class is known"
+    groups, names, by = np.full(len(view.z), -1), [], ""
     if (view.y >= 0).any():
         groups, names, by = view.y, list(view.run.schema.classes), "class"
     elif view.model.components:
-        groups, names, by = view.log_probs.argmax(1), view.class_names, "likeliest component"
+        groups, names, by = view.log_probs.argmax(1), view.class_names, "most probable component"
     is_shared = by != "class" or view.run.config.labels != 0  # component k is group k
     gaussians = _gaussians(view, mixture, len(names) if is_shared else 0)
     return latent_scatter(
@@ -89,7 +89,7 @@ class Gaussians:
         names: of the K components.
         loc: (K, d) means.
         covariance: (K, d, d).
-        groups: (K,) the group of rows with the same color; -1: none.
+        groups: (K,) the group of rows with the same color; -1: no group.
     """
 
     names: Sequence[str]
@@ -148,7 +148,7 @@ def latent_scatter(
         names: of the groups.
         gaussians: components of p(z|s); None: rows alone.
         projection: "pca" or "umap".
-        by: the word for a group.
+        by: the word for a group; "": rows have no groups.
         unit: the word for a row.
 
     Raises:
@@ -176,7 +176,8 @@ def latent_scatter(
     else:
         how = "Posterior means of z"
         drawn = _planar(axis, points, groups, names, gaussians)
-    axis.set_title(f"{how}: {counted}, colored by {by}{drawn}", fontsize=TITLE, loc="left")
+    colored = f", colored by {by}" if by else "; no class is known"
+    axis.set_title(f"{how}: {counted}{colored}{drawn}", fontsize=TITLE, loc="left")
     _legend(figure, groups, names, by)
     return figure
 
@@ -348,7 +349,7 @@ def _name_means(axis: Axes, centers: NDArray[Any], gaussians: Gaussians) -> None
 def _name_groups(
     axis: Axes, flat: NDArray[Any], groups: NDArray[np.int64], names: Sequence[str]
 ) -> None:
-    """Where no component is drawn, a group's name stands at the median of its rows."""
+    """Write the name of each group at the median of its rows."""
     present = np.unique(groups[groups >= 0])
     centers = [np.median(flat[groups == group], axis=0) for group in present]
     _write(axis, np.array(centers).reshape(-1, 2), [names[group] for group in present])
@@ -360,11 +361,11 @@ def _unnamed(gaussians: Gaussians) -> str:
 
 
 def _write(axis: Axes, places: NDArray[Any], names: Sequence[str]) -> None:
-    """Names beside places, in a corner that is free; of many, those without one are left out."""
+    """Write names beside places, in a free corner; many names are left out if none is free."""
     size = TEXT if len(names) <= MAX_IN_LEGEND else SMALL - 1
     figure = axis.get_figure(root=True)
     assert figure is not None
-    # points per unit of data, as far as is known before the layout is made
+    # points per unit of data, approximately: the layout is made later
     wide, high = 72 * 0.8 * figure.get_size_inches()
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     unit = np.array([wide / (right - left), high / (top - bottom)])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.animation import Animation, ping_pong_gif
 from pyro_gmmvae.figures.cell_renderer import Array, CellRenderer, renderer_of
-from pyro_gmmvae.figures.cell_sheet import LINE_INCHES, MARGIN, Grid, Labels, bare, page
+from pyro_gmmvae.figures.cell_sheet import LINE_INCHES, MARGIN, Grid, SheetLabels, bare, page
 from pyro_gmmvae.figures.run_view import NotApplicable, RunView
 from pyro_gmmvae.figures.style import FAINT, GRAY, SMALL, TEXT, cut
 
@@ -38,7 +38,7 @@ def draw_analogies(view: RunView) -> Figure:
         raise NotApplicable(f"the model {view.run.config.model!r} has no class to change")
     components, total = view.components(MAX_CLASSES)
     if len(components) < 2:
-        raise NotApplicable("there is a single class, and none to change it to")
+        raise NotApplicable("analogies need two classes, and the model has one")
     loc, scale, s = view.prior(components)
     rows = None
     with suppress(GMMVAEError):  # without test rows z is drawn
@@ -61,12 +61,15 @@ def draw_analogies(view: RunView) -> Figure:
     )
     names = [view.class_names[k] for k in components]
     if rows is None:
-        renderer, labels = renderer_of(view.run.schema.kind, cells), Labels(title, columns=names)
+        renderer, labels = (
+            renderer_of(view.run.schema.kind, cells),
+            SheetLabels(title, columns=names),
+        )
         return Grid(renderer, cells, labels).figure
     sources = view.sources[rows]
     renderer = renderer_of(view.run.schema.kind, cells, sources)
     cells = np.concatenate([sources[:, None], cells], 1)
-    labels = Labels(title, columns=["row", *names], groups=[(0, ""), (1, "")])
+    labels = SheetLabels(title, columns=["row", *names], groups=[(0, ""), (1, "")])
     return Grid(renderer, cells, labels).figure
 
 
@@ -77,7 +80,7 @@ def draw_interpolation(view: RunView) -> Animation:
         NotApplicable: fewer than two test rows.
     """
     if len(view.test) < 2:
-        raise NotApplicable("the run has a single test row, and none to go to")
+        raise NotApplicable("interpolation needs two test rows, and the run has one")
     first, second = _pairs(view)
     shares = np.linspace(0, 1, STEPS)
     z = _between(view.z[first], view.z[second], shares)
@@ -97,11 +100,11 @@ def draw_interpolation(view: RunView) -> Animation:
     still = Grid(
         renderer,
         np.concatenate([one[:, None], decoded[:, list(shown)], other[:, None]], 1),
-        Labels(title, names, columns, groups),
+        SheetLabels(title, names, columns, groups),
     )
     frames = [np.stack([one, decoded[:, step], other], 1) for step in range(STEPS)]
     groups = [(0, ""), (1, ""), (2, "")]
-    moving = Grid(renderer, frames[0], Labels(title, names, ["row", "decoded", "row"], groups))
+    moving = Grid(renderer, frames[0], SheetLabels(title, names, ["row", "decoded", "row"], groups))
     return Animation(still.figure, ping_pong_gif(moving, frames))
 
 

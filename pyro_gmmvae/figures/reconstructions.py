@@ -23,7 +23,7 @@ from pyro_gmmvae.figures.cell_renderer import (
     renderer_of,
     value_range,
 )
-from pyro_gmmvae.figures.cell_sheet import Labels, Sheet
+from pyro_gmmvae.figures.cell_sheet import Sheet, SheetLabels
 from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.style import BLUE, GRAY, VERMILION
 from pyro_gmmvae.runs import Run
@@ -95,7 +95,7 @@ def reconstruction_sheet(
         groups: first column and heading of each group of columns.
     """
     difference = difference_of(renderer, rows, made)
-    labels = Labels(
+    labels = SheetLabels(
         f"{title}\ndifference: {difference.about}",
         ("row", "reconstruction", "difference"),
         groups=groups,
@@ -213,6 +213,6 @@ def difference_of(
 
 
 def _largest(values: Array) -> float:
-    """The largest finite absolute value; 1 if there is none."""
+    """The largest finite absolute value; 1 if there are no finite values."""
     finite = np.abs(values[np.isfinite(values)])
     return max(float(finite.max()), 1e-12) if len(finite) else 1.0

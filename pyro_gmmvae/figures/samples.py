@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.cell_renderer import Array, CellRenderer, renderer_of
-from pyro_gmmvae.figures.cell_sheet import Grid, Labels
+from pyro_gmmvae.figures.cell_sheet import Grid, SheetLabels
 from pyro_gmmvae.figures.run_view import NotApplicable, RunView
 
 DRAWS = 10
@@ -23,7 +23,7 @@ def sample_grid(
         names: one per class, written at the left.
         title: above the cells.
     """
-    return Grid(renderer, draws, Labels(title, names)).figure
+    return Grid(renderer, draws, SheetLabels(title, names)).figure
 
 
 def draw_samples(view: RunView) -> Figure:
@@ -46,6 +46,6 @@ def draw_samples(view: RunView) -> Figure:
         names = [view.class_names[k] for k in components]
         title = (
             f"{view.name}: {DRAWS} draws of each {view.noun}{view.count(components, total)}\n"
-            f"z from {view.prior_name}, decoded at it"
+            f"z from {view.prior_name}, decoded"
         )
     return sample_grid(renderer_of(run.schema.kind, draws), draws, names, title)

@@ -1,4 +1,4 @@
-"""One look for all figures: colors, sizes of letters, and axes without clutter."""
+"""Colors, text sizes and helpers that all figures share."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe, Ito 2008: told apart by most people with a color vision deficiency
+# Okabe, Ito 2008: distinguishable with most color vision deficiencies
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILION = COLORS[0], COLORS[1]
 STYLES = ("-", "--", ":")
@@ -38,22 +38,22 @@ def tidy(axes: Axes) -> None:
 
 @contextmanager
 def boxes_for_missing_letters() -> Iterator[None]:
-    """While figures are drawn: a letter that the font lacks is a box, and no warning."""
+    """Draw letters that the font lacks as boxes, without warnings."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         yield
 
 
 def cut(text: str, letters: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer."""
+    """The text, or its beginning and an ellipsis if it is longer."""
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def plain(text: object) -> str:
-    """The text as matplotlib draws it letter by letter: dollars begin no formula.
+    """The text for matplotlib to draw letter by letter: dollars do not start a formula.
 
-    Line breaks and runs of blanks become one blank. It is for texts that are read as formulas
-    where they hold dollars, which those with ``parse_math=False`` are not.
+    Line breaks and runs of blanks become one blank. Texts with ``parse_math=False`` do not need
+    it.
     """
-    # an escaped dollar is shown as a dollar, and no formula is read where none is left
+    # an escaped dollar is drawn as a dollar
     return " ".join(str(text).split()).replace("$", r"\$")

@@ -165,5 +165,5 @@ def component_curves(table: pd.DataFrame, data: str) -> Figure:
         if name == "used":
             axis.axline((0, 0), slope=1, color="#999999", linewidth=0.8, linestyle=":")
             axis.set(xlim=(0, None), ylim=(0, None))
-    figure.suptitle(f"{data}: what each number of components gives")
+    figure.suptitle(f"{data}: numbers of components compared")
     return figure

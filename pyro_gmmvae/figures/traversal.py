@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.figures.animation import Animation, ping_pong_gif
 from pyro_gmmvae.figures.cell_renderer import Array, renderer_of
-from pyro_gmmvae.figures.cell_sheet import Grid, Labels
+from pyro_gmmvae.figures.cell_sheet import Grid, SheetLabels
 from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.runs import Run
@@ -42,15 +42,15 @@ def draw_traversal(view: RunView) -> Animation:
     unit = f"standard deviations of {view.prior_name}"
     at = f", s at {names[0]}" if names[0] else ""
     title = (
-        f"{view.name}: what each entry of z does{at}{which}\n"
+        f"{view.name}: each entry of z moved alone{at}{which}\n"
         f"z in {unit}, all other entries at their means"
     )
     lines = [f"z{entry}" for entry in entries]
     columns = [f"{place:+g}" if place else "0" for place in places.tolist()]
     renderer = renderer_of(view.run.schema.kind, cells, frames)
-    still = Grid(renderer, cells, Labels(title, lines, columns))
+    still = Grid(renderer, cells, SheetLabels(title, lines, columns))
     title = f"{view.name}: each entry of z from {-SPAN} to {SPAN}\n{unit}"
-    moving = Grid(renderer, frames[0], Labels(title, names, lines))
+    moving = Grid(renderer, frames[0], SheetLabels(title, names, lines))
     return Animation(still.figure, ping_pong_gif(moving, frames))
 
 
@@ -98,7 +98,7 @@ def traverse_skeletons(
         raise GMMVAEError("traverse draws skeletons; for other rows there is 'gmmvae generate'")
     if not model.factors:
         raise GMMVAEError(
-            f"the model {run.config.model!r} has no p(z|s) to walk in; train gmmvae, or m2"
+            f"the model {run.config.model!r} has no p(z|s) to traverse; train gmmvae or m2"
         )
     start = model.one_hot(number, 1)
     if latent.isdecimal():
@@ -118,7 +118,7 @@ def _along_z(
     prior = model.prior_of_z(s)
     loc, scale = prior.mean, prior.stddev
     if entry >= loc.shape[-1]:
-        raise GMMVAEError(f"z has the entries 0 to {loc.shape[-1] - 1}, and no {entry}")
+        raise GMMVAEError(f"z has the entries 0 to {loc.shape[-1] - 1}, not {entry}")
     values = torch.linspace(-span, span, steps).to(loc)
     z = loc.clone()
     z[:, entry] += values * scale[:, entry]
@@ -144,7 +144,7 @@ def _along_s(run: Run, start: Tensor, latent: str, steps: int) -> tuple[list[str
             rows.append(s)
             captions.append(f"{names[one]} -> {names[other]}: {share:.0%}")
     if not rows:
-        raise GMMVAEError(f"{latent!r} has a single value: there is nowhere to walk to")
+        raise GMMVAEError(f"{latent!r} has a single value; a traversal needs two")
     return captions, torch.cat(rows)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and report of a run as a user asks for them."""
+"""The commands figures and report."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_all_are_drawn_or_named_and_kept(gmmvae: Gmmvae, run: Path) -> None:
+def test_all_pictures_are_drawn_or_skipped_and_not_overwritten(gmmvae: Gmmvae, run: Path) -> None:
     result = gmmvae("figures", run)
     assert result.code == 0, result.err
     *skipped, last = result.err.strip().split("\n")
@@ -40,7 +40,9 @@ def test_all_are_drawn_or_named_and_kept(gmmvae: Gmmvae, run: Path) -> None:
     refused(gmmvae("figures", run), "training.png exists and is kept", "--force")
 
 
-def test_some_are_drawn_where_they_are_told(gmmvae: Gmmvae, run: Path, tmp_path: Path) -> None:
+def test_some_pictures_are_written_to_another_folder(
+    gmmvae: Gmmvae, run: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "a" / "b"
     arguments = ("figures", run, "--out", out, "--only", "training,entropy", "--format", "svg")
     result = gmmvae(*arguments)
@@ -66,7 +68,7 @@ def test_some_are_drawn_where_they_are_told(gmmvae: Gmmvae, run: Path, tmp_path:
         (("--device", "tpu"), ["tpu"]),
     ],
 )
-def test_what_can_not_be_is_one_line(
+def test_bad_options_are_one_line(
     gmmvae: Gmmvae, run: Path, tmp_path: Path, more: tuple[str, str], words: list[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -75,21 +77,21 @@ def test_what_can_not_be_is_one_line(
     assert not (run / "figures").exists()
 
 
-def test_a_folder_that_is_no_run_is_one_line(gmmvae: Gmmvae, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_one_line(gmmvae: Gmmvae, tmp_path: Path) -> None:
     for command in ("figures", "report"):
         refused(gmmvae(command, tmp_path / "absent"), "is not a run folder")
         refused(gmmvae(command, tmp_path), "config.json")
     assert not list(tmp_path.iterdir())
 
 
-def test_where_nothing_can_be_drawn_the_reason_is_the_error(gmmvae: Gmmvae, run: Path) -> None:
+def test_if_nothing_can_be_drawn_the_reason_is_the_error(gmmvae: Gmmvae, run: Path) -> None:
     (run / "history.csv").unlink()
     result = gmmvae("figures", run, "--only", "training")
     assert result.code == 2
     assert "nothing was drawn: the run has no history.csv" in result.err
 
 
-def test_the_report_is_written_and_kept(
+def test_the_report_is_written_and_not_overwritten(
     gmmvae: Gmmvae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pyro_gmmvae.figures.report.draw_all", lambda _: iter([("latent", "no")]))

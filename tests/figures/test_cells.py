@@ -12,7 +12,7 @@ from pyro_gmmvae.figures.cell_renderer import (
     ProfileCells,
     SkeletonCells,
 )
-from pyro_gmmvae.figures.cell_sheet import Grid, Labels
+from pyro_gmmvae.figures.cell_sheet import Grid, SheetLabels
 from pyro_gmmvae.figures.reconstructions import (
     ImageDifference,
     difference_of,
@@ -114,7 +114,7 @@ def test_joints_are_tied_to_their_reconstructions(y_down: bool) -> None:
 def test_a_grid_draws_other_rows_into_the_same_cells() -> None:
     cells = np.arange(2 * 3 * 4.0).reshape(2, 3, 1, 2, 2)
     renderer = ImageCells(cells.reshape(-1, 1, 2, 2))
-    grid = Grid(renderer, cells, Labels("title", ["a", "b"], ["x", "y", "z"]))
+    grid = Grid(renderer, cells, SheetLabels("title", ["a", "b"], ["x", "y", "z"]))
     before = np.array(grid.axes.images[0].get_array())
     grid.update(cells[::-1])
     after = np.array(grid.axes.images[0].get_array())
@@ -128,6 +128,6 @@ def test_profiles_scale_each_feature_and_name_few() -> None:
     rows = np.array([[0.0, 100.0], [1.0, 300.0]])
     profiles = ProfileCells(rows, ["width", "height"])
     assert np.allclose(profiles.lines(rows)[..., 1], [[0.9, 0.9], [0.1, 0.1]])
-    grid = Grid(profiles, rows[:, None], Labels("", ["a", "b"]))
+    grid = Grid(profiles, rows[:, None], SheetLabels("", ["a", "b"]))
     assert {"width", "height"} <= set(texts(grid.figure))
     assert not ProfileCells(np.zeros((1, 99)), [str(n) for n in range(99)]).names

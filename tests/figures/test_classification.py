@@ -46,7 +46,7 @@ def test_many_classes_stay_readable(classes: int, has_counts: bool) -> None:
     assert max(figure.get_size_inches()) < 15
 
 
-def test_a_title_is_not_cut_off_where_there_are_two_classes() -> None:
+def test_the_title_of_two_classes_is_not_cut_off() -> None:
     figure = confusion_matrix(np.eye(2, dtype=int), ["0", "1"], (0.342, 1.0))
     figure.draw_without_rendering()
     title = figure._suptitle  # matplotlib has no other way to it
@@ -67,14 +67,14 @@ def test_a_class_without_rows_and_no_rows_at_all() -> None:
     )
 
 
-def test_names_are_no_formulas_and_no_paragraphs() -> None:
+def test_names_are_drawn_literally_on_one_line() -> None:
     found = texts(confusion_matrix(np.eye(len(HOSTILE), dtype=int), HOSTILE))
     assert {"$x_1^2$", "_hidden", "a$b", r"\frac{", "two lines"} <= set(found)
     long = texts(confusion_matrix(np.eye(2, dtype=int), ["x" * 500, "y"]))
     assert max(len(text) for text in long if text.startswith("x")) < 20
 
 
-def test_components_are_framed_where_they_are_matched() -> None:
+def test_matched_components_are_framed() -> None:
     counts = np.array([[0, 7, 1, 0], [5, 0, 0, 3]])
     figure = contingency_matrix(
         counts, ["ann", "bob"], [f"component_{k}" for k in range(4)], [(0, 1), (1, 0)], (0.5, 0.9)
@@ -84,7 +84,7 @@ def test_components_are_framed_where_they_are_matched() -> None:
     assert any("accuracy 0.750, 95 % Wilson interval 0.500 to 0.900" in t for t in texts(figure))
 
 
-def test_more_components_than_can_be_named_are_numbered_by_steps() -> None:
+def test_of_many_components_some_names_are_left_out() -> None:
     counts = np.ones((3, 300), int)
     names = [f"component_{k}" for k in range(300)]
     found = texts(contingency_matrix(counts, names[:3], names, []))
@@ -117,8 +117,8 @@ def test_points_intervals_and_rows_are_those_of_the_table() -> None:
     assert any("20 test rows" in text and "error 0.1000 in 10 bins" in text for text in found)
 
 
-def test_from_probabilities_to_the_picture() -> None:
-    """Sure and always wrong: all in the last bin, below the diagonal."""
+def test_probabilities_reach_the_picture() -> None:
+    """Confident and always wrong: all in the last bin, below the diagonal."""
     table = reliability(np.log(np.array([[0.99, 0.01]] * 5)), np.ones(5, np.int64))
     figure = reliability_diagram(
         table.assign(low=0.0, high=0.43), expected_calibration_error(table)
@@ -127,7 +127,7 @@ def test_from_probabilities_to_the_picture() -> None:
     assert any("error 0.9900" in text for text in texts(figure))
 
 
-def test_few_rows_beside_many_are_still_seen() -> None:
+def test_small_bins_are_visible_beside_large_ones() -> None:
     columns = {"confidence": [0.5, 0.99], "accuracy": [1.0, 1.0], "low": 0.1, "high": 1.0}
     table = pd.DataFrame({"rows": [1, 5000]} | columns, index=[7, 14])
     assert reliability_diagram(table, 0.0).axes[1].get_yscale() == "log"
@@ -135,6 +135,6 @@ def test_few_rows_beside_many_are_still_seen() -> None:
     assert any("1 test row\n" in text for text in texts(one))
 
 
-def test_no_rows_make_an_empty_picture() -> None:
+def test_without_rows_the_picture_is_empty() -> None:
     table = pd.DataFrame({c: [] for c in ("rows", "confidence", "accuracy", "low", "high")})
     assert any("0 test rows" in text for text in texts(reliability_diagram(table, 0.0)))

@@ -1,4 +1,4 @@
-"""Rows and ellipses in the plane, against covariances that are known."""
+"""Rows and ellipses in the plane, against known covariances."""
 
 import sys
 from types import ModuleType
@@ -20,7 +20,7 @@ from tests.figures.texts import HOSTILE, texts
 
 
 def made(d: int, K: int = 3, rows: int = 200) -> tuple[Any, Any, Gaussians]:
-    """Rows of K groups in d dimensions, and the Gaussians they are of."""
+    """Rows of K groups in d dimensions, and their Gaussians."""
     generator = np.random.default_rng(0)
     loc = generator.normal(size=(K, d)) * 5
     factor = generator.normal(size=(K, d, d))
@@ -89,7 +89,7 @@ def test_the_first_axis_is_that_of_the_largest_spread() -> None:
     assert abs(np.corrcoef(flat[:, 0], z[:, 1])[0, 1]) > 0.99
 
 
-def test_what_is_drawn_is_said() -> None:
+def test_the_title_names_what_is_drawn() -> None:
     z, y, gaussians = made(4)
     y[0] = -1
     found = texts(latent_scatter(z, y, gaussians.names, gaussians))
@@ -121,7 +121,7 @@ def test_many_classes(classes: int) -> None:
     assert ("names that would cover" in figure.axes[0].get_title("left")) == (classes > 30)
 
 
-def test_colors_and_markers_tell_84_groups_apart() -> None:
+def test_colors_and_markers_distinguish_84_groups() -> None:
     assert len({(color_of(group), marker_of(group)) for group in range(84)}) == 84
 
 
@@ -146,7 +146,7 @@ def test_hardly_any_rows(d: int, rows: int) -> None:
     texts(latent_scatter(np.zeros((rows, d)), np.full(rows, -1), []))
 
 
-def test_names_are_no_formulas() -> None:
+def test_names_are_drawn_literally() -> None:
     z, y, _ = made(3, K=len(HOSTILE))
     found = texts(latent_scatter(z, y, HOSTILE))
     assert {"$x_1^2$", "_hidden", "a$b", "two lines"} <= set(found)
@@ -164,7 +164,7 @@ def test_umap_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_umap_has_crosses_and_no_ellipses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a map in its place, as the package is one that few have."""
+    """With a stub, so that the package is not needed."""
 
     class Doubled:
         def __init__(self, **settings: object) -> None:

@@ -1,4 +1,4 @@
-"""Every picture of every kind of run: drawn, or left out with a reason a user understands."""
+"""Every picture of every kind of run: drawn, or skipped with a reason."""
 
 import io
 from pathlib import Path
@@ -25,20 +25,20 @@ from .conftest import Fit
 
 
 def drawn_of(view: RunView) -> tuple[dict[str, Figure | Animation], dict[str, str]]:
-    """What is there, and why the rest is not."""
+    """The pictures of a run, and the reasons for those that are skipped."""
     found = dict(draw_all(view))
     reasons = {name: one for name, one in found.items() if isinstance(one, str)}
     return {name: one for name, one in found.items() if not isinstance(one, str)}, reasons
 
 
 def texts(figure: Figure) -> str:
-    """All that is written in a figure."""
+    """All texts of a figure."""
     return "\n".join(t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Films of three frames, where they are not what is looked at."""
+    """Animations of three frames, which are fast."""
     monkeypatch.setattr("pyro_gmmvae.figures.traversal.FRAMES", 3)
     monkeypatch.setattr("pyro_gmmvae.figures.latent_space.STEPS", 3)
 
@@ -93,14 +93,14 @@ def test_other_runs_have_pictures_or_reasons(
         assert sheet.get_figheight() < 40
 
 
-def test_components_without_labels_are_called_so(clustered: Run) -> None:
+def test_components_without_labels_are_called_components(clustered: Run) -> None:
     figure = PICTURES["samples"].draw(RunView(clustered))
     assert isinstance(figure, Figure)
     assert "10 draws of each component" in texts(figure)
 
 
 def test_analogies_keep_z_in_units_of_each_class(digits: RunView) -> None:
-    """The cell of a row's own class is its reconstruction at the vertex, whatever the scales."""
+    """The cell of a row's own class is its reconstruction at one-hot s, whatever the scales."""
     figure = draw_analogies(digits)
     (shown,) = (image.get_array() for axes in figure.axes for image in axes.get_images())
     assert shown is not None
@@ -116,7 +116,7 @@ def test_analogies_keep_z_in_units_of_each_class(digits: RunView) -> None:
     assert correlation > 0.999
 
 
-def test_training_shows_what_moved(fit: Fit) -> None:
+def test_training_shows_schedules_that_moved(fit: Fit) -> None:
     run = fit("digits", epochs=3, temperature="1:0.5:9999", prior_temperature="0.3")
     written = texts(draw_training(RunView(run)))
     assert "temperature" in written
@@ -124,7 +124,7 @@ def test_training_shows_what_moved(fit: Fit) -> None:
     assert "KL(z), validation" in written
 
 
-def test_one_wild_epoch_does_not_flatten_the_rest(copied: Path) -> None:
+def test_one_outlying_epoch_does_not_flatten_the_rest(copied: Path) -> None:
     history = pd.read_csv(copied / "history.csv")
     history.loc[0, "elbo"] = -1e6
     history.to_csv(copied / "history.csv", index=False)
@@ -134,7 +134,7 @@ def test_one_wild_epoch_does_not_flatten_the_rest(copied: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "epoch\nx\n", "\x00\xff"])
-def test_a_history_that_is_lost_or_damaged_is_a_reason(copied: Path, content: str | None) -> None:
+def test_a_missing_or_damaged_history_is_a_reason(copied: Path, content: str | None) -> None:
     file = copied / "history.csv"
     file.unlink() if content is None else file.write_text(content, "latin-1")
     with pytest.raises(NotApplicable, match=r"history\.csv"):
@@ -154,7 +154,7 @@ def test_without_its_data_a_run_still_shows_its_latents(fit: Fit) -> None:
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_names_of_all_kinds_are_drawn_as_they_are(digits: RunView) -> None:
+def test_names_are_drawn_literally(digits: RunView) -> None:
     names = ("$a_$", "", "long " * 30, "名前", "<script>", "_x", "\\frac", "%s", "{0}", "a\tb")
     run = digits.run
     odd = Run(run.path, run.config.replace(labels=0), run.schema, run.model, run.device, "last")
@@ -173,7 +173,7 @@ def test_vector_files_are_the_same_each_time(plane: RunView, ending: str) -> Non
     assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[ending])
 
 
-def test_a_film_goes_there_and_back(plane: RunView) -> None:
+def test_an_animation_plays_forward_and_backward(plane: RunView) -> None:
     animation = PICTURES["interpolation"].draw(plane)
     assert isinstance(animation, Animation)
     with Image.open(io.BytesIO(animation.gif)) as picture:

@@ -1,4 +1,4 @@
-"""Pictures of test rows: sorted into classes, believed, placed in z, and reconstructed."""
+"""Pictures of test rows: classification, reliability, latent space, reconstructions."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return RunView(train(default_config("digits", TINY | of_model), folder))
 
 
-def test_accuracy_stands_in_the_title_as_evaluate_says_it(digits: RunView) -> None:
+def test_the_title_has_the_accuracy_of_evaluate(digits: RunView) -> None:
     share = accuracy(digits.log_probs, digits.y)
     assert share is not None
     low, high = wilson_interval(share, len(digits.y))
@@ -49,7 +49,7 @@ def test_accuracy_stands_in_the_title_as_evaluate_says_it(digits: RunView) -> No
     )
 
 
-def test_components_stand_in_the_order_of_their_classes(clusters: RunView) -> None:
+def test_components_are_in_the_order_of_their_classes(clusters: RunView) -> None:
     figure = draw_confusion(clusters)
     axes = figure.axes[0]
     frames = sorted(patch.get_xy() for patch in axes.patches)
@@ -59,7 +59,7 @@ def test_components_stand_in_the_order_of_their_classes(clusters: RunView) -> No
     assert any(wanted in text for text in texts(figure))
 
 
-def test_calibration_is_of_classes_alone(digits: RunView, clusters: RunView) -> None:
+def test_reliability_needs_labels(digits: RunView, clusters: RunView) -> None:
     numbers = digits.run.evaluate(samples=2)
     found = texts(draw_reliability(digits))
     assert any(f"error {numbers['ece']:.4f}" in text for text in found)
@@ -99,7 +99,7 @@ def test_models_without_classes_are_skipped_with_a_reason(tiny: RunView) -> None
             draw(tiny)
 
 
-def test_reconstructions_are_what_the_decoder_says(tiny: RunView) -> None:
+def test_reconstructions_are_decoded_row_by_row(tiny: RunView) -> None:
     x = tiny.x[:7]
     made = reconstruct(tiny.run, x)
     assert made.shape == tuple(x.shape)
@@ -110,7 +110,7 @@ def test_reconstructions_are_what_the_decoder_says(tiny: RunView) -> None:
     assert draw_reconstructions(tiny).axes
 
 
-def test_the_worst_rows_stand_first(digits: RunView) -> None:
+def test_the_worst_rows_come_first(digits: RunView) -> None:
     figure = draw_reconstructions(digits)
     found = [text.split("\n") for text in texts(figure) if text.startswith("row ") and "\n" in text]
     elbo = [float(number) for _, number in found]
@@ -133,6 +133,6 @@ def test_a_table_is_drawn_as_profiles(clusters: RunView) -> None:
 def test_no_known_class_leaves_components(clusters: RunView) -> None:
     view = RunView(clusters.run)
     object.__setattr__(view, "_part", (clusters.x, torch.full((len(clusters.x),), -1)))
-    assert any("likeliest component" in text for text in texts(draw_latent(view)))
+    assert any("most probable component" in text for text in texts(draw_latent(view)))
     with pytest.raises(NotApplicable, match="no test row has a known class"):
         draw_confusion(view)

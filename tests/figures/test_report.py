@@ -1,4 +1,4 @@
-"""The report: one file that opens anywhere, holds what the run knows, and runs nothing."""
+"""The report: one file that needs no other, with all facts of a run and without scripts."""
 
 import json
 import re
@@ -37,7 +37,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def run(digits: RunView, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Digits whose folder, names and records hold what would do harm on a careless page."""
+    """Digits whose folder, names and records hold markup that must be escaped."""
     folder = tmp_path_factory.mktemp("reports") / "<b>run & co"
     shutil.copytree(digits.run.path, folder)
     numbers = {"accuracy": 0.5, HOSTILE: HOSTILE, "elbo": -1.0, "confusion": [[1]], "ece": None}
@@ -57,7 +57,7 @@ def text(run: Run) -> str:
         return report(RunView(run), {"accuracy": "share <of> rows"})
 
 
-def test_it_holds_what_the_run_knows(text: str) -> None:
+def test_it_holds_the_facts_of_the_run(text: str) -> None:
     page = Page(text)
     for told in ("0.5000", "share <of> rows", "-1.0000", "gmmvae train", "latent_dim", "engine"):
         assert told in page.text
@@ -68,10 +68,10 @@ def test_it_holds_what_the_run_knows(text: str) -> None:
     assert len(text) < 3_000_000
 
 
-def test_what_differs_from_the_defaults_stands_first(text: str) -> None:
-    changed = text.index("What differs from the defaults")
-    assert changed < text.index(">latent_dim<") < text.index("keys that are as by default")
-    assert text.index(">batch_size<") > text.index("keys that are as by default")
+def test_keys_that_differ_from_the_defaults_come_first(text: str) -> None:
+    changed = text.index("Keys that differ from the defaults")
+    assert changed < text.index(">latent_dim<") < text.index("keys with default values")
+    assert text.index(">batch_size<") > text.index("keys with default values")
 
 
 def test_text_of_a_run_stays_text(text: str) -> None:
@@ -113,7 +113,7 @@ def test_a_browser_shows_it_without_any_request(browser: Any, text: str, tmp_pat
     page.close()
 
 
-def test_its_policy_stops_what_would_fetch_or_run(browser: Any, tmp_path: Path) -> None:
+def test_its_policy_blocks_requests_and_scripts(browser: Any, tmp_path: Path) -> None:
     intruder = '<img src="https://example.invalid/x.png"><script>document.title="ran"</script>'
     policy = content_policy(template_text())
     file = tmp_path / "report.html"
@@ -130,7 +130,7 @@ def test_its_policy_stops_what_would_fetch_or_run(browser: Any, tmp_path: Path) 
     page.close()
 
 
-def test_without_records_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_records_are_a_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyro_gmmvae.figures.report.draw_all", lambda _: iter(()))
     content = (run.path / "environment.json").read_text()
     (run.path / "environment.json").write_text("{")
@@ -152,7 +152,7 @@ def test_numbers_are_measured_where_there_are_none(
     assert f"{found['accuracy']:.4f}" in text
 
 
-def test_films_that_do_not_fit_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_animations_that_do_not_fit_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     view = RunView(run)
     film = PICTURES["interpolation"].draw(view)
     monkeypatch.setattr(

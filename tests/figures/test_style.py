@@ -1,4 +1,4 @@
-"""What holds for all figures: no window, no global state, and names that are shown as they are."""
+"""Properties of all figures: no pyplot, and names that are drawn literally."""
 
 import subprocess
 import sys

@@ -96,7 +96,7 @@ def test_sizes_are_bounded(lines: int) -> None:
     assert set(given) <= set(found)
 
 
-def test_names_are_no_formulas() -> None:
+def test_names_are_drawn_literally() -> None:
     given = {name: [0.5, 0.6] for name in HOSTILE}
     assert {"$x_1^2$", "a$b"} <= set(texts(dot_plot(rows(given, "$p$"), "accuracy", "$t$")))
     table = pd.DataFrame({"part": "main", "line": list(HOSTILE), "accuracy": 0.5})

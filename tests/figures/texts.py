@@ -1,4 +1,4 @@
-"""What stands in a figure, as it is drawn."""
+"""Texts of a figure, as they are drawn."""
 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -9,7 +9,7 @@ LARGEST = 26  # inches
 
 
 def texts(figure: Figure) -> list[str]:
-    """All that is written in a figure, after it was drawn once; dollars as they are seen."""
+    """All texts of a figure after drawing it once, with dollars as they are seen."""
     figure.draw_without_rendering()
     assert max(figure.get_size_inches()) <= LARGEST
     found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
