@@ -24,7 +24,6 @@ from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.folder import fitted_names
 from pyro_gmmvae.runs.run import with_data_at
-from pyro_gmmvae.training import dtype_of
 from pyro_gmmvae.training.devices import seeded
 
 if TYPE_CHECKING:
@@ -263,7 +262,7 @@ def _rows_for_run(run: Run, x: Any, y: Any) -> _Inputs:
     if not np.isfinite(np.asarray(dataset.x[:])).all():
         raise GMMVAEError("x has entries that are not finite; leave their rows out")
     values = torch.from_numpy(schema.rows_for_model(dataset, "x"))
-    values = values.to(run.device, dtype_of(run.config.precision))
+    values = values.to(run.device, run.dtype)
     labels = _labels(y, len(values), len(schema.classes))
     return _inputs_of_run(run, values, labels, dataset.row_numbers, {}, None)
 

@@ -32,7 +32,7 @@ from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
-from pyro_gmmvae.training import Callback, dtype_of
+from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.settings import Record
 
@@ -117,11 +117,9 @@ class RowsEstimator(BaseEstimator):
         self.model_ = fitted.run.model
         self.history_ = fitted.history
         self.n_iter_ = int(fitted.metrics["epochs"])
-        model, config = self.model_, fitted.run.config
+        model = self.model_
         with torch.no_grad(), seeded(0, fitted.run.device):
-            probe = torch.zeros(
-                2, *fitted.run.schema.kind.x_shape, dtype=dtype_of(config.precision)
-            )
+            probe = torch.zeros(2, *fitted.run.schema.kind.x_shape, dtype=fitted.run.dtype)
             self._n_features_out = model.embed(probe.to(fitted.run.device)).shape[1]
 
     def _dtypes(self) -> list[Any]:
@@ -146,7 +144,7 @@ class RowsEstimator(BaseEstimator):
         if not np.isfinite(rows).all():
             raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}, which single precision can't")
         schema.in_range(rows, "X")
-        return x, torch.from_numpy(rows).to(dtype_of(self._fitted.run.config.precision))
+        return x, torch.from_numpy(rows).to(self._fitted.run.dtype)
 
     def _by_rows(self, function: Any, rows: Tensor) -> Array:
         """A function of the model's rows, whose result for each does not depend on the others."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
-from pyro_gmmvae.training import dtype_of
 
 Array = NDArray[Any]
 
@@ -146,7 +145,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         if z.shape[1] != self._n_features_out:
             raise GMMVAEError(f"X has {z.shape[1]} columns, and z has {self._n_features_out}")
         run = self._fitted.run
-        rows = torch.from_numpy(np.array(z)).to(dtype_of(run.config.precision))
+        rows = torch.from_numpy(np.array(z)).to(run.dtype)
         if not rows.isfinite().all():
             raise GMMVAEError(f"X goes up to {np.abs(z).max():.3g}, which single precision can't")
         decoded = run.schema.transform.invert(self._by_rows(self._decode, rows))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Parts:
         device: of the model.
         model, objective: on the device.
         schedules: the buffers that change while training, each with its schedule.
+        validation: metrics of the model on validation rows.
         preprocessing: augmentation and features of each batch.
         raw: whether batches hold rows in the file's units, which get their features after
             augmentation; else rows are augmented in the model's units.
@@ -54,28 +55,25 @@ class Parts:
     model: LatentModel
     objective: Objective
     schedules: Sequence[tuple[Tensor, Schedule]]
+    validation: Validation
     preprocessing: Preprocessing
     raw: bool
 
     def dry_run(self) -> None:
-        """Evaluate the objective once, on two training rows.
+        """Evaluate the objective once, on two rows.
 
         Raises:
             GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
         """
-        x, y = self.data.tensors(self.data.split.train[:2], self.device)
-        if self.config.labels == 0:  # components may be fewer than classes
+        config, augment = self.config, self.preprocessing.augment
+        x, y = self.validation.x[:2], self.validation.y_true[:2]
+        if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
+        check_precision(config.precision, self.device)
+        check_batch_size(config.batch_size, config.labelled_per_batch)
         with seeded(0, self.device), torch.no_grad():
-            if self.preprocessing.augment is not None and not self.raw:
-                x = self.preprocessing.augment(x)
-            self.objective(x, y)
-
-    @cached_property
-    def validation(self) -> Validation:
-        """Metrics of the model on validation rows."""
-        return Validation(self.model, self.objective, self.data, self.device)
+            self.objective(x if augment is None or self.raw else augment(x), y)
 
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:
@@ -91,19 +89,28 @@ class Parts:
             callbacks: called after each epoch, and after each step where they have ``on_step``.
             world: the processes that fit together.
         """
-        config, (x, y) = self.config, self.training
-        return self._fit(
+        config, grouped, labeler = self.config, self.data.groups.merges, self._pseudo_labeler()
+        x, y = self.training
+        if labeler is not None:
+            labeler = labeler(y=y) if grouped else labeler()
+            labeler.to(next(self.model.parameters()))
+        return Fit(
+            self.objective,
+            self.model,
             Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
             FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
+            schedules=self.schedules,
+            preprocessing=self.preprocessing,
+            pseudo_labeler=labeler,
             validate=self.validation,
-            pseudo_labeler=self._pseudo_labeler(),
             callbacks=callbacks,
             labelled_weight=self.objective.labelled_weight,
         )
 
     def about(self) -> str:
         """A line on the data, with warnings on settings."""
-        return "; ".join((self.data.describe(), *self._cautions()))
+        cautions = self._cautions()
+        return "; ".join((self.data.describe(), *cautions))
 
     def pretrain(self, y: Tensor | None, steps: int) -> None:
         """Fit the same model for at least ``steps`` steps (of whole epochs), with other labels.
@@ -125,19 +132,16 @@ class Parts:
             engine="svi" if config.engine == "svi" else "auto",
             precision=config.precision,
         )
-        if self._fit(batches, settings).run().startswith("SIG"):
-            raise KeyboardInterrupt
-
-    def _fit(self, batches: Batches, settings: FitSettings, **options: Any) -> Fit:
-        return Fit(
+        fit = Fit(
             self.objective,
             self.model,
             batches,
             settings,
             schedules=self.schedules,
             preprocessing=self.preprocessing,
-            **options,
         )
+        if fit.run().startswith("SIG"):
+            raise KeyboardInterrupt
 
     def _cautions(self) -> list[str]:
         """Settings that are allowed, and that hardly anyone wants."""
@@ -153,28 +157,26 @@ class Parts:
             cautions.append("labels are used for evaluation only")
         return cautions
 
-    def _pseudo_labeler(self) -> PseudoLabeler | None:
-        """The averaged copy of the model that gives pseudo-labels, where the config asks for it."""
-        config, data, (_, y) = self.config, self.data, self.training
+    def _pseudo_labeler(self) -> Any:
+        """A constructor of pseudo-labels, where the config asks for them, else None.
+
+        Where rows are windows of sequences, it still needs the labels y.
+        """
+        config, data = self.config, self.data
         threshold, start = config.pseudo_threshold, config.pseudo_from
         if threshold is None or self.model.class_site is None or not len(data.split.labelled):
             return None
-        settings: dict[str, Any] = {"decay": config.pseudo_decay}
+        options: dict[str, Any] = {"decay": config.pseudo_decay}
         if config.pseudo_balance:
-            settings["balanced_over"] = len(data.schema.classes)
-        like = next(self.model.parameters())
+            options["balanced_over"] = len(data.schema.classes)
         if not data.groups.merges:
-            return PseudoLabeler(self.model, threshold, start, **settings).to(like)
-        return SequencePseudoLabeler(
-            self.model,
-            threshold,
-            start,
-            x=data.tensors(data.training_rows, self.device)[0],
-            y=y,
-            sequences=torch.from_numpy(data.groups.of_row[data.training_rows]).to(self.device),
-            every=config.pseudo_every,
-            **settings,
-        ).to(like)
+            return partial(PseudoLabeler, self.model, threshold, start, **options)
+        options |= {
+            "x": data.tensors(data.training_rows, self.device)[0],
+            "sequences": torch.from_numpy(data.groups.of_row[data.training_rows]).to(self.device),
+            "every": config.pseudo_every,
+        }
+        return partial(SequencePseudoLabeler, self.model, threshold, start, **options)
 
 
 def build(config: Config, data: TrainingData, device: torch.device | str = "cpu") -> Parts:
@@ -189,20 +191,20 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
         GMMVAEError: sizes, labels, schedules or an augmentation that don't fit model or data.
     """
     device = torch.device(device)
-    check_precision(config.precision, device)
-    check_batch_size(config.batch_size, config.labelled_per_batch)
-    model = build_model(config, data.schema).to(device)
+    model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
     objective = build_objective(config, model)
     schedules = build_schedules(config, model, objective)
     _check_components(config, model, data)
-    augment = data.kind.augmentation(config.augment)
-    raw = augment is not None and data.kind.augments_raw_rows
+    validation, kind = Validation(model, objective, data, device), data.schema.kind
+    augment = kind.augmentation(config.augment)
+    data.schema.in_range(validation.x.cpu().numpy(), config.data)
+    raw = augment is not None and kind.augments_raw_rows
     paired = config.reconstruct == "original" or bool(objective.regularizers)
     preprocessing = Preprocessing(augment, paired=paired)
     if raw:
         preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))
-    return Parts(config, data, device, model, objective, schedules, preprocessing, raw)
+    return Parts(config, data, device, model, objective, schedules, validation, preprocessing, raw)
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

@@ -93,7 +93,6 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
     model_class: Any = MODELS[config.model]
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
-    from pyro_gmmvae.training.precision import dtype_of
 
     _check_memory(config)
     of_model, of_guide = own_parameters(config.model, config.guide)
@@ -103,7 +102,7 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
         options = {key: _at_start(getattr(config, key)) for key in of_guide}
         values["guide"] = functools.partial(values["guide"], **options)
     model: LatentModel = model_class(**values)
-    return model.to(dtype_of(config.precision))
+    return model
 
 
 def _check_memory(config: Config) -> None:
@@ -227,11 +226,11 @@ def build_objective(config: Config, model: Any) -> "Objective":
         model.model,
         model.guide,
         latents=model.latents,
-        label_sites=model.label_sites,
-        particles=config.particles,
         regularizers={
             name: term() for name, term in REGULARIZERS.items() if config.get(name, ZERO) != ZERO
         },
+        label_sites=model.label_sites,
+        particles=config.particles,
         reconstruct_original=config.reconstruct == "original",
     )
     return objective.to(next(model.parameters()))

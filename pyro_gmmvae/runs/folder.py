@@ -157,8 +157,16 @@ def new_folder(out: Path, force: bool) -> Iterator[None]:
 # -- configuration and environment -------------------------------------------------------------
 
 
-def write_config(out: Path, config: Config, schema: Schema) -> None:
-    """Write ``config.json``; a folder without one is not a run."""
+def write_config(
+    out: Path, config: Config, schema: Schema, environments: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write ``config.json`` and ``environment.json``; a folder without the former is not a run.
+
+    Args:
+        out: the run folder.
+        config, schema: of the run.
+        environments: where the run was trained, then where it was resumed.
+    """
     content = {
         "format": FORMAT,
         "package": pyro_gmmvae.__version__,
@@ -166,7 +174,9 @@ def write_config(out: Path, config: Config, schema: Schema) -> None:
         "given": sorted(config.given),
         "data": schema.to_json(),
     }
+    first, *resumed = environments
     write_json(out / CONFIG, content)
+    write_json(out / ENVIRONMENT, {**first, **({"resumed": resumed} if resumed else {})})
 
 
 def read_config(path: Path) -> tuple[Config, Schema]:
@@ -201,22 +211,14 @@ class _Description(BaseModel):
     data: dict[str, Any] = {}
 
 
-def environment(config: Config, command: str | None, processes: int = 1) -> dict[str, Any]:
+def environment(command: str | None, device: "torch.device", processes: int = 1) -> dict[str, Any]:
     """The command, versions, machine, device and threads that a result depends on."""
     command = command or " ".join(sys.argv)
-    from pyro_gmmvae.training.devices import resolve_device
-
-    return {"command": command} | machine(resolve_device(config.device)) | {"processes": processes}
-
-
-def write_environments(out: Path, environments: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``environment.json``: where a run was trained, then where it was resumed."""
-    first, *resumed = environments
-    write_json(out / ENVIRONMENT, {**first, **({"resumed": resumed} if resumed else {})})
+    return {"command": command} | machine(device) | {"processes": processes}
 
 
 def read_environments(out: Path) -> list[dict[str, Any]]:
-    """What :func:`write_environments` wrote; empty where there is no file.
+    """The environments of :func:`write_config`; empty where there is no file.
 
     Raises:
         GMMVAEError: a damaged file.

@@ -17,7 +17,7 @@ from pyro_gmmvae.evaluation import Bounds, log_weights, sum_by_name
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
-from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
 from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
 from pyro_gmmvae.runs.folder import (
     METRICS,
@@ -30,7 +30,7 @@ from pyro_gmmvae.runs.folder import (
     read_weights,
 )
 from pyro_gmmvae.runs.sequences import sequence_table
-from pyro_gmmvae.training import check_precision, dtype_of, resolve_device
+from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
 
 
@@ -76,8 +76,8 @@ class Run:
         state, where = read_weights(path, which), resolve_device(device)
         check_precision(config.precision if config.precision == "f64" else "f32", where)
         with seeded(0, where):
-            model: LatentModel = build_model(config, schema)
-        return cls._filled(path, config, schema, model.to(where), where, which, state)
+            model = build_model(config, schema).to(where, dtype_of(config.precision))
+        return cls._filled(path, config, schema, model, where, which, state)
 
     @classmethod
     def restored(cls, path: Path, model: LatentModel, device: torch.device) -> "Run":
@@ -117,6 +117,11 @@ class Run:
         y = labels_or_predictions(self.model, x, y) if self.model.given_class else None
         with seeded(seed, self.device):
             return log_weights(self.model.model, self.model.guide, x, samples, y=y)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of parameters and rows."""
+        return next(self.model.parameters()).dtype
 
     @property
     def has_bound(self) -> bool:
@@ -213,7 +218,7 @@ class Run:
         if self.schema.kind.reads_tracks:
             raise GMMVAEError(f"{source}: a run on skeletons reads tables of tracks, not rows")
         x = torch.from_numpy(self.schema.rows_for_model(dataset, source))
-        x = x.to(self.device, dtype_of(self.config.precision))
+        x = x.to(self.device, self.dtype)
         elbo = self.elbo(x)
         table: dict[str, Any] = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)

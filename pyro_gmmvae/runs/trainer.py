@@ -28,12 +28,11 @@ from pyro_gmmvae.runs.folder import (
     restore,
     save_checkpoint,
     write_config,
-    write_environments,
     write_history,
 )
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.run import Run, names_given, with_data_at
-from pyro_gmmvae.training import Callback, Fit, FitState
+from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import process_group
 from pyro_gmmvae.training.loggers import build_loggers, closing
@@ -65,8 +64,8 @@ class Trained:
         save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
         write_history(out, self.history)
         write_json(out / METRICS, self.metrics)
-        write_environments(out, [environment(self.run.config, None)])
-        write_config(out, self.run.config, self.run.schema)
+        now = environment(None, self.run.device)
+        write_config(out, self.run.config, self.run.schema, [now])
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class _Job:
 
     parts: Parts
     fit: Fit
+    loggers: Sequence[Callback]
 
     def start(self) -> None:
         """Go to the first step of a new fit, from a clustering where ``init`` names one."""
@@ -84,7 +84,6 @@ class _Job:
                 raise GMMVAEError(f"init={config.init} is for one process")
             # part of a budget in minutes
             fit.state.seconds = initialize(self.parts, fit.callbacks)
-        fit.world.reseed(config.seed)
 
     def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
         """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
@@ -142,19 +141,22 @@ def _prepared(
     config: Config,
     load: Callable[[], TrainingData],
     callbacks: Sequence[Callback],
-    loggers: Sequence[Callback] = (),
+    out: Path | None = None,
 ) -> Iterator[_Job]:
     """Join the processes, seed, load the data and build all parts, for the length of a block.
 
     Whatever does not fit together is refused here, before anything is written. The global
     generators are as before at the end of the block.
     """
+    loggers = [] if out is None else build_loggers(config.log, out, config.model_dump())
     with process_group(config.device) as (world, device), seeded(config.seed, device):
         with world.raise_together():
+            check_precision(config.precision, device)
             parts = build(config, load(), device)
             parts.dry_run()
             fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
-        yield _Job(parts, fit)
+        world.reseed(config.seed)
+        yield _Job(parts, fit, loggers)
 
 
 def train(
@@ -181,15 +183,14 @@ def train(
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
     config = _resolved(absolute_paths(config))
-    loggers = build_loggers(config.log, out, config.model_dump())
     load = partial(TrainingData.from_config, config)
-    with _prepared(config, load, callbacks, loggers) as job, ExitStack() as stack:
+    with _prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         with job.fit.world.raise_together():
             if job.fit.world.is_first:
                 stack.enter_context(new_folder(out, force))
-                write_config(out, config, job.parts.data.schema)
-                write_environments(out, [environment(config, command, job.fit.world.size)])
-        stack.enter_context(closing(loggers))
+                now = environment(command, job.fit.device, job.fit.world.size)
+                write_config(out, config, job.parts.data.schema, [now])
+        stack.enter_context(closing(job.loggers))
         job.start()
         return job.run_into(out)
 
@@ -232,9 +233,8 @@ def resume(
         config = config.replace(device=device)
     if log is not None:
         config = config.replace(log=tuple(log))
-    loggers = build_loggers(config.log, out, config.model_dump())
     load = partial(TrainingData.from_config, config, schema)
-    with _prepared(config, load, callbacks, loggers) as job, closing(loggers):
+    with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit
         with fit.world.raise_together():
             # read first, so that a damaged file is found before anything is written
@@ -242,7 +242,6 @@ def resume(
             read_metrics(out)
             names_given(out, config, schema, job.parts.model)
             if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
-                fit.world.reseed(config.seed)
                 restore(fit, out)
             else:  # stopped before its first checkpoint
                 job.start()
@@ -256,9 +255,8 @@ def resume(
         with fit.world.raise_together():
             if fit.world.is_first:
                 remove_leftovers(out)
-                write_config(out, config, schema)
-                now = environment(config, command, fit.world.size)
-                write_environments(out, [*environments, now])
+                now = environment(command, fit.device, fit.world.size)
+                write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)
 

@@ -1,6 +1,9 @@
 """ELBO, accuracy and log-loss on validation rows, after each epoch."""
 
+from functools import cached_property
+
 import torch
+from torch import Tensor
 
 from pyro_gmmvae.evaluation import accuracy, log_loss
 from pyro_gmmvae.models import LatentModel
@@ -27,13 +30,19 @@ class Validation:
         self.x, y = data.tensors(self.numbers, device)
         # a model that is given the class bounds log p(x|y), which needs one
         self.given = y if model.given_class else None
-        self.x_labelled, self.y_labelled = data.tensors(data.split.labelled, device)
-        named = model.has_classes() and len(data.split.labelled) > 0
+        self.data, self.y_true = data, y
+        named = model.components > 0 and len(data.split.labelled) > 0
         self.y = y.cpu().numpy() if named and len(data.split.validation) else None
+
+    @cached_property
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """x and y of the labelled training rows."""
+        return self.data.tensors(self.data.split.labelled, self.device)
 
     def fit_classifier(self) -> None:
         """Refit a classifier that the objective does not train, on labelled rows."""
-        self.model.fit_classifier(self.x_labelled, self.y_labelled)
+        if type(self.model).fit_classifier is not LatentModel.fit_classifier:
+            self.model.fit_classifier(*self.labelled)
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.training.fit_state import FitState
     from pyro_gmmvae.training.loop import Fit
     from pyro_gmmvae.training.optimizer import NonFiniteError
-    from pyro_gmmvae.training.precision import PRECISIONS, check_precision, dtype_of
+    from pyro_gmmvae.training.precision import PRECISIONS, check_precision
     from pyro_gmmvae.training.pseudo_labels import PseudoLabeler, SequencePseudoLabeler
     from pyro_gmmvae.training.settings import FitSettings
 else:
@@ -33,6 +33,5 @@ __all__ = [
     "PseudoLabeler",
     "SequencePseudoLabeler",
     "check_precision",
-    "dtype_of",
     "resolve_device",
 ]

@@ -19,11 +19,6 @@ from pyro_gmmvae.errors import GMMVAEError, unknown_name
 PRECISIONS = ("f32", "bf16", "f64")
 
 
-def dtype_of(precision: str) -> torch.dtype:
-    """The type of parameters and rows; bf16 rounds the operands of matrix products."""
-    return torch.float64 if precision == "f64" else torch.get_default_dtype()
-
-
 def check_precision(precision: str, device: torch.device) -> None:
     """Check that a device supports a precision.
 
