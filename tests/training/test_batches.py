@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, labelled rows balanced, the same again from the same state."""
+"""Batches: every row once per epoch, balanced labelled rows, and reproducible order."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def labelled_rows(n: int = 103) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.arange(n).float().unsqueeze(-1), y
 
 
-def test_an_epoch_shows_every_row_once() -> None:
+def test_an_epoch_has_every_row_once() -> None:
     x, y = labelled_rows()
     batches = Batches(x, y, batch_size=20, labelled=0, seed=0)
     shown = torch.cat([rows for rows, _ in batches.epoch()]).squeeze(-1)
@@ -23,7 +23,7 @@ def test_an_epoch_shows_every_row_once() -> None:
     assert len(batches) == 6
 
 
-def test_no_batch_is_a_single_row() -> None:
+def test_a_batch_has_at_least_two_rows() -> None:
     x, y = labelled_rows(41)
     sizes = [len(rows) for rows, _ in Batches(x, y, 20, 0, seed=0).epoch()]
     assert sizes == [20, 20, 2]
@@ -45,7 +45,7 @@ def test_orders_differ_between_epochs_and_seeds() -> None:
     assert not torch.equal(first, third)
 
 
-def test_an_epoch_is_entered_again_in_its_middle() -> None:
+def test_an_epoch_is_resumed_in_its_middle() -> None:
     x, y = labelled_rows()
     batches = Batches(x, y, 20, 9, seed=0)
     state = batches.generator.get_state()

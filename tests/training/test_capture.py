@@ -13,8 +13,7 @@ import torch._inductor.config as inductor_config
 from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.training import capture as captured
-from pyro_gmmvae.training import engines
+from pyro_gmmvae.training import capture, engines
 from pyro_gmmvae.training.capture import (
     CapturedStep,
     CaptureError,
@@ -34,8 +33,8 @@ class ReadsValues(Regression):
         return super().forward(x if x.sum() > 0 else -x, y)
 
 
-class BakesIn(Regression):
-    """A number that changes from call to call and is no tensor."""
+class CountsCalls(Regression):
+    """A number that changes from call to call and is not a tensor."""
 
     calls = 0
 
@@ -109,8 +108,8 @@ class Listener(StopAfter):
         self.about.append(about)
 
 
-def test_a_fit_is_the_same_by_every_engine() -> None:
-    """An odd last batch included (50 rows by 16)."""
+def test_engines_give_the_same_fit() -> None:
+    """With a smaller last batch (50 rows in batches of 16)."""
     svi, replayed = run("svi"), run("captured")
     for a, b in zip(history(svi), history(replayed), strict=True):
         assert a == pytest.approx(b, rel=1e-5)
@@ -129,11 +128,11 @@ def test_a_captured_fit_resumes_bit_for_bit() -> None:
 
 
 class NormalizesAndReads(Normalizes, ReadsValues):
-    """It can't be captured, and has states to be put back."""
+    """It can't be captured, and has states to restore."""
 
 
 @pytest.mark.parametrize("kind", [Normalizes, NormalizesAndReads])
-def test_preparing_leaves_no_trace(kind: type[Regression]) -> None:
+def test_preparing_restores_every_state(kind: type[Regression]) -> None:
     module = kind()
     x = torch.randn(4, 2)
     state, before = copy.deepcopy(module.state_dict()), torch.get_rng_state()
@@ -145,8 +144,8 @@ def test_preparing_leaves_no_trace(kind: type[Regression]) -> None:
         assert torch.equal(tensor, state[name])
 
 
-def test_gradients_are_those_that_backward_leaves() -> None:
-    """In the parameter's layout and each in a place of its own: they are clipped in place."""
+def test_gradients_have_the_layout_and_memory_of_backward() -> None:
+    """The parameter's layout, and memory of their own: they are clipped in place."""
     fits = []
     for engine in ("svi", "captured"):
         torch.manual_seed(0)
@@ -168,7 +167,7 @@ def test_a_buffer_that_is_replaced_is_refused() -> None:
         fit(Replaces(), "captured").run()
 
 
-def test_a_layer_that_is_frozen_meanwhile_is_captured_anew() -> None:
+def test_freezing_a_layer_captures_again() -> None:
     module = Awkward()
     step = CapturedStep(module, module)
     x, y = torch.randn(4, 2), torch.full((4,), -1)
@@ -181,7 +180,7 @@ def test_a_layer_that_is_frozen_meanwhile_is_captured_anew() -> None:
 
 
 @pytest.mark.parametrize("engine", ["svi", "captured"])
-def test_a_parameter_that_is_frozen_between_epochs_stays(engine: str) -> None:
+def test_a_parameter_frozen_between_epochs_does_not_change(engine: str) -> None:
     values = []
 
     class Freezes(StopAfter):
@@ -197,7 +196,7 @@ def test_a_parameter_that_is_frozen_between_epochs_stays(engine: str) -> None:
     assert fitted.module.linear.bias.item() == values[0]
 
 
-def test_the_parts_are_verified_too() -> None:
+def test_reported_terms_are_verified() -> None:
     class Counts(Regression):
         calls = 0
 
@@ -211,7 +210,7 @@ def test_the_parts_are_verified_too() -> None:
 
 
 @pytest.mark.parametrize("engine", ["captured", "compiled"])
-def test_what_depends_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
+def test_control_flow_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
     with pytest.raises(CaptureError, match="can't be captured"):
         fit(ReadsValues(), engine).run()
     listener = Listener()
@@ -225,13 +224,13 @@ def test_what_depends_on_data_is_refused_or_fitted_by_svi(engine: str) -> None:
     assert "\n" not in listener.about[0]
 
 
-def test_verification_finds_what_was_baked_in() -> None:
+def test_verification_finds_a_number_that_became_a_constant() -> None:
     with pytest.raises(CaptureError, match=r"the loss differs by .* fit with --engine svi"):
-        fit(BakesIn(), "captured").run()
-    assert fit(BakesIn(), "captured", verify=False).run() == "complete"
+        fit(CountsCalls(), "captured").run()
+    assert fit(CountsCalls(), "captured", verify=False).run() == "complete"
 
 
-def test_a_budget_decides() -> None:
+def test_the_budget_chooses_the_engine() -> None:
     assert choose(STEPS_TO_CAPTURE - 1, None)[0] == "svi"
     assert choose(STEPS_TO_CAPTURE, None)[0] == "captured"
     assert choose(STEPS_TO_COMPILE, None)[0] == "compiled"
@@ -241,12 +240,12 @@ def test_a_budget_decides() -> None:
     assert choose(STEPS_TO_COMPILE, 1.0)[0] == "captured"
 
 
-def test_an_unknown_engine_is_named() -> None:
+def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(GMMVAEError, match=r"unknown engine 'compild'.*compiled"):
         fit(Regression(), "compild").run()
 
 
-def test_without_a_compiler_auto_goes_on_captured(
+def test_without_a_compiler_auto_uses_captured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -261,7 +260,7 @@ def test_without_a_compiler_auto_goes_on_captured(
     assert automatic.state.engine == "captured"
 
 
-def test_native_code_that_computes_something_else_is_not_used(
+def test_compiled_code_with_other_results_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def wrong(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:  # noqa: ARG001
@@ -271,7 +270,7 @@ def test_native_code_that_computes_something_else_is_not_used(
         return replace(graph, run=lambda *t: t[1 // 0])
 
     for compiler, words in ((wrong, "the loss differs by"), (broken, "by zero")):
-        monkeypatch.setattr(captured, "compile_graph", compiler)
+        monkeypatch.setattr(capture, "compile_graph", compiler)
         with pytest.raises(CompileError, match=f"the compiled step fails: .*{words}"):
             fit(Regression(), "compiled").run()
         monkeypatch.setattr(engines, "STEPS_TO_COMPILE", 0)
@@ -280,7 +279,7 @@ def test_native_code_that_computes_something_else_is_not_used(
         assert automatic.state.engine == "captured"
 
 
-def test_a_fit_goes_on_with_the_engine_it_had() -> None:
+def test_a_resumed_fit_keeps_its_engine() -> None:
     first = build(replace(SETTINGS, engine="captured"), callbacks=[StopAfter(3)])
     first.run()
     second = build(replace(SETTINGS, engine="auto"), state=first.snapshot())
@@ -289,13 +288,13 @@ def test_a_fit_goes_on_with_the_engine_it_had() -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
-def test_a_compiled_fit_is_that_of_svi() -> None:
+def test_a_compiled_fit_equals_that_of_svi() -> None:
     svi, native = run("svi"), run("compiled")
     for a, b in zip(history(svi), history(native), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
 
 
-def test_instruction_sets_are_probed_here_and_for_a_while(tmp_path: Path) -> None:
+def test_the_probe_of_instruction_sets_is_patched_within_the_block(tmp_path: Path) -> None:
     from torch._inductor.cpu_vec_isa import VecISA
 
     if not hasattr(VecISA, "_probe_load"):

@@ -1,4 +1,4 @@
-"""Whole steps that are recorded and replayed: by CUDA with --device cuda, by a stand-in without."""
+"""Recorded and replayed steps: by CUDA with --device cuda, else by a replacement for recording."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ EPOCHS, ROWS, BATCH = 8, 50, 16  # a last batch of two rows
 
 
 def recipe(device: torch.device, **settings: Any) -> Fit:
-    """A fit of everything at once: augmentation, pseudo-labels, balanced rows, batch norm."""
+    """A fit with augmentation, pseudo-labels, balanced rows and batch norm."""
     torch.manual_seed(0)
     options = NetworkOptions(hidden=(12,), batch_norm=True, dropout=0.2)
     model = GMMVAE((1, 6, 6), 3, 2, temperature=0.5, options=options).to(device)
@@ -47,26 +47,26 @@ Recorder = Callable[[], Callable[[Launch], Launch]]
 
 
 def record_for(device: torch.device) -> Callable[[Launch], Launch]:
-    """Nothing but repetition, where there is no CUDA."""
+    """Without CUDA a recording only repeats the step."""
     return CUDAGraphRecorder() if device.type == "cuda" else lambda step: step
 
 
 def replayed(fit: Fit, recorder: Recorder, verify: bool = True) -> list[str]:
-    """Run a fit whose steps are replayed; gives the lines it said."""
-    said: list[str] = []
+    """Run a fit whose steps are replayed; returns the lines that it logged."""
+    lines: list[str] = []
     prepare = fit.prepare
 
     def prepared() -> str:
         line = prepare()
         fit.cuda_graph_step = CUDAGraphStep(
-            fit._update, fit._changed_tensors, said.append, recorder, verify=verify
+            fit._update, fit._changed_tensors, lines.append, recorder, verify=verify
         )
         return line
 
     fit.prepare = prepared  # type: ignore[method-assign]
     torch.manual_seed(1)
     fit.run()
-    return said
+    return lines
 
 
 def unreplayed(fit: Fit) -> Fit:
@@ -95,7 +95,7 @@ def assert_same(a: Fit, b: Fit) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_replayed_steps_are_the_steps(device: torch.device, verify: bool) -> None:
+def test_replayed_steps_equal_direct_steps(device: torch.device, verify: bool) -> None:
     one, other = recipe(device), unreplayed(recipe(device))
     assert replayed(one, lambda: record_for(device), verify) == []
     assert_same(one, other)
@@ -117,14 +117,14 @@ def test_each_kind_of_step_is_recorded_once(device: torch.device) -> None:
     assert fit.state.step > 4 * (WARM_UP + 2)
 
 
-def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(device: torch.device) -> None:
+def test_a_step_that_cannot_be_recorded_is_taken_directly(device: torch.device) -> None:
     def record(step: Launch) -> Launch:  # noqa: ARG001
         raise RuntimeError("operation not permitted when stream is capturing.\nmore")
 
     one, other = recipe(device), unreplayed(recipe(device))
-    said = replayed(one, lambda: record)
+    lines = replayed(one, lambda: record)
     why = "operation not permitted when stream is capturing"
-    assert said == [f"steps are not replayed as a CUDA graph: {why}"]
+    assert lines == [f"steps are not replayed as a CUDA graph: {why}"]
     assert_same(one, other)
 
 
@@ -141,7 +141,7 @@ def twice(step: Launch) -> Launch:
 
 
 def all_but_one(step: Launch) -> Launch:
-    """A bias stays where it was."""
+    """A bias does not change."""
 
     def launch() -> None:
         before = BIAS[0].detach().clone()
@@ -172,7 +172,7 @@ def and_a_draw(step: Launch) -> Launch:
         (and_a_draw, "other random numbers"),
     ],
 )
-def test_a_replay_that_does_something_else_is_not_used(record: Any, why: str) -> None:
+def test_a_replay_with_other_results_is_not_used(record: Any, why: str) -> None:
     cpu = torch.device("cpu")
     one, other = recipe(cpu), unreplayed(recipe(cpu))
     BIAS[:] = [p for n, p in one.module.named_parameters() if n.endswith("bias")][-1:]
@@ -181,9 +181,9 @@ def test_a_replay_that_does_something_else_is_not_used(record: Any, why: str) ->
     assert_same(one, other)
 
 
-def test_a_tensor_that_is_replaced_is_recorded_anew(device: torch.device) -> None:
+def test_replacing_a_tensor_records_again(device: torch.device) -> None:
     class Replaces(StopAfter):
-        """As a validation that puts another buffer in a buffer's place."""
+        """As a validation that replaces a buffer."""
 
         def on_epoch(self, record: dict[str, float]) -> None:
             if record["epoch"] == EPOCHS // 2:
@@ -209,8 +209,8 @@ def test_a_tensor_that_is_replaced_is_recorded_anew(device: torch.device) -> Non
     assert_same(fit, other)
 
 
-class Looks(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or makes a tensor of a number of the host."""
+class RefusesReads(TorchDispatchMode):
+    """Refuses operations that wait for a device, or that make a tensor of a number of the host."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -227,35 +227,35 @@ def no_waiting(device: torch.device) -> Iterator[None]:
         before = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("error")
     try:
-        with Looks():
+        with RefusesReads():
             yield
     finally:
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode(before)
 
 
-def test_nothing_in_a_step_looks_at_a_value(device: torch.device) -> None:
+def test_a_step_reads_no_value(device: torch.device) -> None:
     fit = recipe(device)
     # as on CUDA
     fit.optimizer = Optimizer(fit.module, 0.01, 5.0, fit._step_name, deferred=True)
     with fit.switches():
         fit.prepare()
-        for teaching in (False, True):
+        for labeling in (False, True):
             for x, y in list(fit.batches.epoch()):
-                fit.pseudo_labeler.begin(100 if teaching else 0)
+                fit.pseudo_labeler.begin(100 if labeling else 0)
                 fit._update(x, y)  # whatever is made once
                 with no_waiting(device):
                     fit._update(x, y)
 
 
-def test_a_look_is_seen() -> None:
-    with Looks(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+def test_reading_a_value_is_refused() -> None:
+    with RefusesReads(), pytest.raises(AssertionError, match="_local_scalar_dense"):
         bool(torch.ones(1) > 0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_recording_that_breaks_off_leaves_steps_as_they_are() -> None:
-    """The real thing: a step that looks at a value while CUDA records it."""
+def test_a_failed_recording_leaves_direct_steps() -> None:
+    """A step that reads a value while CUDA records it."""
     device = torch.device("cuda")
     one, other = recipe(device), unreplayed(recipe(device))
     update = one._update

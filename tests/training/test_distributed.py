@@ -79,8 +79,10 @@ def regression(folder: Path, processes: int, engine: str, labelled: int) -> dict
 
 
 @pytest.mark.parametrize(("processes", "engine", "labelled"), [(2, "captured", 1), (3, "svi", 4)])
-def test_shares_are_one_whole(tmp_path: Path, processes: int, engine: str, labelled: int) -> None:
-    """Gradients are averaged by rows, and terms of labelled rows by those: as of one process.
+def test_several_processes_give_the_fit_of_one(
+    tmp_path: Path, processes: int, engine: str, labelled: int
+) -> None:
+    """Gradients are weighted by rows, and terms of labelled rows by labelled rows.
 
     The last batch (of 4 rows) and the sums of the history are shared too.
     """
@@ -105,7 +107,7 @@ def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def ours(stderr: str) -> list[str]:
-    """The lines that this program wrote; torchrun adds a report of its own."""
+    """The lines of this program; torchrun adds its own report."""
     return [line for line in stderr.splitlines() if line.startswith("gmmvae:")]
 
 
@@ -152,9 +154,9 @@ def test_a_killed_process_ends_the_job_with_one_line(tmp_path: Path) -> None:
     finally:
         job.kill()
     assert job.returncode != 0
-    # on a busy machine torchrun may end the other process before that one has said why it ends
-    told = "another process of this job ended; the last checkpoint is kept"
-    assert all(told in line for line in ours(stderr)), stderr
+    # on a busy machine torchrun may end the other process before it prints the reason
+    message = "another process of this job ended; the last checkpoint is kept"
+    assert all(message in line for line in ours(stderr)), stderr
     assert len(ours(stderr)) <= 1, stderr
     assert "Traceback" not in stderr.split("torch/distributed/elastic")[0]
     again = torchrun("-m", "pyro_gmmvae", "resume", str(run), "--minutes", "0.01")

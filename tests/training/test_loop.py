@@ -1,4 +1,4 @@
-"""The loop, with objectives of a few lines: it knows no model, so neither do these tests."""
+"""The training loop, with objectives of a few lines instead of models."""
 
 import math
 import os
@@ -78,7 +78,7 @@ class StopAfter(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def test_it_fits() -> None:
+def test_a_regression_is_fitted() -> None:
     fit = build(replace(SETTINGS, epochs=60))
     assert fit.run() == "complete"
     torch.testing.assert_close(
@@ -89,8 +89,8 @@ def test_it_fits() -> None:
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 8, 23])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: int) -> None:
-    """After some of its 24 steps (4 an epoch), through what a checkpoint holds."""
+def test_a_resumed_fit_equals_an_uninterrupted_one_bit_for_bit(steps: int, number: int) -> None:
+    """Stopped after some of its 24 steps (4 per epoch), and resumed from a checkpoint."""
     whole = build()
     whole.run()
     saved: list[FitState] = []
@@ -102,6 +102,40 @@ def test_stopped_and_resumed_is_never_stopped_bit_for_bit(steps: int, number: in
     assert history(second) == history(whole)
     for a, b in zip(whole.module.parameters(), second.module.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+BAD_STATES = {
+    "negative": ({"epoch": -1}, "training.pt is damaged: epoch: .*greater than or equal to 0"),
+    "text": ({"step": "many"}, "step: input should be a valid integer.*found 'many'"),
+    "endless": ({"seconds": math.inf}, "seconds: input should be a finite number"),
+    "history": ({"history": [{"loss": "low"}]}, r"history\.0\.loss: .*a number, found 'low'"),
+    "weights": ({"module": {"linear.weight": 1}}, r"module\.linear\.weight: .*Tensor, found 1"),
+    "unknown": ({"progress": {}}, "progress: unexpected keyword argument"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STATES)
+def test_a_damaged_state_is_one_line(case: str) -> None:
+    changes, message = BAD_STATES[case]
+    content = build().snapshot().to_dict() | changes
+    with pytest.raises(GMMVAEError, match=message) as caught:
+        FitState.from_dict(content, "training.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_keeps_integers_of_the_history() -> None:
+    fit = build(replace(SETTINGS, epochs=1))
+    fit.run()
+    (record,) = reread(fit.snapshot()).history
+    assert record == fit.state.history[0]
+    assert [type(record[name]) for name in ("epoch", "step", "loss")] == [int, int, float]
+
+
+def test_a_state_of_another_module_is_refused() -> None:
+    state = build().snapshot()
+    state.module = {"other": torch.zeros(1)}
+    with pytest.raises(RuntimeError, match="linear"):
+        build(state=state)
 
 
 def test_a_signal_at_the_last_step_loses_no_epoch() -> None:
@@ -124,7 +158,7 @@ def test_a_second_signal_while_saving_waits() -> None:
     assert saved == [3]
 
 
-def test_weights_that_are_no_numbers_are_never_saved() -> None:
+def test_non_finite_weights_are_not_saved() -> None:
     saves: list[int] = []
     fit = build()
 
@@ -138,7 +172,7 @@ def test_weights_that_are_no_numbers_are_never_saved() -> None:
     assert saves == []
 
 
-def test_a_finished_fit_run_again_only_saves() -> None:
+def test_a_completed_fit_that_runs_again_only_saves() -> None:
     saves: list[int] = []
     fit = build(replace(SETTINGS, epochs=1))
     fit.run()
@@ -148,7 +182,7 @@ def test_a_finished_fit_run_again_only_saves() -> None:
     assert saves == [4]
 
 
-def test_a_later_signal_handler_is_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     build().run()
     assert signal.getsignal(signal.SIGINT) is before
@@ -167,7 +201,7 @@ def test_schedules_fill_their_buffers() -> None:
     assert seen[:6] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 
 
-def test_cosine_goes_to_zero_and_constant_stays() -> None:
+def test_the_cosine_rate_goes_to_zero_and_the_constant_rate_stays() -> None:
     cosine, constant = build(), build(replace(SETTINGS, decay="constant"))
     cosine.run()
     constant.run()
@@ -226,7 +260,7 @@ def test_a_non_finite_gradient_is_named() -> None:
     assert all(p.isfinite().all() for p in fit.module.parameters())
 
 
-def test_clipping_bounds_the_norm_it_steps_with() -> None:
+def test_clipping_bounds_the_norm_of_the_gradient() -> None:
     fit = build(replace(SETTINGS, clip_norm=1e-3))
     norms: list[float] = []
     step = fit.optimizer.adam.step
@@ -240,7 +274,7 @@ def test_clipping_bounds_the_norm_it_steps_with() -> None:
     assert 0 < max(norms) <= 1.01e-3
 
 
-def test_what_a_fit_switches_it_puts_back() -> None:
+def test_process_wide_switches_are_restored() -> None:
     tiny = torch.tensor([1e-40], dtype=torch.float32)
     seen: dict[str, Any] = {}
 
@@ -268,18 +302,18 @@ def test_unknown_and_absent_devices_are_refused(name: str) -> None:
 
 
 class Classifier(nn.Module):
-    """Two classes on a line; the objective is a cross-entropy of the labels it is handed."""
+    """Two classes on a line; the objective is a cross-entropy of the labels it receives."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(1, 2)
-        self.handed: list[Tensor] = []
+        self.received: list[Tensor] = []
 
     def classify(self, x: Tensor) -> Tensor:
         return self.linear(x).log_softmax(-1)
 
     def forward(self, x: Tensor, y: Tensor) -> Terms:
-        self.handed.append(y)
+        self.received.append(y)
         x = x + 0.1 * torch.randn_like(x)
         known = (y >= 0).to(x)
         losses = -self.classify(x).gather(1, y.clamp_min(0)[:, None]).squeeze(-1)
@@ -292,19 +326,19 @@ def build_classifier(settings: FitSettings, **options: Any) -> Fit:
     y = torch.full((40,), -1)
     y[[0, 39]] = torch.tensor([0, 1])
     batches = Batches(x[:, None], y, batch_size=12, labelled=2, seed=0)
-    teacher = PseudoLabeler(module, threshold=0.9, from_step=20, decay=0.9)
+    labeler = PseudoLabeler(module, threshold=0.9, from_step=20, decay=0.9)
     torch.manual_seed(1)
-    return Fit(module, module, batches, settings, pseudo_labeler=teacher, **options)
+    return Fit(module, module, batches, settings, pseudo_labeler=labeler, **options)
 
 
 PSEUDO = FitSettings(epochs=30, learning_rate=0.05, decay="constant")
 
 
-def test_a_sure_average_fills_in_labels_and_never_replaces_one() -> None:
+def test_a_confident_average_fills_in_labels_and_replaces_none() -> None:
     fit = build_classifier(PSEUDO)
     fit.run()
-    assert all((y >= 0).sum() <= 4 for y in fit.module.handed[:20])
-    late = torch.cat(fit.module.handed[-4:])
+    assert all((y >= 0).sum() <= 4 for y in fit.module.received[:20])
+    late = torch.cat(fit.module.received[-4:])
     assert (late >= 0).float().mean() > 0.9
     x = fit.batches.x
     assert (fit.pseudo_labeler.average.classify(x).argmax(-1) == (x[:, 0] > 0)).all()
@@ -320,7 +354,7 @@ def test_the_average_lags_behind_the_model() -> None:
 
 
 @pytest.mark.parametrize("steps", [10, 33])
-def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
+def test_resuming_with_pseudo_labels_is_bit_for_bit(steps: int) -> None:
     whole = build_classifier(PSEUDO)
     whole.run()
     saved: list[FitState] = []
@@ -331,8 +365,8 @@ def test_resuming_with_a_teacher_is_bit_for_bit(steps: int) -> None:
     assert history(resumed) == history(whole)
 
 
-def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
-    """An average that favors class 0 by two nats everywhere is weighed towards class 1."""
+def test_balancing_moves_unequal_shares_towards_equal_ones() -> None:
+    """An average that favors class 0 by two nats everywhere is weighted towards class 1."""
     module = Classifier()
     with torch.no_grad():
         module.linear.weight.copy_(torch.tensor([[-1.0], [1.0]]))
@@ -351,14 +385,14 @@ def test_balancing_moves_a_lopsided_average_towards_equal_shares() -> None:
     assert before + 0.08 < after < 0.55
 
 
-def test_balancing_leaves_components_beyond_the_classes_alone() -> None:
+def test_balancing_does_not_change_components_beyond_the_classes() -> None:
     class Fixed(torch.nn.Module):
         def classify(self, x: Tensor) -> Tensor:
             return x.log()
 
-    teacher = PseudoLabeler(Fixed(), 0.6, 0, balanced_over=2)
-    teacher.begin(0)
-    teacher.shares.copy_(torch.tensor([0.9, 0.1]))
+    labeler = PseudoLabeler(Fixed(), 0.6, 0, balanced_over=2)
+    labeler.begin(0)
+    labeler.shares.copy_(torch.tensor([0.9, 0.1]))
     probs = torch.tensor([[0.05, 0.01, 0.94], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0]])
-    labels = teacher.relabel(probs, torch.full((3,), -1))
+    labels = labeler.relabel(probs, torch.full((3,), -1))
     assert labels.tolist() == [2, 1, 1]

@@ -13,14 +13,14 @@ from pyro_gmmvae.training.loop import EpochMeans
 from pyro_gmmvae.training.optimizer import Optimizer
 
 
-def where(ago: int) -> str:
+def step_name(ago: int) -> str:
     return f"{ago} steps ago"
 
 
 def built(device: torch.device, deferred: bool) -> tuple[nn.Module, Optimizer]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).to(device)
-    return module, Optimizer(module, 0.1, 0.5, where, deferred)
+    return module, Optimizer(module, 0.1, 0.5, step_name, deferred)
 
 
 def step(module: nn.Module, optimizer: Optimizer, x: torch.Tensor) -> None:
@@ -31,7 +31,7 @@ def step(module: nn.Module, optimizer: Optimizer, x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("deferred", [True, False])
-def test_it_is_a_clipped_step_of_adam(device: torch.device, deferred: bool) -> None:
+def test_a_step_is_a_clipped_step_of_adam(device: torch.device, deferred: bool) -> None:
     module, optimizer = built(device, deferred)
     plain, _ = built(device, deferred)
     adam = torch.optim.Adam(plain.parameters(), lr=0.1)
@@ -51,7 +51,7 @@ def test_it_is_a_clipped_step_of_adam(device: torch.device, deferred: bool) -> N
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_deferred_step_that_is_no_number_and_those_after_it_change_nothing(
+def test_a_deferred_non_finite_step_and_later_ones_change_nothing(
     device: torch.device, bad: float
 ) -> None:
     module, optimizer = built(device, True)
@@ -68,7 +68,7 @@ def test_a_deferred_step_that_is_no_number_and_those_after_it_change_nothing(
         optimizer.check()
 
 
-def test_a_gradient_that_is_no_number_is_named(device: torch.device) -> None:
+def test_a_non_finite_gradient_is_named(device: torch.device) -> None:
     for deferred in (True, False):
         module, optimizer = built(device, deferred)
         module[1].weight.register_hook(lambda g: g * math.nan)
@@ -77,8 +77,8 @@ def test_a_gradient_that_is_no_number_is_named(device: torch.device) -> None:
             optimizer.check()
 
 
-def test_a_state_goes_on_under_another_way_of_waiting(device: torch.device) -> None:
-    """As where a run of a CPU is resumed on a GPU: rate and capture are the new one's."""
+def test_a_state_is_loaded_with_and_without_deferred_checks(device: torch.device) -> None:
+    """As when a run of a CPU is resumed on a GPU: rate and capture are the new ones."""
     states = []
     for deferred in (True, False):
         module, optimizer = built(device, deferred)
@@ -96,7 +96,7 @@ def test_a_state_goes_on_under_another_way_of_waiting(device: torch.device) -> N
         assert {s["step"].item() for s in optimizer.adam.state.values()} == {2}
 
 
-def test_a_good_state_ends_the_skipping(device: torch.device) -> None:
+def test_loading_a_finite_state_ends_the_skipping(device: torch.device) -> None:
     module, optimizer = built(device, True)
     x = torch.ones(8, 3).to(device)
     step(module, optimizer, x)
@@ -109,14 +109,14 @@ def test_a_good_state_ends_the_skipping(device: torch.device) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
 
 
-def test_terms_keep_their_names() -> None:
+def test_terms_must_keep_their_names() -> None:
     means = EpochMeans()
     means.add({"loss": torch.ones(()), "kl_z": torch.ones(())})
     with pytest.raises(GMMVAEError, match="the same terms at each step: loss, kl_z; now"):
         means.add({"loss": torch.ones(()), "kl_s": torch.ones(())})
 
 
-def test_totals_are_means_and_begin_again(device: torch.device) -> None:
+def test_means_of_an_epoch_begin_again(device: torch.device) -> None:
     means = EpochMeans()
     assert means.take(1) == {}
     for value in (1.0, 2.0, 4.5):

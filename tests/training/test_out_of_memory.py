@@ -1,4 +1,4 @@
-"""A device without room: one line with the batch that would have fitted."""
+"""A device without memory: one line with the batch size that fits."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from tests.training.test_loop import SETTINGS, Regression, Terms
 
 
 class Heavy(Regression):
-    """Runs out of memory above some rows, as torch says it."""
+    """Runs out of memory above a number of rows, with torch's error."""
 
     def __init__(self, rows: int, error: type[RuntimeError], message: str) -> None:
         super().__init__()
@@ -37,18 +37,18 @@ def heavy(rows: int, error: Any, **settings: Any) -> Fit:
 
 @pytest.mark.parametrize("error", [CUDA, CPU])
 @pytest.mark.parametrize(("room", "fits"), [(20, 16), (2, 2), (63, 32)])
-def test_the_batch_that_fits_is_told(error: Any, room: int, fits: int) -> None:
+def test_the_error_has_the_batch_size_that_fits(error: Any, room: int, fits: int) -> None:
     line = f"^out of memory on cpu: a batch of 64 rows does not fit, one of {fits} does"
     with pytest.raises(OutOfMemoryError, match=line):
         heavy(room, error).run()
 
 
-def test_it_says_where_no_batch_fits() -> None:
+def test_the_error_says_that_no_batch_size_fits() -> None:
     with pytest.raises(OutOfMemoryError, match="the model does not fit with any batch size"):
         heavy(1, CUDA).run()
 
 
-def test_it_says_where_the_step_is_not_at_fault() -> None:
+def test_the_error_says_that_the_step_fits() -> None:
     fit = heavy(64, CUDA)
 
     def validate() -> dict[str, float]:
@@ -61,30 +61,30 @@ def test_it_says_where_the_step_is_not_at_fault() -> None:
         fit.run()
 
 
-def test_a_compiled_step_without_memory_is_not_said_to_be_wrong() -> None:
-    """Its comparison with eager evaluation is the first to need memory."""
-    from pyro_gmmvae.training import capture as captured
+def test_running_out_of_memory_is_not_a_compile_error() -> None:
+    """The comparison with eager evaluation is the first to need memory."""
+    from pyro_gmmvae.training import capture
 
     module, shape = Regression(), torch.Size([4, 2])
-    step = captured.CapturedStep(module, module, compiled_shape=shape)
+    step = capture.CapturedStep(module, module, compiled_shape=shape)
 
     def no_memory(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(captured, "capture", lambda *_: None)
-        patch.setattr(captured, "compile_graph", lambda *_: None)
+        patch.setattr(capture, "capture", lambda *_: None)
+        patch.setattr(capture, "compile_graph", lambda *_: None)
         patch.setattr(step, "_verify", no_memory)
         with pytest.raises(torch.OutOfMemoryError):
             step.prepare(torch.zeros(4, 2), torch.zeros(4))
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="a shape"):
         heavy(3, (RuntimeError, "a shape is wrong")).run()
 
 
-def test_the_advice_is_asked_when_the_tensors_are_gone() -> None:
+def test_advice_is_computed_after_the_tensors_are_freed() -> None:
     import weakref
 
     seen: list[Any] = []
@@ -107,7 +107,7 @@ def test_the_advice_is_asked_when_the_tensors_are_gone() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_that_is_full() -> None:
+def test_a_full_gpu() -> None:
     device = torch.device("cuda")
     total = torch.cuda.mem_get_info()[1]
     with (

@@ -1,4 +1,4 @@
-"""Precision of a fit: what it changes, what it refuses, and what it puts back."""
+"""Precision of a fit: rounding, unsupported devices, and switches that are restored."""
 
 import sys
 from dataclasses import replace
@@ -18,7 +18,7 @@ needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bfloat16 p
 
 
 class Product(nn.Module):
-    """Large enough that its matrix product is rounded where bf16 asks for it."""
+    """Large enough that bf16 rounds its matrix product."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def first_loss(name: str, engine: str) -> float:
 
 @needs_bf16
 @pytest.mark.parametrize("engine", ["svi", "captured"])
-def test_bf16_rounds_matrix_products_and_nothing_after_the_fit(engine: str) -> None:
+def test_bf16_rounds_matrix_products_during_the_fit_only(engine: str) -> None:
     a, b = torch.randn(64, 256), torch.randn(256, 64)
     before = a @ b
     full, rounded = first_loss("f32", engine), first_loss("bf16", engine)
@@ -50,7 +50,7 @@ def test_bf16_rounds_matrix_products_and_nothing_after_the_fit(engine: str) -> N
 
 
 @needs_bf16
-def test_a_fit_that_breaks_puts_the_switches_back() -> None:
+def test_switches_are_restored_after_an_error() -> None:
     mkldnn: Any = torch.backends.mkldnn
     before = mkldnn.matmul.fp32_precision, mkldnn.conv.fp32_precision
 
@@ -65,7 +65,7 @@ def test_a_fit_that_breaks_puts_the_switches_back() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads can be reached on Linux alone")
-def test_subnormals_are_flushed_on_every_thread_and_for_a_while() -> None:
+def test_subnormals_are_flushed_on_every_thread_within_the_block() -> None:
     import sklearn.cluster  # noqa: F401 - brings threads of its own
 
     threads = torch.get_num_threads()
@@ -79,7 +79,7 @@ def test_subnormals_are_flushed_on_every_thread_and_for_a_while() -> None:
         torch.set_num_threads(threads)
 
 
-def test_what_a_device_can_not_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_precision_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
     with pytest.raises(GMMVAEError, match="precision bf16 is not supported by cpu"):
         build(replace(SETTINGS, precision="bf16"))
@@ -90,7 +90,7 @@ def test_what_a_device_can_not_compute_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_rounded_products_are_of_bfloat16_and_give_single_precision(device: torch.device) -> None:
-    """The way of CUDA, which runs on every device."""
+    """CUDA's implementation, which runs on every device."""
     a, b = torch.randn(4, 8, device=device), torch.randn(8, 5, device=device)
     bias, image = torch.randn(5, device=device), torch.randn(2, 3, 6, 6, device=device)
     kernel = torch.randn(4, 3, 3, 3, device=device)
@@ -121,7 +121,7 @@ def test_rounded_products_are_of_bfloat16_and_give_single_precision(device: torc
 
 @pytest.mark.parametrize("engine", ["svi", "captured"])
 def test_rounded_products_work_in_each_engine(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """A fit as on CUDA, whose captured graph holds the rounding."""
+    """As on CUDA: the captured graph contains the rounding."""
     plain = first_loss("f32", engine)
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Pseudo-labels of whole sequences: pooled, balanced, given at set times, kept in a checkpoint."""
+"""Pseudo-labels of whole sequences: pooled, balanced, scheduled, kept in a checkpoint."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_pooled_is_the_mean_of_each_group() -> None:
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1, 1], [4.0, 1, 1], [0.01, 5, 5]])
-def test_balanced_columns_weigh_what_they_are_asked_to(weights: list[float]) -> None:
+def test_balanced_columns_have_the_given_weights(weights: list[float]) -> None:
     log_probs, wanted = (2 * torch.randn(40, 3)).log_softmax(-1), torch.tensor(weights)
     found = balance(log_probs, wanted, rounds=500).exp()
     torch.testing.assert_close(found.sum(1), torch.ones(40))
@@ -44,13 +44,13 @@ def test_balanced_columns_weigh_what_they_are_asked_to(weights: list[float]) -> 
     torch.testing.assert_close(odds(found.log()), odds(log_probs), atol=1e-3, rtol=1e-3)
 
 
-def teacher(x: Tensor, y: Tensor, sequences: Tensor, **more: Any) -> SequencePseudoLabeler:
+def labeler(x: Tensor, y: Tensor, sequences: Tensor, **more: Any) -> SequencePseudoLabeler:
     values: dict[str, Any] = {"threshold": 0.7, "from_step": 4, "every": 3} | more
     return SequencePseudoLabeler(Reads(), x=x, y=y, sequences=sequences, **values)
 
 
 def rows() -> tuple[Tensor, Tensor, Tensor]:
-    """Sequence 9 is labelled; of sequence 2 one window is sure of 0, two lean to 1; 5 is unsure."""
+    """Sequence 9 is labelled; a window of 2 is clearly 0, two are rather 1; 5 is ambiguous."""
     sure, lean, unsure = [0.0, -9.0], [0.0, 2.5], [0.0, 0.1]
     x = torch.tensor([sure, unsure, lean, sure, lean, unsure, sure])
     sequences = torch.tensor([9, 5, 2, 2, 2, 5, 9])
@@ -58,18 +58,18 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
     return x, y, sequences
 
 
-def test_a_sequence_gets_what_its_windows_say_together() -> None:
+def test_a_sequence_gets_the_label_of_its_pooled_windows() -> None:
     x, y, sequences = rows()
-    one = teacher(x, y, sequences)
+    one = labeler(x, y, sequences)
     one.begin(4)
     # of sequence 2 the mean log-odds of class 0 are (9 - 2.5 - 2.5) / 3
     assert y.tolist() == [1, -1, 0, 0, 0, -1, 1]
     assert one.relabel(x, y) is y
 
 
-def test_labels_are_given_at_set_steps_and_anew_each_time() -> None:
+def test_labels_are_computed_again_every_few_steps() -> None:
     x, y, sequences = rows()
-    one = teacher(x, y, sequences)
+    one = labeler(x, y, sequences)
     given = {}
     for step in range(11):
         one.begin(step)
@@ -83,44 +83,44 @@ def test_labels_are_given_at_set_steps_and_anew_each_time() -> None:
     assert y.tolist() == [1, -1, -1, -1, -1, -1, 1]
 
 
-def test_true_labels_and_further_columns_stay() -> None:
+def test_true_labels_and_further_columns_do_not_change() -> None:
     x, y, sequences = rows()
     both = torch.stack([y, torch.arange(7) - 3], 1)
-    teacher(x, both, sequences).begin(4)
+    labeler(x, both, sequences).begin(4)
     assert both[:, 0].tolist() == [1, -1, 0, 0, 0, -1, 1]
     assert both[:, 1].tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
-def test_balanced_over_classes_what_labels_leave_is_shared() -> None:
+def test_unlabelled_sequences_are_balanced_with_labelled_ones() -> None:
     """Ten sequences of two classes, two labelled as 0 and none as 1: three of the rest are 0."""
     lean = torch.linspace(1, 20, 8)  # all lean to 0, the first ones least
     x = torch.stack([torch.cat([torch.full((2,), 30.0), lean]), torch.zeros(10)], 1)
     y = torch.cat([torch.zeros(2, dtype=torch.int64), torch.full((8,), -1)])
     x, y = x.repeat_interleave(2, 0), y.repeat_interleave(2)
     sequences = torch.arange(10).repeat_interleave(2)
-    one = teacher(x, y, sequences, threshold=0.5, balanced_over=2)
+    one = labeler(x, y, sequences, threshold=0.5, balanced_over=2)
     one.begin(4)
     assert y[::2].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
     assert torch.equal(y[::2], y[1::2])
 
 
-def test_components_beyond_the_classes_keep_what_they_have() -> None:
-    """Sequence 1 is a stranger's, and 2 and 3 are shared between two classes."""
+def test_components_beyond_the_classes_keep_their_probability() -> None:
+    """Sequence 1 is of no class; 2 and 3 are balanced between two classes."""
     x = torch.tensor([[0.0, -9, -9], [-9.0, -9, 0], [1.0, 0, -9], [9.0, 0, -9]])
     y = torch.full((4,), -1)
-    teacher(x, y, torch.arange(4), threshold=0.5, balanced_over=2).begin(4)
+    labeler(x, y, torch.arange(4), threshold=0.5, balanced_over=2).begin(4)
     assert y.tolist() == [0, 2, 1, 0]
 
 
-def test_where_every_row_has_a_label_nothing_is_to_do() -> None:
+def test_with_labels_for_all_rows_nothing_changes() -> None:
     x, _, sequences = rows()
     y = torch.zeros(7, dtype=torch.int64)
     for balanced_over in (None, 2):
-        teacher(x, y, sequences, balanced_over=balanced_over).begin(4)
+        labeler(x, y, sequences, balanced_over=balanced_over).begin(4)
         assert not y.any()
 
 
-def test_it_moves_with_a_model_in_double_precision() -> None:
+def test_the_average_follows_a_model_in_double_precision() -> None:
     x, y, sequences = rows()
     model = Reads().double()
     one = SequencePseudoLabeler(model, 0.7, 0, x=x.double(), y=y, sequences=sequences, every=1)
@@ -132,7 +132,7 @@ def test_it_moves_with_a_model_in_double_precision() -> None:
 
 
 class Likely(nn.Module):
-    """An objective: the classification term alone; it records what labels it saw."""
+    """An objective that is a classification term; it records the labels that it received."""
 
     def __init__(self, model: Reads) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def fit(epochs: int, state: FitState | None = None) -> Fit:
 
 
 def test_a_checkpoint_carries_the_labels_into_the_batches() -> None:
-    """Resumed between two labellings, a fit goes on with those of the last."""
+    """A fit resumed between two labelings keeps the labels of the last one."""
     whole, first = fit(6), fit(4)
     whole.run()
     first.run()

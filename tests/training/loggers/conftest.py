@@ -1,4 +1,4 @@
-"""One tiny run with a log and its twin without, for all tests of loggers."""
+"""A small run with a log and the same run without, for all tests of loggers."""
 
 import shutil
 from collections.abc import Callable

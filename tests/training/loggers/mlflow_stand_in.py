@@ -1,4 +1,4 @@
-"""The few functions of MLflow that the logger uses, with MLflow's rules, in memory.
+"""The functions of MLflow that the logger uses, with MLflow's rules, in memory.
 
 The tests run against this and, where MLflow is installed, against it too.
 """

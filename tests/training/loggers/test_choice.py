@@ -1,4 +1,4 @@
-"""Which logs a run has: names, packages, the command line and TOML."""
+"""The choice of logs: names, missing packages, the command line and TOML."""
 
 import sys
 from pathlib import Path
@@ -28,22 +28,22 @@ def test_a_missing_package_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE[name], None)
     config = default_config("digits", {**KEYS, "log": name})
-    told = rf"log={name} needs .*: pip install 'pyro-gmmvae\[{name}\]'"
-    with pytest.raises(GMMVAEError, match=told):
+    message = rf"log={name} needs .*: pip install 'pyro-gmmvae\[{name}\]'"
+    with pytest.raises(GMMVAEError, match=message):
         train(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     before = {file: file.read_bytes() for file in silent.iterdir()}
-    with pytest.raises(GMMVAEError, match=told):
+    with pytest.raises(GMMVAEError, match=message):
         resume(silent, epochs=3, log=[name])
     assert {file: file.read_bytes() for file in silent.iterdir()} == before
 
 
-def test_a_name_given_twice_is_meant_once(tmp_path: Path) -> None:
+def test_a_repeated_name_counts_once(tmp_path: Path) -> None:
     config = configure({"log": "tensorboard,tensorboard"})
     assert len(build_loggers(config.log, tmp_path, {})) == 1
 
 
-def test_every_logger_is_closed_though_one_fails() -> None:
+def test_every_logger_is_closed_even_if_one_fails() -> None:
     class Closes:
         closed = False
 
@@ -60,7 +60,7 @@ def test_every_logger_is_closed_though_one_fails() -> None:
 SMALL = ("--set", "hidden=16", "--latent-dim", "2", "--engine", "svi", "--epochs", "1")
 
 
-def test_the_command_line_and_toml_name_logs(gmmvae: Gmmvae, tmp_path: Path) -> None:  # noqa: F811
+def test_logs_are_chosen_by_the_command_line_and_toml(gmmvae: Gmmvae, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "run.toml").write_text('log = ["tensorboard"]\n')
     call = ("train", *SMALL, "--config", tmp_path / "run.toml", "--out")
     assert gmmvae(*call, tmp_path / "a").code == 0

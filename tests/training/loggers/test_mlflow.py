@@ -1,4 +1,4 @@
-"""An MLflow run follows a fit through stops and resumptions; read back as MLflow gives it."""
+"""An MLflow run follows a fit that is stopped and resumed; read back with MLflow's client."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ RECORD = {"epoch": 1.0, "step": 15.0, "loss": 2.5, "val_elbo": -3.0}
 def client(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[[], Any]:
-    """Makes clients of an empty store: the stand-in's, and MLflow's where it is installed."""
+    """Makes clients of an empty store: the replacement's, and MLflow's if it is installed."""
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -53,7 +53,7 @@ def logged(client: Client, folder: Path, key: str = "val/elbo") -> list[tuple[in
     return [(m.step, m.value) for m in client().get_metric_history(run_id(folder), key)]
 
 
-def test_a_fit_is_an_mlflow_run_and_resume_goes_on_with_it(client: Client, tmp_path: Path) -> None:
+def test_a_fit_is_an_mlflow_run_and_resume_continues_it(client: Client, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(default_config("digits", {**KEYS, "log": "mlflow"}), folder)
     first, store = run_id(folder), client()
@@ -85,8 +85,8 @@ def test_a_fit_is_an_mlflow_run_and_resume_goes_on_with_it(client: Client, tmp_p
     assert run.data.tags["resumed.epochs"] == "4"
 
 
-def test_steps_beyond_the_checkpoint_are_there_once(client: Client, tmp_path: Path) -> None:
-    """As after a kill: MLflow has epoch 2, of which the checkpoint knows nothing."""
+def test_steps_after_the_checkpoint_are_logged_once(client: Client, tmp_path: Path) -> None:
+    """As after a kill: MLflow has epoch 2, and the checkpoint does not."""
     for epochs in ((1, 2), (2, 3)):
         logger = MLflowLogger(tmp_path, {})
         logger.on_start("rows")
@@ -100,7 +100,7 @@ def test_steps_beyond_the_checkpoint_are_there_once(client: Client, tmp_path: Pa
     ("outcome", "status"),
     [("complete", "FINISHED"), ("early-stopped", "FINISHED"), ("SIGINT", "KILLED"), ("", "FAILED")],
 )
-def test_its_status_says_how_the_fit_ended(
+def test_the_status_follows_the_outcome(
     client: Client, tmp_path: Path, outcome: str, status: str
 ) -> None:
     logger = MLflowLogger(tmp_path, {"epochs": 3})
@@ -113,14 +113,14 @@ def test_its_status_says_how_the_fit_ended(
     assert client().get_run(run_id(tmp_path)).info.status == status
 
 
-def test_more_params_than_a_request_holds(client: Client, tmp_path: Path) -> None:
+def test_more_params_than_a_request_takes(client: Client, tmp_path: Path) -> None:
     logger = MLflowLogger(tmp_path, {f"key{n}": n for n in range(101)})
     logger.on_start("rows")
     logger.close()
     assert len(client().get_run(run_id(tmp_path)).data.params) == 101
 
 
-def test_mlflows_own_variables_name_the_experiment(
+def test_environment_variables_choose_the_experiment(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "gaits")
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_named(client: Client, tmp_path: Path, content: str) -
     assert client is not None
 
 
-def test_what_the_store_refuses_is_one_sentence(
+def test_an_error_of_the_store_is_one_sentence(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")

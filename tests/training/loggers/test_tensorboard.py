@@ -1,4 +1,4 @@
-"""What TensorBoard reads is history.csv, each step once, and nothing is left open."""
+"""TensorBoard reads the numbers of history.csv, each step once; all files are closed."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def open_files(folder: Path) -> list[str]:
 
 
 class Raises(Callback):
-    """Ends a fit after so many epochs."""
+    """Ends a fit after a number of epochs."""
 
     def __init__(self, what: BaseException, epochs: int = 2) -> None:
         self.what, self.epochs = what, epochs
@@ -69,7 +69,7 @@ def test_scalars_are_the_history_by_step_and_in_groups(boarded: Path) -> None:
     assert len(events.Tags()["scalars"]) == len(table.columns)  # seconds instead of step
 
 
-def test_the_config_is_there_as_text_and_as_hyperparameters(boarded: Path) -> None:
+def test_the_configuration_is_logged_as_text_and_as_hyperparameters(boarded: Path) -> None:
     events = read(boarded)
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     config = json.loads((boarded / "config.json").read_text())["config"]
@@ -85,17 +85,17 @@ def test_the_config_is_there_as_text_and_as_hyperparameters(boarded: Path) -> No
     assert hparams["hidden"].string_value == "16"
 
 
-def test_resume_goes_on(boarded: Path, copied: Callable[[Path], Path]) -> None:
+def test_resume_continues_the_log(boarded: Path, copied: Callable[[Path], Path]) -> None:
     run = copied(boarded)
     resume(run, epochs=3)
     assert steps(run) == [STEPS, 2 * STEPS, 3 * STEPS]
     assert len(list((run / "tensorboard").iterdir())) == 2
 
 
-def test_steps_beyond_the_checkpoint_are_there_once(
+def test_steps_after_the_checkpoint_are_logged_once(
     boarded: Path, copied: Callable[[Path], Path]
 ) -> None:
-    """As after a kill: the log has epochs 3 and 4, of which the checkpoint knows nothing."""
+    """As after a kill: the log has epochs 3 and 4, and the checkpoint does not."""
     run = copied(boarded)
     before = (run / "training.pt").read_bytes()
     resume(run, epochs=4)
@@ -108,7 +108,7 @@ def test_steps_beyond_the_checkpoint_are_there_once(
     assert new[2] > old[3]
 
 
-def test_resume_takes_another_choice_of_logs(silent: Path, copied: Callable[[Path], Path]) -> None:
+def test_resume_takes_other_logs(silent: Path, copied: Callable[[Path], Path]) -> None:
     run = copied(silent)
     resume(run, epochs=3, log=["tensorboard"])
     assert steps(run) == [3 * STEPS]
@@ -127,7 +127,7 @@ def test_an_exception_leaves_readable_events_and_nothing_open(tmp_path: Path) ->
     assert steps(run) == [STEPS]
 
 
-def test_a_fit_broken_off_before_its_first_checkpoint_leaves_no_events(tmp_path: Path) -> None:
+def test_a_fit_stopped_before_its_first_checkpoint_leaves_no_events(tmp_path: Path) -> None:
     threads = threading.active_count()
     config = default_config("digits", {**KEYS, "log": "tensorboard", "checkpoint_seconds": 60})
     with pytest.raises(KeyboardInterrupt):
@@ -136,9 +136,7 @@ def test_a_fit_broken_off_before_its_first_checkpoint_leaves_no_events(tmp_path:
     assert threading.active_count() == threads
 
 
-def test_a_run_that_is_replaced_takes_its_events_with_it(
-    boarded: Path, copied: Callable[[Path], Path]
-) -> None:
+def test_replacing_a_run_removes_its_events(boarded: Path, copied: Callable[[Path], Path]) -> None:
     run = copied(boarded)
     (run / "tensorboard" / "events.out.tfevents.old").write_bytes(b"")
     train(default_config("digits", {**KEYS, "epochs": 1}), run, force=True)
@@ -146,7 +144,7 @@ def test_a_run_that_is_replaced_takes_its_events_with_it(
     assert [folder.name for folder in run.parent.iterdir()] == [run.name]
 
 
-def test_one_process_of_several_logs(
+def test_only_the_first_process_logs(
     silent: Path, copied: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from contextlib import nullcontext
@@ -171,7 +169,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    """The limit on a file's size stands for it."""
+    """Simulated by a limit on the size of a file."""
     import resource
     import signal
 
