@@ -175,10 +175,12 @@ class _Numbers(RowKind):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        columns = content["columns"]
+        columns, shape = content["columns"], checked_shape(content["x_shape"])
         if columns is not None:
             columns = tuple(str(name) for name in columns)
-        return cls(checked_shape(content["x_shape"]), str(content["likelihood"]), columns)
+            if len(columns) != int(np.prod(shape)):
+                raise ValueError(f"{len(columns)} columns for rows of shape {shape}")
+        return cls(shape, str(content["likelihood"]), columns)
 
 
 class Image(_Numbers):
@@ -216,7 +218,7 @@ def checked_shape(values: Sequence[Any]) -> tuple[int, ...]:
     Raises:
         ValueError: numbers that are not a shape.
     """
-    if not values or not all(isinstance(n, int) and n > 0 for n in values):
+    if not values or not all(type(n) is int and n > 0 for n in values):
         raise ValueError(f"x_shape {values!r}")
     return tuple(values)
 

@@ -20,6 +20,7 @@ from pyro_gmmvae.data.arrays import (
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.transform import Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import require_file
 
 if TYPE_CHECKING:
     import torch
@@ -177,6 +178,7 @@ def _numbered(folder: Path, name: str) -> list[Path]:
 
 
 def _mapped(file: Path) -> NDArray[Any]:
+    require_file(file)
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

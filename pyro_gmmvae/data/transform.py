@@ -76,7 +76,11 @@ class Transform:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Transform":
-        """Raises KeyError, TypeError or ValueError for content that is not a transform."""
+        """The transform that :meth:`to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: content that does not describe a transform.
+        """
         shift, scale = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
         limit = content.get("limit")
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):

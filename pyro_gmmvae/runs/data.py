@@ -54,7 +54,11 @@ class Schema:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Schema":
-        """Raises KeyError, TypeError or ValueError for content that is not a schema."""
+        """The schema that :meth:`to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: content that does not describe a schema.
+        """
         values = dict(content["kind"])
         kind = KINDS[values.pop("name")].from_json(values)
         transform = Transform.from_json(content["transform"])

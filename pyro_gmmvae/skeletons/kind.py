@@ -257,7 +257,7 @@ class PoseWindow(RowKind):
         for key in ("features", "statistics"):
             values[key] = tuple(values[key])
         for key in ("frames", "dimensions"):
-            if not isinstance(values[key], int) or values[key] < 1:
+            if type(values[key]) is not int or values[key] < 1:
                 raise ValueError(f"{key} {values[key]!r}")
         return cls(**values)
 
