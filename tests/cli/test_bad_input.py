@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -231,14 +232,18 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
     refused(gmmvae("evaluate", copied), "can't be read as JSON")
     (copied / "config.json").write_text(json.dumps({"format": 3, "config": {"no_key": 1}}))
     refused(gmmvae("evaluate", copied), "no_key")
-    config["data"]["transform"] = "tampered"
-    (copied / "config.json").write_text(json.dumps(config))
-    refused(gmmvae("evaluate", copied), "is damaged")
-    for broken in ({"x_shape": "ab"}, {"x_shape": [-4]}, {"transform": {"shift": 0, "scale": 0}}):
-        content = json.loads((trained_config := copied / "config.json").read_text())
-        content["data"] |= broken
-        trained_config.write_text(json.dumps(content))
-        refused(gmmvae("evaluate", copied), "is damaged")
+    changes: list[tuple[str, Any]] = [
+        ("kind", config["data"]["kind"] | {"x_shape": "ab"}),
+        ("kind", config["data"]["kind"] | {"x_shape": [-4]}),
+        ("kind", config["data"]["kind"] | {"name": "images"}),
+        ("transform", "tampered"),
+        ("transform", {"shift": 0, "scale": 0}),
+        ("transform", {"shift": [0, 1], "scale": 1}),
+    ]
+    for key, value in changes:
+        damaged = config | {"data": config["data"] | {key: value}}
+        (copied / "config.json").write_text(json.dumps(damaged))
+        refused(gmmvae("evaluate", copied), "config.json is damaged")
 
 
 def test_tampered_and_pickled_weights(gmmvae: Gmmvae, copied: Path, rows_file: Path) -> None:
