@@ -28,6 +28,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!pyro_gmmvae\.).*"),
     (r"py:.*", r"pyro_gmmvae\.\w+\.[a-z_0-9]+(\..*)?"),
+    (r"py:.*", r"pyro_gmmvae\.files\..*"),
 ]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

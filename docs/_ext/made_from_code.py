@@ -46,17 +46,51 @@ def summary(thing: Any) -> str:
 
 
 def keys() -> str:
-    """Every configuration key: default, allowed values and meaning (or its option's help)."""
-    from pyro_gmmvae.runs.keys import all_keys
+    """The configuration keys of every fit: default, allowed values and meaning."""
+    from pyro_gmmvae.config import Config
 
-    rows = []
-    for name, field in all_keys().items():
-        default = "none" if field.default is None else field.default
-        if isinstance(default, tuple):
-            default = ",".join(map(str, default)) or "none"
-        meaning = marked((field.description or "").rstrip("."))
-        rows.append([code(name), code(default), _bounds(field), meaning])
+    rows = [
+        [code(name), code(_default(field)), _bounds(field), _meaning(field)]
+        for name, field in Config.model_fields.items()
+    ]
     return table(("key", "default", "allowed", "meaning"), rows)
+
+
+def own_keys() -> str:
+    """The configuration keys of some models and guides: default, meaning and who has them."""
+    from pyro_gmmvae.guides import GUIDES
+    from pyro_gmmvae.models import MODELS
+    from pyro_gmmvae.runs.keys import own_keys, own_parameters, takes_guide
+
+    fields: dict[str, Any] = {}
+    owners: dict[str, dict[str, str]] = {}  # by key, the default of each model or guide
+    for model in MODELS:
+        for guide in GUIDES if takes_guide(model) else (None,):
+            of_guide = own_parameters(model, guide)[1]
+            for key, field in own_keys(model, guide).items():
+                fields.setdefault(key, field)
+                owner = f"guide {guide}" if key in of_guide else model
+                owners.setdefault(key, {})[owner] = _default(field)
+    rows = []
+    for key in sorted(fields):
+        names = owners[key]
+        usual = max(names.values(), key=list(names.values()).count)
+        others = [f"{owner}: {value}" for owner, value in names.items() if value != usual]
+        default = code(usual) + (f" ({', '.join(others)})" if others else "")
+        rows.append([code(key), default, _meaning(fields[key]), ", ".join(names)])
+    return table(("key", "default", "meaning", "models and guides"), rows)
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    values = field.default if isinstance(field.default, tuple) else (field.default,)
+    return ",".join(map(str, values)) if values not in ((), (None,)) else "none"
+
+
+def _meaning(field: Any) -> str:
+    plain = re.sub(r"``([^`]+)``", r"`\1`", field.description or "")
+    return marked(plain.rstrip("."))
 
 
 def _bounds(field: Any) -> str:
@@ -206,7 +240,7 @@ def _help(command: click.Command) -> str:
 MADE: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
-        *(keys, presets, models, guides, objectives),
+        *(keys, own_keys, presets, models, guides, objectives),
         *(names, metrics, run_files, extras, commands),
     )
 }
