@@ -76,8 +76,8 @@ STAGES: dict[str, list[Task]] = {
         Task(
             "tests",
             "{python} -m pytest -o filterwarnings=default -q -n 8 --device cuda "
-            "-p no:cacheprovider tests/training tests/distributions tests/objectives tests/networks "
-            "tests/models tests/evaluation",
+            "-p no:cacheprovider tests/training tests/distributions tests/objectives "
+            "tests/networks tests/models tests/evaluation",
             330,
         ),
         _speed("speed-quick", "--quick", 230),
