@@ -31,8 +31,7 @@ from pyro_gmmvae.cli.options import NameList
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
-from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs import TrainingData, default_config
 from pyro_gmmvae.sweeps import SweepRun, plan_sweep, read_results, run_keys, sweep
 
 CHOICES = ("model", "guide", "objective")

@@ -14,9 +14,7 @@ import numpy as np
 from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
-from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs import TrainingData, default_config, resolve
 from pyro_gmmvae.sweeps import DATA_KEYS, SWEPT_KEYS
 
 PRESET = {"preset": "cluster"}

@@ -23,13 +23,9 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.evaluation import clustering_scores
-from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
-from pyro_gmmvae.runs.keys import LABEL_KEYS, own_keys
+from pyro_gmmvae.runs import AUTOENCODER_KL, LABEL_KEYS, TrainingData, default_config, own_keys
 from pyro_gmmvae.sweeps import append_result, read_results
 
 RESTARTS = 10
@@ -44,6 +40,7 @@ APART = {"seed", "data_dir", "device"}
 OF_FIT = {"epochs", "minutes", "balance", "consistency"}
 
 Floats = NDArray[np.floating]
+Labels = NDArray[np.int64]
 Clusters = Callable[[Config, TrainingData], Labels]
 
 

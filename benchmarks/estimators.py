@@ -18,9 +18,7 @@ import torch
 
 from pyro_gmmvae.estimators import GMMVAEClassifier
 from pyro_gmmvae.files import atomic_write
-from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import TrainingData, default_config, machine, train
 
 
 @click.command()

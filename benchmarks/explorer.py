@@ -27,7 +27,7 @@ import click
 
 from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.folder import processor
+from pyro_gmmvae.runs import processor
 
 STEPS, WARM_UP = 50, 5
 

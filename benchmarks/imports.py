@@ -15,7 +15,7 @@ from typing import Any
 import click
 import torch
 
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import machine
 
 MODULES = (
     "pyro_gmmvae",

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from pyro_gmmvae.inference_data import to_inference_data
-from pyro_gmmvae.runs import Run, default_config, train
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import Run, default_config, machine, train
 
 MODELS = ("gmmvae", "gmvae-discrete")
 BAD = 0.7

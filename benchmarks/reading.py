@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.runs.folder import processor
-from pyro_gmmvae.skeletons.openpose import read_frames
+from pyro_gmmvae.runs import processor
+from pyro_gmmvae.skeletons import read_frames
 
 
 @click.command()

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs import TrainingData
 from pyro_gmmvae.sweeps import append_result, read_results
 
 REFERENCES: dict[str, Callable[[Config], Any]] = {

@@ -207,7 +207,7 @@ def main(quick: bool, out: Path | None, point: str | None, steps: int | None) ->
     plot(table, out / "scaling.png")
     import torch
 
-    from pyro_gmmvae.runs.folder import machine
+    from pyro_gmmvae.runs import machine
 
     about = machine(torch.device("cpu")) | {"threads": 1}
     content = {"points": table.round(3).to_dict("records"), "machine": about}

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.evaluation import accuracy
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs import TrainingData
 
 REFERENCES: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=2000),

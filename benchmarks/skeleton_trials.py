@@ -11,11 +11,8 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.files import read_json
-from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.trainer import train
-from pyro_gmmvae.skeletons.published import read_ucalgary_gait
-from pyro_gmmvae.skeletons.tracks import write_tracks
+from pyro_gmmvae.runs import Run, TrainingData, train
+from pyro_gmmvae.skeletons import read_ucalgary_gait, write_tracks
 
 SHARES = (0.0, 0.1, 0.3, 0.5)
 STRANGERS = 5

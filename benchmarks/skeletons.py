@@ -29,9 +29,7 @@ import pyro_gmmvae
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.files import read_json
-from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.folder import processor
+from pyro_gmmvae.runs import default_config, processor, resolve
 from pyro_gmmvae.sweeps import append_result, read_results, train_command
 
 FOLDERS = {

@@ -49,7 +49,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import machine
 from pyro_gmmvae.training import Batches, Fit, FitSettings, resolve_device
 from pyro_gmmvae.training.cuda_graphs import WARM_UP
 

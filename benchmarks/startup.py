@@ -23,7 +23,7 @@ import torch
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import machine
 
 IMPORTS = (
     "import torch, pyro, sklearn.datasets, sklearn.model_selection; "

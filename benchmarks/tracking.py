@@ -36,11 +36,16 @@ from tracking_scenes import (
 )
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.runs.folder import machine
-from pyro_gmmvae.skeletons.layouts import BODY_25, Layout
-from pyro_gmmvae.skeletons.openpose import Frame, read_frames
-from pyro_gmmvae.skeletons.tracking import TrackingOptions, track_people
-from pyro_gmmvae.skeletons.tracks import Track
+from pyro_gmmvae.runs import machine
+from pyro_gmmvae.skeletons import (
+    BODY_25,
+    Frame,
+    Layout,
+    Track,
+    TrackingOptions,
+    read_frames,
+    track_people,
+)
 
 Tracker = Callable[[Sequence[Frame], Layout], list[Track]]
 OPENPOSE = {

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.skeletons.layouts import BODY_25, KINECT_18, Layout
-from pyro_gmmvae.skeletons.openpose import Frame, read_frames
-from pyro_gmmvae.skeletons.published import read_ucalgary_gait
+from pyro_gmmvae.skeletons import BODY_25, KINECT_18, Frame, Layout, read_frames, read_ucalgary_gait
 
 Reals = NDArray[np.float64]
 FOCAL, WIDTH, HEIGHT = 1000.0, 1280, 720

@@ -37,9 +37,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import accuracy
 from pyro_gmmvae.figures.style import COLORS, MARKERS
 from pyro_gmmvae.files import atomic_write
-from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import machine
+from pyro_gmmvae.runs import TrainingData, default_config, machine, train
 from pyro_gmmvae.sweeps import SAMPLERS, tune
 
 COMMON: dict[str, Any] = {"data": "digits", "labels": 100, "preset": "permutation-invariant"}
