@@ -90,8 +90,8 @@ def test_plain_svi_trains_it(build: Build) -> None:
     """Pyro's SVI, Adam and Trace_ELBO, without a part of this package."""
     model, (x, y) = build(), rows(24)
     svi = SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO())
-    losses = [svi.step(x, y) for _ in range(120)]
-    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+    losses = [svi.step(x, y) for _ in range(90)]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
 @every_model
@@ -120,18 +120,21 @@ def test_predictive_samples_from_the_guide(build: Build) -> None:
     model, (x, y) = build().eval(), rows(5)
     if not model.latents:
         return
-    torch.manual_seed(0)
-    posterior = Predictive(model.guide, num_samples=300, parallel=False)(x, y)
-    assert set(posterior) == set(model.latents)
-    drawn = Predictive(model.model, guide=model.guide, num_samples=4)(x, y)
-    assert set(drawn) == {*model.latents, "x"}
+    samples = Predictive(model.model, guide=model.guide, num_samples=4)(x, y)
+    assert set(samples) == {*model.latents, "x"}
+    guide = Predictive(model.guide, num_samples=2)(x, y)
+    assert set(guide) == set(model.latents)
     for site in model.latents:
-        assert drawn[site].shape == (4, *posterior[site].shape[1:])
+        assert samples[site].shape == (4, *guide[site].shape[1:])
     for site in model.label_sites:
-        torch.testing.assert_close(drawn[site].sum(-1), torch.ones(4, len(x)))
-    if model.latents == ("z",) and model.class_site is None and not model.given_class:
-        mean, spread = posterior["z"].mean(0), posterior["z"].std(0)
-        assert ((mean - model.embed(x)).abs() < 5 * spread / 300**0.5).all()
+        torch.testing.assert_close(samples[site].sum(-1), torch.ones(4, len(x)))
+
+
+def test_predictive_samples_have_the_mean_of_embed() -> None:
+    model, (x, _) = vae().eval(), rows(5)
+    torch.manual_seed(0)
+    z = Predictive(model.model, guide=model.guide, num_samples=300, return_sites=["z"])(x)["z"]
+    assert ((z.mean(0) - model.embed(x)).abs() < 5 * z.std(0) / 300**0.5).all()
 
 
 @every_model
