@@ -36,7 +36,7 @@ class Dataset:
         x: (N, ...), in the file's units; an array, or shards to be indexed like one.
         y: (N,) int64 in 0..len(classes)-1, -1 where no label is known.
         classes: the classes' names, in the order of y.
-        kind: what a row is.
+        kind: of the rows.
         unit: the pixels' full range (x / unit is in [0, 1]), or None to standardize.
         test: row numbers of a published test set, or None to draw one.
         kept: where rows were left out, the numbers in the file of those that stay.
@@ -109,7 +109,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where rows are and how they are read; each loader uses the options that concern it.
+    """Options of loaders: paths, columns and joints; each loader uses those that concern it.
 
     Attributes:
         data_dir: folder of a named set's files.

@@ -1,4 +1,4 @@
-"""Kinds of rows: what a row is, and how rows are prepared, augmented and drawn."""
+"""Kinds of rows: their shape, likelihood, features, augmentation and drawing."""
 
 import difflib
 import functools
@@ -21,7 +21,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 class RowKind(ABC):
-    """What one row of a data set is.
+    """The kind of the rows of a data set: shape, likelihood, features and drawing.
 
     A subclass is a frozen dataclass. The keyword-only parameters of its constructor are
     configuration keys of runs on such rows, and the constructor's defaults are their defaults.
@@ -36,7 +36,7 @@ class RowKind(ABC):
         reads_tracks: whether rows are windows of tracks, which are read from tables of joints.
         group_noun: what the rows that are evaluated together are called.
         augmentations: by name, functions of rows (B, ...) that return rows of the same shape.
-        default_augmentation: the names, separated by commas, that "auto" stands for.
+        default_augmentation: the names, separated by commas, that "auto" selects.
         x_shape: shape of a row as a model takes it.
         likelihood: "bernoulli" for entries in [0, 1], else "normal".
         columns: names of the entries, or None.
@@ -67,7 +67,7 @@ class RowKind(ABC):
     # -- from the file to the model --------------------------------------------------------
 
     def featurize(self, x: "Tensor") -> "Tensor":
-        """Rows (B, ...) of the file -> what is modelled (B, *x_shape), in the file's units."""
+        """Turn rows (B, ...) of the file into model inputs (B, *x_shape), in the file's units."""
         return x
 
     def featurize_array(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -107,7 +107,7 @@ class RowKind(ABC):
     @property
     @abstractmethod
     def drawing(self) -> str:
-        """How a row is drawn: "image", "profile", "series" or "skeleton".
+        """The drawing of a row: "image", "profile", "series" or "skeleton".
 
         - image: (channels, height, width);
         - profile: (D,), a line over its entries;
@@ -144,7 +144,7 @@ class RowKind(ABC):
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """What :meth:`from_json` needs."""
+        """Plain values for :meth:`from_json`."""
 
     @classmethod
     @abstractmethod

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 
 class RowGroups(ABC):
-    """Which rows are evaluated together.
+    """Groups of rows that are evaluated together.
 
     In all methods ``rows`` are numbers of rows of the data set, and values (len(rows), ...)
     belong to these rows.
@@ -51,7 +51,7 @@ class RowGroups(ABC):
 
     @abstractmethod
     def describe(self, shape: str) -> str:
-        """How many there are, of rows of a shape."""
+        """The number of groups and rows, and the shape of a row, in words."""
 
     def notes(self, split: Split) -> list[str]:  # noqa: ARG002 - sequences have some
         """Facts about a split that a user should know."""
@@ -69,7 +69,7 @@ class RowGroups(ABC):
         return found
 
     def count(self, rows: Labels) -> int:
-        """How many groups occur among rows."""
+        """The number of groups among rows."""
         return len(self.among(rows)[0])
 
 
@@ -172,7 +172,7 @@ class Sequences(RowGroups):
         return notes
 
     def shared_frames(self, some: Labels, others: Labels) -> int:
-        """How many different frames occur both in some sequences and in others."""
+        """The number of different frames that occur both in some sequences and in others."""
         frames = set().union(*(self.frames[s] for s in np.unique(some)))
         return len(frames & set().union(*(self.frames[s] for s in np.unique(others))))
 

@@ -35,7 +35,7 @@ class Schema:
     """Facts about the training data that a run keeps in its folder.
 
     Attributes:
-        kind: what a row is.
+        kind: of the rows.
         classes: names of the classes, in the order of the model's components.
         transform: from the file's units to the model's.
         fingerprint: of rows and labels, to notice that the data changed.
@@ -135,7 +135,7 @@ class TrainingData:
     Attributes:
         dataset: the rows as they are in the file.
         split: the row numbers of each part.
-        schema: what a run keeps of the data.
+        schema: the facts that a run keeps about the data.
         dtype: of the rows as tensors.
         training_rows: numbers of the rows that a fit sees; it sees the labels of
             ``split.labelled`` only.
@@ -224,7 +224,7 @@ class TrainingData:
 
     @property
     def kind(self) -> RowKind:
-        """What a row is."""
+        """The kind of the rows."""
         return self.schema.kind
 
     @property
@@ -266,7 +266,7 @@ class TrainingData:
 
     @property
     def labels(self) -> int:
-        """How many labels the fit sees: one per row, or per sequence of windows."""
+        """The number of labels that the fit sees: one per row, or per sequence of windows."""
         return self.groups.count(self.split.labelled)
 
     def training_tensors(self, device: "torch.device") -> "tuple[Tensor | StreamedRows, Tensor]":

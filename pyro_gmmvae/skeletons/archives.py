@@ -115,7 +115,7 @@ def _open_tar(source: Path, stack: ExitStack) -> tuple[list[str], Read]:
 
 
 def _places(file: IO[bytes]) -> dict[str, tuple[int, int]]:
-    """Where each file of a tar begins, and its size, in bytes."""
+    """The offset and size in bytes of each file of a tar."""
     places = {}
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:

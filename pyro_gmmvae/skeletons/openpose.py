@@ -243,7 +243,7 @@ class _Reader:
         self.report.problems.append((name, reason))
 
     def frame(self, clip: str, number: int, name: str, read: Read) -> Frame | None:
-        """A frame of the people that can be read; None where nobody can."""
+        """The frame with the people that can be read; None if there are only unreadable ones."""
         try:
             people = _people_of(read(name))
         except OSError as error:
