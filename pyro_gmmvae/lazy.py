@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 Part = TypeVar("Part")
 
 
-class Table(MutableMapping[str, Part]):
+class PartTable(MutableMapping[str, Part]):
     """Parts of a package by name.
 
     An entry that is added is the part itself.
@@ -237,7 +237,7 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
     def names() -> list[str]:
         here = vars(import_module(package))
         special = [name for name in here if name.startswith("__")]
-        imported = _definitions(package)[1].keys() - {"TYPE_CHECKING", "Table", "lazy_names"}
+        imported = _definitions(package)[1].keys() - {"TYPE_CHECKING", "PartTable", "lazy_names"}
         return sorted({*special, *here.get("__all__", ()), *imported})
 
     return get, names

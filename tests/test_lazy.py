@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.lazy import Declaration, Table, argument_docs
+from pyro_gmmvae.lazy import Declaration, PartTable, argument_docs
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import REGULARIZERS
 
@@ -13,7 +13,7 @@ PARTS = [(table, name) for table in (MODELS, GUIDES) for name in table]
 
 
 @pytest.mark.parametrize(("table", "name"), PARTS, ids=[name for _, name in PARTS])
-def test_a_declaration_is_that_of_the_class(table: Table[type], name: str) -> None:
+def test_a_declaration_is_that_of_the_class(table: PartTable[type], name: str) -> None:
     declared, part = table.declaration(name), table[name]
     assert declared.name == part.__name__
     actual = inspect.signature(part).parameters

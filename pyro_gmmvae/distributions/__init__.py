@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import Table, lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-LIKELIHOODS: "Table[type[BernoulliLikelihood] | type[NormalLikelihood]]" = Table(
+LIKELIHOODS: "PartTable[type[BernoulliLikelihood] | type[NormalLikelihood]]" = PartTable(
     __name__,
     {
         "bernoulli": "BernoulliLikelihood",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import Table, lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-GUIDES: "Table[type[MixtureGuide]]" = Table(
+GUIDES: "PartTable[type[MixtureGuide]]" = PartTable(
     __name__,
     {
         "product": "ProductGuide",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import Table, lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.models.adgm import ADGM, SDGM
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-MODELS: "Table[type[LatentModel]]" = Table(
+MODELS: "PartTable[type[LatentModel]]" = PartTable(
     __name__,
     {
         "gmmvae": "GMMVAE",

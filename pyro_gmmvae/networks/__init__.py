@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import Table, lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-ACTIVATIONS: "Table[Callable[[], nn.Module]]" = Table(
+ACTIVATIONS: "PartTable[Callable[[], nn.Module]]" = PartTable(
     "torch.nn",
     {
         "relu": "ReLU",
@@ -38,7 +38,7 @@ ACTIVATIONS: "Table[Callable[[], nn.Module]]" = Table(
 
 # name -> (encoder, decoder); an encoder is built from (x_shape, out_size, options), a decoder
 # from (in_size, x_shape, options)
-NETWORKS: "Table[tuple[type, type]]" = Table(
+NETWORKS: "PartTable[tuple[type, type]]" = PartTable(
     __name__,
     {
         "mlp": ("MLPEncoder", "MLPDecoder"),

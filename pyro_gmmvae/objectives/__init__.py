@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import Table, lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.objectives.elbo import (
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-OBJECTIVES: "Table[type[Objective]]" = Table(
+OBJECTIVES: "PartTable[type[Objective]]" = PartTable(
     __name__,
     {
         "trace": "TraceObjective",
@@ -33,7 +33,7 @@ OBJECTIVES: "Table[type[Objective]]" = Table(
     },
 )
 
-REGULARIZERS: "Table[type[Regularizer]]" = Table(
+REGULARIZERS: "PartTable[type[Regularizer]]" = PartTable(
     __name__, {"balance": "Balance", "consistency": "Consistency", "sparsity": "Sparsity"}
 )
 

@@ -20,7 +20,6 @@ from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.skeletons import PoseWindow
 
 Array = np.ndarray[Any, Any]
-Numbers = dict[str, Any]
 
 
 class Predicts(Protocol):
@@ -38,7 +37,7 @@ class Predicts(Protocol):
 
 def measure_sequences(
     data: TrainingData, log_probs: Array | None, elbo: Array | None, rows: Array
-) -> Numbers:
+) -> dict[str, Any]:
     """Numbers of the sequences of some windows, from their log q(y|x) and ELBO.
 
     Args:
@@ -64,7 +63,7 @@ def measure_sequences(
     is_unknown = unknown_person >= 0
     is_known = y >= 0
     named = is_unknown | is_known
-    numbers: Numbers = dict.fromkeys(
+    numbers: dict[str, Any] = dict.fromkeys(
         ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
     )
     numbers |= dict.fromkeys(("sequence_cluster_accuracy", "sequence_nmi", "sequence_ari"))

@@ -8,7 +8,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-Names = tuple[str | None, ...]
+Entries = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class People:
         factors: further columns, a name and its entries.
     """
 
-    person: Names
-    split: Names
-    factors: Mapping[str, Names] = field(default_factory=dict)
+    person: Entries
+    split: Entries
+    factors: Mapping[str, Entries] = field(default_factory=dict)
 
     @classmethod
     def unknown(cls, sequences: int) -> "People":

@@ -13,7 +13,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.skeletons.kind import PoseWindow
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.openpose import natural
-from pyro_gmmvae.skeletons.people import Names, People
+from pyro_gmmvae.skeletons.people import Entries, People
 from pyro_gmmvae.skeletons.tracks import Track
 from pyro_gmmvae.skeletons.windows import Windows
 
@@ -91,7 +91,7 @@ def _frames_of(track: Track) -> frozenset[bytes]:
     return frozenset(pose.tobytes() for pose in track.poses[has_joint])
 
 
-def _codes(names: Names | Sequence[str | None], counts: Sequence[bool] | None = None) -> _Codes:
+def _codes(names: Entries | Sequence[str | None], counts: Sequence[bool] | None = None) -> _Codes:
     """Class numbers of names; only names of sequences that count become classes."""
     counts = [True] * len(names) if counts is None else counts
     present = {name for name, one in zip(names, counts, strict=True) if one and name is not None}

@@ -141,18 +141,15 @@ def _without_zeros(poses: NDArray[np.float64], but: int | None = None) -> NDArra
     return np.where(missing[..., None], np.nan, poses)
 
 
-Numbers = tuple[int, ...]
-
-
 def _matching_files(
     folder: Path,
     pattern: re.Pattern[str],
     what: str,
-    key: Callable[[Numbers], Numbers] = lambda numbers: numbers,
-) -> Iterable[tuple[Numbers, re.Match[str], Path]]:
+    key: Callable[[tuple[int, ...]], tuple[int, ...]] = lambda numbers: numbers,
+) -> Iterable[tuple[tuple[int, ...], re.Match[str], Path]]:
     """The numbers in the names of matching files, the matches, and the files, in order."""
     _require_folder(folder)
-    files: dict[Numbers, tuple[Numbers, re.Match[str], Path]] = {}
+    files: dict[tuple[int, ...], tuple[tuple[int, ...], re.Match[str], Path]] = {}
     for path in sorted(folder.rglob("*.csv")):
         if match := pattern.fullmatch(path.name):
             numbers = tuple(int(group) for group in match.groups() if group.isdecimal())
