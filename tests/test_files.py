@@ -43,7 +43,7 @@ def test_weights_survive_a_round_trip(tmp_path: Path) -> None:
     assert all(torch.equal(loaded[k], state[k].cpu()) for k in state)
 
 
-def test_an_altered_byte_is_noticed(tmp_path: Path) -> None:
+def test_an_altered_byte_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_weights(file, {"a": torch.randn(30)})
     content = bytearray(file.read_bytes())
@@ -85,7 +85,7 @@ def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
-    """A file-size limit stands in for the disk: the write fails half-way, as on a full one."""
+    """A limit on the file size makes the write fail half-way, as a full disk does."""
     file = tmp_path / "weights"
     file.write_bytes(b"old")
     code = f"""
@@ -107,8 +107,8 @@ else:
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
 
 
-def test_killed_while_saving_leaves_old_or_new(tmp_path: Path) -> None:
-    """kill -9 at ten moments of an endless series of saves: the file always loads."""
+def test_killing_a_process_while_saving_leaves_the_old_or_the_new_file(tmp_path: Path) -> None:
+    """kill -9 at five moments of an endless series of saves: the file always loads."""
     file = tmp_path / "w.safetensors"
     code = f"""
 import torch
@@ -140,7 +140,7 @@ while True:
     assert {p.name for p in tmp_path.iterdir()} == {"w.safetensors", "t.pt"}
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(GMMVAEError, match="can't write"):
         atomic_write(tmp_path / "no" / "folder" / "f", b"")
 

@@ -1,4 +1,4 @@
-"""InferenceData of runs and models, read by ArviZ itself; truth from closed forms."""
+"""InferenceData of runs and models, read by ArviZ and compared with closed forms."""
 
 import copy
 import inspect
@@ -36,7 +36,7 @@ OPTIONS = NetworkOptions(hidden=(8,), channels=(2, 4))
 
 
 def plot_ppc(data: Any, group: str = "posterior", **options: Any) -> None:
-    """The posterior or prior predictive check of either version."""
+    """The posterior or prior predictive check, in both versions of ArviZ."""
     with warnings.catch_warnings():
         # ArviZ's own, of matplotlib's functions
         warnings.filterwarnings("ignore", message="Passing a dict or None as alias_mapping")
@@ -48,14 +48,14 @@ def plot_ppc(data: Any, group: str = "posterior", **options: Any) -> None:
 
 
 def loo(data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise elpd and Pareto k, whatever the version calls them."""
+    """Pointwise elpd and Pareto k, in both versions of ArviZ."""
     found = az.loo(data, pointwise=True)
     each = found.loo_i if hasattr(found, "loo_i") else found.elpd_i
     return np.asarray(each), np.asarray(found.pareto_k)
 
 
 class LinearGaussian(nn.Module):
-    """x = W z + noise with a guide that is shifted and too wide; all else is known."""
+    """x = W z + noise with a guide that is shifted and too wide; log p(x) is known."""
 
     def __init__(self, slip: float = 0.3, widen: float = 1.2) -> None:
         super().__init__()
@@ -86,15 +86,15 @@ class LinearGaussian(nn.Module):
 
 @pytest.fixture(scope="module")
 def linear() -> tuple[LinearGaussian, Tensor, Any]:
-    """The closed form, eight rows of it, and their InferenceData; no warning on the way."""
+    """The closed form, eight rows of it, and their InferenceData, made without a warning."""
     torch.manual_seed(0)
     case = LinearGaussian()
     x = (torch.randn(8, D_Z) @ case.W.T + 0.7 * torch.randn(8, D_X)).detach()
     return case, x, to_inference_data(case, x, draws=1000)
 
 
-def test_loo_is_log_px_where_it_is_known(linear: tuple[LinearGaussian, Tensor, Any]) -> None:
-    """Parameters are given, so that p(x_n | all other rows) = p(x_n), a Gaussian's density."""
+def test_loo_is_log_px_of_a_linear_gaussian(linear: tuple[LinearGaussian, Tensor, Any]) -> None:
+    """With given parameters p(x_n | all other rows) = p(x_n), a Gaussian density."""
     case, x, data = linear
     each, k = loo(data)
     np.testing.assert_allclose(each, case.log_px(x), atol=0.05)
@@ -104,7 +104,7 @@ def test_loo_is_log_px_where_it_is_known(linear: tuple[LinearGaussian, Tensor, A
     assert (statistics["elbo"].values < each - 0.05).all()
 
 
-def test_summary_is_the_posterior_and_not_the_guide(
+def test_summary_is_of_the_posterior_and_not_of_the_guide(
     linear: tuple[LinearGaussian, Tensor, Any],
 ) -> None:
     case, x, data = linear
@@ -127,7 +127,7 @@ def test_summary_is_the_posterior_and_not_the_guide(
     assert guide["sample_stats"]["accepted"].values.all()
 
 
-def test_predictive_draws_are_those_of_the_closed_form(
+def test_predictive_draws_have_the_moments_of_the_closed_form(
     linear: tuple[LinearGaussian, Tensor, Any],
 ) -> None:
     case, x, data = linear
@@ -145,7 +145,9 @@ def test_predictive_draws_are_those_of_the_closed_form(
     np.testing.assert_allclose(prior.std(("chain", "draw", "row")), marginal, rtol=0.05)
 
 
-def test_statistics_are_those_of_the_weights(linear: tuple[LinearGaussian, Tensor, Any]) -> None:
+def test_statistics_are_computed_from_the_weights(
+    linear: tuple[LinearGaussian, Tensor, Any],
+) -> None:
     data = linear[2]
     statistics, kept = data["sample_stats"], data["log_likelihood"]["x"].values
     weights = statistics["log_weight"].values.reshape(4000, 8)
@@ -161,7 +163,7 @@ def test_statistics_are_those_of_the_weights(linear: tuple[LinearGaussian, Tenso
 
 
 class Dice(nn.Module):
-    """A class of three, seen through noise, under a guide that knows nothing."""
+    """One of three classes with noise, and a guide that is uniform."""
 
     prior = torch.tensor([0.2, 0.3, 0.5])
 
@@ -170,7 +172,7 @@ class Dice(nn.Module):
             s = pyro.sample("y", dist.OneHotCategorical(self.prior.expand(len(x), 3)))
             loc = s @ torch.tensor([[0.0], [1.0], [2.0]])
             pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
-            # drawn last, and of x
+            # sampled last, and depends on x
             pyro.sample("a", dist.Normal(x, 1e-3).to_event(1))
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:  # noqa: ARG002
@@ -179,7 +181,7 @@ class Dice(nn.Module):
             pyro.sample("a", dist.Normal(x, 1e-3).to_event(1))
 
 
-def test_a_discrete_posterior_is_that_of_bayes_rule() -> None:
+def test_a_discrete_posterior_follows_bayes_rule() -> None:
     x = torch.tensor([[-1.0], [0.4], [3.0]])
     data = to_inference_data(Dice(), x, draws=1500)
     weight = Dice.prior * (-0.5 * (x - torch.arange(3.0)) ** 2).exp()
@@ -189,7 +191,7 @@ def test_a_discrete_posterior_is_that_of_bayes_rule() -> None:
     assert data["posterior"]["y"].dims == ("chain", "draw", "row", "component")
 
 
-def test_what_follows_x_follows_the_x_that_was_drawn() -> None:
+def test_sites_after_x_depend_on_the_drawn_x() -> None:
     latents, x = prior_draws(Dice().model, torch.full((4, 1), 50.0), draws=200)
     np.testing.assert_allclose(latents["a"].numpy(), x, atol=0.01)
     assert abs(x.mean() - 1.3) < 0.2
@@ -242,17 +244,17 @@ def test_every_model_with_latents_untrained(name: str) -> None:
     assert data.attrs["model"] == type(model).__name__
 
 
-def test_the_class_that_cvae_is_given() -> None:
-    """Its weights are of log p(x|y): at the labels, and at the likeliest class without them."""
+def test_cvae_gets_the_labels_or_the_most_probable_class() -> None:
+    """Its weights are of log p(x|y), with the labels or with the most probable class."""
     model, x = build("cvae").eval(), torch.rand(6, *SHAPE).round()
     y = model.classify(x).argmax(-1)
     like: dict[str, Any] = {"draws": 8, "chains": 1}
-    told, untold, other = (
+    labelled, predicted, other = (
         to_inference_data(model, x, labels, **like)["sample_stats"]["elbo"].values
         for labels in (y, None, (y + 1) % K)
     )
-    np.testing.assert_array_equal(told, untold)
-    assert (told != other).all()
+    np.testing.assert_array_equal(labelled, predicted)
+    assert (labelled != other).all()
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +307,7 @@ def test_arviz_reads_a_run(of_run: Any) -> None:
     assert np.isfinite(each).all()
 
 
-def test_rows_of_a_run_from_elsewhere(run: Run) -> None:
+def test_rows_as_array_tensor_and_dataset(run: Run) -> None:
     """An array, a tensor and a Dataset in the file's units are the rows of the part."""
     few: dict[str, Any] = {"draws": 3, "chains": 1, "predictive": False}
     part = to_inference_data(run, "validation", rows=5, **few)
@@ -336,7 +338,7 @@ def test_clusters_and_columns_have_their_names(clustered: Run) -> None:
     assert list(named["prior"]["component"].values) == ["ann (0)", "bob", "ann (2)", "cy", "dee"]
 
 
-def test_a_file_gives_back_what_was_written(of_run: Any, tmp_path: Path) -> None:
+def test_a_file_holds_what_was_written(of_run: Any, tmp_path: Path) -> None:
     file = tmp_path / "run.nc"
     save(of_run, file)
     read = az.from_netcdf(file)
@@ -352,7 +354,7 @@ def test_a_file_gives_back_what_was_written(of_run: Any, tmp_path: Path) -> None
         save(of_run, tmp_path / "no" / "run.nc")
 
 
-def test_the_same_seed_gives_the_same_draws_and_leaves_everything_as_it_was() -> None:
+def test_the_same_seed_gives_the_same_draws_and_restores_all_states() -> None:
     model = GMMVAE((6,), 3, 2, options=NetworkOptions(hidden=(8,), dropout=0.5)).train()
     model.observation.eval()
     x = torch.rand(5, 6)
@@ -368,8 +370,8 @@ def test_the_same_seed_gives_the_same_draws_and_leaves_everything_as_it_was() ->
         assert (first[group][name].values != other[group][name].values).any()
 
 
-def test_pareto_k_is_that_of_the_weights() -> None:
-    """Weights w with P(w > t) = t^(-1/k), whose k is known; minus them would have none."""
+def test_pareto_k_of_weights_with_a_known_tail() -> None:
+    """Weights w with P(w > t) = t^(-1/k); minus the weights have no tail."""
     generator = np.random.default_rng(0)
     log_w = torch.from_numpy(generator.exponential(size=(4000, 3)) * [0.2, 0.6, 1.2])
     np.testing.assert_allclose(pareto_k(log_w), [0.2, 0.6, 1.2], atol=0.15)
@@ -405,12 +407,12 @@ PLAIN = VAE((4,), 2, likelihood="normal", options=OPTIONS)
         (torch.zeros(200, 4), {"draws": 10**6}, "GiB.*fewer rows or draws"),
     ],
 )
-def test_what_can_not_be_used_is_refused(x: Any, options: dict[str, Any], words: str) -> None:
+def test_bad_arguments_are_refused(x: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(GMMVAEError, match=words):
         to_inference_data(PLAIN, x, **options)
 
 
-def test_models_and_runs_that_have_nothing_to_draw(run: Run) -> None:
+def test_bad_models_and_rows_are_refused(run: Run) -> None:
     for what in (build("ae"), object(), ProductGuide(GMMVAE((4,), 2, 2))):
         with pytest.raises(GMMVAEError, match=r"no latents|model and guide"):
             to_inference_data(what, torch.rand(3, *SHAPE))

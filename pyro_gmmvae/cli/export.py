@@ -29,34 +29,36 @@ from pyro_gmmvae.cli.options import (
     type=click.Choice(["test", "validation", "train"]),
     default="test",
     show_default=True,
-    help="The rows to draw for.",
+    help="Part of the data.",
 )
 @click.option(
     "--rows",
     type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="How many of them, the same ones each time; 0: all.",
+    help="Number of rows, the same ones each time; 0: all.",
 )
 @click.option(
     "--draws",
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Draws of each chain.",
+    help="Draws per chain.",
 )
-@click.option("--chains", type=click.IntRange(1), default=4, show_default=True, help="Chains.")
+@click.option(
+    "--chains", type=click.IntRange(1), default=4, show_default=True, help="Number of chains."
+)
 @click.option(
     "--source",
     type=click.Choice(["posterior", "guide"]),
     default="posterior",
     show_default=True,
-    help="What latents are drawn from: the posterior, the guide proposing, or the guide itself.",
+    help="Distribution of the draws: the posterior (with the guide's proposals), or the guide.",
 )
 @click.option(
     "--predictive/--no-predictive",
     default=True,
-    help="Also draw x, given the latents and from the prior.  [default: do]",
+    help="Draw x too, given the latents and from the prior.  [default: predictive]",
 )
 @click.option(
     "--seed",
@@ -76,7 +78,7 @@ def export(
     weights: str | None,
     force: bool,
     device: str | None,
-    **of_draws: Any,
+    **options: Any,
 ) -> None:
     """Write draws, weights and rows of RUN as ArviZ's InferenceData, in netCDF.
 
@@ -87,25 +89,25 @@ def export(
     arviz.plot_ppc(idata, var_names=["x"])   drawn rows beside observed ones
 
     Groups: posterior, posterior_predictive, log_likelihood, sample_stats (log_weight, elbo,
-    pareto_k, ...), prior, prior_predictive, observed_data. What each holds, and what loo means
-    for latents that are a row's own: help(pyro_gmmvae.inference_data.to_inference_data).
+    pareto_k, ...), prior, prior_predictive, observed_data. See
+    help(pyro_gmmvae.inference_data.to_inference_data) for their variables and the meaning of loo.
     """
     from pyro_gmmvae.inference_data import save, to_inference_data
     from pyro_gmmvae.runs import Run
 
     check_output(out, force, (".nc",))
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    part = of_draws.pop("part")
-    written = to_inference_data(loaded, part, data=data, **of_draws)
+    part = options.pop("part")
+    written = to_inference_data(loaded, part, data=data, **options)
     save(written, out)
     statistics = written["sample_stats"]
     chains, draws, rows = (statistics.sizes[name] for name in ("chain", "draw", "row"))
     click.echo(f"draws per row: {chains} x {draws}, of {rows} {part} rows -> {out}", err=True)
-    click.echo(_of_k(statistics["pareto_k"].values), err=True)
+    click.echo(_pareto_k_line(statistics["pareto_k"].values), err=True)
 
 
-def _of_k(k: Any) -> str:
-    """One line on the rows' Pareto k-hat."""
+def _pareto_k_line(k: Any) -> str:
+    """Summarize the Pareto k-hat of the rows."""
     import numpy as np
 
     from pyro_gmmvae.evaluation import GOOD_K, USABLE_K
@@ -114,5 +116,5 @@ def _of_k(k: Any) -> str:
         return "Pareto k of the guide: too few draws to fit a tail"
     good, bad = int((k < GOOD_K).sum()), int((k > USABLE_K).sum())
     line = f"Pareto k of the guide: median {np.median(k):.2f}; good (< {GOOD_K}) in {good} rows, "
-    line += f"usable (to {USABLE_K}) in {len(k) - good - bad}, bad in {bad}"
-    return line + (", where neither draws nor loo are to be trusted" if bad else "")
+    line += f"usable (up to {USABLE_K}) in {len(k) - good - bad}, bad in {bad}"
+    return line + (", whose draws and loo are unreliable" if bad else "")

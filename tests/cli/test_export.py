@@ -1,4 +1,4 @@
-"""gmmvae export, and the Pareto k that evaluate tells."""
+"""gmmvae export, and the Pareto k of gmmvae evaluate."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ with warnings.catch_warnings():
 FEW = ("--rows", 5, "--draws", 10)
 
 
-def test_export_writes_what_arviz_reads(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
+def test_arviz_reads_an_exported_run(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.nc"
     result = gmmvae("export", trained, "--out", out, *FEW)
     assert result.code == 0
@@ -50,7 +50,7 @@ def test_export_of_another_part_and_source(gmmvae: Gmmvae, trained: Path, tmp_pa
     assert not hasattr(read, "log_likelihood")
 
 
-def test_export_keeps_what_is_there(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
+def test_export_keeps_an_existing_file(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.nc"
     out.write_text("mine")
     refused = gmmvae("export", trained, "--out", out, *FEW)
@@ -73,7 +73,7 @@ def test_export_keeps_what_is_there(gmmvae: Gmmvae, trained: Path, tmp_path: Pat
         (("--out", "run.nc", "--device", "tpu"), "unknown device"),
     ],
 )
-def test_what_can_not_be_exported_is_one_line(
+def test_bad_arguments_are_refused_in_one_line(
     gmmvae: Gmmvae,
     clustered: Run,
     tmp_path: Path,
@@ -89,7 +89,7 @@ def test_what_can_not_be_exported_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_without_latents_or_rows_to_draw_for(gmmvae: Gmmvae, tmp_path: Path) -> None:
+def test_runs_without_latents_or_without_rows(gmmvae: Gmmvae, tmp_path: Path) -> None:
     out = tmp_path / "run.nc"
     keys = {"epochs": 1, "hidden": "8", "latent_dim": 2, "test": 0, "validation": 0}
     train(default_config("digits", keys | {"model": "ae"}), tmp_path / "ae")
@@ -98,9 +98,7 @@ def test_runs_without_latents_or_rows_to_draw_for(gmmvae: Gmmvae, tmp_path: Path
     assert not out.exists()
 
 
-def test_data_that_moved_is_found_with_an_option(
-    gmmvae: Gmmvae, clustered: Run, tmp_path: Path
-) -> None:
+def test_moved_data_is_found_with_an_option(gmmvae: Gmmvae, clustered: Run, tmp_path: Path) -> None:
     path: Path = clustered.path
     shutil.copy(path.parent / "rows.csv", tmp_path / "moved.csv")
     moved = ("--data", tmp_path / "moved.csv", *FEW)
@@ -111,7 +109,7 @@ def test_data_that_moved_is_found_with_an_option(
     assert "has changed" in result.err
 
 
-def test_evaluate_tells_pareto_k(gmmvae: Gmmvae, clustered: Run) -> None:
+def test_evaluate_reports_pareto_k(gmmvae: Gmmvae, clustered: Run) -> None:
     run: Path = clustered.path
     numbers = json.loads(gmmvae("evaluate", run, "--samples", 50, "--json").out)
     assert 0 <= numbers["pareto_k_bad"] <= 1

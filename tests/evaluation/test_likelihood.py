@@ -1,4 +1,4 @@
-"""Bounds on log p(x) where log p(x) is known."""
+"""Bounds on log p(x) for models with a known log p(x)."""
 
 import numpy as np
 import pyro
@@ -15,7 +15,7 @@ D_X, D_Z = 5, 2
 
 
 class LinearGaussian:
-    """x = W z + noise: log p(x) is a Gaussian's, and the posterior is known up to a slip."""
+    """x = W z + noise with a Gaussian log p(x), and a guide with a small error."""
 
     def __init__(self, slip: float) -> None:
         generator = torch.Generator(device=torch.get_default_device()).manual_seed(1)
@@ -41,7 +41,7 @@ class LinearGaussian:
 
 
 def test_importance_weighted_bound_reaches_log_px() -> None:
-    """Within 0.05 nats with 2,000 samples, where the ELBO is further off; neither exceeds it."""
+    """Within 0.05 nats with 2,000 samples; the ELBO is lower, and neither exceeds log p(x)."""
     case = LinearGaussian(slip=0.3)
     x = torch.randn(20, D_Z) @ case.W.T + 0.7 * torch.randn(20, D_X)
     bounds = log_weights(case.model, case.guide, x, samples=2000)
@@ -50,7 +50,7 @@ def test_importance_weighted_bound_reaches_log_px() -> None:
     assert bounds.elbo.mean().item() < exact - 0.1
 
 
-def test_bound_of_a_linear_gaussian_decoder_of_ours_is_reached() -> None:
+def test_the_bound_of_a_linear_vae_reaches_log_px() -> None:
     """The package's VAE with a linear decoder and a Normal likelihood; log p(x) in closed form."""
     from pyro_gmmvae.distributions import positive_scale
     from pyro_gmmvae.networks import NetworkOptions
@@ -66,7 +66,7 @@ def test_bound_of_a_linear_gaussian_decoder_of_ours_is_reached() -> None:
     assert (bounds.elbo <= bounds.iwae).all()
 
 
-def test_one_sample_is_the_elbo_and_rows_keep_their_order() -> None:
+def test_the_bound_of_one_sample_is_the_elbo_and_rows_keep_their_order() -> None:
     case = LinearGaussian(slip=0.0)
     x = torch.cat([torch.zeros(1, D_X), 5 * torch.ones(1, D_X), torch.zeros(1, D_X)])
     bounds = log_weights(case.model, case.guide, x, samples=400, rows_at_once=500)
@@ -74,7 +74,7 @@ def test_one_sample_is_the_elbo_and_rows_keep_their_order() -> None:
     torch.testing.assert_close(bounds.iwae, case.exact(x), atol=0.2, rtol=0)
 
 
-def test_pareto_k_tells_a_good_guide_from_a_bad_one() -> None:
+def test_pareto_k_distinguishes_a_good_guide_from_a_bad_one() -> None:
     x = torch.zeros(4, D_X)
     good, bad = LinearGaussian(slip=0.0), LinearGaussian(slip=3.0)
     k_good = pareto_k(log_weights(good.model, good.guide, x, samples=1000).log_w)
