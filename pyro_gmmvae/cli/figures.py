@@ -83,27 +83,27 @@ def figures(
     reason.
     """
     start = time.monotonic()
-    from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.figures.all import PICTURES, check_names, draw_all
-    from pyro_gmmvae.figures.saving import (
-        file_names,
-        make_folder,
-        refuse_existing,
-        save,
-        save_clusters,
-    )
-    from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES
+    from pyro_gmmvae.errors import GMMVAEError, unknown_name
+    from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES, PICTURES
 
     table = Path(CLUSTERS).stem
     with_table = only is None or table in only
-    names = list(PICTURES) if only is None else [name for name in only if name != table]
-    check_names(names)
+    names = [name for name in only or PICTURES if name != table]
+    for name in names:
+        if name not in PICTURES:
+            raise unknown_name("picture", name, [*PICTURES, table])
     folder = run / FIGURES if out is None else out
-    if not force:
-        files = [file for name in names for file in file_names(name, ending)]
-        refuse_existing(folder, [*files, *([CLUSTERS] if with_table else [])])
+    files = [f"{name}.{end}" for name in names for end in (ending, "gif")]
+    _check_folder(folder, [*files, *([CLUSTERS] if with_table else [])], force)
+    # torch is imported from here on
+    from pyro_gmmvae.figures import draw_all
+    from pyro_gmmvae.figures.saving import save, save_clusters
+
     view = _view(run, data, weights, device, projection)
-    make_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GMMVAEError(f"can't make {folder}: {error.strerror or error}") from error
     pictures, reasons = 0, []
     for name, drawn in draw_all(view, names):
         if isinstance(drawn, str):
@@ -153,13 +153,15 @@ def report(
     """
     start = time.monotonic()
     from pyro_gmmvae.cli.evaluate import MEANING
-    from pyro_gmmvae.figures.report import report as page_of
     from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.runs.folder import REPORT
 
     file = run / REPORT if out is None else out
-    view = _view(run, data, weights, device)
     check_output(file, force, (".html", ".htm"))
+    # torch is imported from here on
+    from pyro_gmmvae.figures.report import report as page_of
+
+    view = _view(run, data, weights, device)
     content = page_of(view, MEANING, measure=weights is not None).encode()
     atomic_write(file, content)
     size = f"{len(content) / 1e6:.1f} MB"
@@ -210,6 +212,8 @@ def traverse(
     3-D skeletons are drawn from the front (x and y). If RUN describes windows by statistics, the
     mean pose is drawn; if it keeps frames, each step shows all frames of a window.
     """
+    check_output(out, force, (".gif",))
+    # torch is imported from here on
     import numpy as np
 
     from pyro_gmmvae.cli.skeleton import save_animation
@@ -218,7 +222,6 @@ def traverse(
     from pyro_gmmvae.figures.traversal import traverse_skeletons
     from pyro_gmmvae.runs import Run
 
-    check_output(out, force, (".gif",))
     loaded = Run.load(run, device=device or "auto", weights=weights)
     captions, poses = traverse_skeletons(loaded, latent, label=label, steps=steps, span=span)
     frames = poses.shape[1]
@@ -241,6 +244,17 @@ def traverse(
     )
     save_animation(animation, out, fps)
     click.echo(f"{len(pictures)} pictures -> {out}", err=True)
+
+
+def _check_folder(folder: Path, files: list[str], force: bool) -> None:
+    """Check that files can be written into a folder, and without ``force`` that none exists."""
+    from pyro_gmmvae.errors import GMMVAEError
+
+    if folder.exists() and not folder.is_dir():
+        raise GMMVAEError(f"{folder} is a file; name a folder")
+    for file in files:
+        if not force and (folder / file).exists():
+            raise GMMVAEError(f"{folder / file} exists and is kept; replace it with --force")
 
 
 def _view(

@@ -13,7 +13,7 @@ from pyro_gmmvae.figures.history import draw_training
 from pyro_gmmvae.figures.latent_scatter import draw_latent
 from pyro_gmmvae.figures.latent_space import draw_analogies, draw_interpolation, draw_manifold
 from pyro_gmmvae.figures.reconstructions import draw_reconstructions
-from pyro_gmmvae.figures.run_view import NotApplicable, RunView
+from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.samples import draw_samples
 from pyro_gmmvae.figures.traversal import draw_traversal
 
@@ -89,17 +89,6 @@ PICTURES: dict[str, Picture] = {
 }
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Check stems of pictures.
-
-    Raises:
-        GMMVAEError: an unknown stem, with the nearest match.
-    """
-    for name in names:
-        if name not in PICTURES:
-            raise unknown_name("picture", name, list(PICTURES))
-
-
 def draw_all(
     view: RunView, names: Iterable[str] | None = None
 ) -> Iterator[tuple[str, Figure | Animation | str]]:
@@ -116,20 +105,11 @@ def draw_all(
         GMMVAEError: an unknown stem.
     """
     names = list(PICTURES) if names is None else list(names)
-    check_names(names)
+    for name in names:
+        if name not in PICTURES:
+            raise unknown_name("picture", name, list(PICTURES))
     for name in names:
         try:
             yield name, PICTURES[name].draw(view)
         except GMMVAEError as reason:
             yield name, str(reason)
-
-
-__all__ = [
-    "PICTURES",
-    "Animation",
-    "NotApplicable",
-    "Picture",
-    "RunView",
-    "check_names",
-    "draw_all",
-]

@@ -1,14 +1,12 @@
 """Figures and tables as files."""
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.animation import Animation
 from pyro_gmmvae.figures.style import DPI, boxes_for_missing_letters
 from pyro_gmmvae.files import atomic_write
@@ -38,22 +36,18 @@ def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def file_names(stem: str, ending: str) -> tuple[str, str]:
-    """The file of a picture, and that of its animation."""
-    return f"{stem}.{ending}", f"{stem}.gif"
-
-
 def save(drawn: Figure | Animation, folder: Path, stem: str, ending: str = "png") -> list[Path]:
     """Write a picture into a folder, an animation also as GIF.
 
     Raises:
         GMMVAEError: a folder that can't be written to.
     """
-    still, moving = (folder / name for name in file_names(stem, ending))
+    still = folder / f"{stem}.{ending}"
     if not isinstance(drawn, Animation):
         atomic_write(still, figure_bytes(drawn, ending))
         return [still]
     atomic_write(still, figure_bytes(drawn.still, ending))
+    moving = folder / f"{stem}.gif"
     atomic_write(moving, drawn.gif)
     return [still, moving]
 
@@ -65,28 +59,3 @@ def save_clusters(clusters: Clusters, folder: Path) -> None:
         GMMVAEError: a folder that can't be written to.
     """
     atomic_write(folder / CLUSTERS, clusters.table().to_csv(index=False).encode())
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it.
-
-    Raises:
-        GMMVAEError: a file of this name, or a folder that can't be written to.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise GMMVAEError(f"{folder} is a file; name a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GMMVAEError(f"can't make {folder}: {error.strerror or error}") from error
-
-
-def refuse_existing(folder: Path, names: Iterable[str]) -> None:
-    """Check that no file of some names exists.
-
-    Raises:
-        GMMVAEError: the first one that does.
-    """
-    for name in names:
-        if (folder / name).exists():
-            raise GMMVAEError(f"{folder / name} exists and is kept; replace it with --force")

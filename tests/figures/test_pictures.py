@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.figures.all import PICTURES, NotApplicable, RunView, draw_all
+from pyro_gmmvae.figures import PICTURES, NotApplicable, RunView, draw_all
 from pyro_gmmvae.figures.animation import Animation
 from pyro_gmmvae.figures.history import draw_training
 from pyro_gmmvae.figures.latent_space import draw_analogies

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyro_gmmvae.figures.all import PICTURES, RunView, draw_all
+from pyro_gmmvae.figures import PICTURES, RunView, draw_all
 from pyro_gmmvae.figures.report import content_policy, report, template_text
 from pyro_gmmvae.runs import Run
 
