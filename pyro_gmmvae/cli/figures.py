@@ -84,8 +84,9 @@ def figures(
     """
     start = time.monotonic()
     from pyro_gmmvae.errors import GMMVAEError, unknown_name
-    from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES, PICTURES
+    from pyro_gmmvae.runs.folder import CLUSTERS, FIGURES, PICTURES, read_config
 
+    read_config(run)
     table = Path(CLUSTERS).stem
     with_table = only is None or table in only
     names = [name for name in only or PICTURES if name != table]
@@ -154,8 +155,9 @@ def report(
     start = time.monotonic()
     from pyro_gmmvae.cli.evaluate import MEANING
     from pyro_gmmvae.files import atomic_write
-    from pyro_gmmvae.runs.folder import REPORT
+    from pyro_gmmvae.runs.folder import REPORT, read_config
 
+    read_config(run)
     file = run / REPORT if out is None else out
     check_output(file, force, (".html", ".htm"))
     # torch is imported from here on
