@@ -61,7 +61,7 @@ class PartTable(MutableMapping[str, Part]):
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"Table({self._package!r}: {', '.join(self)})"
+        return f"PartTable({self._package!r}: {', '.join(self)})"
 
     def declaration(self, name: str) -> "Declaration":
         """What the class of a name declares, without importing a class of this package."""
