@@ -36,6 +36,7 @@ from pyro_gmmvae.sweeps import (
     latest_rows,
     plan_sweep,
     read_results,
+    read_stored_results,
     summarize,
     sweep,
     write_dot_plot,
@@ -82,7 +83,7 @@ def main(
 ) -> None:
     """Measure what is missing in OUT/results.csv, then write the tables and the plot."""
     if redraw:
-        draw(latest_rows(read_results(out / "results.csv", log)), out)
+        draw(latest_rows(read_stored_results(out / "results.csv", log)), out)
         return
     given = {"data_dir": data_dir, "epochs": epochs, "minutes": minutes, "device": device}
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}

@@ -66,8 +66,7 @@ def test_the_report_stands_published_figures_beside_ours(accuracy: Any, tmp_path
 def test_redrawing_measures_nothing_and_writes_the_dots_alone(
     accuracy: Any, tmp_path: Path
 ) -> None:
-    version = importlib.import_module("pyro_gmmvae").__version__
-    table = pd.concat([rows("m2", "100", 0.9), rows("vae", "100", 0.8)]).assign(version=version)
+    table = pd.concat([rows("m2", "100", 0.9), rows("vae", "100", 0.8)]).assign(version="0.0.1")
     table.to_csv(tmp_path / "results.csv", index=False)
     accuracy.main(["--redraw", "--out", str(tmp_path)], standalone_mode=False)
     assert {file.name for file in tmp_path.iterdir()} == {"results.csv", "table.png"}

@@ -119,6 +119,8 @@ def ablate(
     summary = sweeps.summarize(table, metric)
     if summary["mean"].isna().all():
         _log(f"no run reports {metric!r}; choose another --metric, e.g. probe_accuracy")
+    if summary.loc[summary["difference"].notna(), "n"].min() <= 2:
+        _log("the intervals rest on two seeds or fewer and are wide; --seeds 5 narrows them")
     text = sweeps.format_table(summary, metric)
     command = shlex.join(["gmmvae", *sys.argv[1:]])
     sweeps.write_tables(text, out, sweeps.footnotes(table, command))

@@ -39,10 +39,26 @@ LOWER_IS_BETTER = ("ece", "log_loss", "nll", "distortion", "pareto_k_bad", "assi
 
 
 def read_results(file: Path, log: Log = print) -> pd.DataFrame:
-    """Read a results.csv; rows that were cut off are dropped and logged.
+    """Read a results.csv of this version; rows that were cut off are dropped and logged.
 
     Raises:
         GMMVAEError: a file that is not a table of results, or rows of another version.
+    """
+    table = read_stored_results(file, log)
+    others = sorted(set(table["version"]) - {pyro_gmmvae.__version__})
+    if others:
+        raise GMMVAEError(
+            f"{file} holds results of version {others[0]}, and this is "
+            f"{pyro_gmmvae.__version__}: they do not mix; name another --out, or move the file away"
+        )
+    return table
+
+
+def read_stored_results(file: Path, log: Log = print) -> pd.DataFrame:
+    """Read a results.csv of any version, to draw it and not to add to it.
+
+    Raises:
+        GMMVAEError: a file that is not a table of results.
     """
     if not file.exists() or (file.is_file() and not file.stat().st_size):
         return pd.DataFrame(columns=REQUIRED)
@@ -69,14 +85,7 @@ def read_results(file: Path, log: Log = print) -> pd.DataFrame:
         log(f"{file}: {dropped} half-written row(s) dropped")
     table = table[whole].astype({"seed": int})
     table[words] = table[words].fillna("")
-    table = table.drop_duplicates(RUN_COLUMNS, keep="last")
-    others = sorted(set(table["version"]) - {pyro_gmmvae.__version__})
-    if others:
-        raise GMMVAEError(
-            f"{file} holds results of version {others[0]}, and this is "
-            f"{pyro_gmmvae.__version__}: they do not mix; name another --out, or move the file away"
-        )
-    return table
+    return table.drop_duplicates(RUN_COLUMNS, keep="last")
 
 
 def append_result(file: Path, row: Mapping[str, Any]) -> pd.DataFrame:

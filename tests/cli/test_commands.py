@@ -370,6 +370,8 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
     assert summary[1]["difference"] == pytest.approx(
         table["accuracy"].iloc[1] - table["accuracy"].iloc[0]
     )
+    assert second.err.count("two seeds or fewer") == 1
+    assert "two seeds" not in first.err  # one combination is not a comparison
     assert "| mean-field |" in (out / "table.md").read_text()
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "mean-field" in (out / "table.tex").read_text()

@@ -24,7 +24,15 @@ import pyro_gmmvae
 from pyro_gmmvae.cli import main
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.sweeps import append_result, execute, plan_sweep, read_results, sweep, workers
+from pyro_gmmvae.sweeps import (
+    append_result,
+    execute,
+    plan_sweep,
+    read_results,
+    read_stored_results,
+    sweep,
+    workers,
+)
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.signals import interrupt_processes
 
@@ -246,6 +254,7 @@ def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
     pd.DataFrame([row(version="0.0.1")]).to_csv(file, index=False)
     with pytest.raises(GMMVAEError, match=r"version 0\.0\.1.*name another --out"):
         read_results(file)
+    assert len(read_stored_results(file)) == 1
 
 
 def test_a_row_cut_within_quotes_is_dropped(tmp_path: Path) -> None:
