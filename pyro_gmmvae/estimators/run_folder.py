@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 
@@ -13,6 +12,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import (
     load_weights,
     read_json,
+    read_table,
     remove_leftovers,
     save_weights,
     write_json,
@@ -141,7 +141,7 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         if (path / LABELS).exists():
             attributes["labels_"] = load_weights(path / LABELS)["labels"].numpy()
         # as text first: pandas itself would round the last digit
-        history = pd.read_csv(path / "history.csv", dtype=str).astype(float)
+        history = read_table(path / "history.csv", dtype=str).astype(float)
         history = history.astype({"epoch": int, "step": int})
         if metrics["epochs"] != len(history):
             raise ValueError("history.csv is of other epochs than metrics.json")

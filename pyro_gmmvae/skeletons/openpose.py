@@ -3,7 +3,6 @@
 The format: https://github.com/CMU-Perceptual-Computing-Lab/openpose/blob/master/doc/02_output.md
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.transform import Floats
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import parse_json
 from pyro_gmmvae.skeletons.archives import ENDINGS, Read, open_files
 from pyro_gmmvae.skeletons.layouts import BODY_25, COCO_18, Layout
 
@@ -197,8 +197,8 @@ class _UnreadableError(Exception):
 
 def _people_of(content: bytes) -> list[Any]:
     try:
-        frame = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        frame = parse_json(content)
+    except ValueError as error:
         raise _UnreadableError(f"invalid JSON ({error})") from error
     if not isinstance(frame, dict) or "people" not in frame:
         raise _UnreadableError('no "people": not a frame of OpenPose')

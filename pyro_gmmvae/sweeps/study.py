@@ -6,7 +6,6 @@ lock of a killed process is free, and its trial is put back.
 """
 
 import hashlib
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import IO, Any
 import pyro_gmmvae
 from pyro_gmmvae.config import Config, Dimension, label
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
-from pyro_gmmvae.files import acquire_lock, is_locked
+from pyro_gmmvae.files import acquire_lock, is_locked, parse_json
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
 
@@ -289,7 +288,7 @@ def _check_journal(file: Path, log: Log) -> None:
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             entry = None
         if not isinstance(entry, dict) or "op_code" not in entry:
