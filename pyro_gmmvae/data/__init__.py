@@ -3,7 +3,7 @@
 from pyro_gmmvae.data.arrays import load_array
 from pyro_gmmvae.data.dataset import DataOptions, Dataset, Factor
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
-from pyro_gmmvae.data.row_groups import RowGroups, Sequences, SingleRows
+from pyro_gmmvae.data.row_groups import RowGroups, Sequences
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
 from pyro_gmmvae.data.splits import Split, split_rows
 from pyro_gmmvae.data.transform import Transform
@@ -17,7 +17,6 @@ __all__ = [
     "RowKind",
     "Sequences",
     "Shards",
-    "SingleRows",
     "Split",
     "StreamedRows",
     "Table",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
-from pyro_gmmvae.data.row_groups import RowGroups, Sequences, SingleRows
+from pyro_gmmvae.data.row_groups import RowGroups, Sequences
 from pyro_gmmvae.data.transform import Labels, Transform
 
 
@@ -91,7 +91,7 @@ class Dataset:
     @cached_property
     def groups(self) -> RowGroups:
         """Rows that are evaluated together: the windows of a sequence, or each by itself."""
-        return self.sequences or SingleRows(self.row_numbers)
+        return self.sequences or RowGroups.of_single_rows(self.row_numbers)
 
     @property
     def row_numbers(self) -> Labels:

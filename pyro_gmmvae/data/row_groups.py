@@ -1,6 +1,5 @@
 """Groups of rows that are evaluated together: single rows, or the windows of sequences."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,100 +12,70 @@ from pyro_gmmvae.data.transform import Labels
 Array = NDArray[Any]
 
 
-class RowGroups(ABC):
-    """Groups of rows that are evaluated together.
+@dataclass(frozen=True)
+class RowGroups:
+    """Groups of rows that are evaluated together; here each row is a group.
 
     In all methods ``rows`` are numbers of rows of the data set, and values (len(rows), ...)
     belong to these rows.
 
     Attributes:
-        noun: what a group is called in tables and captions.
-        row_noun: what a row is called.
-        merges: whether a group can hold several rows.
-        names: (G,) of the groups, as tables list them.
+        names: (G,) of the groups, as tables list them: numbers of rows in the file.
         of_row: (N,) the number of each row's group.
-    """
-
-    noun: ClassVar[str]
-    row_noun: ClassVar[str]
-    merges: ClassVar[bool]
-    names: Array
-    of_row: Labels
-
-    @abstractmethod
-    def among(self, rows: Labels) -> tuple[Labels, Labels]:
-        """Groups that occur among rows, and (len(rows),) the place of each row's group in them."""
-
-    @abstractmethod
-    def mean(self, values: Array, rows: Labels) -> Array:
-        """(groups among rows, ...) the mean of the values of each group's rows."""
-
-    @abstractmethod
-    def pool(self, log_probs: Array, rows: Labels) -> Array:
-        """(groups among rows, K) log-probabilities of groups from those of their rows."""
-
-    @abstractmethod
-    def split(self, y: Labels, **sizes: Any) -> Split:
-        """:func:`pyro_gmmvae.data.split_rows` of whole groups; sizes count groups."""
-
-    @abstractmethod
-    def describe(self, shape: str) -> str:
-        """The number of groups and rows, and the shape of a row, in words."""
-
-    def notes(self, split: Split) -> list[str]:  # noqa: ARG002 - sequences have some
-        """Facts about a split that a user should know."""
-        return []
-
-    def captions(self, rows: Labels) -> list[str]:
-        """(len(rows),) the group of each row, as pictures name it."""
-        return [str(name) for name in self.names[self.of_row[rows]]]
-
-    def first(self, values: Array, rows: Labels) -> Array:
-        """(groups among rows, ...) of values that all rows of a group share, such as y."""
-        groups, place = self.among(rows)
-        found = np.empty((len(groups), *values.shape[1:]), values.dtype)
-        found[place] = values
-        return found
-
-    def count(self, rows: Labels) -> int:
-        """The number of groups among rows."""
-        return len(self.among(rows)[0])
-
-
-@dataclass(frozen=True)
-class SingleRows(RowGroups):
-    """Each row is evaluated by itself.
-
-    Attributes:
-        names: (N,) the rows' numbers in the file.
+        noun: the name of a group in tables and captions.
+        row_noun: the name of a row.
+        merges: whether a group can hold several rows.
     """
 
     noun: ClassVar[str] = "row"
     row_noun: ClassVar[str] = "row"
     merges: ClassVar[bool] = False
     names: Array
+    of_row: Labels
 
-    @property
-    def of_row(self) -> Labels:  # type: ignore[override]
-        return np.arange(len(self.names))
+    @classmethod
+    def of_single_rows(cls, names: Array) -> "RowGroups":
+        """One group per row, with the rows' numbers in the file."""
+        return cls(names, np.arange(len(names)))
 
     def among(self, rows: Labels) -> tuple[Labels, Labels]:
+        """Groups that occur among rows, and (len(rows),) the place of each row's group in them."""
         return rows, np.arange(len(rows))
 
     def mean(self, values: Array, rows: Labels) -> Array:  # noqa: ARG002
+        """(groups among rows, ...) the mean of the values of each group's rows."""
         return values
 
     def pool(self, log_probs: Array, rows: Labels) -> Array:  # noqa: ARG002
+        """(groups among rows, K) log-probabilities of groups from those of their rows."""
         return log_probs
 
     def split(self, y: Labels, **sizes: Any) -> Split:
+        """:func:`pyro_gmmvae.data.split_rows` of whole groups; sizes count groups."""
         return split_rows(y, **sizes)
 
     def describe(self, shape: str) -> str:
+        """The number of groups and rows, and the shape of a row, in words."""
         return f"{len(self.names)} rows of {shape}"
 
+    def notes(self, split: Split) -> list[str]:  # noqa: ARG002
+        """Facts about a split that a user should know."""
+        return []
+
     def captions(self, rows: Labels) -> list[str]:
+        """(len(rows),) the group of each row, in words."""
         return [f"row {number}" for number in self.names[rows]]
+
+    def first(self, values: Array, rows: Labels) -> Array:
+        """(groups among rows, ...) of values that all rows of a group share, such as y."""
+        groups, place = self.among(rows)
+        shared = np.empty((len(groups), *values.shape[1:]), values.dtype)
+        shared[place] = values
+        return shared
+
+    def count(self, rows: Labels) -> int:
+        """The number of groups among rows."""
+        return len(self.among(rows)[0])
 
 
 @dataclass(frozen=True)
@@ -124,8 +93,6 @@ class Sequences(RowGroups):
     noun: ClassVar[str] = "sequence"
     row_noun: ClassVar[str] = "window"
     merges: ClassVar[bool] = True
-    names: Array
-    of_row: Labels
     frames: tuple[frozenset[bytes], ...]
     unknown_person: Labels
     unknown_names: tuple[str, ...]
@@ -170,6 +137,9 @@ class Sequences(RowGroups):
         if shared:
             notes.append(f"{shared} frames occur in both training and test sequences")
         return notes
+
+    def captions(self, rows: Labels) -> list[str]:
+        return [str(name) for name in self.names[self.of_row[rows]]]
 
     def shared_frames(self, some: Labels, others: Labels) -> int:
         """The number of different frames that occur both in some sequences and in others."""

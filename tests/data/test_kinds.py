@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_gmmvae.data import Dataset, Image, RowKind, Sequences, SingleRows, Table, Transform
+from pyro_gmmvae.data import Dataset, Image, RowGroups, RowKind, Sequences, Table, Transform
 from pyro_gmmvae.datasets import DATA, KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.data import Schema
@@ -105,7 +105,7 @@ def test_rows_of_a_file_are_matched_by_column() -> None:
 
 
 def test_single_rows_are_their_own_groups() -> None:
-    groups = SingleRows(np.array([4, 7, 9]))
+    groups = RowGroups.of_single_rows(np.array([4, 7, 9]))
     rows, values = np.array([2, 0]), np.array([[0.5], [0.25]], np.float32)
     assert groups.pool(values, rows) is values
     assert groups.mean(values, rows) is values
