@@ -114,15 +114,19 @@ class ImageDifference:
     Attributes:
         values: (N, H, W) differences; of series in units of the range of each entry.
         limit: value of the darkest red.
+        unit: of the values, if it is not the file's.
     """
 
     values: Array
     limit: float
+    unit: str = ""
 
     @property
     def about(self) -> str:
         """One line on colors and scale."""
-        return f"red where the row is higher, blue where it is lower, to {self.limit:.3g}"
+        return (
+            f"red where the row is higher, blue where it is lower, to {self.limit:.3g}{self.unit}"
+        )
 
     def draw(self, axes: Axes, corners: Array) -> None:
         """Draw all differences into cells with corners (N, 2)."""
@@ -203,7 +207,9 @@ def difference_of(
     apart = (rows - made).astype(np.float64)
     if isinstance(renderer, ImageCells) and renderer.series:
         shares = apart.reshape(len(apart), apart.shape[1], -1) / renderer.span
-        return ImageDifference(shares.swapaxes(1, 2), _largest(shares))
+        return ImageDifference(
+            shares.swapaxes(1, 2), _largest(shares), " of the range of each entry"
+        )
     if isinstance(renderer, ImageCells):
         return ImageDifference(apart.mean(1), _largest(apart))
     assert isinstance(renderer, ProfileCells)

@@ -85,6 +85,14 @@ def test_a_difference_of_features_is_in_their_ranges() -> None:
     assert np.isnan(heights[2]).tolist() == [True, False]  # a missing feature is a gap
 
 
+def test_a_difference_of_series_is_in_the_ranges_of_its_entries() -> None:
+    rows = np.array([[[0.0, 0.0], [1.0, 100.0], [0.5, 50.0]]])  # 3 frames of 2 entries
+    difference = difference_of(ImageCells(rows, series=True), rows, rows - [0.5, 10.0])
+    assert isinstance(difference, ImageDifference)
+    assert np.allclose(difference.values, [[[0.5] * 3, [0.1] * 3]])  # frames from left to right
+    assert difference.about.endswith("to 0.5 of the range of each entry")
+
+
 def test_nothing_finite_and_nothing_different() -> None:
     for rows in (np.full((1, 3), np.nan), np.zeros((1, 3)), np.zeros((1, 1, 2, 2))):
         renderer = renderer_for(rows)
