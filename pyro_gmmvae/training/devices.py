@@ -38,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block on torch's global generators seeded with ``seed``, and restore them after.
+    """Seed torch's global generators for a block, and restore them after it.
 
     ``torch.manual_seed`` seeds every device there is, so every device is restored.
     """
@@ -64,7 +64,7 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
-    """Go on from :func:`rng_state`; a kind of device it does not hold keeps its own state."""
+    """Restore :func:`rng_state`; a kind of device without a state in it is not changed."""
     torch.set_rng_state(state["cpu"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
