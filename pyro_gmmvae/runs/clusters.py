@@ -1,4 +1,4 @@
-"""All rows of a run's data under its components: who is where, how surely, and who is typical."""
+"""Clusters: the component of each row of a run's data, its probability, and typical rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,24 +18,24 @@ from pyro_gmmvae.runs.run import Run, with_data_at
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 4096
-# log q(s|x) of sure rows differ by rounding alone; closeness in z says more of them
-SAME = 1e-4  # nats
+# rows with log q(s|x) this close differ by rounding only, and are ordered by their z
+TOLERANCE = 1e-4  # nats
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """The rows of a run's data under its components; of sequences, the whole sequences.
+    """The component of each row of a run's data, or of each sequence where rows are windows.
 
-    A sequence's log-probabilities are pooled over its windows, its z is their mean, and its
-    picture is that of the window that is surest of the component.
+    The log-probabilities of a sequence are pooled over its windows, its z is their mean, and its
+    picture is that of the window with the highest probability of the component.
 
     Attributes:
-        run: whose components they are.
-        rows: the run's data.
+        run: the run with the components.
+        rows: the data of the run.
         ids: (U,) row numbers as ``predict`` counts them, or names of sequences.
-        of_row: (N,) the place in ``ids`` of each row of the data.
+        of_row: (N,) the index in ``ids`` of each row of the data.
         row_log_probs: (N, K) log q(s|x) of the rows.
-        log_probs: (U, K) the same of what ``ids`` names.
+        log_probs: (U, K) log q(s|x) of the rows or sequences in ``ids``.
         z: (U, d) posterior means.
     """
 
@@ -49,22 +49,22 @@ class Clusters:
 
     @property
     def unit(self) -> str:
-        """What ``ids`` names: the column of tables."""
+        """The column of ``ids`` in tables: "row" or "sequence"."""
         return self.rows.groups.noun
 
     @cached_property
     def component(self) -> Array:
-        """(U,) the likeliest ones."""
+        """(U,) numbers of the most probable components."""
         return np.asarray(self.log_probs.argmax(1))
 
     @cached_property
     def entropy(self) -> Array:
-        """(U,) of q(s|x), nats."""
+        """(U,) entropy of q(s|x), in nats."""
         return assignment_entropy(self.log_probs)
 
     @cached_property
     def sizes(self) -> Array:
-        """(K,) how many have each component as their likeliest."""
+        """(K,) the number of rows (or sequences) in each component."""
         return np.bincount(self.component, minlength=self.log_probs.shape[1])
 
     @cached_property
@@ -74,9 +74,9 @@ class Clusters:
 
     @torch.no_grad()
     def prototypes(self, components: Array) -> tuple[Array, Array]:
-        """At the vertices of some components: means of p(z|s) (n, d), and of x decoded there.
+        """Prototypes of components: the means of p(z|s), (n, d), and x decoded from them.
 
-        The latter, (n, *x_shape), is in the file's units.
+        x, (n, *x_shape), is in the file's units.
         """
         model = self.run.model
         s = torch.eye(self.log_probs.shape[1]).to(next(model.parameters()))[components]
@@ -85,20 +85,20 @@ class Clusters:
         return loc.cpu().numpy(), self.run.schema.transform.invert(x)
 
     def members(self, component: int) -> tuple[Array, Array]:
-        """Places in ``ids`` of those whose likeliest component it is, in two orders.
+        """Indices in ``ids`` of the members of a component, in two orders.
 
-        The nearest first (highest log q(s_k|x); of those alike, closest to the component's mean
+        The nearest first (highest log q(s_k|x); among equal ones, closest to the component's mean
         of z), and the least certain first (highest entropy).
         """
-        mine = np.flatnonzero(self.component == component)
+        members = np.flatnonzero(self.component == component)
         center = self.prototypes(np.array([component]))[0]
-        distance = np.linalg.norm(self.z[mine] - center, axis=1)
-        sure = np.round(self.log_probs[mine, component] / SAME)
-        nearest = mine[np.lexsort((distance, -sure))]
-        return nearest, mine[np.argsort(-self.entropy[mine], kind="stable")]
+        distance = np.linalg.norm(self.z[members] - center, axis=1)
+        rounded = np.round(self.log_probs[members, component] / TOLERANCE)
+        nearest = members[np.lexsort((distance, -rounded))]
+        return nearest, members[np.argsort(-self.entropy[members], kind="stable")]
 
     def pictured(self, places: Array, component: int) -> Array:
-        """Row numbers of the data that show what is at places in ``ids``."""
+        """Row numbers of the data that show the rows or sequences at indices in ``ids``."""
         surest = []
         for place in places:
             windows = np.flatnonzero(self.of_row == place)
@@ -106,9 +106,9 @@ class Clusters:
         return np.array(surest, np.int64)
 
     def table(self) -> pd.DataFrame:
-        """A line each: row (or sequence), part, component, name, probability, entropy (nats).
+        """A line per row (or sequence): part, component, name, probability, entropy (nats).
 
-        ``name`` is the component's; ``predict`` adds up components that share one.
+        ``name`` is that of the component; ``predict`` sums components with the same name.
         """
         part = np.full(len(self.of_row), "none", object)
         for name in ("train", "validation", "test"):
@@ -129,29 +129,27 @@ class Clusters:
 def read_clusters(
     run: Run, data: str | None = None, *, rows: TrainingData | None = None
 ) -> Clusters:
-    """Assign every row of a run's data.
+    """Assign every row of a run's data to a component.
 
     Args:
         run: the trained run.
-        data: where the data is now, if not where it was: the file, or the set's folder.
-        rows: the data, where it has been read already.
+        data: the new path of the data, if it was moved: the file, or the set's folder.
+        rows: the data, if it was read already.
 
     Raises:
         GMMVAEError: a model without components, or data that can't be read or has changed.
     """
     if not run.model.factors:
-        raise GMMVAEError(
-            f"the model {run.config.model!r} has no components to read; gmmvae has, and m2"
-        )
+        raise GMMVAEError(f"the model {run.config.model!r} has no components; gmmvae and m2 have")
     rows = rows or TrainingData.from_config(with_data_at(run.config, data), run.schema)
-    found, means = [], []
+    chunks, means = [], []
     for numbers in np.split(
         np.arange(len(rows.dataset.x)), range(ROWS_AT_ONCE, len(rows.dataset.x), ROWS_AT_ONCE)
     ):
         x = rows.tensors(numbers, run.device)[0]
-        found.append(run.log_probs(x))
+        chunks.append(run.log_probs(x))
         means.append(run.embed(x))
-    log_probs, z = np.concatenate([f for f in found if f is not None]), np.concatenate(means)
+    log_probs, z = np.concatenate([c for c in chunks if c is not None]), np.concatenate(means)
     groups, numbers = rows.groups, np.arange(len(rows.dataset.x))
     present, of_row = groups.among(numbers)
     pooled, means_of_z = groups.pool(log_probs, numbers), groups.mean(z, numbers)

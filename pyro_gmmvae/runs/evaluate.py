@@ -1,19 +1,22 @@
-"""Every number of a run on its test rows."""
+"""Metrics of a run on its test rows, and predictions for sequences."""
 
 import math
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from pyro_gmmvae.data.row_groups import Sequences, mean_by_group, pool_by_group
 from pyro_gmmvae.evaluation import (
     USABLE_K,
-    Bounds,
     accuracy,
     assignment_entropy,
     clustering_scores,
     confusion,
+    detection_auroc,
     expected_calibration_error,
     n_components_used,
     pareto_k,
@@ -24,44 +27,29 @@ from pyro_gmmvae.evaluation import (
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.sequences import measure_sequences
+from pyro_gmmvae.skeletons import PoseWindow
+
+if TYPE_CHECKING:
+    from pyro_gmmvae.runs.run import Run
 
 ELBO_SAMPLES = 10
 SILHOUETTE_ROWS = 2000  # it compares all pairs
+Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
 
 
-class Measured(Protocol):
-    """What is asked of a run."""
-
-    device: torch.device
-    names: tuple[str, ...] | None
-
-    @property
-    def has_bound(self) -> bool: ...
-
-    def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None: ...
-
-    def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]: ...
-
-    def elbo(self, x: Tensor) -> np.ndarray[Any, Any]: ...
-
-    def embed(self, x: Tensor) -> np.ndarray[Any, Any]: ...
-
-    def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None) -> Bounds: ...
-
-
-def measure(run: Measured, rows: TrainingData, samples: int, nll_rows: int) -> Numbers:
-    """Numbers on the test rows; None where one has no meaning for the run.
+def measure(run: "Run", rows: TrainingData, samples: int, nll_rows: int) -> Numbers:
+    """Measure a run on its test rows; a metric that does not apply to the run is None.
 
     Returns:
         From class probabilities and true classes (None where fit or test rows had no labels):
         ``accuracy`` with its 95 % Wilson interval ``accuracy_low`` and ``accuracy_high``,
         ``ece``, ``reliability``, ``confusion``, ``probe_accuracy`` (a linear probe of z).
         From components and classes: ``cluster_accuracy``, ``nmi``, ``ari`` and, where components
-        were named after the fit, ``named_accuracy`` (share of test rows whose likeliest name
-        is their class). From components alone: ``components_used`` (likeliest of at least one
-        row, and of one in a thousand), ``component_sizes`` (rows whose likeliest each is),
+        were named after the fit, ``named_accuracy`` (share of test rows whose most probable
+        name is their class). From components alone: ``components_used`` (the number that
+        are the most probable one of a row, and of 0.1 % of the rows), ``component_sizes`` (the
+        number of rows whose most probable component each one is),
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
@@ -70,7 +58,7 @@ def measure(run: Measured, rows: TrainingData, samples: int, nll_rows: int) -> N
         model's units), ``ess`` (median effective sample size), ``pareto_k`` (median of the
         rows' k-hat) and ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25
         samples, see :func:`pyro_gmmvae.evaluation.pareto_k`). Of rows that are windows of sequences
-        also what :func:`pyro_gmmvae.runs.sequences.measure_sequences` gives, and of further
+        also those of :func:`measure_sequences`, and of further
         factors ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
     """
     x, y = rows.tensors(rows.split.test, run.device)
@@ -86,8 +74,8 @@ def measure(run: Measured, rows: TrainingData, samples: int, nll_rows: int) -> N
     return numbers | {"test_rows": len(x), "labels": rows.labels}
 
 
-def _of_factor(run: Measured, rows: TrainingData, name: str, x: Tensor) -> Numbers:
-    """``accuracy_NAME`` (where the fit saw labels of it) and how it clusters its classes."""
+def _of_factor(run: "Run", rows: TrainingData, name: str, x: Tensor) -> Numbers:
+    """Metrics of a further factor: of its clusters, and the accuracy if the fit saw its labels."""
     y = rows.factor_labels(name, rows.split.test)
     if not (y >= 0).any():
         return {}
@@ -100,11 +88,11 @@ def _of_factor(run: Measured, rows: TrainingData, name: str, x: Tensor) -> Numbe
 
 
 def _of_classes(
-    run: Measured,
+    run: "Run",
     rows: TrainingData,
-    log_probs: np.ndarray[Any, Any] | None,
+    log_probs: Array | None,
     x: Tensor,
-    y: np.ndarray[Any, Any],
+    y: Array,
 ) -> Numbers:
     names = ("accuracy", "accuracy_low", "accuracy_high", "ece", "reliability", "confusion")
     numbers: Numbers = dict.fromkeys((*names, "probe_accuracy"))
@@ -138,11 +126,11 @@ def _of_classes(
 
 
 def _of_components(
-    run: Measured,
+    run: "Run",
     rows: TrainingData,
-    log_probs: np.ndarray[Any, Any] | None,
+    log_probs: Array | None,
     x: Tensor,
-    y: np.ndarray[Any, Any],
+    y: Array,
 ) -> Numbers:
     names = ("components_used", "component_sizes", "assignment_entropy", "silhouette")
     numbers: Numbers = dict.fromkeys(names)
@@ -161,15 +149,13 @@ def _of_components(
     if run.names is not None and has_classes:
         found, of_names = sum_by_name(log_probs, run.names)
         number_of = {name: number for number, name in enumerate(found)}
-        # a class that no component is named after is never said: its rows are wrong
+        # a class without a component of its name is never predicted: its rows count as wrong
         wanted = np.array([number_of.get(name, len(found)) for name in rows.schema.classes])
         numbers["named_accuracy"] = accuracy(of_names, np.where(y < 0, -1, wanted[y]))
     return numbers
 
 
-def _of_densities(
-    run: Measured, x: Tensor, y: Tensor, samples: int, chosen: np.ndarray[Any, Any]
-) -> Numbers:
+def _of_densities(run: "Run", x: Tensor, y: Tensor, samples: int, chosen: Array) -> Numbers:
     few = run.bounds(x, ELBO_SAMPLES, y=y)
     names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k")
     numbers: Numbers = dict.fromkeys((*names, "pareto_k_bad")) | {
@@ -194,13 +180,110 @@ def _of_densities(
     )
 
 
-def _of_k(k: np.ndarray[Any, Any]) -> Numbers:
-    """Of the rows' Pareto k-hat; None where too few samples made no tail to fit."""
+def _of_k(k: Array) -> Numbers:
+    """Metrics of the rows' Pareto k-hat; None with too few samples to fit a tail."""
     if np.isnan(k).any():
         return {"pareto_k": None, "pareto_k_bad": None}
     middle = float(np.median(k))
-    # JSON has no infinity, the k-hat of a row with hardly a weight that is not 0
+    # JSON has no infinity, the k-hat of a row with nearly all weights 0
     return {
         "pareto_k": middle if math.isfinite(middle) else None,
         "pareto_k_bad": float((k > USABLE_K).mean()),
     }
+
+
+def measure_sequences(
+    data: TrainingData, log_probs: Array | None, elbo: Array | None, rows: Array
+) -> dict[str, Any]:
+    """Numbers of the sequences of some windows, from their log q(y|x) and ELBO.
+
+    Args:
+        data: rows that are windows of sequences.
+        log_probs: (n, K) of the windows, or None.
+        elbo: (n,) of the windows in nats, or None.
+        rows: (n,) numbers of the windows.
+
+    Returns:
+        ``test_sequences`` and, None where a number has no meaning, ``sequence_accuracy`` with its
+        95 % Wilson interval and how components match people (``sequence_cluster_accuracy``,
+        ``sequence_nmi``, ``sequence_ari``). ``unknown_sequences`` are those of people who have no
+        training class; where there are some: the area under the ROC curve of three scores that
+        detect them (``unknown_auroc_extra``: probability of components beyond the classes;
+        ``unknown_auroc_class``: 1 - highest class probability; ``unknown_auroc_elbo``: -ELBO), and
+        how they are clustered (``unknown_accuracy``, ``unknown_nmi``, ``unknown_ari``).
+    """
+    sequences = data.groups
+    assert isinstance(sequences, Sequences)
+    present, _ = sequences.among(rows)
+    y = sequences.first(data.dataset.y[rows], rows)
+    unknown_person = sequences.unknown_person[present]
+    is_unknown = unknown_person >= 0
+    is_known = y >= 0
+    named = is_unknown | is_known
+    numbers: dict[str, Any] = dict.fromkeys(
+        ("sequence_accuracy", "sequence_accuracy_low", "sequence_accuracy_high")
+    )
+    numbers |= dict.fromkeys(("sequence_cluster_accuracy", "sequence_nmi", "sequence_ari"))
+    numbers |= {"test_sequences": len(present), "unknown_sequences": int(is_unknown.sum())}
+
+    def auroc(scores: Array) -> float | None:
+        return detection_auroc(scores[named], is_unknown[named])
+
+    if is_unknown.any() and elbo is not None:
+        numbers["unknown_auroc_elbo"] = auroc(-sequences.mean(elbo, rows))
+    if log_probs is None:
+        return numbers
+    pooled = sequences.pool(log_probs, rows)
+    if is_known.any():
+        scores = clustering_scores(pooled.argmax(1), y)
+        numbers |= {f"sequence_{key}": value for key, value in scores.items()}
+    has_labels = len(data.split.labelled) > 0  # otherwise no component is a class, or beyond them
+    share = accuracy(pooled, y) if has_labels else None
+    if share is not None:
+        low, high = wilson_interval(share, int(is_known.sum()))
+        interval = {"sequence_accuracy_low": low, "sequence_accuracy_high": high}
+        numbers |= {"sequence_accuracy": share} | interval
+    if not is_unknown.any():
+        return numbers
+    if has_labels:
+        probs = np.exp(pooled[:, : len(data.schema.classes)])
+        numbers["unknown_auroc_class"] = auroc(1 - probs.max(1))
+        if pooled.shape[1] > probs.shape[1]:
+            numbers["unknown_auroc_extra"] = auroc(1 - probs.sum(1))
+    scores = clustering_scores(pooled.argmax(1), unknown_person)
+    names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
+    return numbers | {f"unknown_{names[key]}": value for key, value in scores.items()}
+
+
+def sequence_table(run: "Run", file: Path) -> tuple[pd.DataFrame, Array]:
+    """Predictions for a file's tracks: sequence, windows, person and probabilities.
+
+    A track without any joint has no windows and no prediction.
+
+    Returns:
+        The table, and each track's mean ELBO over its windows (NaN without any).
+
+    Raises:
+        GMMVAEError: a file that can't be read, or tracks of another layout.
+    """
+    kind = run.schema.kind
+    assert isinstance(kind, PoseWindow)
+    tracks, windows = kind.read(file)
+    x = torch.from_numpy(run.schema.featurize(windows.x)).to(next(run.model.parameters()))
+    present, place = np.unique(windows.of_track, return_inverse=True)
+    counts = np.bincount(windows.of_track, minlength=len(tracks))
+    table: dict[str, Any] = {"sequence": [track.sequence for track in tracks], "windows": counts}
+    elbo = np.full(len(tracks), np.nan)
+    elbo[present] = mean_by_group(run.elbo(x), place)
+    log_probs = run.log_probs(x)
+    if log_probs is not None:
+        # components of one name are summed per window: a sequence whose windows alternate between
+        # two of them is certainly of that name
+        names, of_names = sum_by_name(log_probs, run.class_names())
+        probs = np.full((len(tracks), len(names)), np.nan)
+        probs[present] = np.exp(pool_by_group(of_names, place))
+        best = np.nan_to_num(probs).argmax(1)
+        table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
+        table["probability"] = probs[np.arange(len(tracks)), best]
+        table |= {f"p_{name}": probs[:, k] for k, name in enumerate(names)}
+    return pd.DataFrame(table), elbo

@@ -1,4 +1,4 @@
-"""Components named after a fit without labels, by a handful of labelled rows."""
+"""Names for the components of a fit without labels, from a few labelled rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from pyro_gmmvae.runs.folder import component_names
 
 
 @dataclass(frozen=True)
-class Labels:
-    """What a file of labels says.
+class LabelTable:
+    """Labels of rows, sequences or components, as read from a file.
 
     Attributes:
-        of: the column of ``key`` that was labelled: "row", "sequence" or "component".
-        labels: the label of each, by the text that stands in that column.
+        unit: what is labelled: "row", "sequence" or "component".
+        labels: the label of each, by the text in the file's column ``unit``.
     """
 
-    of: str
+    unit: str
     labels: Mapping[str, str]
 
 
@@ -32,9 +32,9 @@ class Naming:
     """Names for the components of a run.
 
     Attributes:
-        names: K of them, "component_k" where none was given.
-        counts: of each component that labels spoke of, how many said which name.
-        tested: how many of the labelled are in the test part.
+        names: K names, "component_k" for a component without labels.
+        counts: for each labelled component, how often each name was given.
+        tested: the number of labelled rows that are in the test part.
     """
 
     names: tuple[str, ...]
@@ -44,22 +44,23 @@ class Naming:
     def conflicts(self) -> list[str]:
         """A line for each component whose labels disagree."""
         return [
-            f"component {k}: its labels disagree ({', '.join(f'{n} {c}' for n, c in said.items())})"
-            f"; it is named {self.names[k]}"
-            for k, said in sorted(self.counts.items())
-            if len(said) > 1
+            f"component {k}: its labels disagree "
+            f"({', '.join(f'{name} {count}' for name, count in names.items())}); "
+            f"it is named {self.names[k]}"
+            for k, names in sorted(self.counts.items())
+            if len(names) > 1
         ]
 
 
-def read_labels(file: Path, unit: str) -> Labels:
+def read_labels(file: Path, unit: str) -> LabelTable:
     """Read a CSV with the columns ``unit`` ("row" or "sequence") or "component", and "label".
 
-    Where both stand, as in lines of clusters.csv with a label added, rows are what is labelled.
-    Further columns are not looked at.
+    If a file has both columns, as clusters.csv with a label added, the rows are labelled. Other
+    columns are ignored.
 
     Raises:
-        GMMVAEError: a file that can't be read or has other columns, an empty label, or one thing
-            with two labels.
+        GMMVAEError: a file that can't be read or has other columns, an empty label, or two labels
+            of one row.
     """
     table = read_text_table(file)
     keys = [key for key in (unit, "component") if key in table.columns]
@@ -84,46 +85,46 @@ def read_labels(file: Path, unit: str) -> Labels:
                 f"{file} line {line}: {keys[0]} {key} is called {found[key]!r} and {label!r}; keep "
                 "one"
             )
-    return Labels(keys[0], found)
+    return LabelTable(keys[0], found)
 
 
 def _whole_number(text: str, key: str, where: str) -> str:
-    """The number in its one way to be written; a table with a gap saved 7 as 7.0."""
+    """The number without a decimal point; pandas writes 7 as 7.0 in a column with gaps."""
     try:
         number = float(text)
     except ValueError:
         number = np.nan
     if not np.isfinite(number) or number != int(number):
-        raise GMMVAEError(f"{where}: {key} {text!r} is no whole number")
+        raise GMMVAEError(f"{where}: {key} {text!r} is not a whole number")
     return str(int(number))
 
 
 def name_components(
-    clusters: Clusters, labels: Labels, source: str, *, allow_unnamed: bool = False
+    clusters: Clusters, labels: LabelTable, source: str, *, allow_unnamed: bool = False
 ) -> Naming:
-    """Give each component the label that is said of it most.
+    """Name each component by its most frequent label.
 
-    A component's label is that with the largest sum of q(s_k|x) over the labelled rows whose
-    likeliest component it is.
+    The name is the label with the largest sum of q(s_k|x) over the labelled rows whose most
+    probable component it is.
 
     Args:
-        clusters: the run's rows.
+        clusters: the components of the run's rows.
         labels: of rows or sequences, or of components themselves.
         source: the labels' file, for errors.
-        allow_unnamed: leave components in use "component_k" that no label speaks of.
+        allow_unnamed: keep the name "component_k" of components in use without a label.
 
     Raises:
         GMMVAEError: no such row or component, or components in use without a label.
     """
     K = clusters.log_probs.shape[1]
     place_of = {str(k): k for k in range(K)}
-    if labels.of != "component":
+    if labels.unit != "component":
         place_of = {str(one): place for place, one in enumerate(clusters.ids)}
     for key in labels.labels:
         if key not in place_of:
-            raise GMMVAEError(_unknown(key, labels.of, clusters, source))
+            raise GMMVAEError(_unknown(key, labels.unit, clusters, source))
     places = np.array([place_of[key] for key in labels.labels], np.int64)
-    if labels.of == "component":
+    if labels.unit == "component":
         components, weights, tested = places, np.ones(len(places)), 0
     else:
         components = clusters.component[places]
@@ -131,15 +132,15 @@ def name_components(
         tested = int((clusters.table()["part"].to_numpy()[places] == "test").sum())
     names = component_names((), K)
     counts: dict[int, dict[str, int]] = {}
-    said = np.asarray(list(labels.labels.values()))
+    texts = np.asarray(list(labels.labels.values()))
     for k in np.unique(components).tolist():
-        mine = components == k
-        present, which, numbers = np.unique(said[mine], return_inverse=True, return_counts=True)
-        names[k] = str(present[np.bincount(which, weights[mine]).argmax()])
+        chosen = components == k
+        present, which, numbers = np.unique(texts[chosen], return_inverse=True, return_counts=True)
+        names[k] = str(present[np.bincount(which, weights[chosen]).argmax()])
         counts[k] = {str(label): int(n) for label, n in zip(present, numbers, strict=True)}
     uncovered = sorted(set(clusters.used.tolist()) - set(counts))
     if uncovered and not allow_unnamed:
-        raise GMMVAEError(_uncovered(uncovered, labels.of, clusters, source))
+        raise GMMVAEError(_uncovered(uncovered, labels.unit, clusters, source))
     return Naming(tuple(names), counts, tested)
 
 
@@ -153,17 +154,17 @@ def _unknown(key: str, of: str, clusters: Clusters, source: str) -> str:
 
 
 def _uncovered(uncovered: list[int], of: str, clusters: Clusters, source: str) -> str:
-    """The components, each with the one of its rows to label next."""
+    """The error for components without a label, with the row of each to label next."""
     unit = clusters.unit
     listed = ", ".join(f"{k} ({unit} {clusters.ids[clusters.members(k)[0][0]]})" for k in uncovered)
-    what = f"no labelled {unit}" if of != "component" else "no label"
+    what = f"labelled {unit}" if of != "component" else "label"
     return (
-        f"{source}: {what} is of these components: {listed}; label the {unit} named with each, or "
-        "leave them without a name with --allow-unnamed"
+        f"{source}: these components have no {what}: {listed}; label the {unit} named with "
+        "each, or leave them without a name with --allow-unnamed"
     )
 
 
 def summary(clusters: Clusters, naming: Naming) -> pd.DataFrame:
-    """A line per component: component, name, and how many rows (or sequences) it holds."""
+    """A line per component: its number, its name, and its number of rows (or sequences)."""
     columns: dict[str, Any] = {"component": range(len(naming.names)), "name": naming.names}
     return pd.DataFrame(columns | {f"{clusters.unit}s": clusters.sizes})

@@ -1,4 +1,4 @@
-"""A trained run: read from its folder and put to use."""
+"""Trained runs: read from a folder, used on new rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
-from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure
+from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure, sequence_table
 from pyro_gmmvae.runs.folder import (
     METRICS,
     WEIGHTS,
@@ -29,21 +29,20 @@ from pyro_gmmvae.runs.folder import (
     read_names,
     read_weights,
 )
-from pyro_gmmvae.runs.sequences import sequence_table
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
 
 
 @dataclass
 class Run:
-    """A trained model with all it needs to be used on new rows.
+    """A trained model with everything that new rows need.
 
     Attributes:
         path: the run folder.
-        config: what it was trained with.
-        schema: what its data looked like.
+        config: of the training.
+        schema: of the training data.
         model: in evaluation mode, on ``device``.
-        device: where it computes.
+        device: of the model.
         weights: "last" or "best".
         names: K names given to components after a fit without labels, or None.
     """
@@ -112,7 +111,7 @@ class Run:
         """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each.
 
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
-        is None or -1, at the likeliest class.
+        is None or -1, at the most probable class.
         """
         y = labels_or_predictions(self.model, x, y) if self.model.given_class else None
         with seeded(seed, self.device):
@@ -125,12 +124,12 @@ class Run:
 
     @property
     def has_bound(self) -> bool:
-        """Whether the model has latents to bound log p(x) with; an autoencoder has none."""
+        """Whether the model has latents and so a bound on log p(x); an autoencoder has neither."""
         return bool(self.model.latents)
 
     @property
     def _bound_name(self) -> str:
-        """What :meth:`elbo` is called in tables."""
+        """The column of :meth:`elbo` in tables."""
         return "elbo" if self.has_bound else "log_px"
 
     @torch.no_grad()
@@ -148,7 +147,7 @@ class Run:
 
     @torch.no_grad()
     def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
-        """(N, K_f) log q(y_f|x) of each further factor by name; nothing for most models."""
+        """(N, K_f) log q(y_f|x) of each further factor by name; empty for most models."""
         parts = [self.model.classify_factors(rows) for rows in x.split(4096)]
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
@@ -159,15 +158,19 @@ class Run:
     def evaluate(
         self, *, samples: int = 100, nll_rows: int = 1000, data: str | None = None
     ) -> dict[str, Any]:
-        """Numbers on the test rows, also written to ``metrics.json`` under "test".
+        """Compute metrics on the test rows, and write them to ``metrics.json`` under "test".
 
         Args:
-            data: where the data is now, if not where it was: the file, or the set's folder.
             samples: importance samples per row for ``nll`` (at least 2).
-            nll_rows: how many test rows ``nll`` uses, drawn with a fixed seed; 0 uses all.
+            nll_rows: the number of test rows for ``nll``, drawn with a fixed seed; 0: all.
+            data: the new path of the data, if it was moved: the file, or the set's folder.
 
         Returns:
-            What :func:`pyro_gmmvae.runs.evaluate.measure` gives, and what the run was.
+            The metrics of :func:`pyro_gmmvae.runs.evaluate.measure`, and the run's seed, model,
+            guide, objective, preset and data.
+
+        Raises:
+            GMMVAEError: no test rows, data that changed, or a damaged ``metrics.json``.
         """
         metrics = read_metrics(self.path)  # first: a damaged file is found before the work
         rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
@@ -175,32 +178,33 @@ class Run:
             raise GMMVAEError(
                 f"{self.path} was trained without test rows (test = 0, or a split that names none)"
             )
-        told = {"seed", "model", "guide", "objective", "preset", "data"}
-        result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=told)
+        keys = {"seed", "model", "guide", "objective", "preset", "data"}
+        result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=keys)
         write_json(self.path / METRICS, metrics | {"test": result})
         return result
 
     def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
-        """A table for the rows of a file: label, class probabilities, ELBO and its quantile.
+        """Predict the rows of a file: label, class probabilities, ELBO and its quantile.
 
-        Where the fit saw no label there is a probability of each name that was given to
-        components since, or of each component.
+        For a fit without labels the probabilities are those of the names that were given to
+        components later, or of the components.
 
         ``elbo_quantile`` is the share of validation rows whose ELBO is higher: near 1 for a row
         that is unlike the training rows. Rows keep the order and the numbers they
         have in the file, from 0.
 
-        For a run on skeletons FILE is a table of tracks, and the result has a row per sequence:
-        its windows' log-probabilities are averaged, and ``elbo_quantile`` compares mean ELBOs.
+        For a run on skeletons the file is a table of tracks, and the result has a row per
+        sequence: log-probabilities are averaged over its windows, and ``elbo_quantile`` compares
+        mean ELBOs.
 
         Raises:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
         if self.schema.kind.reads_tracks:
-            found, elbo = sequence_table(self, Path(file))
+            table, elbo = sequence_table(self, Path(file))
             # a track without any joint has no ELBO
-            quantile = np.where(found["windows"] > 0, self._elbo_quantile(elbo), np.nan)
-            return found.assign(**{self._bound_name: elbo, "elbo_quantile": quantile})
+            quantile = np.where(table["windows"] > 0, self._elbo_quantile(elbo), np.nan)
+            return table.assign(**{self._bound_name: elbo, "elbo_quantile": quantile})
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
@@ -210,7 +214,7 @@ class Run:
         return self.predict_rows(dataset, str(file))
 
     def predict_rows(self, dataset: Dataset, source: str) -> pd.DataFrame:
-        """:meth:`predict` for rows that were read already, by the name of their ``source``.
+        """Predict rows that were read from ``source``, as :meth:`predict`.
 
         Raises:
             GMMVAEError: rows of another kind, or a run on skeletons, which reads tracks.
@@ -238,13 +242,13 @@ class Run:
         return np.where(np.isfinite(elbo), quantile, 1.0)
 
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
-        """Decoded means of draws from the prior, in the file's units, (classes, n, *x_shape).
+        """Decode draws from the prior: means in the file's units, (classes, n, *x_shape).
 
-        One block per class (per component, where the fit saw no label; one block for a model
-        without classes), or only those of the components that are called ``label``.
+        There is a block for each class (for each component after a fit without labels; one block
+        for a model without classes), or only for the components with the name ``label``.
 
         Raises:
-            GMMVAEError: if ``label`` is no class of this run.
+            GMMVAEError: ``label`` is not a class of this run, or the model has no prior.
         """
         if not self.model.latents:
             raise GMMVAEError(
@@ -254,7 +258,7 @@ class Run:
             if not self.model.class_conditional:
                 if label is not None:
                     raise GMMVAEError(
-                        f"the model {self.config.model!r} draws from no single class; leave the "
+                        f"the model {self.config.model!r} can't draw from one class; leave the "
                         "class out"
                     )
                 blocks = [self.model.generate(n)]
@@ -266,7 +270,7 @@ class Run:
         """Numbers of the components of a class; None: of all classes, or all there are.
 
         Raises:
-            GMMVAEError: if ``label`` is no class of this run.
+            GMMVAEError: ``label`` is not a class of this run.
         """
         names = self.class_names()
         if label is None:
@@ -276,18 +280,18 @@ class Run:
         return [k for k, name in enumerate(names) if name == label]
 
     def block_names(self, label: str | None = None) -> list[str]:
-        """The names that go with the blocks of :meth:`generate`."""
+        """The names of the blocks of :meth:`generate`."""
         if not self.model.class_conditional:
             return ["draws"]
         return [self.class_names()[k] for k in self.components_of(label)]
 
     def class_names(self) -> list[str]:
-        """One name per component: the class it was fitted to, or given since, or "component_k"."""
+        """A name per component: its class in the fit, a name given later, or "component_k"."""
         given = self.names or fitted_names(self.config, self.schema)
         return component_names(given, self.model.components)
 
     def reference(self) -> np.ndarray[Any, Any]:
-        """Sorted quantiles of the validation rows' ELBO, the scale of ``elbo_quantile``."""
+        """(201,) sorted quantiles of the validation rows' ELBO, for ``elbo_quantile``."""
         metrics = read_metrics(self.path)
         quantiles = metrics.get("elbo_quantiles")
         if metrics.get("weights") == self.weights and quantiles:
@@ -295,7 +299,7 @@ class Run:
         return self.measure_reference(TrainingData.from_config(self.config, self.schema))
 
     def measure_reference(self, rows: TrainingData) -> np.ndarray[Any, Any]:
-        """Compute :meth:`reference` from the rows (training rows where none are held out)."""
+        """Compute :meth:`reference` from validation rows (training rows if there are none)."""
         numbers = rows.validation_rows(1000)
         elbo = self.elbo(rows.tensors(numbers, self.device)[0])
         return np.quantile(rows.groups.mean(elbo, numbers), np.linspace(0, 1, 201))

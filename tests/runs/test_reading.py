@@ -15,7 +15,7 @@ from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
 from pyro_gmmvae.runs.folder import component_names, read_names, write_names
-from pyro_gmmvae.runs.label_components import Labels, name_components, read_labels, summary
+from pyro_gmmvae.runs.label_components import LabelTable, name_components, read_labels, summary
 from tests.conftest import ROWS
 
 
@@ -121,7 +121,7 @@ def test_names_go_by_the_sum_of_probabilities(clusters: Clusters) -> None:
         [[0.3, 0.45, 0.25], [0.3, 0.45, 0.25], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]],
     )
     said = {"0": "a", "1": "a", "2": "b", "3": "b", "4": "c"}
-    naming = name_components(found, Labels("row", said), "f.csv")
+    naming = name_components(found, LabelTable("row", said), "f.csv")
     assert naming.names == ("c", "a", "b", "component_3", "component_4")
     assert naming.counts == {0: {"c": 1}, 1: {"a": 2, "b": 1}, 2: {"b": 1}}
     assert naming.conflicts() == ["component 1: its labels disagree (a 2, b 1); it is named a"]
@@ -129,30 +129,30 @@ def test_names_go_by_the_sum_of_probabilities(clusters: Clusters) -> None:
     assert summary(found, naming)["rows"].tolist() == [ROWS - 4, 3, 1, 0, 0]
     surer = with_probs(found, [[0.3, 0.36, 0.34], [0.3, 0.36, 0.34], [0.1, 0.8, 0.1]])
     said = {"0": "a", "1": "a", "2": "b", "9": "c"}
-    assert name_components(surer, Labels("row", said), "f.csv").names[1] == "b"
+    assert name_components(surer, LabelTable("row", said), "f.csv").names[1] == "b"
 
 
 def test_a_component_without_a_label_is_told_with_a_row_to_label(clusters: Clusters) -> None:
     found = with_probs(clusters, [[0.1, 0.8, 0.1], [0.05, 0.9, 0.05]])
-    labels = Labels("row", {"7": "a"})
-    with pytest.raises(GMMVAEError, match=r"of these components: 1 \(row 1\); label the row"):
+    labels = LabelTable("row", {"7": "a"})
+    with pytest.raises(GMMVAEError, match=r"these components have no labelled row: 1 \(row 1\); label the row"):
         name_components(found, labels, "f.csv")
     naming = name_components(found, labels, "f.csv", allow_unnamed=True)
     assert list(naming.names) == ["a", *component_names((), 5)[1:]]
-    direct = name_components(found, Labels("component", {"1": "x", "0": "x"}), "f.csv")
+    direct = name_components(found, LabelTable("component", {"1": "x", "0": "x"}), "f.csv")
     assert direct.names[:2] == ("x", "x")
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (Labels("row", {"150": "a"}), "no row 150; they are 0 to 149"),
-        (Labels("component", {"5": "a"}), "no component 5; they are 0 to 4"),
-        (Labels("component", {"-1": "a"}), "no component -1"),
+        (LabelTable("row", {"150": "a"}), "no row 150; they are 0 to 149"),
+        (LabelTable("component", {"5": "a"}), "no component 5; they are 0 to 4"),
+        (LabelTable("component", {"-1": "a"}), "no component -1"),
     ],
 )
 def test_what_is_not_there_can_not_be_labelled(
-    clusters: Clusters, labels: Labels, message: str
+    clusters: Clusters, labels: LabelTable, message: str
 ) -> None:
     with pytest.raises(GMMVAEError, match=message):
         name_components(clusters, labels, "f.csv")
@@ -170,8 +170,8 @@ def test_what_is_not_there_can_not_be_labelled(
         ("row,label\n1, \n", "line 2: the label of row 1 is empty"),
         ("row,label\n1\n", "line 2: the label of row 1 is empty"),
         ("row,label\n1,NaN\n", "line 2: the label of row 1 is empty"),
-        ("row,label\nnan,a\n", "row 'nan' is no whole number"),
-        ("row,label\n1.5,a\n", "row '1.5' is no whole number"),
+        ("row,label\nnan,a\n", "row 'nan' is not a whole number"),
+        ("row,label\n1.5,a\n", "row '1.5' is not a whole number"),
         ("row,label\n1,a,b\n", "more entries than the first"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_bad_file_of_labels_is_one_clear_line(tmp_path: Path, text: str, messa
 
 def test_lines_of_the_table_with_labels_added_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("row,component,label\n 3 ,0,ann\n4.0,0,NA\n3,0,ann\n")
-    assert read_labels(tmp_path / "l.csv", "row") == Labels("row", {"3": "ann", "4": "NA"})
+    assert read_labels(tmp_path / "l.csv", "row") == LabelTable("row", {"3": "ann", "4": "NA"})
     (tmp_path / "l.csv").write_text("sequence,label\n007,ann\n")
     assert read_labels(tmp_path / "l.csv", "sequence").labels == {"007": "ann"}
 
@@ -220,7 +220,7 @@ def test_names_are_used_everywhere(clustered: Run, clusters: Clusters, tmp_path:
     shutil.copytree(clustered.path, tmp_path / "r")
     y = clusters.rows.dataset.y
     said = {str(row): clustered.schema.classes[y[row]] for row in clusters.rows.split.train}
-    naming = name_components(clusters, Labels("row", said), "f.csv", allow_unnamed=True)
+    naming = name_components(clusters, LabelTable("row", said), "f.csv", allow_unnamed=True)
     write_names(tmp_path / "r", naming.names, naming.counts)
     told = json.loads((tmp_path / "r" / "names.json").read_text())
     assert told["names"] == list(naming.names) == list(read_names(tmp_path / "r", 5) or ())

@@ -20,7 +20,7 @@ from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import write_names
-from pyro_gmmvae.runs.label_components import Labels, name_components
+from pyro_gmmvae.runs.label_components import LabelTable, name_components
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks
 from pyro_gmmvae.training import SequencePseudoLabeler
@@ -453,7 +453,7 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
         assert mine[window]
         assert clusters.row_log_probs[window, k] == clusters.row_log_probs[mine, k].max()
     said = dict(zip(table["sequence"], table["sequence"].str.rstrip("0123456789"), strict=True))
-    names = name_components(clusters, Labels("sequence", said), "f.csv").names
+    names = name_components(clusters, LabelTable("sequence", said), "f.csv").names
     write_names(found.path, names, {})
     named = Run.load(found.path)
     distinct = set(names)
@@ -464,7 +464,7 @@ def test_sequences_are_clustered_named_and_drawn(folder: Path, tmp_path: Path) -
     assert len(captions) == 5 * 2
     assert captions[0] == f"{names[0]} -> {names[1]}: 0%"
     with pytest.raises(GMMVAEError, match="no sequence 'who'"):
-        name_components(clusters, Labels("sequence", {"who": "ann"}), "f.csv")
+        name_components(clusters, LabelTable("sequence", {"who": "ann"}), "f.csv")
 
 
 @pytest.mark.parametrize("more", [{}, {"statistics": ""}, {"features": "ratios"}])
