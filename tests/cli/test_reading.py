@@ -107,7 +107,7 @@ def test_a_component_without_a_labelled_row_is_named_on_request_only(
 ) -> None:
     largest = pd.read_csv(drawn / "figures" / "clusters.csv")["component"].mode()[0]
     file = labels(drawn, drawn.parent / "l.csv", leave_out=largest)
-    refused(gmmvae("name", drawn, file), f"these components: {largest} (row ", "--allow-unnamed")
+    refused(gmmvae("name", drawn, file), f"no labelled row: {largest} (row ", "--allow-unnamed")
     assert not (drawn / "names.json").exists()
     result = gmmvae("name", drawn, file, "--allow-unnamed")
     assert result.code == 0, result.err

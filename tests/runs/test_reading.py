@@ -135,7 +135,9 @@ def test_names_go_by_the_sum_of_probabilities(clusters: Clusters) -> None:
 def test_a_component_without_a_label_is_told_with_a_row_to_label(clusters: Clusters) -> None:
     found = with_probs(clusters, [[0.1, 0.8, 0.1], [0.05, 0.9, 0.05]])
     labels = LabelTable("row", {"7": "a"})
-    with pytest.raises(GMMVAEError, match=r"these components have no labelled row: 1 \(row 1\); label the row"):
+    with pytest.raises(
+        GMMVAEError, match=r"these components have no labelled row: 1 \(row 1\); label the row"
+    ):
         name_components(found, labels, "f.csv")
     naming = name_components(found, labels, "f.csv", allow_unnamed=True)
     assert list(naming.names) == ["a", *component_names((), 5)[1:]]
