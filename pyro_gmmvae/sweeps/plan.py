@@ -26,7 +26,8 @@ class SweepRun:
     """One run of a sweep; equal runs share one row of the table.
 
     Attributes:
-        data, model, guide, objective, preset, labels, seed: as in the configuration.
+        data, model, guide, objective, preset, seed: as in the configuration.
+        labels: the number of labels, or "all".
         settings: keys that differ from the preset's, "key=value key=value".
         config: short hash of the configuration and the rows, so that a changed preset is a new run.
     """
