@@ -1,16 +1,15 @@
-"""Test accuracy of the whole family over label counts and draws, beside the published figures.
+"""Test accuracy of all models over label counts and draws, beside published numbers.
 
     python benchmarks/accuracy.py --data digits --labels 50,100,500 --seeds 5 --jobs 2 \\
         --out benchmarks/results/digits
     python benchmarks/accuracy.py --data mnist --data-dir DIR --labels 100,1000 --seeds 3 \\
         --minutes 2 --jobs 2 --out benchmarks/results/mnist
 
-Every cell is a run as ``gmmvae train`` makes it (its row holds the command) on one thread, measured
-as ``gmmvae evaluate`` does. The references (scikit-learn, labelled rows only) see the same label
-draw and the same test rows. A cell whose row is in OUT/results.csv is skipped and one that was
-stopped half-way goes on, so an interrupted benchmark is simply started again. OUT gets
-results.csv, table.md, table.tex, table.png and errors.png; with --redraw, which measures nothing,
-table.png alone:
+Every row is a run of ``gmmvae train`` on one thread (the row has its command), measured by
+``gmmvae evaluate``. The references (scikit-learn, labelled rows only) see the same
+label draw and the same test rows. The same command resumes an interrupted benchmark: runs with a
+row in OUT/results.csv are skipped. OUT gets results.csv, table.md, table.tex, table.png and
+errors.png; --redraw measures nothing, and writes table.png only:
 
     python benchmarks/accuracy.py --redraw --out benchmarks/results/digits-guides
 """
@@ -53,15 +52,17 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 @click.option("--preset", help="Named settings.  [default: that of the data]")
 @click.option("--labels", type=NameList(), default="100", show_default=True)
 @click.option("--seeds", default=5, show_default=True, help="Label draws, seeds 0, 1, ...")
-@click.option("--epochs", type=int, help="Passes over the rows of each cell.")
-@click.option("--minutes", type=float, help="Wall-clock budget of each cell.")
+@click.option("--epochs", type=int, help="Epochs of each run.")
+@click.option("--minutes", type=float, help="Wall-clock budget of each run.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="As for gmmvae train.")
-@click.option("--variant", "variants", multiple=True, metavar="K=V,K=V", help="A line of its own.")
+@click.option(
+    "--variant", "variants", multiple=True, metavar="K=V,K=V", help="A set of keys to compare."
+)
 @click.option("--device", help="Where to compute.  [default: auto]")
-@click.option("--jobs", default=1, show_default=True, help="Cells at once, a process each.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at once.")
 @click.option("--backend", default="local", show_default=True, help="local, or ray.")
 @click.option("--references/--no-references", default=True, show_default=True)
-@click.option("--redraw", is_flag=True, help="Draw OUT/table.png of what is measured, no more.")
+@click.option("--redraw", is_flag=True, help="Only draw OUT/table.png.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
     data: str,
@@ -81,7 +82,7 @@ def main(
     redraw: bool,
     out: Path,
 ) -> None:
-    """Measure what is missing in OUT/results.csv, then write the tables and the plot."""
+    """Measure the runs that OUT/results.csv lacks, then write the tables and the plots."""
     if redraw:
         draw(latest_rows(read_stored_results(out / "results.csv", log)), out)
         return
@@ -89,7 +90,7 @@ def main(
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}
     runs = plan_sweep(
         common | assignments(sets),
-        # without further factors, which images have none of, gmmvae-factors is gmmvae
+        # images have no further factors, and without them gmmvae-factors is gmmvae
         models=models or [name for name in MODELS if name != "gmmvae-factors"],
         presets=[preset],
         variants=[assignments(text.split(",") if text else ()) for text in variants] or [{}],
@@ -110,7 +111,7 @@ def main(
 
 
 def report(table: pd.DataFrame, out: Path) -> None:
-    """The tables and the plot of all rows, also of those that other commands added."""
+    """Write the tables and the plots of all rows, including rows of other commands."""
     table = scored(table)
     table = table.sort_values(
         ["data", "labels", "preset", "settings", "model", "seed"],
@@ -135,7 +136,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
 
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
-    """With the score that is compared, and whether it is a linear probe's."""
+    """Add the score to compare, and whether it is that of a linear probe."""
     return table.assign(
         probe=table["accuracy"].isna(),
         score=table["accuracy"].fillna(table["probe_accuracy"]),
@@ -143,7 +144,7 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, out: Path) -> None:
-    """OUT/table.png: accuracy (or a probe's) with intervals; the first of ours is dashed."""
+    """Draw OUT/table.png: accuracy with intervals; the first model of ours is dashed."""
     table = scored(table)
     ours = table.assign(other=table["model"] != "gmmvae", model=_marked(table))
     labels = ours["labels"].replace("all", "inf").astype(float)
@@ -153,13 +154,13 @@ def draw(table: pd.DataFrame, out: Path) -> None:
 
 
 def _marked(table: pd.DataFrame) -> list[str]:
-    """Models, those without a classifier with a star."""
+    """Names of models, with a star for models without a classifier."""
     probes = set(table[table["probe"]]["model"])
     return [f"{model} *" if model in probes else model for model in table["model"]]
 
 
 def _position(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Models in the order of their table, label counts as numbers with "all" last."""
+    """Sorting keys: models in the order of their table, label counts as numbers, "all" last."""
     if column.name == "labels":
         return column.replace("all", "inf").astype(float)
     if column.name == "model":
@@ -169,12 +170,12 @@ def _position(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def published(data: str, model: str, labels: str) -> str:
-    """The published accuracy of a model, its protocol and source; empty where there is none."""
-    known = pd.read_csv(PUBLISHED, dtype={"labels": str})
-    found = known[(known.data == data) & (known.model == model) & (known.labels == labels)]
-    if not len(found):
+    """The published accuracy of a model, its protocol and source, or an empty text."""
+    table = pd.read_csv(PUBLISHED, dtype={"labels": str})
+    rows = table[(table.data == data) & (table.model == model) & (table.labels == labels)]
+    if not len(rows):
         return ""
-    row = found.iloc[0]
+    row = rows.iloc[0]
     spread = "" if pd.isna(row["std"]) else f" ± {row['std'] / 100:.4f}"
     return f"{1 - row['error'] / 100:.4f}{spread} ({row['protocol']}; {row['source']})"
 
@@ -184,7 +185,7 @@ def log(line: str) -> None:
 
 
 def _public(arguments: list[str]) -> list[str]:
-    """The command without this machine's folder."""
+    """The arguments without the path of this machine's data."""
     return [
         "DIR" if i and arguments[i - 1] == "--data-dir" else text
         for i, text in enumerate(arguments)

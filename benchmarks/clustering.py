@@ -1,4 +1,4 @@
-"""Clusters without labels: the preset "cluster", what it is made of, and other clusterings.
+"""Clustering without labels: the preset "cluster", its ablations, and other methods.
 
     python benchmarks/clustering.py --data digits --seeds 5 --out benchmarks/results/clustering
     python benchmarks/clustering.py --data mnist --data-dir DIR --seeds 5 --jobs 2 \\
@@ -6,13 +6,12 @@
     python benchmarks/clustering.py --data digits --parts unequal --out OUT
 
 Parts: ``main`` (the preset, and other objectives and guides with its settings), ``ablation``
-(each ingredient taken away, and the weights of its two terms lowered), ``references``
-(scikit-learn, on the same rows), ``unequal`` (a long-tailed copy of a set of images, largest
-class to smallest 10:1). Every cell is a run as ``gmmvae train`` makes it (its row holds the
-command) on one thread, measured as ``gmmvae evaluate`` does. A cell whose row is in
-OUT/results.csv is skipped and one that was stopped half-way goes on, so an interrupted benchmark
-is simply started again. OUT gets results.csv of all data sets, and OUT/DATA table.md, table.tex,
-lines.png and tradeoff.png.
+(without each ingredient, and with lower weights of its two terms), ``references`` (scikit-learn,
+on the same rows), ``unequal`` (a long-tailed copy of a set of images, largest class to smallest
+10:1). Every row is a run of ``gmmvae train`` on one thread (the row has its command), measured by
+``gmmvae evaluate``. The same command resumes an interrupted benchmark: runs with a row in
+OUT/results.csv are skipped. OUT gets results.csv of all data sets; OUT/DATA gets table.md,
+table.tex, lines.png and tradeoff.png.
 """
 
 import sys
@@ -49,10 +48,10 @@ CHOICES = ("model", "guide", "objective")
 )
 @click.option("--lines", type=NameList(), help="Only these lines of the parts, by name.")
 @click.option("--seeds", default=5, show_default=True, help="Of weights and batches: 0, 1, ...")
-@click.option("--epochs", type=int, help="Passes over the rows of each cell.")
-@click.option("--minutes", type=float, help="Wall-clock budget of each cell.")
+@click.option("--epochs", type=int, help="Epochs of each run.")
+@click.option("--minutes", type=float, help="Wall-clock budget of each run.")
 @click.option("--device", help="Where to compute.  [default: auto]")
-@click.option("--jobs", default=1, show_default=True, help="Cells at once, a process each.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at once.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
     data: str,
@@ -66,7 +65,7 @@ def main(
     jobs: int,
     out: Path,
 ) -> None:
-    """Measure what is missing in OUT/results.csv, then write the tables and the plots."""
+    """Measure the runs that OUT/results.csv lacks, then write the tables and the plots."""
     for part in parts:
         if part not in PARTS:
             raise click.UsageError(f"--parts {part}: choose from {', '.join(PARTS)}")
@@ -75,14 +74,14 @@ def main(
     config = default_config(data, common, PRESET)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
-    cells, names = planned(lines_of(data, common, parts, out), lines, seeds)
-    if not cells and "references" not in parts:
+    runs, names = planned(lines_of(data, common, parts, out), lines, seeds)
+    if not runs and "references" not in parts:
         raise click.UsageError("--parts and --lines leave nothing to run")
     if "references" in parts:
         torch.set_num_threads(1)
         add_references(config, range(seeds), results, log)
     try:
-        _, failures = sweep(cells, out, jobs=jobs, log=log) if cells else (None, [])
+        _, failures = sweep(runs, out, jobs=jobs, log=log) if runs else (None, [])
     finally:  # also what an interrupted sweep has finished
         name_lines(results, names)
     report(read_results(results, log), out, sys.argv[1:])
@@ -93,7 +92,7 @@ def main(
 def planned(
     lines: list[Line], wanted: tuple[str, ...] | None, seeds: int
 ) -> tuple[dict[SweepRun, Config], dict[str, Line]]:
-    """The cells of lines, and the line that each cell's key is of; the first one's, of equal ones.
+    """The runs of lines, and the line of each run's key; equal runs belong to the first line.
 
     Raises:
         click.UsageError: a wanted name that no line has.
@@ -102,7 +101,7 @@ def planned(
     if unknown:
         known = ", ".join(repr(line.name) for line in lines)
         raise click.UsageError(f"--lines: no {', '.join(sorted(unknown))} among {known}")
-    cells: dict[SweepRun, Config] = {}
+    runs: dict[SweepRun, Config] = {}
     names: dict[str, Line] = {}
     for common in {id(line.common): line.common for line in lines}.values():
         # data that can't be read is refused, where a line that doesn't fit is left out
@@ -111,20 +110,20 @@ def planned(
         if wanted and line.name not in wanted:
             continue
         try:
-            found = cells_of(line, line.common, seeds)
+            planned_runs = runs_of(line, line.common, seeds)
         except GMMVAEError as error:
             log(f"{line.name} is left out: {error}")
             continue
-        for cell, cell_config in found.items():
-            cells.setdefault(cell, cell_config)
-            names.setdefault(cell.key, line)
-    return cells, names
+        for one, config in planned_runs.items():
+            runs.setdefault(one, config)
+            names.setdefault(one.key, line)
+    return runs, names
 
 
-def cells_of(line: Line, common: Keys, seeds: int) -> dict[SweepRun, Config]:
-    """The cells of one line, which are named by its data set and not by a file."""
+def runs_of(line: Line, common: Keys, seeds: int) -> dict[SweepRun, Config]:
+    """The runs of one line, named by its data set and not by a file."""
     choices = {key: line.keys.get(key) for key in CHOICES}
-    found = plan_sweep(
+    runs = plan_sweep(
         common,
         models=[choices["model"] or "gmmvae"],
         guides=[choices["guide"]],
@@ -134,7 +133,7 @@ def cells_of(line: Line, common: Keys, seeds: int) -> dict[SweepRun, Config]:
         seeds=range(seeds),
         log=log,
     )
-    return {replace(cell, data=line.data): config for cell, config in found.items()}
+    return {replace(one, data=line.data): config for one, config in runs.items()}
 
 
 def name_lines(results: Path, names: Mapping[str, Line]) -> None:

@@ -1,4 +1,4 @@
-"""What benchmarks/clustering.py compares: lines of settings over the preset "cluster"."""
+"""Lines of the clustering benchmark: settings over the preset "cluster"."""
 
 import io
 import math
@@ -49,7 +49,7 @@ class Line:
         part, name: where and how it is named.
         data: the data's name in the table.
         keys: settings beside the preset's.
-        common: settings that say what the data is, and what all of its lines share.
+        common: settings of the data, and those that all of its lines share.
     """
 
     part: str
@@ -60,7 +60,7 @@ class Line:
 
 
 def ablations(preset: Config) -> dict[str, dict[str, Any]]:
-    """Lines that each take something away from a preset, or change it."""
+    """Lines that remove or change one thing of a preset."""
     found: dict[str, dict[str, Any]] = {
         "without augmentation": {"augment": None},
         "without balance": {"balance": "0"},
@@ -88,13 +88,13 @@ def scaled(schedule: Schedule, share: Fraction) -> str:
 
 
 def lines_of(data: str, common: Keys, parts: Iterable[str], out: Path) -> list[Line]:
-    """The lines of some parts for a data set; what the preset is already is no line of its own.
+    """The lines of some parts for a data set; lines that equal the preset are left out.
 
     Args:
         data: a data set's name.
         common: keys of every line: ``data``, its folder, a budget.
         parts: of main, ablation, unequal.
-        out: where a long-tailed copy of the data lies, or is made.
+        out: folder of a long-tailed copy of the data, which is made if it is missing.
     """
     preset = resolve(default_config(data, PRESET))
     values = preset.model_dump()
@@ -142,11 +142,11 @@ def unequal_lines(data: str, common: Keys, out: Path) -> list[Line]:
         {"learn_prior": True},
         # components have no order, so that this order is as good as any
         {"learn_prior": False, "class_prior": tuple(np.round(counts / len(y), 4).tolist())},
-        # classes are told apart while it is strong, and may differ in size afterwards
+        # classes are separated while it is strong, and may differ in size afterwards
         {"balance": f"{start:g}:{start / 10:g}:{steps // 2}"},
     ]
-    told = {"data": str(file), **shared}
-    return [Line("unequal", n, name, k, told) for n, k in zip(UNEQUAL, keys, strict=True)]
+    common = {"data": str(file), **shared}
+    return [Line("unequal", n, name, k, common) for n, k in zip(UNEQUAL, keys, strict=True)]
 
 
 def write_long_tail(rows: TrainingData, file: Path, seed: int = 0) -> None:

@@ -1,7 +1,7 @@
 """Clusterings by scikit-learn, fitted on the same training rows and scored on the same test rows.
 
-K is the number of classes, as for the models; no label is seen. Every mixture is the likeliest
-of ten fits.
+K is the number of classes, as for the models; no labels are used. Every mixture is the best of ten
+fits by likelihood.
 """
 
 import hashlib
@@ -60,9 +60,9 @@ class Reference:
 
 
 def add_references(
-    config: Config, seeds: range, results: Path, say: Callable[[str], None]
+    config: Config, seeds: range, results: Path, log: Callable[[str], None]
 ) -> dict[str, str]:
-    """Append a row for each reference and seed whose row is not there yet.
+    """Append a row for each reference and seed that has none yet.
 
     Returns:
         The last settings' hash by name, which tells rows of these settings from older ones.
@@ -74,20 +74,20 @@ def add_references(
         changed = config.replace(**reference.changes)
         mine = TrainingData.from_config(changed) if reference.changes else rows
         hashes[name] = _hash(name, changed, mine)
-        table = read_results(results, say)
+        table = read_results(results, log)
         same = (table["data"] == config.data) & (table["config"] == hashes[name])
         done = set(table[same]["seed"])
         for seed in (seed for seed in seeds if seed not in done):
             row = _row(name, changed.replace(seed=seed), mine)
             append_result(results, row | {"config": hashes[name]})
-            say(f"{name}, seed {seed}: cluster_accuracy {row['cluster_accuracy']:.4f}")
+            log(f"{name}, seed {seed}: cluster_accuracy {row['cluster_accuracy']:.4f}")
     return hashes
 
 
 def _row(name: str, config: Config, rows: TrainingData) -> dict[str, Any]:
     started = time.monotonic()
     with threadpool_limits(1), warnings.catch_warnings():
-        # of neighbors' graphs in several pieces, and of fits that would go on
+        # warnings of graphs in several pieces, and of fits without convergence
         warnings.filterwarnings("ignore", module="sklearn")
         clusters = REFERENCES[name].cluster(config, rows)
     seconds = round(time.monotonic() - started, 1)
@@ -108,7 +108,7 @@ def _row(name: str, config: Config, rows: TrainingData) -> dict[str, Any]:
 
 
 def scores(rows: TrainingData, clusters: Labels) -> dict[str, Any]:
-    """What evaluate says of a run's clusters: of test rows, and of sequences by their votes."""
+    """The scores of ``gmmvae evaluate``, of test rows and of sequences by votes of their rows."""
     y, groups = rows.dataset.y[rows.split.test], rows.groups
     numbers: dict[str, Any] = clustering_scores(clusters, y)
     sizes = np.unique(clusters, return_counts=True)[1]
@@ -133,7 +133,7 @@ def _hash(name: str, config: Config, rows: TrainingData) -> str:
 
 
 def _parts(rows: TrainingData) -> tuple[Floats, Floats]:
-    """Training and test rows as tables; what is missing takes the mean, 0."""
+    """Training and test rows as tables; missing entries take the mean, 0."""
     found = (rows.tensors(numbers)[0] for numbers in (rows.training_rows, rows.split.test))
     train, test = (x.flatten(1).nan_to_num().double().numpy() for x in found)
     return train, test
@@ -172,7 +172,7 @@ def _mixture_of_pca(config: Config, rows: TrainingData) -> Labels:
 
 
 def autoencoder(config: Config, augment: str | None) -> Config:
-    """The model ``vae`` with a weak KL, with the networks and the budget of a config."""
+    """The configuration of a ``vae`` with a weak KL, and the networks and budget of ``config``."""
     of_clusters = {"guide", *LABEL_KEYS, *own_keys(config.model, config.guide)}
     kept = {k: v for k, v in config.model_dump().items() if k not in of_clusters}
     changes = {
@@ -195,7 +195,7 @@ def _mixture_of_z(config: Config, rows: TrainingData, augment: str | None) -> La
 
 
 def _spectral(config: Config, rows: TrainingData) -> Labels:
-    """Of training and test rows at once: it has no rule for new rows."""
+    """Cluster training and test rows together, as the method has no rule for new rows."""
     train, test = _parts(rows)
     K = len(rows.schema.classes)
     found = SpectralClustering(K, affinity="nearest_neighbors", random_state=config.seed)

@@ -1,4 +1,4 @@
-"""Tables and plots of the rows that benchmarks/clustering.py makes, a folder per data set."""
+"""Tables and plots of the clustering benchmark, in a folder per data set."""
 
 import shlex
 from pathlib import Path
@@ -40,15 +40,15 @@ def report(table: pd.DataFrame, out: Path, arguments: list[str]) -> None:
         text = pd.concat([_text(summarize(mine)), _published(str(data))]).fillna("")
         empty = [name for name in text.columns if (text[name] == "").all()]
         write_tables(text.drop(columns=empty), folder, _notes(mine, arguments))
-        told = f"{data}, no labels"
-        cluster_dots(mine, told).savefig(folder / "lines.png", dpi=150)
+        title = f"{data}, no labels"
+        cluster_dots(mine, title).savefig(folder / "lines.png", dpi=150)
         weighed = mine[mine["line"].isin(list(WEIGHTS)) & mine["elbo"].notna()]
         if weighed["line"].nunique() > 1:
             weighed = weighed.assign(
                 weight=weighed["line"].map({k: float(v) for k, v in WEIGHTS.items()}),
                 name=weighed["line"].map({k: str(v) for k, v in WEIGHTS.items()}),
             )
-            cluster_tradeoff(weighed, told).savefig(folder / "tradeoff.png", dpi=150)
+            cluster_tradeoff(weighed, title).savefig(folder / "tradeoff.png", dpi=150)
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def _newest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """What the table and the plots need; of sequences it is their accuracy that counts."""
+    """The numbers of tables and plots; for sequences, the accuracy of sequences."""
     wanted = ["sequence_cluster_accuracy", "cluster_accuracy", "components_used", "elbo"]
     full = table.reindex(columns=table.columns.union(wanted, sort=False))
     has_sequences = full["sequence_cluster_accuracy"].notna()
@@ -107,7 +107,7 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary as text cells."""
+    """Format the summary as text."""
     text = summary[["part", "line"]].copy()
     spread = ["" if pd.isna(std) else f" ± {std:.4f}" for std in summary["std"]]
     text["accuracy"] = [f"{m:.4f}{s}" for m, s in zip(summary["mean"], spread, strict=True)]
@@ -128,7 +128,7 @@ def _published(data: str) -> pd.DataFrame:
 
 
 def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
-    """What a reader needs below a table: what is measured, the machine, the command."""
+    """Notes below a table: the metrics, the machine, the command."""
     fits = rows[rows["steps"].notna()] if "steps" in rows else rows
     places = fits[["device", "processor", "threads"]].drop_duplicates().dropna()
     machines = [f"{d} ({p}), {int(t)} thread(s)" for d, p, t in places.itertuples(index=False)]
@@ -153,5 +153,5 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
 
 
 def _public(arguments: list[str]) -> list[str]:
-    """The command without this machine's folder."""
+    """The arguments without the path of this machine's data."""
     return ["DIR" if i and arguments[i - 1] == "--data-dir" else a for i, a in enumerate(arguments)]

@@ -1,4 +1,4 @@
-"""The scikit-learn face beside the command line: the same rows and labels, so the same numbers.
+"""The scikit-learn estimator and the command line: same rows and labels, same numbers.
 
     python benchmarks/estimators.py --seeds 3 --out benchmarks/results/estimators
 
@@ -26,7 +26,7 @@ from pyro_gmmvae.runs import TrainingData, default_config, machine, train
 @click.option("--epochs", type=int, help="Passes over the rows.  [default: the preset's]")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(seeds: int, epochs: int | None, out: Path) -> None:
-    """Test accuracy of both on 500 rows."""
+    """Measure the test accuracy of both on 500 rows."""
     out.mkdir(parents=True, exist_ok=True)
     found = []
     for seed in range(seeds):
@@ -34,13 +34,13 @@ def main(seeds: int, epochs: int | None, out: Path) -> None:
         click.echo("  ".join(f"{key} {value:.4g}" for key, value in found[-1].items()))
     table = pd.DataFrame(found)
     about = machine(torch.device("cpu"))
-    told = {key: about[key] for key in ("pyro_gmmvae", "python", "processor", "threads")}
-    atomic_write(out / "results.csv", table.assign(**told).to_csv(index=False).encode())
-    atomic_write(out / "table.md", page(table, told, epochs).encode())
+    environment = {key: about[key] for key in ("pyro_gmmvae", "python", "processor", "threads")}
+    atomic_write(out / "results.csv", table.assign(**environment).to_csv(index=False).encode())
+    atomic_write(out / "table.md", page(table, environment, epochs).encode())
 
 
 def both(seed: int, epochs: int | None) -> dict[str, float]:
-    """Test accuracy of the command line's way and of the estimator's."""
+    """Test accuracy of a run of the command line, and of the estimator."""
     keys = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     config = default_config("digits", keys)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,8 +60,8 @@ def both(seed: int, epochs: int | None) -> dict[str, float]:
     }
 
 
-def page(table: pd.DataFrame, told: dict[str, Any], epochs: int | None) -> str:
-    """The table in Markdown, with its mean, and what made it."""
+def page(table: pd.DataFrame, environment: dict[str, Any], epochs: int | None) -> str:
+    """The table in Markdown, with means, versions and machine."""
     lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
     mean = table.mean().to_dict() | {"seed": "mean"}
     for row in [*table.astype({"seed": object}).to_dict("records"), mean]:
@@ -74,7 +74,7 @@ def page(table: pd.DataFrame, told: dict[str, Any], epochs: int | None) -> str:
         "",
         f"    python benchmarks/estimators.py --seeds {len(table)}{budget} --out OUT",
         "",
-        ", ".join(f"{key} {value}" for key, value in told.items()),
+        ", ".join(f"{key} {value}" for key, value in environment.items()),
         "",
     ]
     return "\n".join(lines)

@@ -40,7 +40,7 @@ print(json.dumps({"seconds": seconds, "packages": brought}))
 
 
 def one_import(module: str) -> dict[str, Any]:
-    """Seconds, and the distributions that were not there before."""
+    """Seconds of the import, and the distributions that it loads."""
     command = [sys.executable, "-c", PROBE, module]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
@@ -50,7 +50,7 @@ def one_import(module: str) -> dict[str, Any]:
 @click.option("--repeats", default=7, show_default=True, type=click.IntRange(min=1))
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(repeats: int, out: Path) -> None:
-    """Import each in turn, and write the medians."""
+    """Import each module in turn, and write the medians."""
     found: dict[str, list[dict[str, Any]]] = {module: [] for module in MODULES}
     for _ in range(repeats):
         for module in MODULES:
@@ -64,8 +64,8 @@ def main(repeats: int, out: Path) -> None:
     }
     for module, one in result.items():
         click.echo(f"{one['seconds']:.3f} s  {module}  {' '.join(one['packages'])}")
-    told = machine(torch.device("cpu")) | {"repeats": repeats}
-    out.write_text(json.dumps(result | {"machine": told}, indent=1) + "\n")
+    environment = machine(torch.device("cpu")) | {"repeats": repeats}
+    out.write_text(json.dumps(result | {"machine": environment}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def positive(raw: Any) -> Any:
 
 
 class NumPyro:
-    """Its model, guide and jitted step, from the weights of the hand-written one."""
+    """The model, guide and jitted step in NumPyro, from the weights of the hand-written module."""
 
     def __init__(self, raw: HandWritten, hidden: tuple[int, ...], x: Tensor, rate: float) -> None:
         self.K, self.d, self.t = raw.K, raw.d, raw.temperature
@@ -112,7 +112,7 @@ class NumPyro:
         return float(loss) / len(rows)
 
     def step(self, rows: Any) -> None:
-        """One update, waited for."""
+        """Take one update, and wait for it."""
         self.state, loss = self.update(self.state, rows)
         loss.block_until_ready()
 
@@ -125,7 +125,7 @@ class NumPyro:
 
 
 def check(peer: NumPyro, loss: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Its loss is the hand-written one's, but for noise: other generators draw it."""
+    """Check that the loss equals the hand-written one up to noise, from other generators."""
     wanted = float(torch.stack([loss(x[:1000]).detach() for _ in range(20)]).mean())
     found = peer.loss(np.arange(len(x[:1000])))
     if abs(found - wanted) > 0.005 * wanted:

@@ -1,4 +1,4 @@
-"""What the speed benchmark compares with: hand-written PyTorch, and Pyro's examples."""
+"""Peers of the speed benchmark: hand-written PyTorch, and Pyro's examples."""
 
 import itertools
 import math
@@ -24,9 +24,9 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 
 class HandWritten(nn.Module):
-    """The Gaussian-mixture VAE's ELBO as one writes it without Pyro: no handler, no object.
+    """The ELBO of the Gaussian-mixture VAE, hand-written in PyTorch without Pyro.
 
-    Parameters stand in the order of ``GMMVAE``'s, and it draws the same random numbers.
+    Parameters have the order of ``GMMVAE``, and it draws the same random numbers.
     """
 
     def __init__(self, hidden: tuple[int, ...], K: int, d: int, temperature: float) -> None:

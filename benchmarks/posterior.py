@@ -1,9 +1,9 @@
-"""What ArviZ says of posterior draws of test digits: acceptance, R-hat, Pareto k, loo.
+"""Diagnostics by ArviZ of posterior draws for test digits: acceptance, R-hat, Pareto k, loo.
 
 python benchmarks/posterior.py --out benchmarks/results/posterior.json
 
 Each model is trained by the preset of digits (100 labels, seed 0); 100 test rows, 4 chains of 100
-draws. The guide proposes, Metropolis-Hastings decides.
+draws. The guide is the proposal of Metropolis-Hastings.
 """
 
 import json

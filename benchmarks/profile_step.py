@@ -1,4 +1,4 @@
-"""Where a training step's time goes: torch's profiler over some steps of each engine.
+"""Profile of a training step: torch's profiler over some steps of an engine.
 
 python benchmarks/profile_step.py --engine captured --batch 100
 """
@@ -21,7 +21,7 @@ from pyro_gmmvae.training import Batches, Fit, FitSettings
 @click.option("--steps", default=50, show_default=True)
 @click.option("--lines", default=20, show_default=True)
 def main(engine: str, precision: str, net: str, batch: int, steps: int, lines: int) -> None:
-    """Print the operations that take most of a step, one thread."""
+    """Print the slowest operations of a step, on one thread."""
     torch.set_num_threads(1)
     x = main_rows(None, 12_000)
     model = build_model(net, x.device)

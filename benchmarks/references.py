@@ -1,4 +1,4 @@
-"""Supervised-only references from scikit-learn, on the labelled rows of the same draw."""
+"""Supervised references from scikit-learn, on the labelled rows of the same draw."""
 
 import platform
 import time
@@ -28,10 +28,10 @@ REFERENCES: dict[str, Callable[[Config], Any]] = {
 }
 
 
-def add_references(config: Config, results: Path, say: Callable[[str], None]) -> None:
-    """Append a row for each reference whose row is not there yet."""
+def add_references(config: Config, results: Path, log: Callable[[str], None]) -> None:
+    """Append a row for each reference that has none yet."""
     labels = "all" if config.labels is None else str(config.labels)
-    table = read_results(results, say)
+    table = read_results(results, log)
     here = (table["data"] == config.data) & (table["labels"] == labels)
     done = set(table[here & (table["seed"] == config.seed)]["model"])
     missing = {name: make for name, make in REFERENCES.items() if name not in done}
@@ -62,11 +62,11 @@ def add_references(config: Config, results: Path, say: Callable[[str], None]) ->
             **measured_here(repr(classifier), seconds),
         }
         append_result(results, row)
-        say(f"{name}, {labels} labels, seed {config.seed}: accuracy {accuracy:.4f}")
+        log(f"{name}, {labels} labels, seed {config.seed}: accuracy {accuracy:.4f}")
 
 
 def measured_here(what: str, seconds: float) -> dict[str, Any]:
-    """Columns of a row that scikit-learn made: how long it took, where, and by what."""
+    """Columns of a row of scikit-learn: seconds, machine and versions."""
     return {
         "seconds": seconds,
         "fit_seconds": seconds,

@@ -1,13 +1,13 @@
-"""How a training step's time and memory grow, one size at a time, each in its own process.
+"""Growth of a training step's time and memory with one size at a time, a process per point.
 
 python benchmarks/scaling.py --quick --out DIR
 python benchmarks/scaling.py --out benchmarks/results/scaling
 
-Per size: milliseconds of a step (median), peak resident memory of the process, what of it came
-after its imports, rows and weights ("own_mib": capture, gradients, Adam, activations), the
-exponent b of ms = a size^b fitted over the points, and a plot. ``components`` is measured for the
-guide with dense heads and for the one with factorised heads, compiled; all else with the captured
-step. ``processes`` share a batch of 1,000.
+Per size: milliseconds of a step (median), peak resident memory of the process, the part of it that
+is not imports, rows and weights ("own_mib": capture, gradients, Adam, activations), the exponent b
+of ms = a size^b fitted over the points, and a plot. ``components`` is measured for the guide with
+dense heads and for the one with factorized heads, compiled; everything else with the captured step.
+``processes`` share a batch of 1,000.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from pyro_gmmvae.cli import run
 
 @dataclass(frozen=True)
 class Point:
-    """What one process measures."""
+    """One point, which a process of its own measures."""
 
     axis: str
     guide: str = "product"
@@ -51,7 +51,7 @@ class Point:
 
 
 def points(quick: bool) -> list[Point]:
-    """All that is measured."""
+    """All points of the benchmark."""
     batches = (100, 400, 1000) if quick else (100, 200, 500, 1000, 2000, 4000)
     components = (10, 100, 1000) if quick else (10, 30, 100, 300, 1000)
     latents = (10, 50) if quick else (10, 20, 50, 100, 200)
@@ -108,12 +108,12 @@ def measure(point: Point, steps: int) -> dict[str, float]:
 
 
 def _peak_mib() -> float:
-    """Of this process's resident memory so far."""
+    """Peak resident memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_own_process(point: Point, steps: int) -> dict[str, Any]:
-    """A row of the table: the point, and what its process measured."""
+    """Measure a point in a process of its own; returns a row of the table."""
     launcher = [sys.executable]
     if point.processes > 1:
         launcher += [

@@ -29,7 +29,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def reference_rows(config: Config, has_bones: bool) -> list[dict[str, Any]]:
-    """Accuracy of test sequences by each reference, in each way of describing sequences."""
+    """Accuracy of test sequences by each reference, for each kind of features."""
     found = []
     for way, changes in WAYS.items():
         if "bones" in way and not has_bones:
@@ -66,7 +66,7 @@ def score(classifier: Any, rows: TrainingData) -> tuple[float | None, float | No
 
 
 def _known(rows: TrainingData, numbers: Any) -> tuple[Any, Any]:
-    """Rows as arrays; what is missing takes the mean, which is 0 after standardizing."""
+    """Rows as arrays; missing entries take the mean, which is 0 after standardizing."""
     x, y = rows.tensors(numbers)
     return np.nan_to_num(x.flatten(1).numpy()), y.numpy()
 

@@ -1,4 +1,4 @@
-"""Tables and the plot of the rows that benchmarks/skeletons.py makes."""
+"""Tables and plots of the skeleton benchmark."""
 
 import shlex
 import sys
@@ -24,13 +24,13 @@ TITLES = {
     "family": "The family of models, one labelled sequence a person",
     "networks": "Networks on windows of 12 frames, frame by frame, 10 epochs, all labelled",
     "joints": "Joints lost over whole test sequences",
-    "strangers": "Five persons never named; stranger_*: telling their sequences, clustering them",
+    "strangers": "Five people without labels; stranger_*: detecting and clustering their sequences",
 }
 GROUP = ["table", "data", "split", "labels", "model", "variant"]
 
 
 def report(table: pd.DataFrame, out: Path) -> None:
-    """Write table.md, and joints.png where there is its curve."""
+    """Write table.md, and joints.png if its curve was measured."""
     lines = []
     for name, title in TITLES.items():
         rows = table[table["table"] == name]
@@ -89,7 +89,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _plot_few_labels(table: pd.DataFrame, file: Path) -> None:
-    """Accuracy against the labelled sequences of a person, three being all."""
+    """Plot accuracy against the labelled sequences per person, of three."""
     rows = table[(table["data"] == "ucalgary-gait") & table["table"].isin(["main", "few labels"])]
     rows = rows.assign(sequences=rows["labels"].map({"27": 1, "54": 2, "all": 3}))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -114,7 +114,7 @@ def _plot_few_labels(table: pd.DataFrame, file: Path) -> None:
 
 
 def _plot_joints(rows: pd.DataFrame, file: Path) -> None:
-    """Accuracy against the share of joints that are lost."""
+    """Plot accuracy against the share of lost joints."""
     parts = rows["variant"].str.rsplit(", ", n=1, expand=True)
     curves = rows.assign(way=parts[0], share=parts[1].str.rstrip("%").astype(float))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -139,7 +139,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, along: str, name: str) -> None:
 
 
 def _public(arguments: list[str]) -> list[str]:
-    """The command that makes all tables, without this machine's folder."""
+    """The command that makes all tables, without the path of this machine's data."""
     shown = list(arguments)
     if "--tables" in shown:
         at = shown.index("--tables")

@@ -1,4 +1,4 @@
-"""Trials that need more than a fit: joints that are lost at test, and persons never named."""
+"""Trials with more than a fit: joints lost at test time, and people without labels."""
 
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,15 @@ def trained(config: Config, folder: Path) -> Run:
     done = train(config, folder)
     outcome = read_json(folder / "metrics.json")["outcome"]
     if outcome != "complete":
-        raise GMMVAEError(f"interrupted ({outcome}); the same command goes on")
+        raise GMMVAEError(f"interrupted ({outcome}); the same command resumes it")
     return done
 
 
 def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
-    """Accuracy where a share of joints is lost over whole test sequences.
+    """Accuracy if a share of joints is lost over whole test sequences.
 
     The config is trained with joints hidden (``augment=drop``) and without; lost joints are
-    missing (the likelihood leaves them out, the encoder is told), or stand at the root, 0.
+    missing (the likelihood leaves them out, the encoder gets a mask), or are set to the root, 0.
     """
     found = []
     for name, changes in (("trained with drop", {}), ("trained without", {"augment": None})):
@@ -57,7 +57,7 @@ def dropped_joints(config: Config, folder: Path) -> list[dict[str, Any]]:
 def _accuracy(
     done: Run, rows: TrainingData, share: float, way: str, seed: int
 ) -> tuple[float | None, float | None]:
-    """Of test windows and sequences, with a share of each sequence's joints lost."""
+    """Accuracy of test windows and sequences, with a share of each sequence's joints lost."""
     groups, numbers = rows.groups, rows.split.test
     present, place = groups.among(numbers)
     windows = rows.dataset.x[numbers].copy()

@@ -1,13 +1,14 @@
-"""Persons from skeletons: test accuracy of sequences, beside scikit-learn on the same splits.
+"""Identification of people by skeletons: accuracy of test sequences, beside scikit-learn.
 
     python benchmarks/skeletons.py --data-dir DIR --out benchmarks/results/skeletons
     python benchmarks/skeletons.py --data-dir DIR --quick --out OUT
 
-DIR holds the folders ucalgary_gait, utd_mhad_openpose and japanese_vowels; one that is not there is
-left out. Every row is a fit on one thread with the settings of ``gmmvae train`` for the data
-set (its command is in the row); ``accuracy`` is that of whole sequences, whose windows are pooled,
-``window_accuracy`` that of windows. A row that is in OUT/results.csv is not run again, so an
-interrupted benchmark is simply started anew. OUT gets results.csv, table.md and joints.png.
+DIR has the folders ucalgary_gait, utd_mhad_openpose and japanese_vowels; a missing one is left out.
+Every row is a fit on one thread with the settings of ``gmmvae train`` for the data set (the row has
+its command), on the same splits as scikit-learn; ``accuracy`` is that of whole sequences, whose
+windows are pooled, ``window_accuracy`` that of windows. The same command resumes an interrupted
+benchmark: rows of OUT/results.csv are not measured again. OUT gets results.csv, table.md and
+joints.png.
 """
 
 import hashlib
@@ -62,7 +63,7 @@ FRAMES = {"window": 12, "stride": 6, "statistics": (), "channels": (32, 32), "ep
 
 
 def trials(seeds: int, quick: bool) -> Iterator[dict[str, Any]]:
-    """What is run: a table, a data set and split, a model and its settings, each seed."""
+    """All trials: table, data set, split, model, settings and seed."""
     for data, split in SPLITS:
         for seed in range(seeds):
             base = {"data": data, "split": split, "seed": seed, "labels": "all"}
@@ -98,7 +99,7 @@ def trials(seeds: int, quick: bool) -> Iterator[dict[str, Any]]:
 @click.option("--tables", default="", help="Comma-separated; default: all.")
 @click.option("--quick", is_flag=True, help="One seed, and neither the family nor networks.")
 def main(data_dir: Path, out: Path, seeds: int, tables: str, quick: bool) -> None:
-    """Run what is missing in OUT/results.csv, then write the tables and the plot."""
+    """Run the trials that OUT/results.csv lacks, then write the tables and the plot."""
     torch.set_num_threads(1)
     if not data_dir.is_dir():
         raise click.UsageError(f"{data_dir} is not a folder")
@@ -106,9 +107,9 @@ def main(data_dir: Path, out: Path, seeds: int, tables: str, quick: bool) -> Non
     if len(absent) == len(FOLDERS):
         raise click.UsageError(f"{data_dir} holds none of {', '.join(FOLDERS.values())}")
     for data in absent:
-        say(f"{data} is left out: {data_dir} has no folder {FOLDERS[data]}")
+        log(f"{data} is left out: {data_dir} has no folder {FOLDERS[data]}")
     out.mkdir(parents=True, exist_ok=True)
-    done = set(read_results(out / "results.csv", say)["config"])
+    done = set(read_results(out / "results.csv", log)["config"])
     wanted = {name for name in tables.split(",") if name}
     for trial in trials(1 if quick else seeds, quick):
         if trial["data"] in absent or (wanted and trial["table"] not in wanted):
@@ -122,11 +123,11 @@ def main(data_dir: Path, out: Path, seeds: int, tables: str, quick: bool) -> Non
             full["settings"] = full["variant"]
             append_result(out / "results.csv", full)
             shown = {k: full[k] for k in ("table", "data", "split", "model", "labels", "variant")}
-            say(
+            log(
                 f"{' '.join(str(v) for v in shown.values() if v)}, seed {trial['seed']}: "
                 f"{full['accuracy']:.4f}"
             )
-    report(read_results(out / "results.csv", say), out)
+    report(read_results(out / "results.csv", log), out)
 
 
 def config_of(trial: dict[str, Any], data_dir: Path) -> Config:
@@ -150,7 +151,7 @@ def config_of(trial: dict[str, Any], data_dir: Path) -> Config:
 
 
 def rows_of(trial: dict[str, Any], config: Config) -> list[dict[str, Any]]:
-    """The rows of a trial; of references and curves several."""
+    """Run a trial; references and curves give several rows."""
     if trial["model"] == "references":
         return reference_rows(config, has_bones=trial["data"] != "japanese-vowels")
     folder = Path(tempfile.mkdtemp(prefix="skeletons-"))
@@ -184,7 +185,7 @@ def fitted(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def about(trial: dict[str, Any], config: Config) -> dict[str, Any]:
-    """What every row says of its trial."""
+    """Columns that every row has: the trial, the machine, the command."""
     return {
         "table": trial["table"],
         "data": trial["data"],
@@ -211,7 +212,7 @@ def _key(trial: dict[str, Any], config: Config) -> str:
     return hashlib.sha256((json.dumps(trial, sort_keys=True) + content).encode()).hexdigest()[:8]
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     click.echo(line, err=True)
 
 

@@ -3,7 +3,7 @@
 python benchmarks/speed.py --quick --out speed.json
 python benchmarks/speed.py --data-dir DIR --out benchmarks/results/speed.json     # on MNIST's rows
 
-What is timed is a whole step: fetching the batch, loss, gradients, optimiser. The contenders:
+A timed step is a whole one: fetching the batch, loss, gradients, optimizer. The contenders:
 
     stock          pyro.infer.SVI.step, pyro.optim.Adam, a DataLoader: the README of Pyro
     svi_fused      Trace_ELBO under Pyro's handlers, one fused Adam, rows indexed in memory
@@ -14,10 +14,10 @@ What is timed is a whole step: fetching the batch, loss, gradients, optimiser. T
     raw_compiled   the hand-written module under torch.compile, with the same Adam (not in --quick)
     numpyro        the same model in NumPyro, jitted, on a CPU and where it is installed
 
-"stock", "raw" and "svi_fused" run as their users run them: nobody flushes subnormal numbers there,
-and Pyro validates; this package's loop flushes them and does not. "prepare_seconds" is what it took
-to capture, or to compile, before the first step. The process is kept to as many cores as there are
-threads, as XLA has no switch for it.
+"stock", "raw" and "svi_fused" run as usual: subnormal numbers are not flushed, and Pyro validates;
+this package's loop flushes them and does not validate. "prepare_seconds" is the time to capture or
+compile before the first step. The process is pinned to as many cores as it has threads, because XLA
+has no option for it.
 
 Each takes some steps in turn, round after round; the medians over all steps count (on a GPU, where
 steps queue up, the medians over rounds, which are waited for). Before the timing the hand-written
@@ -74,7 +74,7 @@ def main_rows(data_dir: str | None, n: int) -> Tensor:
 
 
 class Contender:
-    """Something that takes training steps, one after the other.
+    """A contender, which takes training steps.
 
     Args:
         device: where it computes.
@@ -121,7 +121,7 @@ class Contender:
         return [states[p] for p in self.module.parameters()]
 
     def become(self, other: "Contender") -> None:
-        """Take over the weights and moments of another one of the same model."""
+        """Copy the weights and moments of another contender of the same model."""
         self.run(1)  # so that there are moments
         pairs = zip(self.module.parameters(), other.module.parameters(), strict=True)
         for mine, theirs in pairs:
@@ -228,7 +228,7 @@ def in_numpyro(net: str, x: Tensor, batch: int) -> Contender:
 
 
 def check_hand_written(net: str, x: Tensor) -> None:
-    """The hand-written loss is Trace_ELBO's, value and gradients, on the same seed."""
+    """Check that the hand-written loss equals Trace_ELBO, in value and gradients, on one seed."""
     raw, model = hand_written(net, x.device), build_model(net, x.device)
     torch.manual_seed(1)
     loss = raw(x)
@@ -242,7 +242,7 @@ def check_hand_written(net: str, x: Tensor) -> None:
 
 
 def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Contender]:
-    """All of them on one size; those that this machine can't run are left out, and said."""
+    """Build all contenders of one size; those that can't run here are logged and left out."""
     pyro.clear_param_store()
     sizes = (NETS[net][0], K, NETS[net][1])
     raw, raw_too = hand_written(net, x.device), hand_written(net, x.device)
@@ -296,13 +296,13 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--data-dir", help="Folder with MNIST's files; without it rows are made up.")
+@click.option("--data-dir", help="Folder with MNIST's files; without it rows are synthetic.")
 @click.option("--quick", is_flag=True, help="Fewer sizes and steps: below 4 minutes on one core.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(data_dir: str | None, quick: bool, threads: int, device: str, out: Path) -> None:
-    """Time all, print a table, write JSON."""
+    """Time all contenders, print a table, write JSON."""
     torch.set_num_threads(threads)
     if hasattr(os, "sched_setaffinity"):  # XLA takes all the cores there are
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -2,10 +2,9 @@
 
 python benchmarks/startup.py --out benchmarks/results/startup.json
 
-A new process each time: ``gmmvae train`` on scikit-learn's digits, until it says that its engine is
-ready. "imports" is what every program with a Pyro model, torch's Adam and a scikit-learn data set
-waits for before a line of its own is run. "cold" compiles into an empty folder, "warm" finds that
-folder again.
+Each time a new process runs ``gmmvae train`` on scikit-learn's digits until it prints its engine.
+"imports" is the time that any program needs to import a Pyro model, torch's Adam and a
+scikit-learn data set. "cold" compiles into an empty folder, "warm" uses that folder again.
 """
 
 import json
@@ -33,9 +32,9 @@ TRAIN = ["-m", "pyro_gmmvae", "train", "--data", "digits", "--labels", "100", "-
 
 
 def seconds_until_ready(arguments: list[str], cache: Path) -> float:
-    """Until the process names its engine; it is stopped then."""
+    """Seconds until the process prints its engine; it is stopped then."""
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
-    start, told = time.perf_counter(), []
+    start, lines = time.perf_counter(), []
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -45,13 +44,13 @@ def seconds_until_ready(arguments: list[str], cache: Path) -> float:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        told.append(line)
+        lines.append(line)
         if line.startswith("engine"):
             seconds = time.perf_counter() - start
             process.kill()
             process.wait()
             return seconds
-    raise GMMVAEError(f"the process ended before its first step: {' '.join(told)}")
+    raise GMMVAEError(f"the process ended before its first step: {' '.join(lines)}")
 
 
 @click.command()
@@ -59,7 +58,7 @@ def seconds_until_ready(arguments: list[str], cache: Path) -> float:
 @click.option("--set", "keys", multiple=True, help="KEY=VALUE of the config, as of gmmvae train.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(repeats: int, keys: tuple[str, ...], out: Path) -> None:
-    """Start each in turn, and write the medians."""
+    """Start each engine in turn, and write the medians."""
     seconds = defaultdict(list)
     options = [option for key in keys for option in ("--set", key)]
     for _ in range(repeats):

@@ -1,14 +1,14 @@
-"""How well people are tracked where who is who is known, and what real frames give, how fast.
+"""Accuracy of tracking on scenes with known identities; speed and results on real frames.
 
 python benchmarks/tracking.py --data-dir DIR --out benchmarks/results/tracking
 
-DIR holds ucalgary_gait and openpose_json. Walkers of the UCalgary gait set (27 people before a
-Kinect, in 3-D) are sent through a pinhole camera's picture so that their ways cross, or real
-OpenPose detections of one soccer player each are laid over each other; then joints are jittered,
-hidden by whoever is nearer, and lost, people are missed, ghosts and copies added. The truth is
-the detections that were left. "Hungarian" is the plain baseline: each frame's detections are
-assigned to those of the frame before by least mean distance of joints; "patient" remembers people
-for as long as ours does. The tracker's constants were chosen on scenes of seeds from 1000 on.
+DIR has ucalgary_gait and openpose_json. Walkers of the UCalgary gait set (27 people in 3-D, by a
+Kinect) cross in the picture of a pinhole camera, or real OpenPose detections of single soccer
+players are laid over each other; then joints are jittered, occluded by nearer people, and lost,
+detections are missed, false and duplicate ones added. The truth is the remaining detections.
+"Hungarian" is the baseline: detections are assigned to those of the frame before by least mean
+distance of joints; "patient" remembers people for as long as our tracker does. The tracker's
+constants were chosen on scenes of seeds from 1000 on.
 """
 
 import time
@@ -57,7 +57,7 @@ LEAST = 5  # detections of a track, for every tracker
 
 
 def ours(frames: Sequence[Frame], layout: Layout) -> list[Track]:
-    """The library's tracker, as it is by default."""
+    """The library's tracker with its defaults."""
     return list(track_people(frames, layout, TrackingOptions(min_length=LEAST)))
 
 
@@ -118,7 +118,7 @@ def matched(scene: Scene, tracks: Sequence[Track]) -> Iterator[Matched]:
 
 
 def scenes(data_dir: Path, seeds: int) -> Iterator[tuple[str, int, Scene]]:
-    """All scenes whose truth is known, by difficulty and seed."""
+    """All scenes with known truth, by difficulty and seed."""
     walks = gait_walks(data_dir / "ucalgary_gait")
     clips = openpose_clips(data_dir / "openpose_json")
     for seed in range(seeds):
@@ -149,7 +149,7 @@ def measure_known(data_dir: Path, seeds: int) -> pd.DataFrame:
 
 
 def measure_real(data_dir: Path) -> pd.DataFrame:
-    """What is found in frames of OpenPose whose truth nobody knows: a row per set and tracker."""
+    """Results on frames of OpenPose without known truth: a row per set and tracker."""
     rows = []
     for name in REAL:
         frames = list(read_frames(data_dir / "openpose_json" / name, layout=BODY_25))

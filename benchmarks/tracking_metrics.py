@@ -1,4 +1,4 @@
-"""How well people were tracked: CLEAR MOT and IDF1.
+"""Metrics of tracking: CLEAR MOT and IDF1.
 
 Bernardin and Stiefelhagen, Evaluating multiple object tracking performance, 2008; Ristani et
 al., Performance measures and a data set for multi-target, multi-camera tracking, ECCV 2016

@@ -1,4 +1,4 @@
-"""Pictures of people who cross, made of real people's motion, so that who is who is known."""
+"""Scenes of people who cross, made of recorded motion, so that identities are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What goes wrong.
+    """Errors of detection in a scene.
 
     Attributes:
         people: how many cross.
@@ -234,7 +234,7 @@ def _behind(points: Reals, body: Reals, radius: float, layout: Layout) -> NDArra
 
 
 def _ghost(joints: int, rng: np.random.Generator) -> tuple[Reals, Reals]:
-    """Three to six joints that belong to nobody."""
+    """Three to six joints that belong to no person."""
     chosen = rng.permutation(joints)[: rng.integers(3, 7)]
     center = rng.uniform([0, 0], [WIDTH, HEIGHT])
     pose, certain = np.full((joints, 2), np.nan), np.zeros(joints)

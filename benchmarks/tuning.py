@@ -2,15 +2,14 @@
 
 python benchmarks/tuning.py --out benchmarks/results/tuning
 
-Each study has the same number of trials, and begins with the settings of the preset; seed s draws
-its 100 labels, its trials and its fits, and all samplers draw the same first ten trials. What was
-optimized is the accuracy of 150 validation rows, whose labels choose the settings. When a study is
-over, its best settings are trained anew with seeds that no trial had, on the same labels, and
-measured on the 500 test rows, once. The line "preset" is what the studies began with, measured in
-the same way.
+Each study has the same number of trials, and starts with the settings of the preset; seed s draws
+its 100 labels, its trials and its fits, and all samplers draw the same first ten trials. The
+studies optimize the accuracy of 150 validation rows, whose labels choose the settings. The best
+settings of a study are trained again with new seeds, on the same labels, and measured once on the
+500 test rows. The line "preset" is the settings of the first trial, measured in the same way.
 
-One process, one thread. The studies lie in --studies and are resumed there; a study whose row is
-in results.csv is skipped.
+One process, one thread. Studies in the folder --studies are resumed; a study with a row in
+results.csv is skipped.
 """
 
 import shlex
@@ -52,7 +51,7 @@ def keys_of(seed: int, epochs: int) -> dict[str, Any]:
 
 
 def test_accuracies(config: Config, fits: int) -> list[float]:
-    """Test accuracy of a configuration's last weights, for seeds that no trial had."""
+    """Test accuracy of the last weights of a configuration, for new seeds."""
     found = []
     for number in range(fits):
         fresh = config.replace(seed=FIRST_FRESH_SEED + number, label_seed=config.seed)
@@ -71,10 +70,10 @@ def test_accuracies(config: Config, fits: int) -> list[float]:
 def study_of(
     sampler: str, seed: int, folder: Path, trials: int, epochs: int, metric: str
 ) -> tuple[dict[str, Any], pd.DataFrame, Config]:
-    """Run (or go on with) a study: its row without the test, its trials, its best settings."""
+    """Run or resume a study: its row without the test, its trials, its best settings."""
     started = time.perf_counter()
     keys = {key: value for key, value in keys_of(seed, epochs).items() if key != "hidden"}
-    found = tune(
+    tuned = tune(
         keys,
         folder,
         search=SEARCH,
@@ -85,17 +84,17 @@ def study_of(
         start={"hidden": "64"},
         log=lambda line: None,  # noqa: ARG005
     )
-    table = found.trials.assign(sampler=sampler, study=seed)
+    table = tuned.trials.assign(sampler=sampler, study=seed)
     row = {
-        "trial": found.number,
-        "validation": table.loc[table["number"] == found.number, "val_accuracy"].iloc[0],
-        "value": found.value,
+        "trial": tuned.number,
+        "validation": table.loc[table["number"] == tuned.number, "val_accuracy"].iloc[0],
+        "value": tuned.value,
         "finished_seconds": round(time.perf_counter() - started, 1),
         "trial_seconds": round(float(table["seconds"].sum()), 1),
         "stopped_early": int((table["state"] == "stopped early").sum()),
         "failed": int((table["state"] == "failed").sum()),
     }
-    return row, table, found.config
+    return row, table, tuned.config
 
 
 def best_so_far(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -108,7 +107,7 @@ def best_so_far(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def picture(results: pd.DataFrame, trials: pd.DataFrame, metric: str) -> Figure:
-    """Best so far against trials, and validation beside test of what was chosen."""
+    """Plot the best value against trials, and validation and test accuracy of the best settings."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     curves, chosen = figure.subplots(1, 2, width_ratios=(3, 2))
     best = best_so_far(trials, metric)
@@ -239,7 +238,7 @@ def main(
     studies: Path,
     out: Path,
 ) -> None:
-    """Run what is missing, then write the table and the picture."""
+    """Run the studies that results.csv lacks, then write the table and the picture."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", *sys.argv])
