@@ -134,7 +134,7 @@ class RowsEstimator(BaseEstimator):
 
         Raises:
             NotFittedError: before ``fit``.
-            GMMVAEError: rows beyond what single precision or the likelihood can take.
+            GMMVAEError: rows out of the range of single precision or of the likelihood.
         """
         check_is_fitted(self)
         x = validate_data(self, X, reset=False, dtype=self._dtypes())
@@ -152,8 +152,8 @@ class RowsEstimator(BaseEstimator):
 
         def on_device(block: Tensor) -> Tensor:
             with seeded(0, device):
-                found: Tensor = function(block.to(device))
-            return found.cpu()
+                result: Tensor = function(block.to(device))
+            return result.cpu()
 
         return np.asarray(by_blocks(on_device, rows, rows=ROWS_AT_ONCE).numpy())
 
@@ -182,7 +182,7 @@ class RowsEstimator(BaseEstimator):
 
         Returns:
             (N,) scores; of a model that is given the class (``cvae``) bounds on log p(x|y) at
-            the likeliest class.
+            the most probable class.
 
         Raises:
             GMMVAEError: a model without latents, which has no bound.
@@ -264,13 +264,13 @@ class RowsEstimator(BaseEstimator):
         Raises:
             GMMVAEError: a folder that is missing, damaged, or of something else.
         """
-        found = read_folder(cls.__name__, Path(folder), device)
+        saved = read_folder(cls.__name__, Path(folder), device)
         try:
-            estimator = cls(**found.params)
+            estimator = cls(**saved.params)
         except TypeError as error:  # of another version
             raise GMMVAEError(f"{folder} is damaged ({error}): save the estimator again") from error
-        estimator._keep(found.fitted)
-        for name, value in found.attributes.items():
+        estimator._keep(saved.fitted)
+        for name, value in saved.attributes.items():
             setattr(estimator, name, value)
         return estimator
 
@@ -306,13 +306,13 @@ def by_blocks(function: Callable[..., Tensor], *columns: Tensor, rows: int) -> T
     Matrix products of another number of rows may be summed in another order, so the last block is
     filled up with its first row.
     """
-    found = []
+    results = []
     for start in range(0, len(columns[0]), rows):
         blocks = [column[start : start + rows] for column in columns]
         here = len(blocks[0])
         filled = [torch.cat([b, b[:1].expand(rows - here, *b.shape[1:])]) for b in blocks]
-        found.append(function(*filled)[:here])
-    return torch.cat(found)
+        results.append(function(*filled)[:here])
+    return torch.cat(results)
 
 
 def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:

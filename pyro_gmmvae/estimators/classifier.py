@@ -27,8 +27,8 @@ class GMMVAEClassifier(
 ):
     """Semi-supervised classifier: rows without a label (y = -1) are fitted, too.
 
-    A label enters as the prior of the mixture's s, p(x, z, s) = p(x|z,s) p(z|s) p(s); what is
-    predicted is q(s|x). Arguments that are None are the preset's, or else the library's.
+    A label enters as the prior of the mixture's s, p(x, z, s) = p(x|z,s) p(z|s) p(s); the
+    prediction is q(s|x). Arguments that are None are the preset's, or else the library's.
 
     Args:
         model: key of ``pyro_gmmvae.models.MODELS``: "gmmvae", "m2", "adgm" and others.
@@ -63,7 +63,7 @@ class GMMVAEClassifier(
         classes_: (C,) sorted labels.
         model_: the plain Pyro module, with ``model`` and ``guide``.
         history_: data frame with a row per epoch; ELBOs are in nats per row, in the model's
-            units. ``val_`` is of validation rows, or of fitted ones where there are none.
+            units. ``val_`` is of validation rows, or of training rows if there are none.
         n_iter_: epochs.
         n_features_in_: D.
         feature_names_in_: (D,) names of the columns, where all are text.
@@ -87,7 +87,7 @@ class GMMVAEClassifier(
         >>> rows, labels = model.sample(5, label=2)
     """
 
-    _fixed = {"labels": None}  # noqa: RUF012 - what is fixed is never changed
+    _fixed = {"labels": None}  # noqa: RUF012 - never changed
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class GMMVAEClassifier(
         return tags
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit rows X (N, D) and labels y (N,), -1 where there is none.
+        """Fit rows X (N, D) and labels y (N,), -1 for an unlabelled row.
 
         Where labels are text, y is an array of dtype object that holds the number -1, as for
         scikit-learn's ``SelfTrainingClassifier``.
@@ -158,21 +158,21 @@ class GMMVAEClassifier(
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """One pass over rows X (N, D), after others or after a whole fit.
+        """Take one pass over rows X (N, D), after other passes or after a whole fit.
 
-        Adam's moments and schedules go on from call to call (a whole fit and a folder keep no
-        moments: they begin anew). Units are those of the first rows: X is standardized by their
-        moments. The rate is constant and there are no pseudo-labels, as both need to know the end.
-        The models ``m1`` and ``cvae`` need labelled rows of every class at each call; the
-        classifier of ``m1``, which is fitted apart, is that of the last rows.
+        Adam's moments and schedules continue from call to call (a whole fit and a folder keep no
+        moments: they start anew). Units are those of the first rows: X is standardized by their
+        moments. The rate is constant and there are no pseudo-labels, as both depend on the
+        number of epochs to come. The models ``m1`` and ``cvae`` need labelled rows of every class
+        at each call; ``m1`` fits its classifier to the rows of the last call.
 
         Args:
             X: at least as many rows as components.
-            y: (N,) labels, -1 where there is none.
+            y: (N,) labels, -1 for an unlabelled row.
             classes: all there will be, without -1; needed at the first call.
 
         Raises:
-            GMMVAEError: what can't be used; the estimator is as it was then.
+            GMMVAEError: arguments, rows or labels that can't be used; the estimator is unchanged.
         """
         with self._all_or_nothing():
             first = not hasattr(self, "classes_")
@@ -207,7 +207,7 @@ class GMMVAEClassifier(
         return np.asarray(log_probs - total)
 
     def predict(self, X: Any) -> Array:
-        """(N,) the likeliest classes."""
+        """(N,) the most probable classes."""
         log_probs = self.predict_log_proba(X)
         return np.asarray(self.classes_[log_probs.argmax(1)])
 
@@ -222,13 +222,13 @@ class GMMVAEClassifier(
             GMMVAEError: no row has a label.
             ValueError: labels or weights that are not one per row.
         """
-        said, y = self.predict(X), column_or_1d(y)
-        check_consistent_length(said, y, sample_weight)
+        predicted, y = self.predict(X), column_or_1d(y)
+        check_consistent_length(predicted, y, sample_weight)
         known = has_label(y)
         if not known.any():
             raise GMMVAEError("y holds no label (every row is -1): there is nothing to score")
         weights = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(accuracy_score(y[known], said[known], sample_weight=weights))
+        return float(accuracy_score(y[known], predicted[known], sample_weight=weights))
 
     def sample(
         self, n_samples: int = 1, label: Any = None, *, mean: bool = False
@@ -242,10 +242,10 @@ class GMMVAEClassifier(
 
         Returns:
             X (n, D) and y (n,), in the order of classes. Of models without p(x|class), y is what
-            :meth:`predict` says of the rows.
+            :meth:`predict` gives for the rows.
 
         Raises:
-            GMMVAEError: a label that is no class, or a model without a prior.
+            GMMVAEError: a label that is not a class, or a model without a prior.
         """
         check_is_fitted(self)
         n = checked_count(n_samples)
@@ -258,6 +258,6 @@ class GMMVAEClassifier(
             if not len(numbers):
                 raise unknown_name("class", str(label), list(map(str, self.classes_.tolist())))
             if not self.model_.class_conditional:
-                raise GMMVAEError(f"the model {self.model!r} draws from no single class")
+                raise GMMVAEError(f"the model {self.model!r} can't draw from one class")
         drawn = self._components(n, numbers)
         return self._draw(drawn, n, mean), self.classes_[drawn]

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, RowsEstimator):
     """Clusters rows by the components of a Gaussian-mixture VAE that sees no label.
 
-    Fits begin at k-means and go on with a term for equal components and one for assignments
+    Fits start at k-means and continue with a term for equal components and one for assignments
     that stay under augmentation (the preset "cluster"). Where clusters are of unequal size,
     let the first fall: ``settings={"balance": "120:12:675"}``.
 
@@ -53,7 +53,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
     """
 
     _preset = "cluster"
-    _fixed = {"labels": 0}  # noqa: RUF012 - what is fixed is never changed
+    _fixed = {"labels": 0}  # noqa: RUF012 - never changed
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Cluster rows X (N, D); y is not looked at.
+        """Cluster rows X (N, D); y is ignored.
 
         Raises:
-            GMMVAEError: arguments or rows that can't be used; nothing of an earlier fit is lost
-                then, nor where Ctrl-C stops this one.
+            GMMVAEError: arguments or rows that can't be used; an earlier fit is kept
+                then, and if Ctrl-C stops this one.
         """
         with self._all_or_nothing():
             x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
@@ -126,7 +126,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         return np.exp(log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True))
 
     def predict(self, X: Any) -> Array:
-        """(N,) numbers of the likeliest components."""
+        """(N,) numbers of the most probable components."""
         return np.asarray(self._log_probs(X).argmax(1))
 
     def transform(self, X: Any) -> Array:

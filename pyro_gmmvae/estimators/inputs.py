@@ -28,8 +28,8 @@ KEYS = {
     },
     "n_clusters": "components",
 }
-# keys that say where rows and labels come from (here they come with fit), or what is written
-OF_FILES = {
+# keys of data in files and of what is written; here rows and labels are given to fit
+FILE_KEYS = {
     *("data", "data_dir", "label_column", "labels", "label_seed", "test", "transductive"),
     *("drop_nonfinite", "tracks", "labels_file", "layout", "protocol", "window", "stride"),
     *("max_gap", "scale", "features", "statistics", "joint_dropout"),
@@ -66,7 +66,7 @@ def config_of(
     for key in given:
         if key in place_of:
             raise GMMVAEError(f"settings: {key} has an argument of its own, {place_of[key]}")
-        if key in OF_FILES:
+        if key in FILE_KEYS:
             raise GMMVAEError(f"settings: {key} is for runs of files; rows come with fit")
     named = {
         KEYS[name]: _plain(value)
@@ -80,10 +80,10 @@ def config_of(
 
 
 def seed_of(random_state: Any) -> int:
-    """A whole number is the seed itself; other sources of randomness are asked for one.
+    """The seed of a random state: a whole number itself, or a draw from another source.
 
     Raises:
-        ValueError: what is none of them, as scikit-learn says it.
+        ValueError: of scikit-learn, for any other value.
     """
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         check_random_state(random_state)  # refuses those out of range
@@ -102,7 +102,7 @@ def shape_of_rows(features: int, image_shape: Any) -> tuple[int, ...]:
     """(D,), or (channels, height, width) where rows are images.
 
     Raises:
-        GMMVAEError: an image_shape that is none, or that holds another number of pixels.
+        GMMVAEError: an image_shape that is not a shape, or that holds another number of pixels.
     """
     if image_shape is None:
         return (features,)
@@ -127,8 +127,8 @@ def range_of_pixels(
     Bernoulli.
 
     Raises:
-        GMMVAEError: a range that is none or that X leaves, or a Bernoulli likelihood of rows whose
-            range is unknown.
+        GMMVAEError: a value that is not a range, a range that X leaves, or a Bernoulli likelihood
+            of rows of unknown range.
     """
     if x_range is not None:
         try:
@@ -168,10 +168,10 @@ def transform_of(x: Array, pixels: tuple[float, float] | None) -> Transform:
         low, high = pixels
         return Transform(np.full((), low), np.full((), high - low))
     with np.errstate(over="ignore", invalid="ignore"):
-        found = Transform.standardizing(x)
-    if not (np.isfinite(found.shift).all() and np.isfinite(found.scale).all()):
+        transform = Transform.standardizing(x)
+    if not (np.isfinite(transform.shift).all() and np.isfinite(transform.scale).all()):
         raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}: too large to be standardized")
-    return found
+    return transform
 
 
 ADVICE = "unlabelled rows are -1, in an array of dtype object where labels are text"
@@ -197,13 +197,13 @@ def encoded_by(y: Array, classes: Array) -> Labels:
     """Class numbers with -1 where unknown, of classes that are known.
 
     Raises:
-        GMMVAEError: a label that is no class.
+        GMMVAEError: a label that is not a class.
     """
     known = has_label(y)
     number = {label: k for k, label in enumerate(classes.tolist())}
-    strangers = [label for label in y[known].tolist() if label not in number]
-    if strangers:
-        raise GMMVAEError(f"y holds {strangers[0]!r}, which is none of classes {classes.tolist()}")
+    unknown = [label for label in y[known].tolist() if label not in number]
+    if unknown:
+        raise GMMVAEError(f"y holds {unknown[0]!r}, which is not in classes {classes.tolist()}")
     codes = np.full(len(y), -1, np.int64)
     codes[known] = [number[label] for label in y[known].tolist()]
     return codes
@@ -214,7 +214,7 @@ def encoded(y: Array) -> tuple[Labels, Array]:
 
     Raises:
         GMMVAEError: labels of which none is known, or all are of one class.
-        ValueError: labels that are no classes.
+        ValueError: labels that are not classes.
     """
     known = has_label(y)
     if not known.any():

@@ -27,12 +27,12 @@ ARRAYS = {"classes_": None, "feature_names_in_": object}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder holds of an estimator.
+class SavedEstimator:
+    """An estimator as a folder holds it.
 
     Attributes:
         params: of its constructor.
-        attributes: what else a fit sets, by name.
+        attributes: other attributes that a fit sets, by name.
         fitted: its model.
     """
 
@@ -102,8 +102,8 @@ def _plain(name: str, value: Any) -> Any:
     raise GMMVAEError(f"the argument {name} of type {type(value).__name__} can't be saved")
 
 
-def read_folder(kind: str, path: Path, device: str) -> Found:
-    """Read what :func:`write_folder` wrote.
+def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:
+    """Read the folder that :func:`write_folder` wrote.
 
     Args:
         kind: the estimator's class.
@@ -145,7 +145,7 @@ def read_folder(kind: str, path: Path, device: str) -> Found:
         history = history.astype({"epoch": int, "step": int})
         if metrics["epochs"] != len(history):
             raise ValueError("history.csv is of other epochs than metrics.json")
-        return Found(params, attributes, Trained(run, metrics, history))
+        return SavedEstimator(params, attributes, Trained(run, metrics, history))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):
             raise

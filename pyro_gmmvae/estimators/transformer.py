@@ -45,7 +45,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         ((150, 2), (150, 4), (150,))
     """
 
-    _fixed = {"labels": 0}  # noqa: RUF012 - what is fixed is never changed
+    _fixed = {"labels": 0}  # noqa: RUF012 - never changed
     _needs_classes = False
 
     def __init__(
@@ -101,7 +101,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Fit rows X (N, D); y is not looked at.
+        """Fit rows X (N, D); y is ignored.
 
         Raises:
             GMMVAEError: arguments or rows that can't be used; nothing of an earlier fit is lost
@@ -113,14 +113,15 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """One pass over rows X (N, D), after others or after a whole fit.
+        """Take one pass over rows X (N, D), after other passes or after a whole fit.
 
-        Adam's moments and schedules go on from call to call (a whole fit and a folder keep no
-        moments: they begin anew). Units are those of the first rows: X is standardized by their
-        moments. The rate is constant, as its fall needs to know the end.
+        Adam's moments and schedules continue from call to call (a whole fit and a folder keep no
+        moments: they start anew). Units are those of the first rows: X is standardized by their
+        moments. The rate is constant, as its decay depends on the number of
+        epochs to come.
 
         Raises:
-            GMMVAEError: what can't be used; the estimator is as it was then.
+            GMMVAEError: arguments or rows that can't be used; the estimator is unchanged.
         """
         with self._all_or_nothing():
             first = not hasattr(self, "_fitted")

@@ -124,7 +124,7 @@ def _remove_ours(folder: Path) -> None:
 
 
 def undo(out: Path, made: bool) -> None:
-    """Remove a run that failed before its first checkpoint; what it replaced comes back.
+    """Remove a run that failed before its first checkpoint; the run that it replaced comes back.
 
     Args:
         out: its folder.

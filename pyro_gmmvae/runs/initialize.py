@@ -57,7 +57,7 @@ def _kmeans(parts: Parts) -> Labels:
 
 
 def _ae_gmm(parts: Parts) -> Labels:
-    """The likeliest of several full-covariance mixtures on the z of an autoencoder."""
+    """The most probable of several full-covariance mixtures on the z of an autoencoder."""
     from sklearn.mixture import GaussianMixture
 
     config, data = parts.config, parts.data

@@ -71,7 +71,7 @@ def read_labels(file: Path, unit: str) -> LabelTable:
         )
     if not len(table):
         raise GMMVAEError(f"{file} holds no labels: write a line for each")
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for line, (key, label) in enumerate(table[[keys[0], "label"]].itertuples(index=False), 2):
         key, label = key.strip(), label.strip()
         if not label or label.lower() == "nan":
@@ -80,12 +80,12 @@ def read_labels(file: Path, unit: str) -> LabelTable:
                 "leave the line out"
             )
         key = key if keys[0] == "sequence" else _whole_number(key, keys[0], f"{file} line {line}")
-        if found.setdefault(key, label) != label:
+        if labels.setdefault(key, label) != label:
             raise GMMVAEError(
-                f"{file} line {line}: {keys[0]} {key} is called {found[key]!r} and {label!r}; keep "
-                "one"
+                f"{file} line {line}: {keys[0]} {key} is called {labels[key]!r} and {label!r}; "
+                "keep one"
             )
-    return LabelTable(keys[0], found)
+    return LabelTable(keys[0], labels)
 
 
 def _whole_number(text: str, key: str, where: str) -> str:

@@ -47,7 +47,7 @@ class Trained:
         run: the trained model; of a fit in memory its path is only a name.
         metrics: the content of ``metrics.json``.
         history: a row per epoch.
-        optimizer: Adam's moments, where the fit can go on with other rows; else None.
+        optimizer: Adam's moments, where the fit can continue with other rows; else None.
     """
 
     run: Run
