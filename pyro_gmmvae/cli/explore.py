@@ -46,6 +46,10 @@ def explore(
     """
     import logging
 
+    from pyro_gmmvae.runs.folder import read_config
+
+    read_config(run)
+    # torch is imported from here on
     from pyro_gmmvae.explorer import explore
     from pyro_gmmvae.training.signals import ignore_sigint_until_exit
 

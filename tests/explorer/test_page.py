@@ -215,10 +215,13 @@ def test_only_loopback_is_bound(address: str) -> None:
 
 
 def test_a_port_in_use_is_one_line(
-    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    address: str,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     port = urlsplit(address).port
-    monkeypatch.setattr(sys, "argv", ["gmmvae", "explore", "a-run", "--port", str(port)])
+    monkeypatch.setattr(sys, "argv", ["gmmvae", "explore", str(trained), "--port", str(port)])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
@@ -226,3 +229,15 @@ def test_a_port_in_use_is_one_line(
         rf"gmmvae: port {port} is not available on 127\.0\.0\.1 .*--port 0.*\n",
         capsys.readouterr().err,
     )
+
+
+def test_a_missing_run_is_one_line_without_torch() -> None:
+    code = (
+        "import sys; from pyro_gmmvae.cli import main\n"
+        "sys.argv = ['gmmvae', 'explore', 'nowhere']\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert re.fullmatch(r"gmmvae: nowhere is not a run folder.*\n", done.stderr)
