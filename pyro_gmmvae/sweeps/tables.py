@@ -146,13 +146,13 @@ def _paired_difference(values: pd.Series, reference: pd.Series) -> dict[str, flo
     differences = both["a"] - both["b"]
     if not len(both):
         return {}
-    found = {"difference": float(differences.mean())}
+    numbers = {"difference": float(differences.mean())}
     if len(both) > 1 and differences.std() > 0:
         interval = ttest_rel(both["a"], both["b"]).confidence_interval(0.95)
-        found |= {"low": float(interval.low), "high": float(interval.high)}
+        numbers |= {"low": float(interval.low), "high": float(interval.high)}
     elif len(both) > 1:  # equal on every seed: the interval has no width
-        found |= {"low": found["difference"], "high": found["difference"]}
-    return found
+        numbers |= {"low": numbers["difference"], "high": numbers["difference"]}
+    return numbers
 
 
 def format_table(summary: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

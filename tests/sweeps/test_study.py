@@ -50,15 +50,15 @@ def lines_of(out: Path) -> pd.DataFrame:
 def test_the_best_trial_has_the_highest_value(
     finished_study: tuple[Path, Tuned],
 ) -> None:
-    out, found = finished_study
+    out, tuned = finished_study
     table = lines_of(out)
     assert list(table["number"]) == [0, 1, 2, 3]
     assert set(table["state"]) == {"complete"}
-    assert found.metric == "val_accuracy"
+    assert tuned.metric == "val_accuracy"
     best = table.sort_values(["val_accuracy", "val_log_loss"], ascending=[False, True]).iloc[0]
-    assert (found.number, found.value) == (best["number"], best["value"])
-    assert found.first == table["value"][0]
-    assert found.config.latent_dim == best["latent_dim"]
+    assert (tuned.number, tuned.value) == (best["number"], best["value"])
+    assert tuned.first == table["value"][0]
+    assert tuned.config.latent_dim == best["latent_dim"]
     assert not (out / "trials").exists()
 
 
@@ -67,13 +67,13 @@ def test_the_best_settings_train_the_same_run_again(
 ) -> None:
     from pyro_gmmvae.runs import train
 
-    out, found = finished_study
+    out, tuned = finished_study
     keys = read_config(out / "best.toml")
     config = default_config(keys["data"], keys)
-    assert config == found.config
+    assert config == tuned.config
     train(config, tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
-    assert history["val_accuracy"].iloc[-1] == pytest.approx(found.value)
+    assert history["val_accuracy"].iloc[-1] == pytest.approx(tuned.value)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_pictures_are_drawn_and_settings_put_back(
     out, _ = finished_study
     assert {"history.png", "slice.png", "parallel.png"} <= {f.name for f in out.iterdir()}
     before = dict(matplotlib.rcParams), optuna.logging.get_verbosity()
-    found = study(tmp_path, {"epochs": 1}, trials=10, prune=False, pictures=True)
+    tuned = study(tmp_path, {"epochs": 1}, trials=10, prune=False, pictures=True)
     assert (dict(matplotlib.rcParams), optuna.logging.get_verbosity()) == before
-    assert set(found.importance["key"]) == set(SEARCH)
-    assert found.importance["importance"].sum() == pytest.approx(1)
+    assert set(tuned.importance["key"]) == set(SEARCH)
+    assert tuned.importance["importance"].sum() == pytest.approx(1)
     pictures = ("history", "slice", "parallel", "importance", "contour")
     for name in pictures:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -294,8 +294,8 @@ def test_settings_without_tuning_are_known_after_an_interruption(
         patch.setattr(tuner, "train", train)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, trials=1)
-    found = study(tmp_path, trials=1)
-    assert (found.number, found.first) == (1, found.value)
+    tuned = study(tmp_path, trials=1)
+    assert (tuned.number, tuned.first) == (1, tuned.value)
 
 
 def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
@@ -324,7 +324,7 @@ def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
 
 
 def test_what_lags_behind_is_stopped_and_never_the_best(study: Study, tmp_path: Path) -> None:
-    found = study(
+    tuned = study(
         tmp_path,
         {"epochs": 8},
         trials=9,
@@ -336,8 +336,8 @@ def test_what_lags_behind_is_stopped_and_never_the_best(study: Study, tmp_path: 
     assert len(stopped)
     assert set(stopped["learning_rate"]) == {1e-7}
     assert set(pd.to_numeric(stopped["epochs"])) <= set(range(2, 8))
-    assert found.config.learning_rate == 1e-2
-    assert found.value == pd.to_numeric(table["value"]).min()
+    assert tuned.config.learning_rate == 1e-2
+    assert tuned.value == pd.to_numeric(table["value"]).min()
 
 
 def test_several_seeds_are_averaged_on_the_same_labels(
@@ -353,19 +353,19 @@ def test_several_seeds_are_averaged_on_the_same_labels(
         return run
 
     monkeypatch.setattr(tuner, "train", train)
-    found = study(tmp_path, {"seed": 3, "labels": 30}, trials=1, seeds=2, keep_runs=True)
+    tuned = study(tmp_path, {"seed": 3, "labels": 30}, trials=1, seeds=2, keep_runs=True)
     assert [(seed, labels) for seed, labels, _ in seen] == [(3, 3), (4, 3)]
-    assert found.value == pytest.approx((seen[0][2] + seen[1][2]) / 2)
+    assert tuned.value == pytest.approx((seen[0][2] + seen[1][2]) / 2)
     assert {f.name for f in (tmp_path / "trials" / "0").iterdir()} == {"seed-3", "seed-4"}
 
 
 def test_with_patience_the_best_epoch_counts(study: Study, tmp_path: Path) -> None:
     keys = {"epochs": 6, "patience": 6, "learning_rate": 0.05}
     search = {"latent_dim": "2:4"}
-    found = study(tmp_path, keys, trials=1, search=search, keep_runs=True)
+    tuned = study(tmp_path, keys, trials=1, search=search, keep_runs=True)
     run = tmp_path / "trials" / "0" / "seed-0"
     best = json.loads((run / "metrics.json").read_text())["best_epoch"]
-    assert found.value == pd.read_csv(run / "history.csv")["val_accuracy"][best - 1]
+    assert tuned.value == pd.read_csv(run / "history.csv")["val_accuracy"][best - 1]
 
 
 def test_a_budget_that_is_over_begins_no_trial(study: Study, tmp_path: Path) -> None:
