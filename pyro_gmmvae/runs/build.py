@@ -133,7 +133,7 @@ def _needs_labels(config: Config) -> GMMVAEError:
     )
 
 
-def require_labels(config: Config, model: Any, rows: TrainingData) -> None:
+def require_labels(config: Config, model: "LatentModel", rows: TrainingData) -> None:
     """Refuse a fit without labels, or without one of the classes, where the model needs them.
 
     Raises:
@@ -220,7 +220,7 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
     return found
 
 
-def build_objective(config: Config, model: Any) -> "Objective":
+def build_objective(config: Config, model: "LatentModel") -> "Objective":
     """The objective of a resolved config for a model, on the model's device and of its type."""
     objective = OBJECTIVES[str(config.objective)](
         model.model,
@@ -237,7 +237,7 @@ def build_objective(config: Config, model: Any) -> "Objective":
 
 
 def build_schedules(
-    config: Config, model: Any, objective: "Objective"
+    config: Config, model: "LatentModel", objective: "Objective"
 ) -> "list[tuple[Tensor, Schedule]]":
     """The buffers that move while training, each with its schedule.
 
