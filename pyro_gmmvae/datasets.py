@@ -94,6 +94,20 @@ def is_file_name(data: str) -> bool:
     return data not in DATA and ("." in data or "/" in data or Path(data).is_dir())
 
 
+def check_data(data: str) -> None:
+    """Refuse a name that is neither a data set's nor a file that exists.
+
+    Raises:
+        GMMVAEError: an unknown name, or a file that does not exist.
+    """
+    if data in DATA or data == IN_MEMORY:
+        return
+    if not is_file_name(data):
+        raise unknown_name("data set", data, list(DATA))
+    if not Path(data).exists():
+        raise GMMVAEError(f"{data} does not exist")
+
+
 def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # noqa: B008
     """Rows of a named set, of an npz, npy, csv or parquet file, or of a folder of shards.
 
@@ -107,8 +121,7 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
             "the run was fitted in memory, on arrays that are in no file: 'gmmvae predict' and "
             "'gmmvae generate' work; commands that read its training data do not"
         )
-    if not is_file_name(data):
-        raise unknown_name("data set", data, list(DATA))
+    check_data(data)
     if Path(data).is_dir():
         if options.drop_nonfinite:
             raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
@@ -125,6 +138,7 @@ __all__ = [
     "KINDS",
     "DataOptions",
     "Source",
+    "check_data",
     "is_file_name",
     "load_data",
     "presets_of",

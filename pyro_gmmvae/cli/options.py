@@ -184,7 +184,17 @@ config_option = click.option(
 
 # -- other options ---------------------------------------------------------------------------------
 
-run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+def _run_folder(ctx: click.Context, param: click.Parameter, run: Path) -> Path:  # noqa: ARG001
+    """Refuse what is not a run folder, before torch is imported."""
+    if not ctx.resilient_parsing:
+        from pyro_gmmvae.runs.folder import read_config
+
+        read_config(run)
+    return run
+
+
+run_argument = click.argument("run", type=click.Path(path_type=Path), callback=_run_folder)
 device_option = click.option(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
 )

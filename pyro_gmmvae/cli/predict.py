@@ -51,11 +51,16 @@ def predict(
     training data). A label column in FILE is ignored. Where RUN was
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
+    from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.files import atomic_write
-    from pyro_gmmvae.runs import Run
 
+    if not file.exists():
+        raise GMMVAEError(f"{file} does not exist")
     if out is not None:
         check_output(out, force, (".csv", ".parquet"))
+    # only now what loads torch
+    from pyro_gmmvae.runs import Run
+
     loaded = Run.load(run, device=device or "auto", weights=weights)
     table = loaded.predict(file, drop_nonfinite=bool(drop_nonfinite))
     if as_json:
@@ -117,11 +122,11 @@ def generate(
 
     import numpy as np
 
-    from pyro_gmmvae.figures import renderer_of, sample_grid
     from pyro_gmmvae.files import atomic_write
-    from pyro_gmmvae.runs import Run
 
     check_output(out, force, (".png", ".npz"))
+    from pyro_gmmvae.runs import Run
+
     loaded = Run.load(run, device=device or "auto", weights=weights)
     names = loaded.block_names(label)
     if out.suffix == ".png" and per_class * len(names) > MAX_CELLS:
@@ -132,6 +137,8 @@ def generate(
     draws = loaded.generate(per_class, label=label, seed=seed)
     buffer = io.BytesIO()
     if out.suffix == ".png":
+        from pyro_gmmvae.figures import renderer_of, sample_grid
+
         figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
         figure.savefig(buffer, format="png", dpi=150)
     else:

@@ -12,6 +12,7 @@ from pyro_gmmvae.cli.options import (
     config_option,
     device_option,
     force_option,
+    is_first_process,
     json_option,
     key_options,
     log_option,
@@ -61,7 +62,9 @@ def train(
     gmmvae train --data skeleton --tracks tracks.parquet --labels-file people.csv --out runs/gait
     """
     from pyro_gmmvae.config import read_config
+    from pyro_gmmvae.datasets import check_data
     from pyro_gmmvae.runs.build import resolve
+    from pyro_gmmvae.runs.folder import check_free
     from pyro_gmmvae.runs.keys import default_config
 
     layers = [
@@ -72,7 +75,10 @@ def train(
     data = next((layer["data"] for layer in reversed(layers) if "data" in layer), "digits")
     resolved = resolve(default_config(str(data), *layers))
     folder = out or Path("runs") / Path(resolved.data).stem
-
+    check_data(resolved.data)
+    if is_first_process():
+        check_free(folder, force)
+    # only now what loads torch
     from pyro_gmmvae.cli.progress import run_with_progress
     from pyro_gmmvae.runs import train as train_run
 

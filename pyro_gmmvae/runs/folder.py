@@ -66,38 +66,51 @@ OURS = (
 )
 
 
-def make_folder(out: Path, force: bool) -> bool:
-    """Make room for a run. One that is there is moved aside until the new one has a checkpoint.
+def check_free(out: Path, force: bool) -> None:
+    """Refuse a place where a run can't be written; nothing is changed.
 
-    Returns:
-        Whether there was no such folder.
+    Raises:
+        GMMVAEError: the current folder, a file, a folder that is not a run, or a run that exists
+            (without ``force``).
     """
+    if out.resolve() == Path.cwd():
+        raise GMMVAEError("the run folder can't be the current folder; name another --out")
     if out.exists() and not out.is_dir():
         raise GMMVAEError(f"{out} is a file; name a folder")
     try:
-        if out.exists() and any(out.iterdir()):
-            _move_aside(out, force)
-        is_new = not out.exists()
-        out.mkdir(parents=True, exist_ok=True)
+        if not out.exists() or not any(out.iterdir()):
+            return
     except OSError as error:
-        raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
-    return is_new
-
-
-def _move_aside(out: Path, force: bool) -> None:
-    if not (out / "config.json").exists():
+        raise GMMVAEError(f"{out} can't be read: {error.strerror or error}") from error
+    if not (out / CONFIG).exists():
         raise GMMVAEError(f"{out} exists and is not a run folder; name another one")
     if not force:
         raise GMMVAEError(
             f"{out} exists and is kept; go on with 'gmmvae resume {out}', replace it with "
             "--force, or name another --out"
         )
-    aside = _aside(out)
-    if aside.exists():
+    if _aside(out).exists():
         raise GMMVAEError(
-            f"{aside} holds a run whose replacement never reached a checkpoint; move it away first"
+            f"{_aside(out)} holds a run whose replacement never reached a checkpoint; move it away "
+            "first"
         )
-    out.rename(aside)
+
+
+def make_folder(out: Path, force: bool) -> bool:
+    """Make room for a run. One that is there is moved aside until the new one has a checkpoint.
+
+    Returns:
+        Whether there was no such folder.
+    """
+    check_free(out, force)
+    try:
+        if out.exists() and any(out.iterdir()):
+            out.rename(_aside(out))
+        is_new = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GMMVAEError(f"can't make {out}: {error.strerror or error}") from error
+    return is_new
 
 
 def _aside(out: Path) -> Path:

@@ -124,8 +124,11 @@ def default_guide(model: str) -> str | None:
 
 def own_keys(model: str, guide: str | None = None) -> dict[str, FieldInfo]:
     """The keys of a model and of its guide, beside those of every fit."""
-    fields = _config_class(*_declarations(model, guide)).model_fields
-    return {key: field for key, field in fields.items() if key not in Config.model_fields}
+    fields = _own_fields(*_declarations(model, guide))
+    return {
+        key: FieldInfo.from_annotated_attribute(annotation, field)
+        for key, (annotation, field) in fields.items()
+    }
 
 
 def all_keys() -> dict[str, FieldInfo]:
@@ -179,6 +182,13 @@ def _default_guide(model: Declaration) -> str | None:
 @functools.cache
 def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]:
     """The class of configurations of a model with a guide."""
+    definitions: Any = _own_fields(model, guide)
+    return create_model("FitConfig", __base__=FitConfig, **definitions)
+
+
+@functools.cache
+def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
+    """The types and fields of the keys that not every fit has."""
     fields: dict[str, tuple[Any, Any]] = {}
     for name in SHARED.keys() & model.parameters.keys():
         fields |= SHARED[name]
@@ -196,9 +206,7 @@ def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]
         for name in REGULARIZERS:
             meaning = f"weight of {REGULARIZERS.declaration(name).summary}"
             fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
-    fields = {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
-    definitions: Any = fields
-    return create_model("FitConfig", __base__=FitConfig, **definitions)
+    return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
 
 
 def _own_parameters(declaration: Declaration) -> dict[str, inspect.Parameter]:
@@ -248,7 +256,7 @@ def _field_type(annotation: Any) -> Any:
 
 def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
     """The error for a key that a fit does not have, which names who has it or what is near."""
-    models = [name for name in MODELS if key in own_keys(name)]
+    models = [name for name in MODELS if key in _own_fields(*_declarations(name, None))]
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
     if models:
         return GMMVAEError(
