@@ -4,9 +4,17 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WrapValidator,
+)
 from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -98,6 +106,22 @@ def _plain(number: float) -> str:
     return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
 
 
+def _number_or_schedule(value: Any, number: Any) -> Any:
+    if isinstance(value, str) and ":" in value:
+        value = Schedule.parse(value)
+    if isinstance(value, Schedule):
+        return value if value.steps else value.end
+    return number(value)
+
+
+def _number_or_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Schedule) else value
+
+
+# a number that a schedule may change, where the model has a buffer of its name
+Number = Annotated[float, WrapValidator(_number_or_schedule), PlainSerializer(_number_or_text)]
+
+
 class Config(BaseModel):
     """The keys that every fit has. Schedules are a number or "start:end:steps".
 
@@ -106,6 +130,14 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    # facts about the model and the guide, set by runs.keys on the class with their keys
+    class_site: ClassVar[str | None] = None
+    own_guide: ClassVar[str | None] = None
+    own_objective: ClassVar[str] = "analytic"
+    model_keys: ClassVar[tuple[str, ...]] = ()
+    guide_keys: ClassVar[tuple[str, ...]] = ()
+    shared_parameters: ClassVar[frozenset[str]] = frozenset()
 
     preset: str | None = Field(
         None,

@@ -60,13 +60,13 @@ def own_keys() -> str:
     """The configuration keys of some models and guides: default, meaning and who has them."""
     from pyro_gmmvae.guides import GUIDES
     from pyro_gmmvae.models import MODELS
-    from pyro_gmmvae.runs.keys import own_keys, own_parameters, takes_guide
+    from pyro_gmmvae.runs.keys import config_class, own_keys, takes_guide
 
     fields: dict[str, Any] = {}
     owners: dict[str, dict[str, str]] = {}  # by key, the default of each model or guide
     for model in MODELS:
         for guide in GUIDES if takes_guide(model) else (None,):
-            of_guide = own_parameters(model, guide)[1]
+            of_guide = config_class(model, guide).guide_keys
             for key, field in own_keys(model, guide).items():
                 fields.setdefault(key, field)
                 owner = f"guide {guide}" if key in of_guide else model

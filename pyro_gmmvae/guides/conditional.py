@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
-from pyro_gmmvae.networks import ACTIVATIONS, joined
+from pyro_gmmvae.networks import joined
 from pyro_gmmvae.param_store import register
 
 
@@ -26,7 +26,7 @@ class ConditionalGuide(MixtureGuide):
     def __init__(self, model: MixtureModel, *, feature_size: int = 128) -> None:
         super().__init__(model)
         self.encoder = model.build_encoder(feature_size)
-        self.activation = ACTIVATIONS[model.options.activation]()
+        self.activation = model.options.new_activation()
         self.to_logits = nn.Linear(feature_size, model.components)
         self.to_z = nn.Sequential(
             nn.Linear(feature_size + model.components, feature_size),

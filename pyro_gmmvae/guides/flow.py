@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
-from pyro_gmmvae.networks import ACTIVATIONS, joined
+from pyro_gmmvae.networks import joined
 from pyro_gmmvae.param_store import register
 
 
@@ -47,7 +47,7 @@ class FlowGuide(MixtureGuide):
         if d < 2:
             raise GMMVAEError("the guide 'flow' needs latent_dim of at least 2")
         self.encoder = model.build_encoder(K + 2 * d + feature_size)
-        self.activation = ACTIVATIONS[model.options.activation]()
+        self.activation = model.options.new_activation()
         self.feature_size = feature_size
         width, order = [max(2 * d, 32)], torch.arange(d)
         self.flows = nn.ModuleList(

@@ -77,8 +77,10 @@ class LatentModel(nn.Module, ABC):
         if components is not None:
             check_range("components", components, components >= 1, "at least 1")
         check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
-        if network not in NETWORKS:
-            raise unknown_name("network", network, list(NETWORKS))
+        try:
+            self._encoder_class, self._decoder_class = NETWORKS[network]
+        except KeyError:
+            raise unknown_name("network", network, list(NETWORKS)) from None
         self.x_shape, self.latent_dim, self.components = tuple(x_shape), latent_dim, components or 0
         self.network, self.options = network, options or NetworkOptions()
         self.factors = {"": self.components} if self.class_conditional else {}
@@ -213,7 +215,8 @@ class LatentModel(nn.Module, ABC):
 
     def build_encoder(self, out_size: int) -> nn.Module:
         """An encoder x -> (B, out_size) of this model's kind of network."""
-        return NETWORKS[self.network][0](self.x_shape, out_size, self.options)
+        encoder: nn.Module = self._encoder_class(self.x_shape, out_size, self.options)
+        return encoder
 
     def build_features(self) -> tuple[nn.Module, int]:
         """An encoder that ends in a hidden layer, and its width."""
@@ -223,9 +226,8 @@ class LatentModel(nn.Module, ABC):
 
     def build_observation(self, in_size: int, likelihood: str) -> "Observation":
         """p(x|latents) for latents that hold ``in_size`` numbers a row."""
-        decoder = NETWORKS[self.network][1]
         return Observation(
-            decoder(in_size, self.x_shape, self.options),
+            self._decoder_class(in_size, self.x_shape, self.options),
             self.x_shape,
             likelihood,
             missing=self.options.missing,

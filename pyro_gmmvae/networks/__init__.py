@@ -5,10 +5,6 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import nn
-
     from pyro_gmmvae.networks.conv import ConvDecoder, ConvEncoder
     from pyro_gmmvae.networks.mlp import (
         JointMLP,
@@ -23,18 +19,16 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-ACTIVATIONS: "PartTable[Callable[[], nn.Module]]" = PartTable(
-    "torch.nn",
-    {
-        "relu": "ReLU",
-        "leaky_relu": "LeakyReLU",
-        "gelu": "GELU",
-        "silu": "SiLU",
-        "elu": "ELU",
-        "softplus": "Softplus",
-        "tanh": "Tanh",
-    },
-)
+# name -> class of torch.nn
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "elu": "ELU",
+    "softplus": "Softplus",
+    "tanh": "Tanh",
+}
 
 # name -> (encoder, decoder); an encoder is built from (x_shape, out_size, options), a decoder
 # from (in_size, x_shape, options)

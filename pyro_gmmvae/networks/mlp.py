@@ -43,10 +43,15 @@ class NetworkOptions:
         """Numbers that an encoder gets for each entry of x: with ``missing`` also the mask."""
         return 2 if self.missing else 1
 
+    def new_activation(self) -> nn.Module:
+        """A layer that applies the activation."""
+        layer: nn.Module = getattr(nn, ACTIVATIONS[self.activation])()
+        return layer
+
     def activate(self, norm: nn.Module) -> list[nn.Module]:
         """The layers after a linear or convolutional one: norm, activation, dropout as chosen."""
         layers: list[nn.Module] = [norm] if self.batch_norm else []
-        layers.append(ACTIVATIONS[self.activation]())
+        layers.append(self.new_activation())
         if self.dropout > 0:
             layers.append(nn.Dropout(self.dropout))
         return layers

@@ -2,8 +2,7 @@
 
 import functools
 import os
-from collections.abc import Collection
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pyro_gmmvae.config import Config, Schedule
@@ -14,14 +13,7 @@ from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
 from pyro_gmmvae.runs.data import Schema, TrainingData
-from pyro_gmmvae.runs.keys import (
-    LABEL_KEYS,
-    class_site,
-    default_guide,
-    default_objective,
-    own_parameters,
-    takes_guide,
-)
+from pyro_gmmvae.runs.keys import LABEL_KEYS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,15 +35,13 @@ def resolve(config: Config) -> Config:
     """
     _check_names(config)
     _check_keys(config)
-    guide = config.guide or default_guide(config.model)
-    objective = config.objective or default_objective(config.model, guide)
-    return config.with_defaults(guide=guide, objective=objective)
+    return config.with_defaults(
+        guide=config.guide or config.own_guide, objective=config.objective or config.own_objective
+    )
 
 
 def _check_names(config: Config) -> None:
     for kind, name, table in (
-        ("model", config.model, MODELS),
-        ("guide", config.guide, GUIDES),
         ("objective", config.objective, OBJECTIVES),
         ("network", config.network, NETWORKS),
         ("activation", config.activation, ACTIVATIONS),
@@ -64,23 +54,23 @@ def _check_keys(config: Config) -> None:
     """Refuse a key that was given and that the model or the data does not have."""
     for key in ("tracks", "labels_file", "layout"):
         if getattr(config, key) is not None and config.data != "skeleton":
-            raise GMMVAEError(f"{key} is for --data skeleton, and means nothing to {config.data!r}")
+            raise GMMVAEError(f"{key} is for --data skeleton; {config.data!r} does not use it")
     preset = presets_of(config.data)[0].get(str(config.preset), {})
-    of_classes = class_site(config.model) is not None
+    of_classes = config.class_site is not None
     if preset.keys() & {"init", *REGULARIZERS} and not of_classes:
         raise GMMVAEError(
             f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
             "none; take another preset, or gmmvae"
         )
     unused = set() if of_classes else set(LABEL_KEYS)
-    unused |= set() if takes_guide(config.model) else {"guide"}
+    unused |= set() if config.own_guide else {"guide"}
     for key in sorted(config.given & unused):
         if getattr(config, key) is not None:
-            raise GMMVAEError(f"{key} means nothing to the model {config.model!r}; leave it out")
-    if config.get("sparsity", ZERO) != ZERO and not config.get("learn_prior"):
+            raise GMMVAEError(f"the model {config.model!r} does not use {key}; leave it out")
+    if getattr(config, "sparsity", ZERO) != ZERO and not config.get("learn_prior"):
         raise GMMVAEError(
-            "sparsity is a prior on a learned pi, and means nothing to a fixed one; give "
-            "learn_prior=true, or leave sparsity out"
+            "sparsity is a prior on a learned pi, and pi is fixed; set learn_prior=true, or leave "
+            "sparsity out"
         )
 
 
@@ -95,11 +85,10 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
         raise _needs_labels(config)
 
     _check_memory(config)
-    of_model, of_guide = own_parameters(config.model, config.guide)
-    values = _shared_values(config, schema, MODELS.declaration(config.model).parameters)
-    values |= {key: _at_start(getattr(config, key)) for key in of_model}
-    if of_guide:
-        options = {key: _at_start(getattr(config, key)) for key in of_guide}
+    values = _shared_values(config, schema)
+    values |= {key: _at_start(getattr(config, key)) for key in config.model_keys}
+    if config.guide_keys:
+        options = {key: _at_start(getattr(config, key)) for key in config.guide_keys}
         values["guide"] = functools.partial(values["guide"], **options)
     model: LatentModel = model_class(**values)
     return model
@@ -154,10 +143,11 @@ def require_labels(config: Config, model: "LatentModel", rows: TrainingData) -> 
         )
 
 
-def _shared_values(config: Config, schema: Schema, wanted: Collection[str]) -> dict[str, Any]:
+def _shared_values(config: Config, schema: Schema) -> dict[str, Any]:
     """The parameters of a constructor that are built from several keys and from the data."""
     from pyro_gmmvae.networks import NetworkOptions
 
+    wanted = config.shared_parameters
     values: dict[str, Any] = {
         "x_shape": schema.kind.x_shape,
         "latent_dim": config.latent_dim,
@@ -180,13 +170,14 @@ def _shared_values(config: Config, schema: Schema, wanted: Collection[str]) -> d
     if "factors" in wanted:
         values["factors"] = _factors(config, schema)
     if "guide" in wanted:
-        values["guide"] = GUIDES[str(config.guide or default_guide(config.model))]
+        values["guide"] = GUIDES[str(config.guide or config.own_guide)]
     return {key: value for key, value in values.items() if key in wanted}
 
 
 def _components(config: Config, classes: int) -> int:
     """K: as the configuration says, or one per class and further ones."""
-    components: int = config.get("components") or (classes or 10) + config.get("extra_components")
+    keys = dict(config)
+    components: int = keys["components"] or (classes or 10) + keys["extra_components"]
     # without a label components are no classes, and K may be any
     if components < classes and config.labels != 0:
         raise GMMVAEError(f"components {components}: at least one per class is needed ({classes})")
@@ -227,7 +218,9 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         model.guide,
         latents=model.latents,
         regularizers={
-            name: term() for name, term in REGULARIZERS.items() if config.get(name, ZERO) != ZERO
+            name: REGULARIZERS[name]()
+            for name in list(REGULARIZERS)
+            if getattr(config, name, ZERO) != ZERO
         },
         label_sites=model.label_sites,
         particles=config.particles,
@@ -245,7 +238,7 @@ def build_schedules(
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
     buffers = objective.scheduled | model.scheduled
-    for key in chain(*own_parameters(config.model, config.guide)):
+    for key in (*config.model_keys, *config.guide_keys):
         value = getattr(config, key)
         if isinstance(value, Schedule) and key not in buffers:
             raise GMMVAEError(f"{key} can't change during training; give one number, not {value}")

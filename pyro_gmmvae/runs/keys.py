@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WrapValidator, create_model
+from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
-from pyro_gmmvae.config import Config, Names, Schedule, split_list, validate
+from pyro_gmmvae.config import Config, Names, Number, Schedule, split_list, validate
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, unknown_name
 from pyro_gmmvae.guides import GUIDES
@@ -72,12 +72,12 @@ def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) 
     values = {key: value for layer in layers for key, value in layer.items()}
     model = str(values.get("model", Config.model_fields["model"].default))
     guide = values.get("guide")
-    config_class = _config_class(*_declarations(model, guide))
-    for key in [key for key in values if key not in config_class.model_fields]:
+    fit_class = config_class(model, guide)
+    for key in [key for key in values if key not in fit_class.model_fields]:
         if given is None or key in given:
             raise unknown_key(key, model, guide)
         del values[key]
-    return validate(config_class, values, given)
+    return validate(fit_class, values, given)
 
 
 def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
@@ -117,11 +117,6 @@ def takes_guide(model: str) -> bool:
     return "guide" in _declarations(model, None)[0].parameters
 
 
-def default_guide(model: str) -> str | None:
-    """The name of a model's own guide, or None where the model has no choice of guides."""
-    return _default_guide(_declarations(model, None)[0])
-
-
 def own_keys(model: str, guide: str | None = None) -> dict[str, FieldInfo]:
     """The keys of a model and of its guide, beside those of every fit."""
     fields = _own_fields(*_declarations(model, guide))
@@ -140,37 +135,31 @@ def all_keys() -> dict[str, FieldInfo]:
     return {key: keys[key] for key in (*Config.model_fields, *(keys - Config.model_fields.keys()))}
 
 
-def own_parameters(model: str, guide: str | None) -> tuple[list[str], list[str]]:
-    """The constructor's parameters that are keys: of a model, and of its guide."""
-    found = _declarations(model, guide)
-    of_model, of_guide = ([] if d is None else [*_own_parameters(d)] for d in found)
-    return of_model, of_guide
+def config_class(model: str, guide: str | None = None) -> type[Config]:
+    """The class of configurations of a model with a guide (None: the model's own).
 
-
-def class_site(model: str) -> str | None:
-    """The latent site of a model's class, or None."""
-    return _declarations(model, None)[0].attributes.get("class_site")
-
-
-def default_objective(model: str, guide: str | None) -> str:
-    """The objective of a guide where it has one, or else of a model."""
-    of_model, of_guide = _declarations(model, guide)
-    declared = [d.attributes.get("default_objective") for d in (of_guide, of_model) if d]
-    return str(next((name for name in declared if name), "analytic"))
+    Raises:
+        GMMVAEError: an unknown name, with its nearest match.
+    """
+    return _config_class(*_declarations(model, guide))
 
 
 def _declarations(model: str, guide: str | None) -> tuple[Declaration, Declaration | None]:
     """The declarations of a model and of its guide, which is the model's own where it is None."""
-    if model not in MODELS:
-        raise unknown_name("model", model, list(MODELS))
-    if guide is not None and guide not in GUIDES:
-        raise unknown_name("guide", guide, list(GUIDES))
-    of_model = MODELS.declaration(model)
-    if "guide" not in of_model.parameters:
+    try:
+        of_model = MODELS.declaration(model)
+    except KeyError:
+        raise unknown_name("model", model, list(MODELS)) from None
+    if guide is None and (guide := _default_guide(of_model)) is None:
         return of_model, None
-    return of_model, GUIDES.declaration(guide or str(_default_guide(of_model)))
+    try:
+        of_guide = GUIDES.declaration(guide)
+    except KeyError:
+        raise unknown_name("guide", guide, list(GUIDES)) from None
+    return of_model, of_guide if "guide" in of_model.parameters else None
 
 
+@functools.cache
 def _default_guide(model: Declaration) -> str | None:
     if "guide" not in model.parameters:
         return None
@@ -183,7 +172,15 @@ def _default_guide(model: Declaration) -> str | None:
 def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]:
     """The class of configurations of a model with a guide."""
     definitions: Any = _own_fields(model, guide)
-    return create_model("FitConfig", __base__=FitConfig, **definitions)
+    made: type[Config] = create_model("FitConfig", __base__=FitConfig, **definitions)
+    made.class_site = model.attributes.get("class_site")
+    made.own_guide = _default_guide(model)
+    declared = [d.attributes.get("default_objective") for d in (guide, model) if d]
+    made.own_objective = next((name for name in declared if name), "analytic")
+    made.model_keys = tuple(_own_parameters(model))
+    made.guide_keys = () if guide is None else tuple(_own_parameters(guide))
+    made.shared_parameters = frozenset(SHARED.keys() & model.parameters.keys())
+    return made
 
 
 @functools.cache
@@ -217,22 +214,6 @@ def _own_parameters(declaration: Declaration) -> dict[str, inspect.Parameter]:
     }
 
 
-def _number_or_schedule(value: Any, number: Any) -> Any:
-    if isinstance(value, str) and ":" in value:
-        value = Schedule.parse(value)
-    if isinstance(value, Schedule):
-        return value if value.steps else value.end
-    return number(value)
-
-
-def _number_or_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Schedule) else value
-
-
-# a number that a schedule may move, where the model has a buffer of its name
-Number = Annotated[float, WrapValidator(_number_or_schedule), PlainSerializer(_number_or_text)]
-
-
 def _type_of(parameter: inspect.Parameter) -> Any:
     """The type of a key: of a constructor's parameter, or else of its default."""
     parts = [_field_type(one) for one in get_args(parameter.annotation) or [parameter.annotation]]
@@ -260,14 +241,14 @@ def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
     if models:
         return GMMVAEError(
-            f"{key} means nothing to the model {model!r}; leave it out, or take a model that has "
-            f"it ({_listed(models)})"
+            f"{key} is not a key of the model {model!r}; leave it out, or choose a model that "
+            f"has it ({_listed(models)})"
         )
     if guides:
-        named = guide or default_guide(model)
+        named = guide or config_class(model).own_guide
         whom = f"the model {model!r}" if named is None else f"the guide {named!r}"
         return GMMVAEError(
-            f"{key} means nothing to {whom}; leave it out, or take a guide that has it "
+            f"{key} is not a key of {whom}; leave it out, or choose a guide that has it "
             f"({_listed(guides)})"
         )
     own = own_keys(model, guide)

@@ -350,7 +350,7 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"features": "joint"}, "did you mean 'joints'"),
         ({"statistics": "median"}, "statistic"),
         ({"features": "velocities", "window": 1}, "at least 2 frames"),
-        ({"factors": "view"}, "means nothing to the model"),
+        ({"factors": "view"}, "is not a key of the model"),
         (
             {"model": "gmmvae-factors", "factors": "light"},
             "no labels of it; say how many .* light=K",

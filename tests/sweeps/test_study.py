@@ -392,7 +392,7 @@ def test_a_budget_that_is_over_begins_no_trial(study: Study, tmp_path: Path) -> 
         ({}, {"metric": "val_sequence_accuracy"}, "needs sequences"),
         ({"validation": 0}, {}, "needs validation rows"),
         ({}, {"search": {"temperature": "0:1"}}, "temperature must be positive"),
-        ({}, {"search": {"auxiliary_dim": "2:8"}}, "auxiliary_dim means nothing to the model"),
+        ({}, {"search": {"auxiliary_dim": "2:8"}}, "auxiliary_dim is not a key of the model"),
         ({}, {"search": {"window": "1:4"}}, "window needs sequences"),
         ({}, {"search": {"batch_size": "4:64"}}, "labelled_per_batch must be in 0..3"),
         ({}, {"search": {"guide": "product,prodct"}}, "unknown guide 'prodct'"),
