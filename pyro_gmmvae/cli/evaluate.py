@@ -65,7 +65,7 @@ MEANING = {
     type=click.IntRange(0),
     default=1000,
     show_default=True,
-    help="Test rows nll is measured on; 0: all.",
+    help="Test rows that nll is measured on; 0: none, which is faster.",
 )
 @moved_data_option
 @weights_option
@@ -135,7 +135,7 @@ def _confusion(names: list[str], classes: int, counts: list[list[int]]) -> str:
     """
     import pandas as pd
 
-    table = pd.DataFrame(counts, names, names).rename_axis("true \\ said")
+    table = pd.DataFrame(counts, names, names).rename_axis("true \\ predicted")
     table = table.iloc[:classes]
     table = table.loc[:, [k < classes or table[name].sum() > 0 for k, name in enumerate(names)]]
     return "\n" + table.to_string(max_rows=40, max_cols=40)

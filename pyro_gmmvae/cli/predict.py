@@ -47,7 +47,7 @@ def predict(
     sequence, windows (how many), person, probability, p_CLASS, elbo and elbo_quantile.
 
     Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats)
-    and elbo_quantile (share of validation rows with a higher ELBO: near 1 for a row unlike the
+    and elbo_quantile (share of validation rows with a lower ELBO: near 0 for a row unlike the
     training data). A label column in FILE is ignored. Where RUN was
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -183,7 +184,8 @@ def joined(*parts: Tensor) -> Tensor:
 
     A class that is summed out has an axis of its own: (K, 1, K) next to (B, d).
     """
-    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    # torch.broadcast_shapes imports SymPy, which takes half a second
+    shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
     return torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], -1)
 
 

@@ -54,8 +54,8 @@ def measure(run: "Run", rows: TrainingData, samples: int, nll_rows: int) -> Numb
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
         ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
-        draws on ``nll_rows`` rows), ``bits_per_dim`` (nll in bits per entry of x, in the
-        model's units), ``ess`` (median effective sample size), ``pareto_k`` (median of the
+        draws on ``nll_rows`` rows; None with 0), ``bits_per_dim`` (nll in bits per entry of x, in
+        the model's units), ``ess`` (median effective sample size), ``pareto_k`` (median of the
         rows' k-hat) and ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25
         samples, see :func:`pyro_gmmvae.evaluation.pareto_k`). Of rows that are windows of sequences
         also those of :func:`measure_sequences`, and of further
@@ -65,7 +65,8 @@ def measure(run: "Run", rows: TrainingData, samples: int, nll_rows: int) -> Numb
     log_probs = run.log_probs(x) if len(x) else None
     numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_components(run, rows, log_probs, x, y.cpu().numpy())
-    numbers |= _of_densities(run, x, y, samples, some_of(len(x), nll_rows))
+    chosen = some_of(len(x), nll_rows) if nll_rows else np.arange(0)
+    numbers |= _of_densities(run, x, y, samples, chosen)
     if rows.groups.merges:
         elbo = run.elbo(x) if run.has_bound else None
         numbers |= measure_sequences(rows, log_probs, elbo, rows.split.test)
@@ -163,13 +164,14 @@ def _of_densities(run: "Run", x: Tensor, y: Tensor, samples: int, chosen: Array)
     }
     if not run.has_bound:
         return numbers
+    numbers |= {"elbo": few.elbo.mean().item(), "rate": few.rate.mean().item()}
+    if not len(chosen):
+        return numbers
     many = run.bounds(x[chosen], samples, y=y[chosen])
     nll = -many.iwae.mean().item()
     return (
         numbers
         | {
-            "elbo": few.elbo.mean().item(),
-            "rate": few.rate.mean().item(),
             "nll": nll,
             "nll_samples": samples,
             "nll_rows": len(chosen),

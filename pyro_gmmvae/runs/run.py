@@ -162,7 +162,8 @@ class Run:
 
         Args:
             samples: importance samples per row for ``nll`` (at least 2).
-            nll_rows: the number of test rows for ``nll``, drawn with a fixed seed; 0: all.
+            nll_rows: the number of test rows for ``nll``, drawn with a fixed seed; 0: none, and
+                ``nll``, ``ess`` and ``pareto_k`` are None.
             data: the new path of the data, if it was moved: the file, or the set's folder.
 
         Returns:
@@ -189,7 +190,7 @@ class Run:
         For a fit without labels the probabilities are those of the names that were given to
         components later, or of the components.
 
-        ``elbo_quantile`` is the share of validation rows whose ELBO is higher: near 1 for a row
+        ``elbo_quantile`` is the share of validation rows whose ELBO is lower: near 0 for a row
         that is unlike the training rows. Rows keep the order and the numbers they
         have in the file, from 0.
 
@@ -235,11 +236,11 @@ class Run:
         return pd.DataFrame(table)
 
     def _elbo_quantile(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Share of validation rows (or sequences) whose ELBO is higher."""
+        """Share of validation rows (or sequences) whose ELBO is not higher."""
         reference = self.reference()
-        quantile = 1 - np.searchsorted(reference, elbo, "right") / len(reference)
+        quantile = np.searchsorted(reference, elbo, "right") / len(reference)
         # the density of a row that is far out can underflow
-        return np.where(np.isfinite(elbo), quantile, 1.0)
+        return np.where(np.isfinite(elbo), quantile, 0.0)
 
     def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
         """Decode draws from the prior: means in the file's units, (classes, n, *x_shape).

@@ -280,3 +280,11 @@ def test_a_long_name_with_dollars_is_drawn(clusters: Clusters, tmp_path: Path) -
     run = replace(clusters.run, names=("$a_$" * 20, *"bcde"))
     for draw in (draw_components, draw_entropy):
         draw(view_of(replace(clusters, run=run))).savefig(tmp_path / "f.png")
+
+
+def test_evaluate_without_nll_rows_has_the_elbo_and_no_nll(trained: Path) -> None:
+    run = Run.load(trained, device="cpu")
+    without, few = (run.evaluate(samples=2, nll_rows=n) for n in (0, 5))
+    assert few["nll"] is not None
+    assert without["nll"] is without["ess"] is without["pareto_k"] is None
+    assert (without["elbo"], without["accuracy"]) == (few["elbo"], few["accuracy"])
