@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import read_toml
+from pyro_gmmvae.files import MAX_INTEGER, read_toml
 
 
 def split_list(value: Any) -> Any:
@@ -162,6 +162,7 @@ class Config(BaseModel):
     # data
     data: str = Field(
         "digits",
+        min_length=1,
         description="A name of 'gmmvae list data', a file (npz, npy, csv, parquet), or a folder of "
         "npy or parquet shards.",
     )
@@ -311,6 +312,15 @@ class Config(BaseModel):
         return validate(type(self), {**dict(self), **changes}, given)
 
 
+# in place of pydantic's words for Python values
+_MESSAGES = {
+    "too_short": "at least 1 value is needed",
+    "string_too_short": "a name is needed",
+    "int_parsing": "Input should be a valid integer",
+    "float_parsing": "Input should be a valid number",
+}
+
+
 def validate(
     config_class: type[Config], values: Mapping[str, Any], given: Collection[str] | None = None
 ) -> Config:
@@ -331,7 +341,11 @@ def validate(
         name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
         if isinstance(reason, GMMVAEError):
             raise GMMVAEError(f"{name}: {reason}") from error
-        raise GMMVAEError(f"{name}: {first['msg']}, not {values[name]!r}") from error
+        message = _MESSAGES.get(first["type"], first["msg"])
+        raise GMMVAEError(f"{name}: {message}, not {values[name]!r}") from error
+    for key, value in config:
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:  # config.json could not be read
+            raise GMMVAEError(f"{key}: at most {MAX_INTEGER}, not {value}")
     if given is None:
         return config
     return config_class.model_construct(_fields_set=set(given), **dict(config))

@@ -193,7 +193,7 @@ def validated(content: Any, schema: type[Content], source: object) -> Content:
             raise GMMVAEError(f"{source} is damaged: {_TOO_DEEP}") from error
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"][:1].lower() + first["msg"][1:]
+        message = _MESSAGES.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
         found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
         raise GMMVAEError(
             f"{source} is damaged: {field + ': ' if field else ''}{message}{found}"
@@ -230,6 +230,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
+# in place of pydantic's words for Python values
+_MESSAGES = {
+    "model_type": "should be a JSON object",
+    "dict_type": "should be a JSON object",
+    "string_pattern_mismatch": "should be text that is not empty",
+}
 _TOO_DEEP = f"its values are nested more than {MAX_DEPTH} deep"
 _TOO_LARGE = "it has an integer of more than 64 bits"
 
@@ -378,7 +384,10 @@ def load_training(path: Path, device: "torch.device") -> dict[str, Any]:
     if not path.exists():
         raise GMMVAEError(f"{path} is missing: nothing to resume; train again")
     try:
-        content = torch.load(io.BytesIO(read_bytes(path)), map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles, which are refused
+            stored = io.BytesIO(read_bytes(path))
+            content = torch.load(stored, map_location=device, weights_only=True)
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__}")
     except Exception as error:  # torch raises half a dozen types for a bad file

@@ -75,7 +75,8 @@ def run(command: click.Command, name: str | None = None) -> None:
         about = error.filename or "can't write the output"
         code = _complain(f"{about}: {error.strerror or error}")
     except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error) and not isinstance(error, MemoryError):
+        texts = ("memory", "Storage size calculation overflowed")
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in texts):
             raise
         code = _complain(
             "not enough memory for these sizes; make hidden, latent_dim or batch_size smaller",

@@ -163,8 +163,8 @@ def assignments(texts: Iterable[str]) -> dict[str, str | None]:
     values = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise click.UsageError(f"{text}: write key=value")
+        if not equals or not key:
+            raise click.UsageError(f"--set {text!r}: write key=value")
         values[key] = None if value.lower() == "none" else value
     return values
 

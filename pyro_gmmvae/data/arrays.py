@@ -135,8 +135,8 @@ def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
     if bad and not drop:
         first = int(np.flatnonzero(~finite)[0])
         raise GMMVAEError(
-            f"{path}: {bad} of {len(x)} rows hold NaN or infinite values (the first is row "
-            f"{first}); clean them, or drop them with --drop-nonfinite"
+            f"{path}: {bad} of {len(x)} rows hold NaN, infinite values or numbers beyond "
+            f"3.4e38 (the first is row {first}); clean them, or drop them with --drop-nonfinite"
         )
     if bad == len(x):
         raise GMMVAEError(f"{path}: every row holds NaN or infinite values")

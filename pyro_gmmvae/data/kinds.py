@@ -219,7 +219,7 @@ def checked_shape(values: Sequence[Any]) -> tuple[int, ...]:
         ValueError: numbers that are not a shape.
     """
     if not values or not all(type(n) is int and n > 0 for n in values):
-        raise ValueError(f"x_shape {values!r}")
+        raise ValueError(f"x_shape: {values!r} is not the shape of a row")
     return tuple(values)
 
 

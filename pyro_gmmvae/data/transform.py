@@ -84,7 +84,7 @@ class Transform:
         shift, scale = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
         limit = content.get("limit")
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
-            raise ValueError("transform out of range")
+            raise ValueError("the transform is not finite, or its scale is not positive")
         if limit is not None and not (isinstance(limit, int | float) and limit > 0):
-            raise ValueError(f"transform: limit {limit!r}")
+            raise ValueError(f"the transform has the limit {limit!r}")
         return cls(shift, scale, limit)

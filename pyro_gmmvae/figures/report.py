@@ -19,6 +19,7 @@ from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs.build import resolve
+from pyro_gmmvae.runs.folder import read_metrics
 from pyro_gmmvae.runs.keys import default_config
 
 DPI = 110
@@ -118,10 +119,8 @@ def _summary(view: RunView) -> str:
 
 def _numbers(view: RunView, meaning: Mapping[str, str], measure: bool) -> tuple[list[Line], str]:
     """Numbers of the test rows with their meaning, or the reason why there are none."""
-    file = view.run.path / "metrics.json"
-    content = read_json(file) if file.exists() else {}
-    numbers = content.get("test") if isinstance(content, dict) else None
-    if measure or not isinstance(numbers, dict):
+    numbers = read_metrics(view.run.path).get("test")
+    if measure or numbers is None:
         try:
             numbers = view.run.evaluate(data=view.data)
         except GMMVAEError as reason:

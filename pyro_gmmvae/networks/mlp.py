@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.errors import unknown_name
 from pyro_gmmvae.networks import ACTIVATIONS
 
 
@@ -45,7 +46,13 @@ class NetworkOptions:
         return 2 if self.missing else 1
 
     def new_activation(self) -> nn.Module:
-        """A layer that applies the activation."""
+        """A layer that applies the activation.
+
+        Raises:
+            GMMVAEError: an unknown name.
+        """
+        if self.activation not in ACTIVATIONS:
+            raise unknown_name("activation", self.activation, list(ACTIVATIONS))
         layer: nn.Module = getattr(nn, ACTIVATIONS[self.activation])()
         return layer
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pyro_gmmvae.config import Config, Schedule
-from pyro_gmmvae.datasets import presets_of
+from pyro_gmmvae.datasets import DATA, presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
@@ -14,6 +14,7 @@ from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
 from pyro_gmmvae.runs.data import Schema, TrainingData
 from pyro_gmmvae.runs.keys import LABEL_KEYS
+from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +56,11 @@ def _check_keys(config: Config) -> None:
     for key in ("tracks", "labels_file", "layout"):
         if getattr(config, key) is not None and config.data != "skeleton":
             raise GMMVAEError(f"{key} is for --data skeleton; {config.data!r} does not use it")
+    if not (config.data in DATA and DATA[config.data].kind.reads_tracks):
+        for key in sorted(config.given & {"protocol", *PoseWindow.own_keys()}):
+            raise GMMVAEError(
+                f"{key} is for data of skeletons or series; {config.data!r} does not use it"
+            )
     preset = presets_of(config.data)[0].get(str(config.preset), {})
     of_classes = config.class_site is not None
     if preset.keys() & {"init", *REGULARIZERS} and not of_classes:

@@ -22,7 +22,7 @@ from pyro_gmmvae.data import (
 )
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
@@ -60,10 +60,14 @@ class Schema:
             KeyError, TypeError, ValueError: content that does not describe a schema.
         """
         values = dict(content["kind"])
-        kind = KINDS[values.pop("name")].from_json(values)
+        name = values.pop("name")
+        if name not in KINDS:
+            raise unknown_name("kind of rows", name, list(KINDS))
+        kind = KINDS[name].from_json(values)
         transform = Transform.from_json(content["transform"])
         for numbers in (transform.shift, transform.scale):
-            np.broadcast_to(numbers, kind.x_shape)
+            if numbers.shape not in ((), kind.x_shape):
+                raise ValueError(f"a transform of {numbers.shape} for rows of {kind.x_shape}")
         return cls(
             kind,
             tuple(str(name) for name in content["classes"]),

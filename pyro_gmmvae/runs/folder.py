@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
@@ -211,17 +211,48 @@ def read_config(path: Path) -> tuple[Config, Schema]:
         )
     values = validated(content, _Description, file)
     try:
-        configure(values.config)  # all keys are known
-        return configure(values.config, given=values.given), Schema.from_json(values.data)
+        configure(content["config"])  # all keys are known
+        return configure(content["config"], given=values.given), Schema.from_json(content["data"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = error if isinstance(error, GMMVAEError) else repr(error)
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise GMMVAEError(f"{file} is damaged: {reason}") from error
 
 
+class _Kind(BaseModel):
+    name: str
+    likelihood: str
+    x_shape: list[PositiveInt] | None = None
+    columns: list[str] | None = None
+    layout: dict[str, Any] | None = None
+    features: list[str] = []
+    statistics: list[str] = []
+
+
+class _Transform(BaseModel):
+    shift: float | list[Any]
+    scale: float | list[Any]
+    limit: float | None = None
+
+
+class _Data(BaseModel):
+    kind: _Kind
+    classes: list[str]
+    transform: _Transform
+    fingerprint: str
+    factors: list[tuple[str, list[str]]]
+
+
+class _ModelNames(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    model: str = ""
+    guide: str | None = None
+
+
 class _Description(BaseModel):
-    config: dict[str, Any] = {}
+    config: _ModelNames
     given: list[str] = []
-    data: dict[str, Any] = {}
+    data: _Data
 
 
 def environment(command: str | None, device: "torch.device", processes: int = 1) -> dict[str, Any]:
@@ -258,6 +289,8 @@ class _Metrics(BaseModel):
     epochs: int = Field(0, ge=0)
     steps: int = Field(0, ge=0)
     weights: str = ""
+    training: dict[str, Any] = {}
+    test: dict[str, Any] = {}
     elbo_quantiles: list[float] = []
 
 
@@ -313,6 +346,9 @@ def restore(fit: "Fit", out: Path) -> None:
 
     file = out / "training.pt"
     state = FitState.from_dict(load_training(file, fit.device), file)
+    if state.module is None:
+        raise GMMVAEError(f"{file} is damaged: it has no weights")
+    _check_finite(state.module, file)
     try:
         fit.restore(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
@@ -344,10 +380,14 @@ def read_weights(path: Path, which: str) -> "dict[str, Tensor]":
             f"go on with 'gmmvae resume {path}'"
         )
     weights = load_weights(file)
+    _check_finite(weights, file)
+    return weights
+
+
+def _check_finite(weights: "Mapping[str, Tensor]", file: Path) -> None:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise GMMVAEError(f"{file}: {name} has values that are not finite; train again")
-    return weights
 
 
 # -- names of components -----------------------------------------------------------------------

@@ -253,9 +253,9 @@ def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
         )
     own = own_keys(model, guide)
     near = difflib.get_close_matches(key, [*own, *Config.model_fields], n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {near[0]!r}? The" if near else "the"
     return UnknownNameError(
-        f"unknown key {key!r}; {hint}The model {model!r} has {', '.join(own)}, and every fit has "
+        f"unknown key {key!r}; {hint} model {model!r} has {', '.join(own)}, and every fit has "
         "the keys of 'gmmvae list keys'"
     )
 

@@ -96,7 +96,10 @@ class Run:
         which: str,
         state: dict[str, Tensor],
     ) -> "Run":
+        types = {name: tensor.dtype for name, tensor in model.state_dict().items()}
         try:
+            if any(tensor.dtype != types.get(name) for name, tensor in state.items()):
+                raise RuntimeError("a tensor of another type, or that the model does not have")
             model.load_state_dict(state)
         except RuntimeError as error:
             raise GMMVAEError(

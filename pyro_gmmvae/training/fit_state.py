@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, PlainValidator
 from torch import Tensor
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import validated
 
 
@@ -68,4 +69,7 @@ class FitState:
         Raises:
             GMMVAEError: content of another shape, with the name of the source.
         """
+        missing = [f.name for f in fields(cls) if f.name not in content]
+        if missing:  # a default would start the fit anew, and replace its weights
+            raise GMMVAEError(f"{source} is damaged: it lacks {', '.join(missing)}")
         return validated(content, cls, source)

@@ -41,6 +41,13 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--data", "absent.csv"), ["does not exist"]),
         (("--set", "latent_dims=4"), ["unknown key", "did you mean 'latent_dim'"]),
         (("--set", "latent_dim"), ["key=value"]),
+        (("--set", ""), ["--set ''", "key=value"]),
+        (("--set", "=8"), ["--set '=8'", "key=value"]),
+        (("--data", ""), ["data", "a name is needed"]),
+        # a run whose config.json could not be read again
+        (("--set", f"batch_size={10**22}"), ["batch_size", "at most 18446744073709551615"]),
+        (("--set", "window=4"), ["window is for data of skeletons or series"]),
+        (("--protocol", "x"), ["protocol is for data of skeletons or series"]),
         (("--set", "latent_dim=x"), ["latent_dim", "integer"]),
         (("--set", "alpha=1:2"), ["schedule"]),
         (("--set", "temperature=0.5:-1:3"), ["temperature must stay positive"]),
@@ -230,7 +237,7 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
     refused(gmmvae("evaluate", copied), "run format 99")
     (copied / "config.json").write_text("{ half")
     refused(gmmvae("evaluate", copied), "can't be read as JSON")
-    (copied / "config.json").write_text(json.dumps({"format": 3, "config": {"no_key": 1}}))
+    (copied / "config.json").write_text(json.dumps(config | {"config": {"no_key": 1}}))
     refused(gmmvae("evaluate", copied), "no_key")
     changes: list[tuple[str, Any]] = [
         ("kind", config["data"]["kind"] | {"x_shape": "ab"}),

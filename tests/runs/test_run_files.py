@@ -82,6 +82,55 @@ def test_damaged_progress_is_refused(folder: Path) -> None:
     refuses(lambda: resume(folder, epochs=2), folder, "training.pt", "epoch")
 
 
+@pytest.mark.parametrize("damage", ["no entries", "no weights", "not finite"])
+def test_a_training_state_without_weights_is_refused(folder: Path, damage: str) -> None:
+    """Otherwise the fit would start anew, and replace the run's weights."""
+    file = folder / "training.pt"
+    state = load_training(file, torch.device("cpu"))
+    if damage == "not finite":
+        next(t for t in state["module"].values() if t.is_floating_point()).fill_(torch.nan)
+    else:
+        state = {} if damage == "no entries" else state | {"module": None}
+    save_training(file, state)
+    word = {"no entries": "lacks epoch"}.get(damage, damage)
+    refuses(lambda: resume(folder, epochs=2), folder, "training.pt", word)
+
+
+def test_weights_of_another_type_are_refused(folder: Path) -> None:
+    file = folder / "weights.safetensors"
+    save_weights(file, {name: tensor.long() for name, tensor in load_weights(file).items()})
+    refuses(lambda: Run.load(folder), folder, "weights.safetensors", "does not fit")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("activation", "nope", "unknown activation 'nope'"),
+        ("guide", ["product"], "config.guide: input should be a valid string"),
+        ("kind", None, "data.kind: should be a JSON object"),
+        ("kind", {"name": "nope", "likelihood": "normal"}, "unknown kind of rows 'nope'"),
+        ("classes", [["a"]], "data.classes.0: input should be a valid string"),
+        ("factors", [1], "data.factors.0"),
+        ("transform", {"shift": 0}, "data.transform.scale: field required"),
+        ("transform", {"shift": [1, 2], "scale": 1}, "a transform of (2,) for rows of (1, 8, 8)"),
+    ],
+)
+def test_a_damaged_description_is_named_in_plain_words(
+    folder: Path, key: str, value: Any, word: str
+) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    content["config" if key in content["config"] else "data"][key] = value
+    (folder / "config.json").write_text(json.dumps(content))
+    refuses(lambda: Run.load(folder), folder, word)
+
+
+def test_a_run_without_its_data_part_is_refused(folder: Path) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    del content["data"]
+    (folder / "config.json").write_text(json.dumps(content))
+    refuses(lambda: Run.load(folder), folder, "config.json is damaged: data: field required")
+
+
 def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     file = folder / "weights.safetensors"
     weights = load_weights(file)

@@ -114,6 +114,13 @@ BAD_STATES = {
 }
 
 
+def test_a_state_without_an_entry_is_refused_and_not_filled_in() -> None:
+    content = build().snapshot().to_dict()
+    del content["epoch"]
+    with pytest.raises(GMMVAEError, match=r"training\.pt is damaged: it lacks epoch"):
+        FitState.from_dict(content, "training.pt")
+
+
 @pytest.mark.parametrize("case", BAD_STATES)
 def test_a_damaged_state_is_one_line(case: str) -> None:
     changes, message = BAD_STATES[case]
