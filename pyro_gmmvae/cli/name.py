@@ -18,7 +18,7 @@ from pyro_gmmvae.cli.options import (
 @click.option(
     "--allow-unnamed",
     is_flag=True,
-    help="Leave components that no labelled row speaks of without a name.",
+    help="Leave components without a labelled row unnamed.",
 )
 @moved_data_option
 @weights_option

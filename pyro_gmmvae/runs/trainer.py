@@ -322,7 +322,7 @@ def fit_epoch(
             except RuntimeError as error:
                 raise GMMVAEError(
                     "partial_fit: arguments changed since the last fit, and the model with them; "
-                    "fit anew"
+                    "call fit again"
                 ) from error
         fit.run_epoch()
         run = replace(job.run_in_memory(), config=config)
