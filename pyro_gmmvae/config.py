@@ -145,7 +145,7 @@ class Config(BaseModel):
         "best or cluster (without labels).",
     )
 
-    # what to train
+    # model and objective
     model: str = Field("gmmvae", description="The model ('gmmvae list models').")
     guide: str | None = Field(
         None, description="The posterior of z and s ('gmmvae list guides'); none: the model's own."
@@ -189,21 +189,35 @@ class Config(BaseModel):
     )
 
     # skeletons
-    tracks: str | None = Field(None, description="table of joints over time, for data=skeleton")
-    labels_file: str | None = Field(None, description="CSV: sequence, person, split, factors")
-    layout: str | None = Field(None, description="of the joints: a name, or a TOML file")
-    protocol: str | None = Field(None, description="which sequences of a named set are tested")
-    window: int = Field(8, ge=0, le=10_000, description="frames per window; 0: the whole sequence")
-    stride: int = Field(4, ge=1, description="frames between the starts of windows")
+    tracks: str | None = Field(None, description="Table of joints over time (data=skeleton).")
+    labels_file: str | None = Field(
+        None, description="CSV with the columns sequence, person, split and factors."
+    )
+    layout: str | None = Field(
+        None, description="Joint layout: body_25, coco_18, kinect_18, or a TOML file."
+    )
+    protocol: str | None = Field(
+        None, description="Which sequences of a named set are the test set."
+    )
+    window: int = Field(8, ge=0, le=10_000, description="Frames per window; 0: the whole sequence.")
+    stride: int = Field(4, ge=1, description="Frames between the starts of windows.")
     max_gap: int = Field(
-        5, ge=0, le=1000, description="missing frames in a row that are interpolated"
+        5, ge=0, le=1000, description="Longest gap that is interpolated, in frames."
     )
     scale: Literal["torso", "file"] = Field(
-        "torso", description="unit of poses: the body's size, or as in the file"
+        "torso", description="Unit of poses: the torso, or that of the file."
     )
-    features: Names = Field(("joints", "bones"), min_length=1)
-    statistics: Names = Field(("mean", "std"), description="over a window; empty: each frame")
-    joint_dropout: float = Field(0.5, ge=0, lt=1, description="most joints augment=drop hides")
+    features: Names = Field(
+        ("joints", "bones"),
+        min_length=1,
+        description="Features of a pose: joints, velocities, bones, ratios, angles.",
+    )
+    statistics: Names = Field(
+        ("mean", "std"), description="Statistics of the features over a window; empty: each frame."
+    )
+    joint_dropout: float = Field(
+        0.5, ge=0, lt=1, description="Largest share of joints that augment=drop hides."
+    )
 
     # model and networks
     latent_dim: int = Field(16, ge=1, le=MAX_SIZE, description="d, the size of z.")
@@ -420,7 +434,7 @@ class Choice:
     """One of several values of a key, without an order.
 
     Raises:
-        GMMVAEError: fewer than two options, or one that stands there twice.
+        GMMVAEError: fewer than two options, or one that is listed twice.
     """
 
     options: tuple[Any, ...]

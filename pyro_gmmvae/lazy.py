@@ -64,7 +64,7 @@ class PartTable(MutableMapping[str, Part]):
         return f"PartTable({self._package!r}: {', '.join(self)})"
 
     def declaration(self, name: str) -> "Declaration":
-        """What the class of a name declares, without importing a class of this package."""
+        """The declaration of the class of a name, without importing a class of this package."""
         public = self._names[name]
         if isinstance(public, str) and public:
             return _declaration_in(self._package, public)
@@ -73,7 +73,7 @@ class PartTable(MutableMapping[str, Part]):
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """What a class declares.
+    """The declaration of a class.
 
     Attributes:
         name: of the class.
@@ -202,7 +202,7 @@ def _literal(statement: ast.stmt) -> dict[str, Any]:
 
 
 def argument_docs(doc: str) -> dict[str, str]:
-    """What a docstring says of each argument; "as for another class" says nothing."""
+    """The description of each argument in a docstring, but for "as for another class"."""
     _, _, text = inspect.cleandoc(doc).partition("Args:\n")
     meanings: dict[str, str] = {}
     names: list[str] = []

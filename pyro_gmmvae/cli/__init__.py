@@ -35,7 +35,7 @@ def cli() -> None:
     gmmvae predict runs/digits rows.csv --out predictions.csv
     gmmvae generate runs/digits --out grid.png
 
-    Each command explains itself with --help.
+    'gmmvae COMMAND --help' describes a command.
     """
 
 

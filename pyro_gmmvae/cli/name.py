@@ -35,7 +35,7 @@ def name(
 
     LABELS has the columns row and label (for a run on sequences sequence and label), with rows
     numbered as in the clusters.csv that 'gmmvae figures' writes; or component and label. A
-    component takes the label that its rows speak for most surely; several may share one.
+    component takes the most probable label of its rows; several components may share one.
     predict, generate and evaluate use the names, which are kept in RUN/names.json.
     """
     from pyro_gmmvae.errors import GMMVAEError

@@ -58,7 +58,7 @@ def predict(
         raise GMMVAEError(f"{file} does not exist")
     if out is not None:
         check_output(out, force, (".csv", ".parquet"))
-    # only now what loads torch
+    # imported after the checks, since it loads torch
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)

@@ -1,4 +1,4 @@
-"""What a fit shows while it runs: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a fit: a bar on a terminal, plain lines elsewhere."""
 
 import json
 import time
@@ -74,7 +74,7 @@ def describe(record: dict[str, float]) -> str:
 
 
 def run_with_progress(fit: Callable[[Sequence[Any]], Any], as_json: bool) -> int:
-    """Run a fit under a bar or lines, say what came out, and give the exit status."""
+    """Run a fit under a bar or lines, print the outcome, and return the exit status."""
     console = Console(stderr=True)
     speaks = is_first_process()
     with ExitStack() as stack:

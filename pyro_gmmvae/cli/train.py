@@ -78,7 +78,7 @@ def train(
     check_data(resolved.data)
     if is_first_process():
         check_free(folder, force)
-    # only now what loads torch
+    # imported after the checks, since it loads torch
     from pyro_gmmvae.cli.progress import run_with_progress
     from pyro_gmmvae.runs import train as train_run
 

@@ -35,7 +35,7 @@ from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
 @dataclass(frozen=True)
 class Parts:
-    """What a configuration and its data are built into.
+    """The parts of a fit, built from a configuration and its data.
 
     Attributes:
         config: resolved.
@@ -151,7 +151,7 @@ class Parts:
         if "consistency" in regularizers and self.preprocessing.augment is None:
             cautions.append(
                 "augment is none: consistency then compares each row with itself, and clusters "
-                "follow whatever varies most"
+                "follow the largest variation"
             )
         if self.config.labels == 0 and self.data.dataset.classes:
             cautions.append("labels are used for evaluation only")
@@ -208,7 +208,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:
-    """Refuse what can't be clustered."""
+    """Refuse rows and settings that can't be clustered."""
     K, N = model.components, len(data.training_rows)
     if K > N:
         raise GMMVAEError(f"components {K}: there are only {N} training rows")

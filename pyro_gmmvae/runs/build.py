@@ -26,7 +26,7 @@ ZERO = Schedule.constant(0)
 
 
 def resolve(config: Config) -> Config:
-    """Check the names and keys of a configuration, and fill in what depends on names.
+    """Check the names and keys of a configuration, and fill in guide and objective.
 
     The guide and the objective are those of the model where none is named.
 
@@ -204,7 +204,7 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
         if number and not number.isdecimal():
             raise GMMVAEError(f"factors: write name or name=K, not {text!r}")
         if not name or name == "class" or name in found:
-            why = "has no name" if not name else "stands there twice" if name in found else ""
+            why = "has no name" if not name else "is listed twice" if name in found else ""
             raise GMMVAEError(f"factors {text!r}: {why or 'the class is one already'}")
         size = int(number) if number else known.get(name, 0)
         if size < max(1, known.get(name, 0)):
@@ -255,7 +255,7 @@ def build_schedules(
         lowest = min(schedule.start, schedule.end)
         if lowest < 0 or (lowest == 0 and "temperature" in key):
             raise GMMVAEError(f"{key} must stay positive, not go to {lowest:g}")
-    # what holds for s holds for s_view as well
+    # the schedule of s applies to s_view as well
     return [
         (buffer, schedule)
         for key, schedule in schedules.items()

@@ -25,17 +25,27 @@ SHARED: Mapping[str, Fields] = {
     "components": {
         "components": (
             int | None,
-            Field(None, ge=1, le=1_000_000, description="K; none: the number of classes"),
+            Field(
+                None,
+                ge=1,
+                le=1_000_000,
+                description="Number of components K; none: the number of classes.",
+            ),
         ),
         "extra_components": (
             int,
-            Field(0, ge=0, le=1_000_000, description="components beyond one per class"),
+            Field(
+                0,
+                ge=0,
+                le=1_000_000,
+                description="Components beyond one per class, for unknown people.",
+            ),
         ),
     },
     "factors": {
         "factors": (
             Names,
-            Field((), description="further factors: name (its labels are used), or name=K"),
+            Field((), description="Further factors: NAME (its labels are used), or NAME=K."),
         ),
     },
 }
@@ -145,7 +155,7 @@ def config_class(model: str, guide: str | None = None) -> type[Config]:
 
 
 def _declarations(model: str, guide: str | None) -> tuple[Declaration, Declaration | None]:
-    """The declarations of a model and of its guide, which is the model's own where it is None."""
+    """The declarations of a model and of its guide, by default the model's own."""
     try:
         of_model = MODELS.declaration(model)
     except KeyError:
@@ -236,7 +246,7 @@ def _field_type(annotation: Any) -> Any:
 
 
 def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
-    """The error for a key that a fit does not have, which names who has it or what is near."""
+    """The error for a key that a fit does not have; it names its models, or the nearest key."""
     models = [name for name in MODELS if key in _own_fields(*_declarations(name, None))]
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
     if models:
