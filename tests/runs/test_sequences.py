@@ -358,7 +358,7 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"model": "gmmvae-factors", "factors": "view=1"}, "2 classes of it; write view, or"),
         ({"model": "gmmvae-factors", "factors": "view=two"}, "write name or name=K"),
         ({"model": "gmmvae-factors", "factors": "=2"}, "'=2': has no name"),
-        ({"model": "gmmvae-factors", "factors": "view,view"}, "'view': stands there twice"),
+        ({"model": "gmmvae-factors", "factors": "view,view"}, "'view': is listed twice"),
         ({"model": "gmmvae-factors", "factors": "class=2"}, "the class is one already"),
         ({"model": "vae", "extra_components": 2}, "extra_components is not a key of"),
         ({"model": "vae", "pseudo_every": 5}, "does not use pseudo_every"),
