@@ -26,7 +26,6 @@ from pyro_gmmvae.training import (
     Preprocessing,
     PseudoLabeler,
     SequencePseudoLabeler,
-    check_precision,
 )
 from pyro_gmmvae.training.batches import check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
@@ -70,7 +69,6 @@ class Parts:
         if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
-        check_precision(config.precision, self.device)
         check_batch_size(config.batch_size, config.labelled_per_batch)
         with seeded(0, self.device), torch.no_grad():
             self.objective(x if augment is None or self.raw else augment(x), y)

@@ -12,9 +12,8 @@ from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
-from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.runs.data import POSE_KEYS, Schema, TrainingData
 from pyro_gmmvae.runs.keys import LABEL_KEYS
-from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +56,7 @@ def _check_keys(config: Config) -> None:
         if getattr(config, key) is not None and config.data != "skeleton":
             raise GMMVAEError(f"{key} is for --data skeleton; {config.data!r} does not use it")
     if not (config.data in DATA and DATA[config.data].kind.reads_tracks):
-        for key in sorted(config.given & {"protocol", *PoseWindow.own_keys()}):
+        for key in sorted(config.given & {"protocol", *POSE_KEYS}):
             raise GMMVAEError(
                 f"{key} is for data of skeletons or series; {config.data!r} does not use it"
             )

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+# configuration keys that only windows of poses have
+POSE_KEYS = frozenset(PoseWindow.own_keys())
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -223,7 +226,7 @@ class TrainingData:
             raise GMMVAEError(
                 f"{config.data} is not the data this run was trained on: it has changed"
             )
-        factors = tuple(text.partition("=")[0] for text in config.get("factors", ()))
+        factors = tuple(text.partition("=")[0] for text in getattr(config, "factors", ()))
         return cls(dataset, split, schema, dtype_of(config.precision), training_rows, factors)
 
     @property
@@ -331,7 +334,7 @@ def data_options(config: Config) -> DataOptions:
     values = config.model_dump(include=set(keys))
     for key in ("data_dir", "tracks", "labels_file"):
         values[key] = None if values[key] is None else Path(values[key])
-    pose_window = config.model_dump(include=set(PoseWindow.own_keys()))
+    pose_window = config.model_dump(include=set(POSE_KEYS))
     return DataOptions(**values, pose_window=pose_window)
 
 

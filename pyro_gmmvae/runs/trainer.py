@@ -148,7 +148,7 @@ def _prepared(
     Whatever does not fit together is refused here, before anything is written. The global
     generators are as before at the end of the block.
     """
-    loggers = [] if out is None else build_loggers(config.log, out, config.model_dump())
+    loggers = build_loggers(config.log, out, config.model_dump()) if out and config.log else []
     with process_group(config.device) as (world, device), seeded(config.seed, device):
         with world.raise_together():
             check_precision(config.precision, device)

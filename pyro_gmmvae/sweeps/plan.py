@@ -16,6 +16,7 @@ from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import default_config, takes_guide, usual_values
+from pyro_gmmvae.training import check_precision
 from pyro_gmmvae.training.devices import seeded
 
 Log = Callable[[str], None]
@@ -127,7 +128,9 @@ def plan_sweep(
             config = resolve(default_config(data, common, varied, variant))
             settings = _settings(config, {**common, **variant})
             combination = [model, config.guide, config.objective, settings]
-            with seeded(0, torch.device("cpu")):
+            cpu = torch.device("cpu")
+            check_precision(config.precision, cpu)
+            with seeded(0, cpu):
                 build(config, rows[label]).dry_run()
         except UnknownNameError:  # an error, while known names that don't fit are left out
             raise
