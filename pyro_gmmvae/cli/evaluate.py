@@ -55,7 +55,7 @@ MEANING = {
 @run_argument
 @click.option(
     "--samples",
-    type=click.IntRange(2),
+    type=click.IntRange(2, 100_000),
     default=100,
     show_default=True,
     help="Importance samples per row for nll.",

@@ -101,15 +101,15 @@ def figures(
     from pyro_gmmvae.figures.saving import save, save_clusters
 
     view = _view(run, data, weights, device, projection)
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GMMVAEError(f"can't make {folder}: {error.strerror or error}") from error
-    pictures, reasons = 0, []
+    pictures, skipped = 0, {}
     for name, drawn in draw_all(view, names):
         if isinstance(drawn, str):
-            reasons.append(drawn)
-            click.echo(f"skipped {name}: {drawn}", err=True)
+            skipped[name] = drawn
         else:
             save(drawn, folder, name, ending)
             pictures += 1
@@ -119,10 +119,13 @@ def figures(
             save_clusters(view.clusters, folder)
             written.append(CLUSTERS)
         except GMMVAEError as reason:
-            reasons.append(str(reason))
-            click.echo(f"skipped {CLUSTERS}: {reason}", err=True)
+            skipped[CLUSTERS] = str(reason)
     if not written:
-        raise GMMVAEError(f"nothing was drawn: {reasons[0]}")
+        if is_new:
+            folder.rmdir()
+        raise GMMVAEError(f"nothing was drawn: {'; '.join(dict.fromkeys(skipped.values()))}")
+    for name, reason in skipped.items():
+        click.echo(f"skipped {name}: {reason}", err=True)
     seconds = time.monotonic() - start
     click.echo(f"{' and '.join(written)} in {seconds:.1f} s -> {folder}", err=True)
 
