@@ -34,6 +34,7 @@ def _all_is_none(value: Any) -> Any:
     return None if value == "all" else value
 
 
+LARGEST = 3e38  # about the largest number in single precision
 MAX_SIZE = 100_000  # larger layers do not fit any memory
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=MAX_SIZE)], ...], BeforeValidator(split_list)
@@ -90,8 +91,8 @@ class Schedule:
             ) from error
         if schedule.steps < 0:
             raise GMMVAEError(f"a schedule's steps can't be negative: {value!r}")
-        if not (math.isfinite(schedule.start) and math.isfinite(schedule.end)):
-            raise GMMVAEError(f"a schedule's values must be finite: {value!r}")
+        if not all(abs(end) < LARGEST for end in (schedule.start, schedule.end)):
+            raise GMMVAEError(f"a schedule's values must be finite, and below 3e38: {value!r}")
         return schedule
 
     @classmethod

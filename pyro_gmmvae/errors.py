@@ -21,6 +21,12 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UnknownNameError:
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 
 
+def check_range(name: str, value: float, ok: bool, wanted: str) -> None:
+    """Raise a :class:`GMMVAEError` that names the value and its range, unless ``ok``."""
+    if not ok:
+        raise GMMVAEError(f"{name} must be {wanted}, not {value}")
+
+
 def missing_extra(what: str, package: str, extra: str) -> GMMVAEError:
     """The error for a package that only some need: one sentence with the command that brings it."""
     return GMMVAEError(f"{what} needs {package}: pip install 'pyro-gmmvae[{extra}]'")

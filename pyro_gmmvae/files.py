@@ -359,7 +359,7 @@ def load_weights(path: Path) -> dict[str, "Tensor"]:
         raise GMMVAEError(
             f"{path} is not a safetensors file ({error}); restore or retrain"
         ) from error
-    if header.get("__metadata__", {}).get("sha256") != _digest(tensors):
+    if (header.get("__metadata__") or {}).get("sha256") != _digest(tensors):
         raise GMMVAEError(f"{path} was altered after it was saved (checksum); restore or retrain")
     return tensors
 

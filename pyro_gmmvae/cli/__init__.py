@@ -74,6 +74,14 @@ def run(command: click.Command, name: str | None = None) -> None:
     except OSError as error:  # a full disk behind a redirected output
         about = error.filename or "can't write the output"
         code = _complain(f"{about}: {error.strerror or error}")
+    except ValueError as error:  # of a distribution, for its parameters
+        if not str(error).startswith("Expected "):
+            raise
+        code = _complain(
+            f"the model gives numbers out of range ({str(error).splitlines()[0]}); its weights are "
+            "too large: train again, with a smaller learning_rate",
+            error,
+        )
     except (MemoryError, RuntimeError) as error:
         texts = ("memory", "Storage size calculation overflowed")
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in texts):

@@ -164,7 +164,7 @@ def assignments(texts: Iterable[str]) -> dict[str, str | None]:
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
-            raise click.UsageError(f"--set {text!r}: write key=value")
+            raise click.UsageError(f"{text!r}: write key=value")
         values[key] = None if value.lower() == "none" else value
     return values
 

@@ -94,6 +94,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
+# RuntimeError: an encrypted entry; NotImplementedError: a compression of other programs
+_NOT_READABLE = (
+    *(ValueError, OSError, EOFError, KeyError),
+    *(RuntimeError, NotImplementedError, zipfile.BadZipFile),
+)
+
+
 def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
     try:
         with path.open("rb") as file:
@@ -101,7 +108,7 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
             if isinstance(content, np.ndarray):
                 return content, None
             arrays = {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except _NOT_READABLE as error:
         raise GMMVAEError(
             f"{path} can't be read as {path.suffix[1:]}: damaged, another kind, or pickled objects"
         ) from error
@@ -151,6 +158,8 @@ def encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, .
         return np.full(rows, -1, np.int64), ()
     if raw.shape != (rows,):
         raise GMMVAEError(f"{path}: {rows} rows and labels of shape {raw.shape}")
+    if raw.dtype.kind in "Vc":
+        raise GMMVAEError(f"{path}: labels must be whole numbers or text, not {raw.dtype}")
     labels = pd.Series(raw)
     if labels.dtype.kind == "b":
         labels = labels.astype(str)

@@ -5,6 +5,7 @@ from pyro.distributions import Normal
 from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.networks import joined
 from pyro_gmmvae.param_store import register
@@ -25,6 +26,7 @@ class ConditionalGuide(MixtureGuide):
 
     def __init__(self, model: MixtureModel, *, feature_size: int = 128) -> None:
         super().__init__(model)
+        check_range("feature_size", feature_size, feature_size >= 1, "at least 1")
         self.encoder = model.build_encoder(feature_size)
         self.activation = model.options.new_activation()
         self.to_logits = nn.Linear(feature_size, model.components)

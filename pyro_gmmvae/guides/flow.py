@@ -10,7 +10,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.networks import joined
 from pyro_gmmvae.param_store import register
@@ -46,6 +46,8 @@ class FlowGuide(MixtureGuide):
         K, d = self.components, self.latent_dim
         if d < 2:
             raise GMMVAEError("the guide 'flow' needs latent_dim of at least 2")
+        check_range("flows", flows, 0 <= flows <= 100, "between 0 and 100")
+        check_range("feature_size", feature_size, feature_size >= 1, "at least 1")
         self.encoder = model.build_encoder(K + 2 * d + feature_size)
         self.activation = model.options.new_activation()
         self.feature_size = feature_size

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
+from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.param_store import register
 
@@ -33,6 +34,7 @@ class LowRankGuide(MixtureGuide):
 
     def __init__(self, model: MixtureModel, *, rank: int = 4) -> None:
         super().__init__(model)
+        check_range("rank", rank, rank >= 1, "at least 1")
         self.rank = rank
         self.encoder = model.build_encoder(self.components + 2 * rank * self.latent_dim)
         self.mixing_precision = nn.Parameter(torch.randn(self.components, rank))

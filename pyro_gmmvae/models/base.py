@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.config import COMMON, SearchSpace
 from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
 
@@ -269,12 +269,6 @@ class Observation(nn.Module):
         parameter = apply_to_rows(self.decoder, joined(*latents))
         scale = () if self.raw_scale is None else (positive_scale(self.raw_scale),)
         return self.family(parameter, *scale, event_dim=self.event_dim, nan_is_missing=self.missing)
-
-
-def check_range(name: str, value: float, ok: bool, wanted: str) -> None:
-    """Raise a :class:`GMMVAEError` that names the value and its range, unless ``ok``."""
-    if not ok:
-        raise GMMVAEError(f"{name} must be {wanted}, not {value}")
 
 
 def _formula(model: type) -> list[str]:

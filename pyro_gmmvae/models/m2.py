@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyro_gmmvae.config import CLASS, RELAXED, SearchSpace
 from pyro_gmmvae.distributions import Concrete, positive_scale
-from pyro_gmmvae.models.base import LatentModel, check_range
+from pyro_gmmvae.errors import check_range
+from pyro_gmmvae.models.base import LatentModel
 from pyro_gmmvae.models.labels import flat_prior, one_hot, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register

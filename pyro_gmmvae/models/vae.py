@@ -6,7 +6,8 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.models.base import LatentModel, check_range
+from pyro_gmmvae.errors import check_range
+from pyro_gmmvae.models.base import LatentModel
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
 

@@ -71,7 +71,16 @@ class Parts:
         self.model.eval()
         check_batch_size(config.batch_size, config.labelled_per_batch)
         with seeded(0, self.device), torch.no_grad():
-            self.objective(x if augment is None or self.raw else augment(x), y)
+            x = x if augment is None or self.raw else augment(x)
+            try:
+                self.objective(x, y)
+            except ValueError as error:  # of a distribution, for its parameters
+                if isinstance(error, GMMVAEError):
+                    raise
+                raise GMMVAEError(
+                    f"the model can't be evaluated on the first rows ({str(error).splitlines()[0]})"
+                    "; look for a temperature or another number that is very small or large"
+                ) from error
 
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:

@@ -72,4 +72,10 @@ class FitState:
         missing = [f.name for f in fields(cls) if f.name not in content]
         if missing:  # a default would start the fit anew, and replace its weights
             raise GMMVAEError(f"{source} is damaged: it lacks {', '.join(missing)}")
-        return validated(content, cls, source)
+        state = validated(content, cls, source)
+        if max(state.epoch, state.batch) > state.step:  # skipping them would take very long
+            raise GMMVAEError(
+                f"{source} is damaged: {state.epoch} epochs and {state.batch} batches in "
+                f"{state.step} steps"
+            )
+        return state

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+from pyro_gmmvae.cli import run as run_command
 
 from .conftest import SMALL, Gmmvae
 
@@ -41,12 +44,16 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--data", "absent.csv"), ["does not exist"]),
         (("--set", "latent_dims=4"), ["unknown key", "did you mean 'latent_dim'"]),
         (("--set", "latent_dim"), ["key=value"]),
-        (("--set", ""), ["--set ''", "key=value"]),
-        (("--set", "=8"), ["--set '=8'", "key=value"]),
+        (("--set", ""), ["'': write key=value"]),
+        (("--set", "=8"), ["'=8': write key=value"]),
         (("--data", ""), ["data", "a name is needed"]),
         # a run whose config.json could not be read again
         (("--set", f"batch_size={10**22}"), ["batch_size", "at most 18446744073709551615"]),
         (("--set", "window=4"), ["window is for data of skeletons or series"]),
+        (("--guide", "flow", "--set", "flows=1000000000"), ["flows must be between 0 and 100"]),
+        (("--guide", "low-rank", "--set", "rank=0"), ["rank must be at least 1"]),
+        (("--set", "temperature=1e-300"), ["can't be evaluated on the first rows", "temperature"]),
+        (("--set", "alpha=1e39"), ["alpha: a schedule's values must be finite, and below 3e38"]),
         (("--protocol", "x"), ["protocol is for data of skeletons or series"]),
         (("--set", "latent_dim=x"), ["latent_dim", "integer"]),
         (("--set", "alpha=1:2"), ["schedule"]),
@@ -251,6 +258,22 @@ def test_a_run_of_another_version(gmmvae: Gmmvae, copied: Path) -> None:
         damaged = config | {"data": config["data"] | {key: value}}
         (copied / "config.json").write_text(json.dumps(damaged))
         refused(gmmvae("evaluate", copied), "config.json is damaged")
+
+
+def test_numbers_out_of_range_of_a_distribution_are_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gmmvae"])
+
+    @click.command()
+    def command() -> None:
+        torch.distributions.Normal(torch.tensor(torch.nan), torch.tensor(1.0), validate_args=True)
+
+    with pytest.raises(SystemExit, match="2"):
+        run_command(command)
+    line = capsys.readouterr().err
+    assert line.startswith("gmmvae: the model gives numbers out of range (Expected parameter loc")
+    assert line.count("\n") == 1
 
 
 def test_tampered_and_pickled_weights(gmmvae: Gmmvae, copied: Path, rows_file: Path) -> None:

@@ -106,8 +106,13 @@ def test_errors_of_bad_files_are_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "huge.npz", x=np.zeros((2, 2)), y=np.array([1e300, 1]))
     np.savez(tmp_path / "half.npz", x=np.zeros((2, 2)), y=np.array([0.5, 1]))
     np.savez(tmp_path / "range.npz", x=np.zeros((2, 2)), y=np.array([0, -7]))
+    np.savez(tmp_path / "pairs.npz", x=np.zeros((2, 2)), y=np.zeros(2, [("a", "i4"), ("b", "i4")]))
     table(name=["x", "y", "z", "w"]).to_csv(tmp_path / "text.csv", index=False)
     good = (tmp_path / "labels.npz").read_bytes()
+    entry, directory = good.index(b"PK\x03\x04"), good.index(b"PK\x01\x02")
+    encrypted, compressed = bytearray(good), bytearray(good)
+    for bits, offset, value in ((encrypted, 6, 1), (compressed, 8, 99)):
+        bits[entry + offset] = bits[directory + offset + 2] = value
     table().to_csv(tmp_path / "index.csv")
     cases = [
         (tmp_path / "index.csv", "column without a name"),
@@ -119,6 +124,9 @@ def test_errors_of_bad_files_are_one_line(tmp_path: Path) -> None:
         (tmp_path, "a folder"),
         (write(tmp_path / "empty.csv", b""), "is empty"),
         (write(tmp_path / "cut.npz", good[: len(good) // 2]), "can't be read as npz"),
+        (write(tmp_path / "encrypted.npz", bytes(encrypted)), "can't be read as npz"),
+        (write(tmp_path / "compressed.npz", bytes(compressed)), "can't be read as npz"),
+        (tmp_path / "pairs.npz", "whole numbers or text"),
         (write(tmp_path / "foreign.npy", b"\x89PNG...."), "can't be read as npy"),
         (write(tmp_path / "foreign.parquet", b"PAR1 no"), "can't be read as parquet"),
         (write(tmp_path / "binary.csv", bytes(range(256))), "can't be read as csv"),

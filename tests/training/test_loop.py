@@ -107,6 +107,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one_bit_for_bit(steps: int, numbe
 BAD_STATES = {
     "negative": ({"epoch": -1}, "training.pt is damaged: epoch: .*greater than or equal to 0"),
     "text": ({"step": "many"}, "step: input should be a valid integer.*found 'many'"),
+    "beyond": ({"batch": 10**9}, r"training\.pt is damaged: 0 epochs and 1000000000 batches in 0"),
     "endless": ({"seconds": math.inf}, "seconds: input should be a finite number"),
     "history": ({"history": [{"loss": "low"}]}, r"history\.0\.loss: .*a number, found 'low'"),
     "weights": ({"module": {"linear.weight": 1}}, r"module\.linear\.weight: .*Tensor, found 1"),
