@@ -124,8 +124,8 @@ def figures(
         if is_new:
             folder.rmdir()
         raise GMMVAEError(f"nothing was drawn: {'; '.join(dict.fromkeys(skipped.values()))}")
-    for name, reason in skipped.items():
-        click.echo(f"skipped {name}: {reason}", err=True)
+    for name, why in skipped.items():
+        click.echo(f"skipped {name}: {why}", err=True)
     seconds = time.monotonic() - start
     click.echo(f"{' and '.join(written)} in {seconds:.1f} s -> {folder}", err=True)
 
