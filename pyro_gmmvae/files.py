@@ -16,12 +16,14 @@ import stat
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from csv import writer as csv_writer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
     from torch import Tensor
@@ -83,6 +85,25 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that a killed process left in a folder."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
+
+
+def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
+    """A table as csv, as pandas writes it, without importing pandas.
+
+    Args:
+        columns: by name, arrays of one length; NaN becomes an empty entry.
+    """
+    texts = []
+    for values in columns.values():
+        text = values.astype(str).astype(object)
+        if values.dtype.kind == "f":
+            text[values != values] = ""
+        texts.append(text)
+    buffer = io.StringIO()
+    writer = csv_writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*texts, strict=True))
+    return buffer.getvalue()
 
 
 def write_json(path: Path, content: Any) -> None:

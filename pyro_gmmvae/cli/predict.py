@@ -52,7 +52,7 @@ def predict(
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.files import atomic_write, csv_text
 
     if not file.exists():
         raise GMMVAEError(f"{file} does not exist")
@@ -62,16 +62,20 @@ def predict(
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    table = loaded.predict(file, drop_nonfinite=bool(drop_nonfinite))
+    columns = loaded.predict_columns(file, drop_nonfinite=bool(drop_nonfinite))
+    if as_json or (out is not None and out.suffix == ".parquet"):
+        import pandas as pd
+
+        table = pd.DataFrame(columns)
     if as_json:
         click.echo(table.to_json(orient="records"))
     if out is None:
         if not as_json:
-            click.echo(table.to_csv(index=False), nl=False)
+            click.echo(csv_text(columns), nl=False)
         return
-    text = table.to_csv(index=False).encode()
-    atomic_write(out, text if out.suffix == ".csv" else table.to_parquet(index=False))
-    click.echo(f"{len(table)} rows -> {out}", err=True)
+    is_csv = out.suffix == ".csv"
+    atomic_write(out, csv_text(columns).encode() if is_csv else table.to_parquet(index=False))
+    click.echo(f"{len(next(iter(columns.values())))} rows -> {out}", err=True)
 
 
 @click.command(short_help="Draw new rows from a run.")

@@ -152,10 +152,10 @@ def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
 
 def encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:
     """Class numbers with -1 for unknown, and the classes' names in order."""
-    import pandas as pd
-
     if raw is None:
         return np.full(rows, -1, np.int64), ()
+    import pandas as pd
+
     if raw.shape != (rows,):
         raise GMMVAEError(f"{path}: {rows} rows and labels of shape {raw.shape}")
     if raw.dtype.kind in "Vc":

@@ -1,11 +1,13 @@
 """Metrics of class probabilities, clusters and latents, from arrays."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIN_SHARE = 1e-3  # of the rows, for a component in use
 
@@ -87,7 +89,7 @@ def detection_auroc(scores: NDArray[np.floating], is_unknown: NDArray[np.bool_])
 # -- calibration --------------------------------------------------------------------------------
 
 
-def reliability(log_probs: NDArray[Any], y: NDArray[np.int64], bins: int = 15) -> pd.DataFrame:
+def reliability(log_probs: NDArray[Any], y: NDArray[np.int64], bins: int = 15) -> "pd.DataFrame":
     """The reliability diagram as a table, with a row per non-empty bin of confidence.
 
     Args:
@@ -99,6 +101,8 @@ def reliability(log_probs: NDArray[Any], y: NDArray[np.int64], bins: int = 15) -
         Columns ``rows``, ``confidence`` (mean probability of the most probable class) and
         ``accuracy``.
     """
+    import pandas as pd
+
     labelled = y >= 0
     log_probs, y = log_probs[labelled], y[labelled]
     confidence = np.exp(log_probs.max(1)).clip(0, 1)
@@ -113,7 +117,7 @@ def reliability(log_probs: NDArray[Any], y: NDArray[np.int64], bins: int = 15) -
     return groups.mean().assign(rows=groups.size())[["rows", "confidence", "accuracy"]]
 
 
-def expected_calibration_error(table: pd.DataFrame) -> float:
+def expected_calibration_error(table: "pd.DataFrame") -> float:
     """Mean distance of confidence and accuracy over rows, from :func:`reliability`, in [0, 1].
 
     Guo et al. 2017, arXiv:1706.04599.

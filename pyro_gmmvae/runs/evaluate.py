@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -257,13 +256,13 @@ def measure_sequences(
     return numbers | {f"unknown_{names[key]}": value for key, value in scores.items()}
 
 
-def sequence_table(run: "Run", file: Path) -> tuple[pd.DataFrame, Array]:
+def predict_sequences(run: "Run", file: Path) -> tuple[dict[str, Array], Array]:
     """Predictions for a file's tracks: sequence, windows, person and probabilities.
 
     A track without any joint has no windows and no prediction.
 
     Returns:
-        The table, and each track's mean ELBO over its windows (NaN without any).
+        The columns by name, and each track's mean ELBO over its windows (NaN without any).
 
     Raises:
         GMMVAEError: a file that can't be read, or tracks of another layout.
@@ -274,7 +273,8 @@ def sequence_table(run: "Run", file: Path) -> tuple[pd.DataFrame, Array]:
     x = torch.from_numpy(run.schema.featurize(windows.x)).to(next(run.model.parameters()))
     present, place = np.unique(windows.of_track, return_inverse=True)
     counts = np.bincount(windows.of_track, minlength=len(tracks))
-    table: dict[str, Any] = {"sequence": [track.sequence for track in tracks], "windows": counts}
+    names_of_tracks = np.array([track.sequence for track in tracks], str)
+    table: dict[str, Array] = {"sequence": names_of_tracks, "windows": counts}
     elbo = np.full(len(tracks), np.nan)
     elbo[present] = mean_by_group(run.elbo(x), place)
     log_probs = run.log_probs(x)
@@ -288,4 +288,4 @@ def sequence_table(run: "Run", file: Path) -> tuple[pd.DataFrame, Array]:
         table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
         table["probability"] = probs[np.arange(len(tracks)), best]
         table |= {f"p_{name}": probs[:, k] for k, name in enumerate(names)}
-    return pd.DataFrame(table), elbo
+    return table, elbo

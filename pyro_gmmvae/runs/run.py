@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
-from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure, sequence_table
+from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure, predict_sequences
 from pyro_gmmvae.runs.folder import (
     METRICS,
     WEIGHTS,
@@ -31,6 +30,9 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -187,7 +189,7 @@ class Run:
         write_json(self.path / METRICS, metrics | {"test": result})
         return result
 
-    def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> pd.DataFrame:
+    def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> "pd.DataFrame":
         """Predict the rows of a file: label, class probabilities, ELBO and its quantile.
 
         For a fit without labels the probabilities are those of the names that were given to
@@ -204,31 +206,36 @@ class Run:
         Raises:
             GMMVAEError: a file that can't be read or whose rows are of another kind.
         """
+        import pandas as pd
+
+        return pd.DataFrame(self.predict_columns(file, drop_nonfinite=drop_nonfinite))
+
+    def predict_columns(
+        self, file: Path | str, *, drop_nonfinite: bool = False
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """The columns of :meth:`predict` by name, without importing pandas.
+
+        Raises:
+            GMMVAEError: as :meth:`predict`.
+        """
         if self.schema.kind.reads_tracks:
-            table, elbo = sequence_table(self, Path(file))
+            columns, elbo = predict_sequences(self, Path(file))
             # a track without any joint has no ELBO
-            quantile = np.where(table["windows"] > 0, self._elbo_quantile(elbo), np.nan)
-            return table.assign(**{self._bound_name: elbo, "elbo_quantile": quantile})
+            quantile = np.where(columns["windows"] > 0, self._elbo_quantile(elbo), np.nan)
+            return columns | {self._bound_name: elbo, "elbo_quantile": quantile}
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
             drop_nonfinite=drop_nonfinite,
             read_labels=False,
         )
-        return self.predict_rows(dataset, str(file))
+        return self._row_columns(dataset, str(file))
 
-    def predict_rows(self, dataset: Dataset, source: str) -> pd.DataFrame:
-        """Predict rows that were read from ``source``, as :meth:`predict`.
-
-        Raises:
-            GMMVAEError: rows of another kind, or a run on skeletons, which reads tracks.
-        """
-        if self.schema.kind.reads_tracks:
-            raise GMMVAEError(f"{source}: a run on skeletons reads tables of tracks, not rows")
+    def _row_columns(self, dataset: Dataset, source: str) -> dict[str, np.ndarray[Any, Any]]:
         x = torch.from_numpy(self.schema.rows_for_model(dataset, source))
         x = x.to(self.device, self.dtype)
         elbo = self.elbo(x)
-        table: dict[str, Any] = {"row": dataset.row_numbers}
+        table = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)
         if log_probs is not None:
             names, of_names = sum_by_name(log_probs, self.class_names())
@@ -236,7 +243,7 @@ class Run:
             table |= {f"p_{name}": np.exp(of_names[:, k]) for k, name in enumerate(names)}
         table[self._bound_name] = elbo
         table["elbo_quantile"] = self._elbo_quantile(elbo)
-        return pd.DataFrame(table)
+        return table
 
     def _elbo_quantile(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Share of validation rows (or sequences) whose ELBO is not higher."""
