@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pyro_gmmvae.config import Schedule
-from pyro_gmmvae.figures.run_view import RunView
+from pyro_gmmvae.figures.run_view import NotApplicable, RunView
 from pyro_gmmvae.figures.style import COLORS, SMALL, STYLES, TEXT, TITLE, new_figure, tidy
 
 PANEL_INCHES = (3.5, 2.5)
@@ -50,7 +50,7 @@ def _schedules(view: RunView) -> dict[str, list[float]]:
         is_weight = key.startswith("kl_")
         if is_weight and key.removeprefix("kl_") not in sites:
             continue  # of a preset that several models share
-        values = [schedule(int(step)) for step in view.history["step"].fillna(0)]
+        values = [schedule(int(step)) for step in view.history["step"].fillna(0).clip(0)]
         if len(set(values)) > 1:
             name = key.replace("_", " ")
             moved[f"weight of KL({key[3:]})" if is_weight else name] = values
@@ -81,10 +81,15 @@ def training_curves(
             under names that begin with ``val_``. Columns that exist are drawn.
         title: above the panels.
         schedules: values at each epoch of the schedules that moved, by name.
+
+    Raises:
+        NotApplicable: none of these columns exists.
     """
     moved = {name: np.asarray(values, float) for name, values in (schedules or {}).items()}
     table = history.assign(**{f"schedule {name}": values for name, values in moved.items()})
     panels = [panel for panel in _panels(table, list(moved)) if panel.curves]
+    if not panels:
+        raise NotApplicable("history.csv has no column to draw")
     across = min(len(panels), MAX_ACROSS)
     down = -(-len(panels) // across)
     figure = new_figure(PANEL_INCHES[0] * across, PANEL_INCHES[1] * down + 0.4)

@@ -90,10 +90,10 @@ class RunView:
             table = read_table(file)
         except GMMVAEError as error:
             raise NotApplicable(str(error)) from error
-        table = table.apply(pd.to_numeric, errors="coerce")
-        if "epoch" not in table or not table["epoch"].notna().any():
+        table = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+        if "epoch" not in table or not (table["epoch"] > 0).any():
             raise NotApplicable(f"{file} holds no epochs")
-        return table[table["epoch"].notna()]
+        return table[table["epoch"] > 0]
 
     # -- its data ------------------------------------------------------------------------------
 

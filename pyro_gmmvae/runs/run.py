@@ -98,10 +98,14 @@ class Run:
         which: str,
         state: dict[str, Tensor],
     ) -> "Run":
-        types = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        own = model.state_dict()
         try:
-            if any(tensor.dtype != types.get(name) for name, tensor in state.items()):
-                raise RuntimeError("a tensor of another type, or that the model does not have")
+            if any(
+                tensor.is_floating_point() != own[name].is_floating_point()
+                for name, tensor in state.items()
+                if name in own
+            ):
+                raise RuntimeError("a tensor of another type")
             model.load_state_dict(state)
         except RuntimeError as error:
             raise GMMVAEError(

@@ -233,6 +233,7 @@ def resume(
         config = config.replace(device=device)
     if log is not None:
         config = config.replace(log=tuple(log))
+    config = _resolved(config)
     load = partial(TrainingData.from_config, config, schema)
     with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit

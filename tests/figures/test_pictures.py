@@ -133,7 +133,19 @@ def test_one_outlying_epoch_does_not_flatten_the_rest(copied: Path) -> None:
     assert high - low < 1000
 
 
-@pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "epoch\nx\n", "\x00\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "a,b\n1,2\n",
+        "epoch\nx\n",
+        "epoch\n1\n",
+        "epoch\ninf\n",
+        "epoch,elbo\n-1,0\n",
+        "\x00\xff",
+    ],
+)
 def test_a_missing_or_damaged_history_is_a_reason(copied: Path, content: str | None) -> None:
     file = copied / "history.csv"
     file.unlink() if content is None else file.write_text(content, "latin-1")

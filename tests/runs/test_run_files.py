@@ -124,6 +124,13 @@ def test_a_damaged_description_is_named_in_plain_words(
     refuses(lambda: Run.load(folder), folder, word)
 
 
+def test_resume_refuses_an_unknown_objective(folder: Path) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    content["config"]["objective"] = "nope"
+    (folder / "config.json").write_text(json.dumps(content))
+    refuses(lambda: resume(folder, epochs=2), folder, "unknown objective 'nope'")
+
+
 def test_a_run_without_its_data_part_is_refused(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     del content["data"]
