@@ -84,3 +84,17 @@ for table in (MODELS, GUIDES):
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_of_the_package_cost_nothing_until_they_are_used() -> None:
+    code = """
+import sys
+import pyro_gmmvae
+names = ["GMMVAE", "GMMVAEClassifier", "train", "resume", "Run", "Config", "default_config"]
+assert {*names, "models", "runs", "sweeps"} <= {*dir(pyro_gmmvae)}
+assert not {"torch", "numpy", "pandas"} & sys.modules.keys()
+assert all(hasattr(pyro_gmmvae, name) for name in names)
+assert not hasattr(pyro_gmmvae, "GMVAE")
+assert pyro_gmmvae.models.GMMVAE is pyro_gmmvae.GMMVAE
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -109,6 +109,15 @@ def test_train(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("out", [".", ""])
+def test_a_run_folder_is_not_the_current_folder(
+    gmmvae: Gmmvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(gmmvae("train", *SMALL, "--out", out), "can't be the current folder", "--out")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_without_one(gmmvae: Gmmvae, tmp_path: Path) -> None:
     refused(gmmvae("train", "--device", "cuda", "--out", tmp_path / "r"), "0 CUDA devices")

@@ -133,7 +133,10 @@ def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
     assert 0.5 < numbers["accuracy"] <= 1
     assert json.loads(gmmvae("evaluate", trained, "--json").out) == numbers
     assert json.loads((trained / "metrics.json").read_text())["test"] == numbers
-    assert f"{numbers['accuracy']:.4f}" in gmmvae("evaluate", trained).out
+    lines = [" ".join(line.split()) for line in gmmvae("evaluate", trained).out.splitlines()]
+    accuracy, low, high = (numbers[f"accuracy{end}"] for end in ("", "_low", "_high"))
+    assert f"accuracy {accuracy:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})" in lines
+    assert not any(line.startswith(("accuracy_low", "accuracy_high")) for line in lines)
 
 
 def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path) -> None:

@@ -164,3 +164,10 @@ def test_every_key_has_a_meaning_and_every_preset_has_keys() -> None:
     for presets in (FILE_PRESETS, *(source.presets for source in DATA.values())):
         for preset in presets.values():
             assert preset.keys() <= keys.keys()
+
+
+def test_a_budget_of_none_leaves_the_other_one() -> None:
+    config = default_config("digits", {"minutes": 1}, {"epochs": None})
+    assert (config.epochs, config.minutes) == (None, 1)
+    config = default_config("digits", {"minutes": 1}, {"epochs": 3})
+    assert (config.epochs, config.minutes) == (3, None)
