@@ -13,6 +13,7 @@ from pyro_gmmvae.cli.options import (
     assignments,
     json_option,
     key_options,
+    out_folder_option,
     set_option,
     without_none,
 )
@@ -20,7 +21,6 @@ from pyro_gmmvae.cli.options import (
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once."
 )
-out_option = click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
 
 
 def _seeds_option(default: int) -> Any:
@@ -60,7 +60,7 @@ def _log(line: str) -> None:
 @click.option("--backend", default="local", show_default=True, help="Where runs go: local, ray.")
 @click.option("--metric", default="accuracy", show_default=True, help="Column to compare.")
 @click.option("--keep-runs", is_flag=True, help="Keep each run's folder under DIR/runs.")
-@out_option
+@out_folder_option
 @json_option
 def ablate(
     models: tuple[str, ...] | None,
@@ -152,7 +152,7 @@ def variant(text: str) -> dict[str, str | None]:
 @key_options("epochs", "minutes", "device")
 @set_option
 @jobs_option
-@out_option
+@out_folder_option
 @json_option
 def components(
     span: str,

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pyro_gmmvae.cli.options import (
+    PATH,
     check_output,
     device_option,
     force_option,
@@ -19,7 +20,7 @@ from pyro_gmmvae.cli.options import (
 @run_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="The netCDF file to write (.nc).",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_gmmvae.cli.options import (
+    PATH,
     NameList,
     check_output,
     device_option,
@@ -26,7 +27,7 @@ MAX_FRAMES = 1000  # of a GIF, which is put together in memory
 @run_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where to write.  [default: RUN/figures]",
 )
@@ -134,7 +135,7 @@ def figures(
 @run_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Where to write.  [default: RUN/report.html]",
 )
@@ -175,9 +176,7 @@ def report(
 
 @click.command(short_help="Walk one latent of a run on skeletons, as a GIF.")
 @run_argument
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="GIF", help="Where to write."
-)
+@click.option("--out", type=PATH, required=True, metavar="GIF", help="Where to write.")
 @click.option(
     "--latent",
     default="0",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pyro_gmmvae.cli.options import (
+    PATH,
     device_option,
     moved_data_option,
     run_argument,
@@ -14,7 +15,7 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Name the components of a run by a few labelled rows.")
 @run_argument
-@click.argument("labels", type=click.Path(path_type=Path))
+@click.argument("labels", type=PATH)
 @click.option(
     "--allow-unnamed",
     is_flag=True,

@@ -175,12 +175,28 @@ def without_none(options: dict[str, Any]) -> dict[str, Any]:
     return {key: None if value == "none" else value for key, value in values.items()}
 
 
+class PathName(click.Path):
+    """A path. An empty one, of a shell variable without a value, is not the working folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("the path is empty; name a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = PathName(path_type=Path)
+
+
+def _folder(ctx: click.Context, param: click.Parameter, out: Path) -> Path:  # noqa: ARG001
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"{out} is a file; name a folder")
+    return out
+
+
 set_option = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key ('gmmvae list keys')."
 )
-config_option = click.option(
-    "--config", type=click.Path(path_type=Path), metavar="TOML", help="File of keys."
-)
+config_option = click.option("--config", type=PATH, metavar="TOML", help="File of keys.")
 
 # -- other options ---------------------------------------------------------------------------------
 
@@ -194,7 +210,8 @@ def _run_folder(ctx: click.Context, param: click.Parameter, run: Path) -> Path: 
     return run
 
 
-run_argument = click.argument("run", type=click.Path(path_type=Path), callback=_run_folder)
+run_argument = click.argument("run", type=PATH, callback=_run_folder)
+out_folder_option = click.option("--out", type=PATH, required=True, metavar="DIR", callback=_folder)
 device_option = click.option(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
 )

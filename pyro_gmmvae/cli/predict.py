@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pyro_gmmvae.cli.options import (
+    PATH,
     check_output,
     device_option,
     drop_nonfinite_option,
@@ -19,10 +20,10 @@ MAX_CELLS = 1000
 
 @click.command(short_help="Classify the rows of a file.")
 @run_argument
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="CSV",
     help="Table to write (.csv or .parquet).  [default: print CSV]",
 )
@@ -82,7 +83,7 @@ def predict(
 @run_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="A picture (.png), or the numbers (.npz).",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_gmmvae.cli.options import check_output, force_option, json_option
+from pyro_gmmvae.cli.options import PATH, check_output, force_option, json_option
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -40,7 +40,7 @@ def skeleton() -> None:
 
 
 @skeleton.command(short_help="Summarize OpenPose frames and their problems.")
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DIR", type=PATH)
 @click.option("--strict", is_flag=True, help="Stop with an error at the first problem.")
 @json_option
 def inspect(source: Path, strict: bool, as_json: bool) -> None:
@@ -193,10 +193,10 @@ def _more(count: int) -> list[str]:
 
 
 @skeleton.command(short_help="Track people over OpenPose frames.")
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DIR", type=PATH)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="Tracks to write (.parquet, .csv or .npz).",
@@ -290,10 +290,10 @@ def _track_line(content: dict[str, object]) -> str:
 
 
 @skeleton.command(short_help="Draw tracks as stick figures.")
-@click.argument("tracks", type=click.Path(path_type=Path))
+@click.argument("tracks", type=PATH)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="Animation to write (.gif or .mp4).",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pyro_gmmvae.cli.options import (
+    PATH,
     assignments,
     config_option,
     device_option,
@@ -37,7 +38,7 @@ from pyro_gmmvae.cli.options import (
 )
 @config_option
 @set_option
-@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run folder to make.")
+@click.option("--out", type=PATH, metavar="RUN", help="Run folder to make.")
 @force_option
 @json_option
 def train(

@@ -15,6 +15,7 @@ from pyro_gmmvae.cli.options import (
     config_option,
     json_option,
     key_options,
+    out_folder_option,
     set_option,
     without_none,
 )
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
     help="Stop trials below the median.",
 )
 @click.option("--keep-runs", is_flag=True, help="Keep run folders under DIR/trials.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@out_folder_option
 @json_option
 def tune(
     config: Path | None,

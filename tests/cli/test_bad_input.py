@@ -456,3 +456,13 @@ def test_a_class_the_fit_sees_no_label_of() -> None:
     without = replace(rows, split=replace(rows.split, labelled=labelled))
     with pytest.raises(GMMVAEError, match=r"labelled row of every class.*none of '7'"):
         require_labels(config, M1, without)
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "ablate", "components"])
+def test_an_output_that_is_empty_or_a_file_is_refused(
+    gmmvae: Gmmvae, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    refused(gmmvae(command, "--out", ""), "--out", "the path is empty")
+    refused(gmmvae(command, "--out", tmp_path / "file"), "file is a file; name a folder")
+    assert (tmp_path / "file").read_text() == "kept"
