@@ -17,13 +17,13 @@ from pyro_gmmvae.cli.options import (
 )
 
 MEANING = {
-    "accuracy": "share of test rows classified right",
+    "accuracy": "share of test rows classified correctly",
     "ece": "expected calibration error",
     "sequence_accuracy": "share of test sequences, their windows pooled",
-    "sequence_cluster_accuracy": "components matched to persons one to one, windows pooled",
+    "sequence_cluster_accuracy": "components matched to people one to one, windows pooled",
     "sequence_nmi": "normalized mutual information of both",
     "sequence_ari": "adjusted Rand index of both",
-    "test_sequences": "how many there are",
+    "test_sequences": "number of test sequences",
     "unknown_sequences": "test sequences of people who have no training class",
     "unknown_auroc_extra": "AUROC, score: probability of components beyond the classes",
     "unknown_auroc_class": "AUROC, score: 1 - highest class probability",
@@ -35,11 +35,11 @@ MEANING = {
     "cluster_accuracy": "components matched to classes one to one",
     "nmi": "normalized mutual information of both",
     "ari": "adjusted Rand index of both",
-    "components_used": "likeliest of at least 1 test row, and 1 in 1000",
-    "component_sizes": "test rows whose likeliest each is",
+    "components_used": "most probable one of at least 1 test row, and of 1 in 1000",
+    "component_sizes": "test rows per most probable component",
     "assignment_entropy": "mean entropy of q(s|x), nats",
     "silhouette": "of z in components, -1 to 1, on up to 2000 rows",
-    "named_accuracy": "share of test rows whose likeliest name is their class",
+    "named_accuracy": "share of test rows whose most probable name is their class",
     "elbo": "nats per row",
     "rate": "KL of all latents, nats per row",
     "distortion": "-log p(x|latents), nats per row",
@@ -47,7 +47,7 @@ MEANING = {
     "bits_per_dim": "the same in bits per entry of x, in the model's units",
     "ess": "median effective samples of that bound",
     "pareto_k": "median Pareto k of its rows: < 0.5 a good guide, to 0.7 usable",
-    "pareto_k_bad": "share of its rows with k > 0.7: no good proposal, nll is loose",
+    "pareto_k_bad": "share of its rows with k > 0.7: a poor proposal, nll is loose",
 }
 
 
@@ -119,7 +119,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sizes(names: list[str], sizes: list[int]) -> str:
-    """The components with the test rows whose likeliest each is, the largest first."""
+    """The number of test rows per most probable component, the largest first."""
     order = sorted(range(len(names)), key=lambda k: -sizes[k])
     # a name and its number stay on one line
     items = [f"{names[k]}: {sizes[k]}".replace(" ", "\N{NO-BREAK SPACE}") for k in order]

@@ -28,9 +28,9 @@ BASE64 = 4 / 3
 BROAD = 700  # pixels
 SIZES = {
     "nll_samples": "importance samples per row",
-    "nll_rows": "test rows that nll is of",
-    "test_rows": "how many there are",
-    "labels": "that the fit saw",
+    "nll_rows": "test rows of nll",
+    "test_rows": "number of test rows",
+    "labels": "labels of the fit",
 }
 Line = tuple[str, str, str]
 
@@ -132,8 +132,14 @@ def _numbers(view: RunView, meaning: Mapping[str, str], measure: bool) -> tuple[
     for key, value in numbers.items():
         # tables are drawn, and keys of the configuration have their own section
         is_key = key in type(view.run.config).model_fields and key not in SIZES
-        if not (value is None or isinstance(value, list | dict) or is_key):
-            lines.append((key, _number(value), phrases.get(key, "")))
+        of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in numbers
+        if value is None or isinstance(value, list | dict) or is_key or of_interval:
+            continue
+        phrase = phrases.get(key, "")
+        low, high = numbers.get(f"{key}_low"), numbers.get(f"{key}_high")
+        if low is not None and high is not None:
+            phrase += f"; 95 % Wilson interval {low:.3f} to {high:.3f}"
+        lines.append((key, _number(value), phrase))
     return lines, ""
 
 
