@@ -57,8 +57,11 @@ def compare_components(
         ``n``; and a line for each run that failed.
 
     Raises:
-        GMMVAEError: no combination fits, or every run failed.
+        GMMVAEError: a number of components among the keys, no combination that fits, or every
+            run failed.
     """
+    if "components" in common:
+        raise GMMVAEError("components is what is compared: give it with --range")
     runs = plan_sweep(
         {key: value for key, value in common.items() if key not in ("model", "preset")},
         presets=[common.get("preset")],

@@ -458,6 +458,14 @@ def test_a_class_the_fit_sees_no_label_of() -> None:
         require_labels(config, M1, without)
 
 
+def test_the_number_of_components_of_a_comparison_is_its_range(
+    gmmvae: Gmmvae, tmp_path: Path
+) -> None:
+    result = gmmvae("components", "--set", "components=3", "--out", tmp_path / "new")
+    refused(result, "components is what is compared: give it with --range")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "tune", "ablate", "components"])
 def test_an_output_that_is_empty_or_a_file_is_refused(
     gmmvae: Gmmvae, tmp_path: Path, command: str
