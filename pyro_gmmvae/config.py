@@ -6,15 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    WrapValidator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.functional_serializers import PlainSerializer
+from pydantic.functional_validators import BeforeValidator, WrapValidator
 from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -26,22 +20,18 @@ def split_list(value: Any) -> Any:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
-def _none_is_empty(value: Any) -> Any:
-    return () if value is None else value
-
-
-def _all_is_none(value: Any) -> Any:
-    return None if value == "all" else value
-
-
 LARGEST = 3e38  # about the largest number in single precision
 MAX_SIZE = 100_000  # larger layers do not fit any memory
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=MAX_SIZE)], ...], BeforeValidator(split_list)
 ]
-Labels = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_all_is_none)]
+Labels = Annotated[
+    Annotated[int, Field(ge=0)] | None, BeforeValidator(lambda v: None if v == "all" else v)
+]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_none_is_empty), BeforeValidator(split_list)]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(lambda v: () if v is None else v), BeforeValidator(split_list)
+]
 
 
 @dataclass(frozen=True)
@@ -115,12 +105,12 @@ def _number_or_schedule(value: Any, number: Any) -> Any:
     return number(value)
 
 
-def _number_or_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Schedule) else value
-
-
 # a number that a schedule may change, where the model has a buffer of its name
-Number = Annotated[float, WrapValidator(_number_or_schedule), PlainSerializer(_number_or_text)]
+Number = Annotated[
+    float,
+    WrapValidator(_number_or_schedule),
+    PlainSerializer(lambda value: str(value) if isinstance(value, Schedule) else value),
+]
 
 
 class Config(BaseModel):
@@ -455,25 +445,3 @@ class Choice:
 
 Dimension = Real | Whole | Choice
 SearchSpace = Mapping[str, Dimension]
-
-# what every model's networks and every fit have
-COMMON: SearchSpace = {
-    "latent_dim": Whole(2, 64, log=True),
-    "hidden": Choice(((64,), (128,), (256,), (64, 64), (128, 128), (256, 256))),
-    "dropout": Real(0.0, 0.5),
-    "learning_rate": Real(3e-4, 1e-2, log=True),
-    "batch_size": Whole(64, 256, log=True),
-}
-# the term that trains a classifier beside the bound
-ALPHA: SearchSpace = {"alpha": Real(1.0, 300.0, log=True)}
-# of a class y that is a latent of its own
-CLASS: SearchSpace = {**COMMON, **ALPHA, "kl_y": Real(0.1, 10.0, log=True)}
-# of a mixture below z, whose component s a label chooses
-MIXTURE: SearchSpace = {
-    **COMMON,
-    **ALPHA,
-    "kl_s": Real(0.1, 10.0, log=True),
-    "label_eps": Real(1e-4, 0.1, log=True),
-}
-# of a relaxed class; not below prior_temperature's default, which works badly
-RELAXED: SearchSpace = {"temperature": Real(0.5, 1.0)}

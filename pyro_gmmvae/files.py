@@ -14,16 +14,15 @@ import os
 import re
 import stat
 import tempfile
+import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
-from csv import writer as csv_writer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import torch
     from torch import Tensor
@@ -87,25 +86,6 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
-    """A table as csv, as pandas writes it, without importing pandas.
-
-    Args:
-        columns: by name, arrays of one length; NaN becomes an empty entry.
-    """
-    texts = []
-    for values in columns.values():
-        text = values.astype(str).astype(object)
-        if values.dtype.kind == "f":
-            text[values != values] = ""
-        texts.append(text)
-    buffer = io.StringIO()
-    writer = csv_writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*texts, strict=True))
-    return buffer.getvalue()
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON atomically."""
     atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
@@ -127,10 +107,8 @@ def require_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise GMMVAEError(f"{path} can't be read: {reason}") from error
-    if reason := _not_regular(state):
-        raise GMMVAEError(f"{path} is {reason}")
-    if not state.st_size:
-        raise GMMVAEError(f"{path} is empty")
+    if found := _not_regular(state) or ("" if state.st_size else "empty"):
+        raise GMMVAEError(f"{path} is {found}")
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
@@ -209,9 +187,9 @@ def validated(content: Any, schema: type[Content], source: object) -> Content:
 
     try:
         return TypeAdapter(schema).validate_python(content)
-    except (ValidationError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise GMMVAEError(f"{source} is damaged: {_TOO_DEEP}") from error
+    except RecursionError as error:
+        raise GMMVAEError(f"{source} is damaged: {_TOO_DEEP}") from error
+    except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         message = _MESSAGES.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
@@ -227,14 +205,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         GMMVAEError: the file is missing, not a regular file, not TOML, or beyond the limits.
     """
-    import tomllib
-
     try:
         content = read_bytes(path, MAX_TOML_BYTES)
-    except OSError as error:
-        raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise GMMVAEError(f"{path} can't be read: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise GMMVAEError(f"{path} can't be read: {reason}") from error
     try:
         text = content.decode()
         # a key of many parts takes tomllib time that grows with their square
@@ -243,10 +218,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise ValueError(_TOO_DEEP)
         values = tomllib.loads(text)
         _check_depth(values)
-    except RecursionError as error:
-        raise GMMVAEError(f"{path} is not TOML: {_TOO_DEEP}") from error
-    except ValueError as error:  # also of an integer of more digits than Python reads
+    except (RecursionError, ValueError) as error:
+        # Python reads no integer of several thousand digits
         reason = _TOO_LARGE if "integer string conversion" in str(error) else error
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else reason
         raise GMMVAEError(f"{path} is not TOML: {reason}") from error
     return values
 
@@ -312,11 +287,11 @@ def read_table(path: Path, **csv: Any) -> "pd.DataFrame":
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True)
         names = header.iloc[0].dropna().str.strip()
         if names.duplicated().any():
-            repeated = names[names.duplicated()].iloc[0]
-            raise GMMVAEError(f"{path} names the column {repeated!r} twice")
+            raise GMMVAEError(
+                f"{path} names the column {names[names.duplicated()].iloc[0]!r} twice"
+            )
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)
+            with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
                 return pd.read_csv(path, index_col=False, **csv)
         except pd.errors.ParserWarning as error:  # else pandas would drop the last entries
             raise GMMVAEError(
@@ -332,8 +307,7 @@ def read_text_table(path: Path) -> "pd.DataFrame":
     """
     table = read_table(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     table.columns = table.columns.str.strip()
-    # a line may end early
-    return table.fillna("").apply(lambda column: column.str.strip())
+    return table.fillna("").apply(lambda column: column.str.strip())  # a line may end early
 
 
 @contextlib.contextmanager
@@ -450,15 +424,14 @@ def acquire_lock(file: Path) -> IO[str]:
 def try_lock(file: Path) -> IO[str] | None:
     """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it."""
     handle = file.open("a")
-    try:
+    with contextlib.suppress(ImportError):
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass
-    except OSError:
-        handle.close()
-        return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            return None
     return handle
 
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +17,6 @@ from pyro_gmmvae.files import (
     acquire_lock,
     atomic_file,
     atomic_write,
-    csv_text,
     is_locked,
     load_training,
     load_weights,
@@ -333,13 +331,3 @@ def test_locks_end_with_their_holder(tmp_path: Path) -> None:
 def test_reading_a_configuration_loads_no_torch() -> None:
     code = "import sys, pyro_gmmvae.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_table_is_written_as_pandas_writes_it() -> None:
-    columns = {
-        "row": np.arange(4),
-        "a, b": np.array(["x", 'say "y"', "a,b", ""]),
-        "f32": np.array([0.1, np.nan, 1e-7, 12345678.0], np.float32),
-        "f64": np.array([-44.783134, 1e22, -np.inf, 0.0]),
-    }
-    assert csv_text(columns) == pd.DataFrame(columns).to_csv(index=False)

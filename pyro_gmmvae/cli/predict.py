@@ -1,6 +1,10 @@
 """gmmvae predict and gmmvae generate"""
 
+import csv
+import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +18,9 @@ from pyro_gmmvae.cli.options import (
     run_argument,
     weights_option,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_CELLS = 1000
 
@@ -53,7 +60,7 @@ def predict(
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
     """
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.files import atomic_write, csv_text
+    from pyro_gmmvae.files import atomic_write
 
     if not file.exists():
         raise GMMVAEError(f"{file} does not exist")
@@ -77,6 +84,25 @@ def predict(
     is_csv = out.suffix == ".csv"
     atomic_write(out, csv_text(columns).encode() if is_csv else table.to_parquet(index=False))
     click.echo(f"{len(next(iter(columns.values())))} rows -> {out}", err=True)
+
+
+def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
+    """A table as csv, as pandas writes it, without importing pandas.
+
+    Args:
+        columns: by name, arrays of one length; NaN becomes an empty entry.
+    """
+    texts = []
+    for values in columns.values():
+        text = values.astype(str).astype(object)
+        if values.dtype.kind == "f":
+            text[values != values] = ""
+        texts.append(text)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*texts, strict=True))
+    return buffer.getvalue()
 
 
 @click.command(short_help="Draw new rows from a run.")
@@ -123,8 +149,6 @@ def generate(
     Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
     holds x (the draws, in the units of the training file) and y (their class names).
     """
-    import io
-
     import numpy as np
 
     from pyro_gmmvae.files import atomic_write

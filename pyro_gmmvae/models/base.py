@@ -9,11 +9,33 @@ import torch
 from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import COMMON, SearchSpace
+from pyro_gmmvae.config import Choice, Real, SearchSpace, Whole
 from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
+
+# ranges that are worth tuning: of every model's networks and of every fit
+COMMON: SearchSpace = {
+    "latent_dim": Whole(2, 64, log=True),
+    "hidden": Choice(((64,), (128,), (256,), (64, 64), (128, 128), (256, 256))),
+    "dropout": Real(0.0, 0.5),
+    "learning_rate": Real(3e-4, 1e-2, log=True),
+    "batch_size": Whole(64, 256, log=True),
+}
+# of the term that trains a classifier
+ALPHA: SearchSpace = {"alpha": Real(1.0, 300.0, log=True)}
+# of a class y that is a latent of its own
+CLASS: SearchSpace = {**COMMON, **ALPHA, "kl_y": Real(0.1, 10.0, log=True)}
+# of a mixture below z, whose component s a label chooses
+MIXTURE: SearchSpace = {
+    **COMMON,
+    **ALPHA,
+    "kl_s": Real(0.1, 10.0, log=True),
+    "label_eps": Real(1e-4, 0.1, log=True),
+}
+# of a relaxed class; not below prior_temperature's default, which works badly
+RELAXED: SearchSpace = {"temperature": Real(0.5, 1.0)}
 
 
 class LatentModel(nn.Module, ABC):

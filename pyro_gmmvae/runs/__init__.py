@@ -7,11 +7,11 @@ from pyro_gmmvae.lazy import lazy_names
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.build import resolve
     from pyro_gmmvae.runs.data import TrainingData
-    from pyro_gmmvae.runs.folder import machine, processor
     from pyro_gmmvae.runs.initialize import AUTOENCODER_KL
     from pyro_gmmvae.runs.keys import LABEL_KEYS, default_config, own_keys
     from pyro_gmmvae.runs.run import Run
     from pyro_gmmvae.runs.trainer import resume, train
+    from pyro_gmmvae.training.devices import machine, processor
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 

@@ -1,10 +1,8 @@
 """The run folder: its files, each written whole or not at all, and checked when it is read."""
 
-import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from pyro_gmmvae.training import Fit
 
 FORMAT = 3  # 2: the data part held no kind of rows
-PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
 CONFIG, ENVIRONMENT, METRICS, NAMES = (
     *("config.json", "environment.json"),
     *("metrics.json", "names.json"),
@@ -257,8 +254,9 @@ class _Description(BaseModel):
 
 def environment(command: str | None, device: "torch.device", processes: int = 1) -> dict[str, Any]:
     """The command, versions, machine, device and threads that a result depends on."""
-    command = command or " ".join(sys.argv)
-    return {"command": command} | machine(device) | {"processes": processes}
+    from pyro_gmmvae.training.devices import machine
+
+    return {"command": command or " ".join(sys.argv)} | machine(device) | {"processes": processes}
 
 
 def read_environments(out: Path) -> list[dict[str, Any]]:
@@ -437,30 +435,3 @@ def write_names(path: Path, names: Sequence[str], counts: Mapping[int, Mapping[s
     """
     labels = {str(k): dict(labels) for k, labels in counts.items()}
     write_json(path / NAMES, {"names": list(names), "from": labels})
-
-
-# -- machine -----------------------------------------------------------------------------------
-
-
-def machine(device: "torch.device") -> dict[str, Any]:
-    """Versions, processor, device and threads, which a measured time depends on."""
-    import torch
-
-    return {
-        "pyro_gmmvae": pyro_gmmvae.__version__,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "processor": processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,12 +1,19 @@
-"""Devices by name, and the generators that belong to them."""
+"""Devices by name, the generators that belong to them, and the machine."""
 
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+import pyro_gmmvae
 from pyro_gmmvae.errors import GMMVAEError
+
+PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -70,3 +77,25 @@ def set_rng_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
     if device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"].cpu())
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Versions, processor, device and threads, which a measured time depends on."""
+    return {
+        "pyro_gmmvae": pyro_gmmvae.__version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

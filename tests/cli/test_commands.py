@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from pyro_gmmvae import files as checkpoint
 from pyro_gmmvae.cli import cli
+from pyro_gmmvae.cli.predict import csv_text
 from pyro_gmmvae.datasets import DATA
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
@@ -410,3 +411,13 @@ def test_components_beyond_the_classes_are_no_true_classes(gmmvae: Gmmvae, tmp_p
     gmmvae("train", *SMALL, "--components", 15, "--epochs", 1, "--out", run)
     lines = gmmvae("evaluate", run).out.split("true")[1].splitlines()[1:]
     assert [line.split()[0] for line in lines] == [str(digit) for digit in range(10)]
+
+
+def test_a_table_is_written_as_pandas_writes_it() -> None:
+    columns = {
+        "row": np.arange(4),
+        "a, b": np.array(["x", 'say "y"', "a,b", ""]),
+        "f32": np.array([0.1, np.nan, 1e-7, 12345678.0], np.float32),
+        "f64": np.array([-44.783134, 1e22, -np.inf, 0.0]),
+    }
+    assert csv_text(columns) == pd.DataFrame(columns).to_csv(index=False)
