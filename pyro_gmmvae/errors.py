@@ -2,7 +2,7 @@
 
 
 class GMMVAEError(ValueError):
-    """Something a user gave can't be used: says what was found, where, and what to do.
+    """Invalid input; the message gives the value found, its place and the remedy.
 
     The command line prints the message as one line and exits with status 2.
     """

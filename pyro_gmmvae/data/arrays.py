@@ -39,7 +39,7 @@ def load_array(
 
     Args:
         path: the file.
-        label_column: name of the label column or array; one that is not the default must exist.
+        label_column: name of the label column or array; any name but the default must exist.
         drop_nonfinite: drop rows that hold NaN or infinities, which are an error otherwise.
         read_labels: if false, labels are not needed and not read.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 Presets = Mapping[str, Mapping[str, Any]]
 
-# components that become classes without a label: the guide sees an augmented row, the decoder
+# components that become classes without a label: the guide gets an augmented row, the decoder
 # reconstructs the original row, and assignments are consistent, and balanced over equal classes
 # (for unequal ones a balance that falls, such as 120:12:675, did better than a learned or given pi)
 CLUSTER: dict[str, Any] = {

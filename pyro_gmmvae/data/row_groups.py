@@ -59,7 +59,7 @@ class RowGroups:
         return f"{len(self.names)} rows of {shape}"
 
     def notes(self, split: Split) -> list[str]:  # noqa: ARG002
-        """Facts about a split that a user should know."""
+        """Describe the sizes of a split in sentences for the user."""
         return []
 
     def captions(self, rows: Labels) -> list[str]:

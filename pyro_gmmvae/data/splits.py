@@ -16,7 +16,7 @@ class Split:
         train: training rows, without the validation rows.
         validation: held out to monitor a fit and to choose settings.
         test: held out for the final evaluation.
-        labelled: the rows of ``train`` whose label the fit sees.
+        labelled: the rows of ``train`` whose label the fit uses.
     """
 
     train: Labels
@@ -39,7 +39,7 @@ def split_rows(
 
     Args:
         y: (N,) labels, -1 where unknown.
-        classes: number of classes; 0 where there are none.
+        classes: number of classes; 0 without labels.
         labels: number of visible training labels, class-balanced; None: all.
         test: test rows: a number, a share, or the row numbers of a published test set.
         validation: validation rows out of the rest: a number, a share, or given row numbers.

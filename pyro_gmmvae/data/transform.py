@@ -35,7 +35,7 @@ class Transform:
 
         Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17, and more
         where the rows are in single precision.
-        Missing entries (NaN) are left out; one that is missing in all rows is left as it is.
+        Missing entries (NaN) are left out; an entry missing in all rows is unchanged.
         """
         rounding = 16 * np.finfo(rows.dtype).eps if rows.dtype.kind == "f" else 0.0
         wide = rows.astype(np.float64)

@@ -89,7 +89,7 @@ class Concrete(RelaxedOneHotCategorical):
         return log_t.squeeze(-1) if log_t.dim() else log_t
 
     def _validate_sample(self, value: Tensor) -> None:
-        # torch's simplex check wants |sum - 1| < 1e-6, which float32 draws can miss
+        # torch's simplex check requires |sum - 1| < 1e-6, which float32 draws can miss
         size = self.event_shape[-1]
         if value.shape[-1:] != self.event_shape:
             raise ValueError(f"a point of a simplex of {size} was expected, not {value.shape}")

@@ -28,7 +28,7 @@ MAX_MESSAGE = 1_000_000  # bytes from a browser: values of sliders
 MAX_BODY = 1000  # bytes of a request, and no page takes one
 GRACE = 0.3  # seconds to end what is being sent
 STATIC = ("/static/js/", "/static/images/")
-# values of Sec-Fetch-Site if the user typed the address, or if the page itself asks
+# values of Sec-Fetch-Site if the user typed the address, or if the page itself sends the request
 SAME_SITE = {"", "none", "same-origin"}
 
 

@@ -1,4 +1,4 @@
-"""Gaussian-mixture VAEs, with a relaxed class or with a discrete one that is summed out."""
+"""Gaussian-mixture VAEs, with a relaxed class or a discrete class that is summed out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar

@@ -29,7 +29,7 @@ class ConvEncoder(nn.Module):
     ``options.hidden[0]`` units and a linear output follow.
 
     Raises:
-        GMMVAEError: ``x_shape`` is not that of an image.
+        GMMVAEError: ``x_shape`` is not the shape of an image.
     """
 
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:

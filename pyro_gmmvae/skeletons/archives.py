@@ -84,7 +84,7 @@ def _listed(folder: Path) -> list[Path]:
 def _without_shared_folders(full_names: Iterable[str]) -> dict[str, str]:
     """From the names below the folders that all files share to the full names."""
     tidy = {posixpath.normpath(name).lstrip("/"): name for name in full_names}
-    # macOS adds a folder of its own beside the one that was packed
+    # macOS adds a folder of its own beside the packed folder
     folders = {posixpath.dirname(n) for n in tidy if not n.startswith(("__MACOSX/", "."))}
     shared = posixpath.commonpath(folders) if folders else ""
     return {n.removeprefix(f"{shared}/") if shared else n: full for n, full in tidy.items()}

@@ -15,7 +15,7 @@ from pyro_gmmvae.files import read_bytes
 from pyro_gmmvae.skeletons.layouts import COCO_18, KINECT_18
 from pyro_gmmvae.skeletons.tracks import Track
 
-GAIT_RUNS = range(1, 7)  # the set's own README says not to use the seventh
+GAIT_RUNS = range(1, 7)  # the README of the data set advises against the seventh
 NECK = COCO_18.joints.index("Neck")
 CEPSTRA = 12
 

@@ -2,7 +2,7 @@
 
 Frame by frame, detections are assigned to the people detected just before, who are expected to
 keep their velocity. A pair is accepted only if every other assignment is worse by a margin; where
-two people come too close to be told apart, their tracklets end, and :mod:`linking` decides.
+two people come too close to be distinguished, their tracklets end, and :mod:`linking` decides.
 """
 
 from collections.abc import Sequence
@@ -138,7 +138,7 @@ class Tracklet:
 
     Attributes:
         rows: of the detections, in order.
-        ambiguous: whether it begins or ends where people could not be told apart.
+        ambiguous: whether it begins or ends where people could not be distinguished.
     """
 
     rows: list[int] = field(default_factory=list)

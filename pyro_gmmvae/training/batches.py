@@ -1,4 +1,4 @@
-"""Minibatches with class-balanced labelled rows, and what is done to their rows."""
+"""Minibatches with class-balanced labelled rows, and the augmentation of their rows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Batches:
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
         check_batch_size(batch_size, labelled)
         self.x, self.y, self.world = x, y, world
-        # the order is drawn on the CPU, so that every device sees the same batches
+        # the order is drawn on the CPU, so that every device gets the same batches
         y = class_labels(y).cpu()
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0

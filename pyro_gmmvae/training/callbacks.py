@@ -31,7 +31,7 @@ def checked(callbacks: Sequence[Callback]) -> Sequence[Callback]:
     """Check that each callback is an object of :class:`Callback`.
 
     Raises:
-        GMMVAEError: naming the class of one that is not.
+        GMMVAEError: an object is not a Callback; the message names its class.
     """
     for callback in callbacks:
         if isinstance(callback, type):

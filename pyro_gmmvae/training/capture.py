@@ -1,7 +1,7 @@
 """The captured step: loss and gradients of a Pyro program as one graph of tensor operations.
 
 Pyro's handlers and autograd's bookkeeping cost as much as the arithmetic of a small batch, and
-Dynamo can't trace the handlers. ``make_fx`` sees through them: it records the tensor operations
+Dynamo can't trace the handlers. ``make_fx`` passes through them: it records the tensor operations
 of one evaluation, forward and backward. The graph is run in their place, by torch's eager kernels
 or compiled by Inductor, with the same random numbers. See the README.md beside this file.
 """
@@ -365,7 +365,7 @@ def compile_graph(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
     Random numbers stay those of eager kernels.
 
     Raises:
-        CompileError: no compiler on this machine, or one that fails.
+        CompileError: the machine has no compiler, or the compiler fails.
     """
     try:
         with torch.no_grad(), warnings.catch_warnings():

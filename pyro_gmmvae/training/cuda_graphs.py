@@ -78,7 +78,7 @@ class CUDAGraphStep:
 
         Args:
             x, y: the batch.
-            kind: tells apart steps that launch other kernels on batches of one shape.
+            kind: key that distinguishes steps with different kernels but one batch shape.
         """
         key = (x.shape, kind)
         if self.failed:
@@ -99,7 +99,7 @@ class CUDAGraphStep:
             self._first_replay(key, lambda: self.update(*batch), x.device)
 
     def _first_replay(self, key: Hashable, step: Launch, device: torch.device) -> None:
-        """Record a kind of step, and take one; if asked to, both ways, to compare them."""
+        """Record a kind of step, and take one; optionally in both ways, to compare them."""
         expected, expected_rng = {}, {}
         before, start = _copies(self.tensors()), rng_state(device)
         if self.verify:

@@ -17,7 +17,7 @@ PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device a name asks for: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+    """Resolve the name of a device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
         GMMVAEError: for an unknown name or a device this machine does not have.

@@ -95,7 +95,7 @@ class Fit:
     # -- the loop ---------------------------------------------------------------------------
 
     def run(self, save: Callable[["Fit"], None] = lambda fit: None) -> str:  # noqa: ARG005
-        """Fit until the budget is spent, validation stalls, or a signal asks to stop.
+        """Fit until the budget is spent, validation stalls, or a stop signal arrives.
 
         Args:
             save: called with this fit when a checkpoint is due, in the first process; it writes
@@ -244,7 +244,7 @@ class Fit:
 
         Args:
             x, y: this process's rows.
-            stopping: a signal that asks to stop; it reaches all processes with this step.
+            stopping: a stop signal; it reaches all processes with this step.
         """
         state, labeling = self.state, False
         self._move_schedules()
@@ -300,7 +300,7 @@ class Fit:
         return tensors
 
     def _step_name(self, ago: int) -> str:
-        """The name of the current step, or of the one that was so many steps ago."""
+        """Return the name of the current step, or of an earlier step."""
         return f"step {self.state.step + 1 - ago} (epoch {self.state.epoch + 1})"
 
     # -- epochs and checkpoints -------------------------------------------------------------

@@ -107,7 +107,7 @@ def _rounded_by_onednn() -> Iterator[None]:
 
 @contextmanager
 def process_switches(deterministic: bool) -> Iterator[None]:
-    """Flush subnormals and, if asked, demand deterministic kernels; restore both."""
+    """Flush subnormals and optionally require deterministic kernels; restore both."""
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")

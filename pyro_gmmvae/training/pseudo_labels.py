@@ -106,7 +106,7 @@ class SequencePseudoLabeler(PseudoLabeler):
 
     Args:
         module, threshold, from_step, balanced_over, decay: as of :class:`PseudoLabeler`.
-        x: (N, ...) all training windows, as the module sees them.
+        x: (N, ...) all training windows, in the module's input form.
         y: (N,) or (N, F) their labels, the class in the first column, -1 where unknown.
             **Filled in place**: batches that are taken from it carry the pseudo-labels, and a
             checkpoint of this module holds it.

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class StopRequest:
-    """False until a signal asks to stop.
+    """False until a stop signal arrives.
 
     Attributes:
         signal: the signal, or None.
@@ -29,7 +29,7 @@ class StopRequest:
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """Within the block, a second SIGINT is noted instead of raising KeyboardInterrupt."""
+        """Within the block, a second SIGINT is recorded instead of raising KeyboardInterrupt."""
         self.saving = True
         try:
             yield
