@@ -59,7 +59,7 @@ class RowGroups:
         return f"{len(self.names)} rows of {shape}"
 
     def notes(self, split: Split) -> list[str]:  # noqa: ARG002
-        """Describe the sizes of a split in sentences for the user."""
+        """Return sentences for the user about a split."""
         return []
 
     def captions(self, rows: Labels) -> list[str]:
