@@ -1,11 +1,12 @@
 """Options that several commands share, and gmmvae list."""
 
+import functools
 import json
 import os
 import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import click
 from click.shell_completion import CompletionItem
@@ -201,16 +202,20 @@ config_option = click.option("--config", type=PATH, metavar="TOML", help="File o
 # -- other options ---------------------------------------------------------------------------------
 
 
-def _run_folder(ctx: click.Context, param: click.Parameter, run: Path) -> Path:  # noqa: ARG001
-    """Refuse what is not a run folder, before torch is imported."""
-    if not ctx.resilient_parsing:
+def run_argument(command: Command) -> Command:
+    """RUN, which is refused before torch is imported if it is not a run folder."""
+
+    @functools.wraps(command)
+    def checked(run: Path, **options: Any) -> Any:
         from pyro_gmmvae.runs.folder import read_config
 
         read_config(run)
-    return run
+        return command(run=run, **options)
+
+    argument = click.argument("run", type=PATH)
+    return cast(Command, argument(checked))
 
 
-run_argument = click.argument("run", type=PATH, callback=_run_folder)
 out_folder_option = click.option("--out", type=PATH, required=True, metavar="DIR", callback=_folder)
 device_option = click.option(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"
