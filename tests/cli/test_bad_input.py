@@ -109,12 +109,14 @@ def test_train(
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize("out", [".", ""])
+@pytest.mark.parametrize(
+    ("out", "word"), [(".", "can't be the current folder"), ("", "the path is empty")]
+)
 def test_a_run_folder_is_not_the_current_folder(
-    gmmvae: Gmmvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+    gmmvae: Gmmvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, word: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(gmmvae("train", *SMALL, "--out", out), "can't be the current folder", "--out")
+    refused(gmmvae("train", *SMALL, "--out", out), word, "--out")
     assert not list(tmp_path.iterdir())
 
 
