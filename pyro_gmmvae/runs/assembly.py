@@ -26,6 +26,7 @@ from pyro_gmmvae.training import (
     Preprocessing,
     PseudoLabeler,
     SequencePseudoLabeler,
+    check_precision,
 )
 from pyro_gmmvae.training.batches import check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
@@ -69,7 +70,6 @@ class Parts:
         if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
-        check_batch_size(config.batch_size, config.labelled_per_batch)
         with seeded(0, self.device), torch.no_grad():
             x = x if augment is None or self.raw else augment(x)
             try:
@@ -212,6 +212,21 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     if raw:
         preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))
     return Parts(config, data, device, model, objective, schedules, validation, preprocessing, raw)
+
+
+def checked_parts(config: Config, data: TrainingData) -> Parts:
+    """Build the parts of a fit on the CPU and evaluate them once, without a fit.
+
+    Raises:
+        GMMVAEError: anything that ``train`` would refuse before its first step.
+    """
+    cpu = torch.device("cpu")
+    check_precision(config.precision, cpu)
+    check_batch_size(config.batch_size, config.labelled_per_batch)
+    with seeded(0, cpu):
+        parts = build(config, data, cpu)
+        parts.dry_run()
+    return parts
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

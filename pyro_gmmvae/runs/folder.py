@@ -27,7 +27,6 @@ from pyro_gmmvae.runs.keys import configure
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from torch import Tensor
 
     from pyro_gmmvae.training import Fit
@@ -252,11 +251,11 @@ class _Description(BaseModel):
     data: _Data
 
 
-def environment(command: str | None, device: "torch.device", processes: int = 1) -> dict[str, Any]:
+def environment(
+    command: str | None, machine: Mapping[str, Any], processes: int = 1
+) -> dict[str, Any]:
     """The command, versions, machine, device and threads that a result depends on."""
-    from pyro_gmmvae.training.devices import machine
-
-    return {"command": command or " ".join(sys.argv)} | machine(device) | {"processes": processes}
+    return {"command": command or " ".join(sys.argv), **machine, "processes": processes}
 
 
 def read_environments(out: Path) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ from pyro_gmmvae.runs.folder import (
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.run import Run, names_given, with_data_at
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
-from pyro_gmmvae.training.devices import seeded
+from pyro_gmmvae.training.batches import check_batch_size
+from pyro_gmmvae.training.devices import machine, seeded
 from pyro_gmmvae.training.distributed import process_group
 from pyro_gmmvae.training.loggers import build_loggers, closing
 from pyro_gmmvae.training.signals import raise_signal
@@ -64,7 +65,7 @@ class Trained:
         save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
         write_history(out, self.history)
         write_json(out / METRICS, self.metrics)
-        now = environment(None, self.run.device)
+        now = environment(None, machine(self.run.device))
         write_config(out, self.run.config, self.run.schema, [now])
 
 
@@ -152,6 +153,7 @@ def _prepared(
     with process_group(config.device) as (world, device), seeded(config.seed, device):
         with world.raise_together():
             check_precision(config.precision, device)
+            check_batch_size(config.batch_size, config.labelled_per_batch)
             parts = build(config, load(), device)
             parts.dry_run()
             fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
@@ -187,8 +189,8 @@ def train(
     with _prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         with job.fit.world.raise_together():
             if job.fit.world.is_first:
+                now = environment(command, machine(job.fit.device), job.fit.world.size)
                 stack.enter_context(new_folder(out, force))
-                now = environment(command, job.fit.device, job.fit.world.size)
                 write_config(out, config, job.parts.data.schema, [now])
         stack.enter_context(closing(job.loggers))
         job.start()
@@ -256,7 +258,7 @@ def resume(
         with fit.world.raise_together():
             if fit.world.is_first:
                 remove_leftovers(out)
-                now = environment(command, fit.device, fit.world.size)
+                now = environment(command, machine(fit.device), fit.world.size)
                 write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)

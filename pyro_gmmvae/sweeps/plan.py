@@ -8,16 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import torch
-
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
-from pyro_gmmvae.runs.assembly import build
+from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import default_config, takes_guide, usual_values
-from pyro_gmmvae.training import check_precision
-from pyro_gmmvae.training.devices import seeded
 
 Log = Callable[[str], None]
 
@@ -128,10 +124,7 @@ def plan_sweep(
             config = resolve(default_config(data, common, varied, variant))
             settings = _settings(config, {**common, **variant})
             combination = [model, config.guide, config.objective, settings]
-            cpu = torch.device("cpu")
-            check_precision(config.precision, cpu)
-            with seeded(0, cpu):
-                build(config, rows[label]).dry_run()
+            checked_parts(config, rows[label])
         except UnknownNameError:  # an error, while known names that don't fit are left out
             raise
         except GMMVAEError as error:

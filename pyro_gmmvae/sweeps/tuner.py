@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pyro_gmmvae.config import Config, Dimension
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs import default_config, train
-from pyro_gmmvae.runs.assembly import build
+from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import absolute_paths
@@ -39,7 +37,6 @@ from pyro_gmmvae.sweeps.study import (
 from pyro_gmmvae.sweeps.tune_report import Tuned, tuned, write_tables
 from pyro_gmmvae.sweeps.workers import process_pool
 from pyro_gmmvae.training import Callback
-from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.settings import Record
 from pyro_gmmvae.training.signals import StopRequest, note_sigint
 
@@ -174,11 +171,9 @@ def plan_study(
     labelled, sequences = len(rows.split.labelled) > 0, rows.groups.merges
     given = keys.keys() - search.keys()
     space = space_of(config, given, search, labelled=labelled, sequences=sequences)
-    with seeded(0, torch.device("cpu")):
-        parts = build(config, rows)
-        parts.dry_run()
-        for params in corners(space):
-            build(resolve(configured(config, space, params)), rows).dry_run()
+    parts = checked_parts(config, rows)
+    for params in corners(space):
+        checked_parts(resolve(configured(config, space, params)), rows)
     has_classes = labelled and parts.model.has_classes()
     metric = _metric(metric, has_classes, sequences, config)
     check_comparable(metric, space)

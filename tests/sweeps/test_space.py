@@ -9,7 +9,7 @@ from pyro_gmmvae.config import Choice, Config, Real, Schedule, Whole
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.runs.assembly import build
+from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps.search_space import (
@@ -35,8 +35,7 @@ def test_every_model_builds_at_the_corners_of_its_space(model: str, digits: Trai
     space = space_of(config)
     assert {"latent_dim", "learning_rate"} <= space.keys()
     for params in corners(space):
-        parts = build(resolve(configured(config, space, params)), digits)
-        parts.dry_run()
+        parts = checked_parts(resolve(configured(config, space, params)), digits)
         torch.manual_seed(0)
         x, y = digits.tensors(digits.split.labelled[:4])
         assert torch.isfinite(parts.objective(x, y).loss)
