@@ -26,6 +26,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.evaluation import clustering_scores
 from pyro_gmmvae.runs import AUTOENCODER_KL, LABEL_KEYS, TrainingData, default_config, own_keys
+from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.sweeps import append_result, read_results
 
 RESTARTS = 10
@@ -173,8 +174,9 @@ def _mixture_of_pca(config: Config, rows: TrainingData) -> Labels:
 
 def autoencoder(config: Config, augment: str | None) -> Config:
     """The configuration of a ``vae`` with a weak KL, and the networks and budget of ``config``."""
-    of_clusters = {"guide", *LABEL_KEYS, *own_keys(config.model, config.guide)}
-    kept = {k: v for k, v in config.model_dump().items() if k not in of_clusters}
+    left_out = {"guide", *LABEL_KEYS, *own_keys(config.model, config.guide)}
+    left_out |= {"protocol", *PoseWindow.own_keys()} - config.given
+    kept = {k: v for k, v in config.model_dump().items() if k not in left_out}
     changes = {
         "preset": presets_of(config.data)[1],
         "model": "vae",
