@@ -12,11 +12,11 @@ PACKAGE = ROOT / "pyro_gmmvae"
 # an import goes to a lower level only
 LEVELS = (
     {"errors", "lazy"},
-    {"param_store", "files"},
+    {"param_store", "files", "ranges"},
     {"config"},
-    {"distributions", "networks", "data", "evaluation"},
+    {"distributions", "networks", "data"},
     {"objectives", "guides", "skeletons"},
-    {"models", "datasets", "training"},
+    {"models", "datasets", "training", "evaluation"},
     {"runs"},
     {"figures", "estimators", "inference_data"},
     {"sweeps", "explorer"},

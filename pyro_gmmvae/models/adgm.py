@@ -6,13 +6,13 @@ import pyro
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_gmmvae.config import SearchSpace, Whole
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.models.base import CLASS, LatentModel
 from pyro_gmmvae.models.labels import flat_prior, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.ranges import SearchSpace, Whole
 
 
 class ADGM(LatentModel):

@@ -9,11 +9,11 @@ import torch
 from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import Choice, Real, SearchSpace, Whole
 from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
+from pyro_gmmvae.ranges import Choice, Real, SearchSpace, Whole
 
 # ranges that are worth tuning: of every model's networks and of every fit
 COMMON: SearchSpace = {

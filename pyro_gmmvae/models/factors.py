@@ -8,13 +8,13 @@ import torch
 from pyro.distributions import MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import SearchSpace
 from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.models.base import MIXTURE, RELAXED, LatentModel
 from pyro_gmmvae.models.mixture import FullMixture, Mixture, build_mixture
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.ranges import SearchSpace
 
 
 class FactorGMMVAE(LatentModel):

@@ -7,13 +7,13 @@ import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import SearchSpace
 from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.guides import MeanFieldGuide, MixtureGuide, MixtureModel, ProductGuide
 from pyro_gmmvae.models.base import MIXTURE, RELAXED, LatentModel
 from pyro_gmmvae.models.mixture import Mixture, build_mixture
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.ranges import SearchSpace
 
 
 class GMMVAE(LatentModel, MixtureModel):

@@ -8,12 +8,12 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from pyro_gmmvae.config import SearchSpace
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.models.base import CLASS, LatentModel
 from pyro_gmmvae.models.labels import flat_prior, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.ranges import SearchSpace
 
 
 class StackedNormal(TorchDistribution):

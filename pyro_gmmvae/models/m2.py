@@ -8,13 +8,13 @@ from pyro import poutine
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_gmmvae.config import SearchSpace
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.models.base import CLASS, RELAXED, LatentModel
 from pyro_gmmvae.models.labels import flat_prior, one_hot, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
+from pyro_gmmvae.ranges import SearchSpace
 
 
 class _ClassAndNormal(LatentModel):

@@ -1,151 +1,27 @@
 """Weighted ELBOs, estimated from samples of the latents that guide and model score."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.distributions import RelaxedOneHotCategorical
 from pyro.distributions.util import scale_and_mask
-from pyro.infer.util import is_validation_enabled
-from pyro.poutine.util import prune_subsample_sites
-from pyro.util import check_model_guide_match
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.objectives.draws import (
+    Draw,
+    Program,
+    draw,
+    sample_sites,
+    sum_of,
+    trace_of_guide,
+)
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
 from pyro_gmmvae.param_store import LocalParams
-
-Program = Callable[[Tensor, Tensor | None], Any]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """The sites of guide and model at one sample of the latents, with their log-densities.
-
-    A site of the guide that is marked ``infer={"sum_out": True}`` is not sampled: it takes all its
-    values, along an axis in front of the rows, as under Pyro's ``TraceEnum_ELBO``. (With Pyro's
-    own mark, "enumerate", its ``Trace_ELBO`` would warn about programs that it can train.)
-
-    Attributes:
-        guide, model: the nodes of the two traces by site.
-        weights: probability of each value of the enumerated sites, (..., B), summing to 1
-            over all axes but the last; None where every site was sampled.
-    """
-
-    guide: dict[str, Any]
-    model: dict[str, Any]
-    weights: Tensor | None
-
-    def mean(self, values: Tensor) -> Tensor:
-        """(B,): values (..., B) averaged over the enumerated sites, exactly."""
-        if self.weights is None:
-            return values
-        rows = self.weights.shape[-1]
-        return (self.weights * values).reshape(-1, rows).sum(0)
-
-    def log_ratio(self, site: str) -> Tensor:
-        """log q - log p of a latent site at its value."""
-        ratio: Tensor = self.guide[site]["log_prob"] - self.model[site]["log_prob"]
-        return ratio
-
-    def is_enumerated(self, site: str) -> bool:
-        """Whether a site takes all its values, instead of one sampled value."""
-        return _is_enumerated(self.guide[site])
-
-    @property
-    def log_px(self) -> Tensor:
-        """log p of all observed sites."""
-        return _sum([s["log_prob"] for s in self.model.values() if s["is_observed"]])
-
-    @property
-    def score(self) -> Tensor | None:
-        """log q of the sites that are neither reparameterized nor enumerated, or None."""
-        scores = [
-            site["log_prob"]
-            for site in self.guide.values()
-            if not site["fn"].has_rsample and not _is_enumerated(site)
-        ]
-        return _sum(scores) if scores else None
-
-    def class_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
-        """(B, K) log q(y|x), unnormalized, of each of these sites that the guide has.
-
-        A guide whose logits depend on the label of a row leaves the logits before the label in
-        ``infer["class_logits"]``.
-        """
-        sites = [(name, self.guide[name]) for name in label_sites if name in self.guide]
-        return {name: s["infer"].get("class_logits", s["fn"].logits) for name, s in sites}
-
-    def prior_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
-        """(B, K) log p(y), unnormalized, of each of these sites that the guide has."""
-        return {name: self.model[name]["fn"].logits for name in label_sites if name in self.guide}
-
-
-def draw(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    y: Tensor | None,
-    latents: Sequence[str],
-    observed: Tensor | None = None,
-) -> Draw:
-    """Run the guide on x, replay the model against it, and score every site.
-
-    Args:
-        model, guide, latents: the programs, and the latent sites that both have.
-        x, y: rows and labels.
-        observed: the rows that the model explains; None: x.
-
-    Raises:
-        GMMVAEError: a guide or a model that samples other sites than ``latents``.
-    """
-    guide_trace = _trace(guide, x, y)
-    explained = x if observed is None else observed
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(explained, y)
-    enumerates = any(map(_is_enumerated, _sample_sites(guide_trace).values()))
-    if is_validation_enabled() and not enumerates:  # it does not allow for the axes in front
-        check_model_guide_match(model_trace, guide_trace)
-    guide_trace = prune_subsample_sites(guide_trace)
-    model_trace = prune_subsample_sites(model_trace)
-    model_trace.compute_log_prob()
-    guide_trace.compute_log_prob()
-    guide_sites, model_sites = _sample_sites(guide_trace), _sample_sites(model_trace)
-    _check_latents(guide_sites, model_sites, latents)
-    log_weights = [s["log_prob"] for s in guide_sites.values() if _is_enumerated(s)]
-    return Draw(guide_sites, model_sites, _sum(log_weights).exp() if log_weights else None)
-
-
-def _trace(guide: Program, x: Tensor, y: Tensor | None) -> Any:
-    marked = poutine.infer_config(guide, _enumerate_if_marked)
-    enumerating = poutine.enum(marked, first_available_dim=-2)  # -1 is the plate of the rows
-    return poutine.trace(enumerating).get_trace(x, y)
-
-
-def _enumerate_if_marked(site: Any) -> dict[str, str]:
-    return {"enumerate": "parallel"} if site["infer"].get("sum_out") else {}
-
-
-def _is_enumerated(site: Any) -> bool:
-    return site["infer"].get("_enumerate_dim") is not None
-
-
-def _sample_sites(trace: Any) -> dict[str, Any]:
-    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-
-
-def _check_latents(guide: dict[str, Any], model: dict[str, Any], latents: Sequence[str]) -> None:
-    """Refuse a site that is not listed, whose term the ELBO would lack."""
-    for owner, sites in (("guide", guide), ("model", model)):
-        sampled = {name for name, site in sites.items() if not site["is_observed"]}
-        if sampled != set(latents):
-            raise GMMVAEError(
-                f"the objective was built for the latent sites {sorted(latents)}; the {owner} "
-                f"samples {sorted(sampled)}"
-            )
 
 
 @dataclass
@@ -275,11 +151,11 @@ class Objective(nn.Module, ABC):
         targets: dict[str, Tensor] = one.class_logits
         if original is not None and any(term.needs_original for _, term in self._regularizers):
             with torch.no_grad(), LocalParams():
-                guide = _sample_sites(_trace(self._programs[1], original, y))
+                guide = sample_sites(trace_of_guide(self._programs[1], original, y))
                 targets = Draw(guide, {}, None).class_logits(self.label_sites)
         total = torch.zeros_like(one.bound.mean())
         for name, term in self._regularizers:
-            value = _sum(
+            value = sum_of(
                 [
                     term(Assignment(logits, one.prior_logits[site], targets[site].detach()))
                     for site, logits in one.class_logits.items()
@@ -296,7 +172,7 @@ class Objective(nn.Module, ABC):
         for site, label in zip(self.label_sites, columns, strict=False):
             losses = _mean([_cross_entropy(e.class_logits[site], label) for e in estimates])
             terms.append(_masked_mean(losses, label >= 0))
-        return _sum(terms)
+        return sum_of(terms)
 
     def estimate(self, x: Tensor, y: Tensor | None, observed: Tensor | None = None) -> Estimate:
         """One particle; the model explains ``observed``, or x where that is None."""
@@ -409,10 +285,6 @@ class CategoricalObjective(AnalyticObjective):
         log_q, log_p = q["fn"].logits.log_softmax(-1), p["fn"].logits.log_softmax(-1)
         kl = (log_q.exp() * (log_q - log_p)).sum(-1)
         return scale_and_mask(kl, scale=q["scale"], mask=q["mask"])
-
-
-def _sum(tensors: list[Tensor]) -> Tensor:
-    return sum(tensors[1:], start=tensors[0])
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.objectives.elbo import Draw, Estimate, TraceObjective
+from pyro_gmmvae.objectives.draws import Draw
+from pyro_gmmvae.objectives.elbo import Estimate, TraceObjective
 
 
 class IWAEObjective(TraceObjective):

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyro_gmmvae
-from pyro_gmmvae.config import Config, Dimension, label
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 from pyro_gmmvae.files import acquire_lock, is_locked, parse_json
+from pyro_gmmvae.ranges import Dimension, label
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
 

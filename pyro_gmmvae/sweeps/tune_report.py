@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from pyro_gmmvae.config import Config, Whole
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
+from pyro_gmmvae.ranges import Whole
 from pyro_gmmvae.runs.keys import usual_values
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import configured

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pyro_gmmvae.config import Config, Dimension
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import read_json
+from pyro_gmmvae.ranges import Dimension
 from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve

@@ -3,7 +3,7 @@
 import pytest
 from optuna.study import create_study
 
-from pyro_gmmvae.config import Choice, Real
+from pyro_gmmvae.ranges import Choice, Real
 from pyro_gmmvae.sweeps import SAMPLERS
 from pyro_gmmvae.sweeps.search_space import optuna_distributions
 from pyro_gmmvae.sweeps.study import build_sampler, quiet

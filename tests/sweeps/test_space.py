@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_gmmvae.config import Choice, Config, Real, Schedule, Whole
+from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.ranges import Choice, Real, Whole
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
