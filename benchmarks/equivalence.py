@@ -41,7 +41,7 @@ def cases() -> Iterator[tuple[str, Any]]:
     for name, guide in GUIDES.items():
         values = SIZES | {"components": K, "guide": guide}
         yield f"gmmvae:{name}", partial(MODELS["gmmvae"], SHAPE, **values, **FULL)
-        if name != "straight-through":
+        if not guide.relaxed_only:
             yield f"gmvae-discrete:{name}", partial(MODELS["gmvae-discrete"], SHAPE, **values)
 
 

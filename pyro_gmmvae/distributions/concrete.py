@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import RelaxedOneHotCategorical
 from torch import Size, Tensor
 
-_LOG_SAMPLE = "_concrete_log_sample"
+LOG_SAMPLE = "_concrete_log_sample"
 
 
 class Concrete(RelaxedOneHotCategorical):
@@ -121,20 +121,20 @@ class StraightThroughConcrete(Concrete):
         relaxed = super().rsample(sample_shape)
         vertex = torch.zeros_like(relaxed).scatter_(-1, relaxed.argmax(-1, keepdim=True), 1.0)
         rounded = vertex + (relaxed - relaxed.detach())
-        setattr(rounded, _LOG_SAMPLE, log_of_sample(relaxed))
+        setattr(rounded, LOG_SAMPLE, log_of_sample(relaxed))
         return rounded
 
 
 def from_log_sample(log_s: Tensor) -> Tensor:
     """The point exp(log_s) of the simplex, with its logarithm as an attribute."""
     s = log_s.exp()
-    setattr(s, _LOG_SAMPLE, log_s)
+    setattr(s, LOG_SAMPLE, log_s)
     return s
 
 
 def log_of_sample(s: Tensor) -> Tensor:
     """log s: exact for a draw of :class:`Concrete`, else the logarithm of the entries."""
-    log_s = getattr(s, _LOG_SAMPLE, None)
+    log_s = getattr(s, LOG_SAMPLE, None)
     if log_s is None:
         return s.clamp_min(torch.finfo(s.dtype).tiny).log()
     return log_s

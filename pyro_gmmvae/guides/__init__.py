@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.guides.low_rank import LowRankGuide
     from pyro_gmmvae.guides.mean_field import MeanFieldGuide
     from pyro_gmmvae.guides.product import EnumeratedGuide, ProductGuide, StraightThroughGuide
+    from pyro_gmmvae.guides.tilted import TiltedGuide
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -26,6 +27,7 @@ GUIDES: "PartTable[type[MixtureGuide]]" = PartTable(
         "straight-through": "StraightThroughGuide",
         "low-rank": "LowRankGuide",
         "flow": "FlowGuide",
+        "tilted": "TiltedGuide",
     },
 )
 
@@ -41,4 +43,5 @@ __all__ = [
     "MixtureModel",
     "ProductGuide",
     "StraightThroughGuide",
+    "TiltedGuide",
 ]

@@ -1,7 +1,7 @@
 """The contract of a guide: a posterior of z and s for a Gaussian-mixture VAE."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyro
 import torch
@@ -15,6 +15,9 @@ from pyro_gmmvae.networks import NetworkOptions
 
 class MixturePrior(Protocol):
     """p(s) and p(z|s), as far as a guide uses them."""
+
+    def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> Any:
+        """p(s), batch shape (rows,), with the labels y (B,) of rows, -1 or None: unlabelled."""
 
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
         """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
@@ -56,10 +59,12 @@ class MixtureGuide(nn.Module, ABC):
     Attributes:
         components, latent_dim: K, and d of z.
         relaxed: whether s is a Concrete.
-        temperature: 0-dimensional buffer, the temperature of q(s|x).
+        temperature: 0-dimensional buffer, the temperature of q(s|x); absent where it is one of
+            ``unused_keys``.
 
     Raises:
-        GMMVAEError: a model that is not a :class:`MixtureModel`.
+        GMMVAEError: a model that is not a :class:`MixtureModel`, or whose s is discrete where the
+            guide needs a relaxed one.
     """
 
     name: ClassVar[str]
@@ -68,6 +73,10 @@ class MixtureGuide(nn.Module, ABC):
     """The distribution of a relaxed s."""
     default_objective: ClassVar[str] = "analytic"
     """Key of ``objectives.OBJECTIVES``; "trace" where z has no closed-form KL to p(z|s)."""
+    relaxed_only: ClassVar[bool] = False
+    """Whether the guide needs a model with a relaxed s."""
+    unused_keys: ClassVar[tuple[str, ...]] = ()
+    """Configuration keys of the model that have no meaning under this guide."""
     temperature: Tensor
 
     def __init__(self, model: MixtureModel) -> None:
@@ -79,7 +88,13 @@ class MixtureGuide(nn.Module, ABC):
             )
         self.components, self.latent_dim = model.components, model.latent_dim
         self.relaxed = model.relaxed
-        self.register_buffer("temperature", torch.tensor(model.initial_temperature))
+        if self.relaxed_only and not self.relaxed:
+            raise GMMVAEError(
+                f"the guide {self.name!r} needs a relaxed s, and that of {type(model).__name__} is "
+                "discrete; use it with the model gmmvae"
+            )
+        if "temperature" not in self.unused_keys:
+            self.register_buffer("temperature", torch.tensor(model.initial_temperature))
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:

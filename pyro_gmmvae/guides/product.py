@@ -4,7 +4,6 @@ import pyro
 from torch import Tensor
 
 from pyro_gmmvae.distributions import GaussianProduct, StraightThroughConcrete, positive_scale
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
 from pyro_gmmvae.param_store import register
 
@@ -70,14 +69,7 @@ class StraightThroughGuide(ProductGuide):
 
     name = "straight-through"
     family = StraightThroughConcrete
-
-    def __init__(self, model: MixtureModel) -> None:
-        super().__init__(model)
-        if not self.relaxed:
-            raise GMMVAEError(
-                f"the guide 'straight-through' rounds a relaxed s, and that of "
-                f"{type(model).__name__} is discrete; use it with the model gmmvae"
-            )
+    relaxed_only = True
 
 
 class EnumeratedGuide(ProductGuide):

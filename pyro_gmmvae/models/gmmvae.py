@@ -157,11 +157,11 @@ class GMMVAE(LatentModel, MixtureModel):
 
     @property
     def scheduled(self) -> dict[str, Tensor]:
-        """Both temperatures, which the guide and the mixture hold."""
-        return {
-            "temperature": self.guide.temperature,
-            "prior_temperature": self.mixture.prior_temperature,
-        }
+        """The temperatures: that of the guide, where it has one, and that of the prior."""
+        of_prior = {"prior_temperature": self.mixture.prior_temperature}
+        if isinstance(self.guide, MixtureGuide) and "temperature" in self.guide.unused_keys:
+            return of_prior
+        return {"temperature": self.guide.temperature} | of_prior
 
 
 class GMVAEDiscrete(GMMVAE):
@@ -174,7 +174,7 @@ class GMVAEDiscrete(GMMVAE):
         p(x|z)  likelihood of decoder(z)       x (B, *x_shape)
 
     The class acts on x through z alone, and s is summed out. Every guide of ``guides.GUIDES``
-    except the straight-through one fits. The default is q(z|x) q(s|x), ``bayes`` is the guide of
+    fits whose s may be discrete. The default is q(z|x) q(s|x), ``bayes`` is the guide of
     VaDE. Labels are the prior of s, as in :class:`GMMVAE`.
 
     It departs from Dilokthanakul et al. in having no noise w below the mixture, and from VaDE

@@ -10,6 +10,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match
 from torch import Tensor
 
+from pyro_gmmvae.distributions import Tilted
 from pyro_gmmvae.errors import GMMVAEError
 
 Program = Callable[[Tensor, Tensor | None], Any]
@@ -21,7 +22,8 @@ class Draw:
 
     A site of the guide that is marked ``infer={"sum_out": True}`` is not sampled: it takes all its
     values, along an axis in front of the rows, as under Pyro's ``TraceEnum_ELBO``. (With Pyro's
-    own mark, "enumerate", its ``Trace_ELBO`` would warn about programs that it can train.)
+    own mark, "enumerate", its ``Trace_ELBO`` would warn about programs that it can train.) A
+    :class:`Tilted` takes a draw for each class, with the probability of the class.
 
     Attributes:
         guide, model: the nodes of the two traces by site.
@@ -108,7 +110,7 @@ def draw(
     guide_trace.compute_log_prob()
     guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
     _check_latents(guide_sites, model_sites, latents)
-    log_weights = [s["log_prob"] for s in guide_sites.values() if _is_enumerated(s)]
+    log_weights = [_log_weight(s) for s in guide_sites.values() if _is_enumerated(s)]
     return Draw(guide_sites, model_sites, sum_of(log_weights).exp() if log_weights else None)
 
 
@@ -121,6 +123,12 @@ def trace_of_guide(guide: Program, x: Tensor, y: Tensor | None) -> Any:
 
 def _enumerate_if_marked(site: Any) -> dict[str, str]:
     return {"enumerate": "parallel"} if site["infer"].get("sum_out") else {}
+
+
+def _log_weight(site: Any) -> Tensor:
+    """log of the probability of each value of an enumerated site."""
+    fn, log_prob = site["fn"], site["log_prob"]
+    return fn.class_log_prob(site["value"]) if isinstance(fn, Tilted) else log_prob
 
 
 def _is_enumerated(site: Any) -> bool:

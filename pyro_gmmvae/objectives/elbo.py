@@ -11,6 +11,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from pyro_gmmvae.distributions import Tilted
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.objectives.draws import (
     Draw,
@@ -228,7 +229,8 @@ class AnalyticObjective(Objective):
 
     The inner KL is exact at the sampled s, which lowers the variance of its gradient. Only a
     relaxed one-hot site, whose KL has no closed form, is sampled, and an enumerated site is
-    summed out. Unlike Pyro's ``TraceMeanField_ELBO`` it never samples another site silently.
+    summed out (a :class:`Tilted` has a closed form). Unlike Pyro's ``TraceMeanField_ELBO`` it
+    never samples another site silently.
 
     Raises:
         GMMVAEError: a latent site has no registered KL or is neither reparameterized nor
@@ -248,7 +250,8 @@ class AnalyticObjective(Objective):
 
     def site_kl(self, site: str, one: Draw) -> Tensor:
         q, p = one.guide[site], one.model[site]
-        if one.is_enumerated(site) or isinstance(q["fn"], RelaxedOneHotCategorical):
+        is_sampled = one.is_enumerated(site) or isinstance(q["fn"], RelaxedOneHotCategorical)
+        if is_sampled and not isinstance(q["fn"], Tilted):
             return one.log_ratio(site)
         return scale_and_mask(
             _closed_form(site, q["fn"], p["fn"]), scale=q["scale"], mask=q["mask"]

@@ -187,7 +187,7 @@ def _config_class(model: Declaration, guide: Declaration | None) -> type[Config]
     made.own_guide = _default_guide(model)
     declared = [d.attributes.get("default_objective") for d in (guide, model) if d]
     made.own_objective = next((name for name in declared if name), "analytic")
-    made.model_keys = tuple(_own_parameters(model))
+    made.model_keys = tuple(_own_parameters(model, guide))
     made.guide_keys = () if guide is None else tuple(_own_parameters(guide))
     made.shared_parameters = frozenset(SHARED.keys() & model.parameters.keys())
     return made
@@ -200,7 +200,7 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
     for name in SHARED.keys() & model.parameters.keys():
         fields |= SHARED[name]
     for declaration in (model,) if guide is None else (model, guide):
-        for name, parameter in _own_parameters(declaration).items():
+        for name, parameter in _own_parameters(declaration, guide).items():
             meaning = declaration.meanings.get(name, "").removesuffix(".")
             default = parameter.default
             if default is inspect.Parameter.empty:
@@ -216,11 +216,17 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
     return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
 
 
-def _own_parameters(declaration: Declaration) -> dict[str, inspect.Parameter]:
+def _own_parameters(
+    declaration: Declaration, guide: Declaration | None = None
+) -> dict[str, inspect.Parameter]:
+    """The parameters that are keys, without those that have no meaning under a guide."""
+    unused = () if guide is None else guide.attributes.get("unused_keys") or ()
     return {
         name: parameter
         for name, parameter in declaration.parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in SHARED
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and name not in SHARED
+        and name not in unused
     }
 
 
@@ -247,6 +253,12 @@ def _field_type(annotation: Any) -> Any:
 
 def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
     """The error for a key that a fit does not have; it names its models, or the nearest key."""
+    of_guide = _declarations(model, guide)[1]
+    if of_guide is not None and key in (of_guide.attributes.get("unused_keys") or ()):
+        return GMMVAEError(
+            f"the guide {guide!r} does not use {key}, because its s is as relaxed as the prior's; "
+            "set prior_temperature, or choose another guide"
+        )
     models = [name for name in MODELS if key in _own_fields(*_declarations(name, None))]
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
     if models:

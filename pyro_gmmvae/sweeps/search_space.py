@@ -50,7 +50,9 @@ def space_of(
     space = {
         key: dimension
         for key, dimension in declared.items()
-        if key not in given and (labelled or key not in LABEL_KEYS)
+        if key in type(config).model_fields
+        and key not in given
+        and (labelled or key not in LABEL_KEYS)
     }
     for key, dimension in (search or {}).items():
         if isinstance(dimension, str):

@@ -65,7 +65,7 @@ MIXTURES = {"gmmvae", "gmvae-discrete"}
 VARIANTS: dict[str, Build] = {name: plain(name) for name in set(MODELS) - MIXTURES}
 VARIANTS = dict(sorted(VARIANTS.items()))
 VARIANTS |= {f"gmmvae:{name}": gmmvae(name) for name in GUIDES}
-VARIANTS |= {f"gmvae-discrete:{n}": discrete(n) for n in GUIDES if n != "straight-through"}
+VARIANTS |= {f"gmvae-discrete:{n}": discrete(n) for n in GUIDES if not GUIDES[n].relaxed_only}
 VARIANTS |= {"gmmvae:conv": gmmvae("product", network="conv")}
 VARIANTS |= {"gmmvae:normal": gmmvae("product", likelihood="normal")}
 VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
