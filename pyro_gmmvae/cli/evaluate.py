@@ -48,6 +48,26 @@ MEANING = {
     "ess": "median effective samples of that bound",
     "pareto_k": "median Pareto k of its rows: < 0.5 a good guide, to 0.7 usable",
     "pareto_k_bad": "share of its rows with k > 0.7: a poor proposal, nll is loose",
+    "recognized": "share of draws that an SVM gives their class",
+    "judge_accuracy": "share of test rows that this SVM gives their class",
+    "precision": "share of draws near a test row",
+    "recall": "share of test rows near a draw",
+    "density": "test rows that a draw is near to, relative to the neighbors asked for",
+    "coverage": "share of test rows with a draw near them",
+    "spread": "of draws within a class, relative to test rows",
+    "nearest_training_draws": "median distance of a draw to the nearest training row",
+    "nearest_training_test": "the same of a test row",
+    "active_units": "entries of z whose posterior mean varies over rows",
+    "kl_units": "KL of each entry of z, nats per row",
+}
+# numbers that stand on the line of another one, with a word for each
+BESIDE = {
+    "recognized": {"judge_accuracy": "real rows", "recognized_sampled": "sampled"},
+    **{
+        key: {f"{key}_reference": "real rows", f"{key}_sampled": "sampled"}
+        for key in ("precision", "recall", "density", "coverage")
+    },
+    "nearest_training_draws": {"nearest_training_test": "real rows"},
 }
 
 
@@ -67,6 +87,13 @@ MEANING = {
     show_default=True,
     help="Test rows that nll is measured on; 0: none, which is faster.",
 )
+@click.option(
+    "--draws",
+    type=click.IntRange(0, 100_000),
+    default=1000,
+    show_default=True,
+    help="Draws to measure the generator on, at most as many as test rows; 0: none.",
+)
 @moved_data_option
 @weights_option
 @device_option
@@ -75,21 +102,27 @@ def evaluate(
     run: Path,
     samples: int,
     nll_rows: int,
+    draws: int,
     data: str | None,
     weights: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure RUN on its test rows: accuracy, ELBO and an importance-weighted bound on -log p(x).
+    """Measure RUN on its test rows: accuracy, bounds on log p(x), and draws beside real rows.
 
     The numbers are also written to RUN/metrics.json. Pareto k says whether the guide works as a
     proposal for the posterior (Yao et al. 2018, arXiv:1802.02538): below 0.5 well, to 0.7 well
     enough; above, it is too far from the row's posterior for nll to be trusted.
+
+    Draws have the classes of the test rows. An SVM, trained on all labels of the training rows,
+    recognizes them; precision, recall, density and coverage compare them with test rows
+    (arXiv:1904.06991, arXiv:2002.09797). The same numbers follow for real test rows and, where
+    draws are means of p(x|z,s), for samples of x.
     """
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    result = loaded.evaluate(samples=samples, nll_rows=nll_rows, data=data)
+    result = loaded.evaluate(samples=samples, nll_rows=nll_rows, draws=draws, data=data)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -106,16 +139,20 @@ def evaluate(
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     """A line for each number with its meaning; an accuracy has its interval on its line."""
+    on_other_lines = {key for beside in BESIDE.values() for key in beside}
     for key, value in result.items():
         of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in result
-        if isinstance(value, list) or of_interval:
+        if isinstance(value, list) or of_interval or key in on_other_lines:
             continue
         low, high = result.get(f"{key}_low"), result.get(f"{key}_high")
         if value is not None and low is not None and high is not None:
             yield f"{key:<27}{value:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})"
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
-        yield f"{key:<27}{shown:<24}{MEANING.get(key, '')}".rstrip()
+        beside = {word: result.get(other) for other, word in BESIDE.get(key, {}).items()}
+        known = [f"{word} {number:.4f}" for word, number in beside.items() if number is not None]
+        meaning = "; ".join(filter(None, [MEANING.get(key, ""), *known]))
+        yield f"{key:<27}{shown:<24}{meaning}".rstrip()
 
 
 def _sizes(names: list[str], sizes: list[int]) -> str:

@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyro_gmmvae.evaluation.generation import (
+        fit_judge,
+        nearest,
+        neighbor_measures,
+        relative_spread,
+        share_recognized,
+    )
     from pyro_gmmvae.evaluation.latent_draws import (
         Draws,
         guide_draws,
@@ -12,6 +19,7 @@ if TYPE_CHECKING:
         predictive_draws,
         prior_draws,
     )
+    from pyro_gmmvae.evaluation.latent_units import active_units, kl_of_units
     from pyro_gmmvae.evaluation.likelihood import (
         GOOD_K,
         USABLE_K,
@@ -47,6 +55,7 @@ __all__ = [
     "Bounds",
     "Draws",
     "accuracy",
+    "active_units",
     "assignment_entropy",
     "clustering_scores",
     "components_in_use",
@@ -54,18 +63,24 @@ __all__ = [
     "contingency",
     "detection_auroc",
     "expected_calibration_error",
+    "fit_judge",
     "guide_draws",
+    "kl_of_units",
     "log_loss",
     "log_weights",
     "matching",
     "n_components_used",
+    "nearest",
+    "neighbor_measures",
     "one_draw",
     "pareto_k",
     "posterior_draws",
     "predictive_draws",
     "prior_draws",
     "probe_accuracy",
+    "relative_spread",
     "reliability",
+    "share_recognized",
     "silhouette",
     "sum_by_name",
     "wilson_interval",

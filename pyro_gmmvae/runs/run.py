@@ -28,6 +28,7 @@ from pyro_gmmvae.runs.folder import (
     read_names,
     read_weights,
 )
+from pyro_gmmvae.runs.generator import measure_generation
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
 
@@ -165,7 +166,12 @@ class Run:
         return self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
 
     def evaluate(
-        self, *, samples: int = 100, nll_rows: int = 1000, data: str | None = None
+        self,
+        *,
+        samples: int = 100,
+        nll_rows: int = 1000,
+        draws: int = 1000,
+        data: str | None = None,
     ) -> dict[str, Any]:
         """Compute metrics on the test rows, and write them to ``metrics.json`` under "test".
 
@@ -173,14 +179,19 @@ class Run:
             samples: importance samples per row for ``nll`` (at least 2).
             nll_rows: the number of test rows for ``nll``, drawn with a fixed seed; 0: none, and
                 ``nll``, ``ess`` and ``pareto_k`` are None.
+            draws: the number of draws to measure the generator on, at most as many as test rows;
+                0: none, and the measures of :func:`pyro_gmmvae.runs.generator.measure_generation`
+                are None.
             data: the new path of the data, if it was moved: the file, or the set's folder.
 
         Returns:
-            The metrics of :func:`pyro_gmmvae.runs.evaluate.measure`, and the run's seed, model,
+            The metrics of :func:`pyro_gmmvae.runs.evaluate.measure` and
+            :func:`pyro_gmmvae.runs.generator.measure_generation`, and the run's seed, model,
             guide, objective, preset and data.
 
         Raises:
-            GMMVAEError: no test rows, data that changed, or a damaged ``metrics.json``.
+            GMMVAEError: no test rows, fewer draws than the measures need, data that changed, or a
+                damaged ``metrics.json``.
         """
         metrics = read_metrics(self.path)  # first: a damaged file is found before the work
         rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
@@ -189,7 +200,8 @@ class Run:
                 f"{self.path} was trained without test rows (test = 0, or a split that names none)"
             )
         keys = {"seed", "model", "guide", "objective", "preset", "data"}
-        result = measure(self, rows, samples, nll_rows) | self.config.model_dump(include=keys)
+        result = measure(self, rows, samples, nll_rows)
+        result |= measure_generation(self, rows, draws) | self.config.model_dump(include=keys)
         write_json(self.path / METRICS, metrics | {"test": result})
         return result
 

@@ -138,6 +138,16 @@ def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
     accuracy, low, high = (numbers[f"accuracy{end}"] for end in ("", "_low", "_high"))
     assert f"accuracy {accuracy:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})" in lines
     assert not any(line.startswith(("accuracy_low", "accuracy_high")) for line in lines)
+    recall, real = numbers["recall"], numbers["recall_reference"]
+    assert f"recall {recall:.4f} share of test rows near a draw; real rows {real:.4f}" in lines
+    judge = f"gives their class; real rows {numbers['judge_accuracy']:.4f}"
+    assert any(line.startswith("recognized 0.") and judge in line for line in lines)
+    assert not any("_reference" in line or line.startswith("judge") for line in lines)
+    without = json.loads(gmmvae("evaluate", trained, "--json", "--draws", 0).out)
+    assert without["recall"] is without["recognized"] is without["kl_units"] is None
+    refused = gmmvae("evaluate", trained, "--draws", 4)
+    assert refused.code == 2
+    assert "recall with 5 neighbors needs at least 6 draws" in refused.err
 
 
 def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path) -> None:
