@@ -233,6 +233,12 @@ class Config(BaseModel):
 
     # objective
     alpha: Schedule = Field(Schedule.constant(30), description="Weight of the classification term.")
+    pseudo_alpha: Schedule | None = Field(
+        None, description="Weight of the classification term of pseudo-labels; none: alpha."
+    )
+    labelled_elbo: float = Field(
+        1.0, ge=0, description="Weight of labelled rows in the ELBO; other rows have 1."
+    )
 
     # augmentation and pseudo-labels
     augment: str | None = Field(
@@ -240,8 +246,12 @@ class Config(BaseModel):
         description="Augmentations ('gmmvae list augmentations'), separated by commas; auto: those "
         "that suit the data.",
     )
-    reconstruct: Literal["augmented", "original"] = Field(
-        "augmented", description="The version of an augmented row that the decoder reconstructs."
+    reconstruct: Literal["separate", "augmented", "original"] | None = Field(
+        None,
+        description="Use of augmented rows. separate: by the class terms only, and the ELBO is of "
+        "the original row without noise; augmented: by both; original: by the guide, and the "
+        "decoder reconstructs the original. none: separate where rows of a model with a class are "
+        "augmented or have input noise.",
     )
     pseudo_threshold: float | None = Field(
         None,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         positive_scale,
         positive_tril,
     )
+    from pyro_gmmvae.distributions.stacked_normal import StackedNormal
     from pyro_gmmvae.distributions.tilted_concrete import Tilted
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -33,6 +34,7 @@ __all__ = [
     "FullGaussianProduct",
     "GaussianProduct",
     "NormalLikelihood",
+    "StackedNormal",
     "StraightThroughConcrete",
     "Tilted",
     "positive_scale",

@@ -1,52 +1,17 @@
 """M1+M2: M2 on the latent of M1, stacked."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyro
-import torch
-from pyro.distributions import Normal, TorchDistribution
-from torch import Size, Tensor
-from torch.distributions import constraints
+from pyro.distributions import Normal
+from torch import Tensor
 
-from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.distributions import StackedNormal, positive_scale
 from pyro_gmmvae.models.base import CLASS, LatentModel
 from pyro_gmmvae.models.labels import flat_prior, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 from pyro_gmmvae.ranges import SearchSpace
-
-
-class StackedNormal(TorchDistribution):
-    """N(loc, scale^2) for the layer above, N(0, I) for the layer below.
-
-    Its log-density is that of N(loc, scale^2). The gradient with respect to the value is that of
-    the standard normal: the layer that sampled the value learns as if there were no layer above
-    it, as when layers are trained one after the other.
-
-    Args:
-        loc, scale: ``(..., d)``; one event is the last axis.
-    """
-
-    arg_constraints = {"loc": constraints.real_vector}  # noqa: RUF012 - torch's own protocol
-    support = constraints.real_vector
-    has_rsample = True
-
-    def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "StackedNormal":
-        shape = Size(batch_shape) + self.event_shape
-        return StackedNormal(self.loc.expand(shape), self.scale.expand(shape))
-
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
-        return Normal(self.loc, self.scale).rsample(sample_shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log N(value; loc, scale^2) in nats, ``batch_shape``."""
-        above = Normal(self.loc, self.scale).log_prob(value.detach()).sum(-1)
-        below = -0.5 * value.square().sum(-1)
-        return above + (below - below.detach())
 
 
 class M1M2(LatentModel):

@@ -1,6 +1,7 @@
 """CVAE, M2 and M2 with a relaxed class: a one-hot y and a standard normal z generate x."""
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -183,7 +184,7 @@ class M2Gumbel(M2):
         q(y|x)    Concrete(classifier(x), temperature)
         q(z|x,y)  N(loc(features(x), y), scale(features(x), y)^2)
 
-    On labelled rows y is the label, and the bound has no term of y.
+    On labelled rows y is the label, and the bound's term of y is log p(y) = -log K.
 
     It departs from Jang et al. in the term of y: the density ratio of the Concretes, with which
     the ELBO is a bound (the objective ``categorical`` gives theirs).
@@ -230,7 +231,9 @@ class M2Gumbel(M2):
         """p(x, y, z) for rows x (B, *x_shape) with labels y (B,), -1 or None: unlabelled."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
-            s = self._class_site(x.new_zeros(len(x), self.components), self.prior_temperature, y)
+            flat = x.new_zeros(len(x), self.components)
+            prior = _FlatConcrete(self.prior_temperature, logits=flat, y=y)
+            s = _label_or(pyro.sample("y", prior), y)
             z = pyro.sample("z", self.prior_of_z(s))
             pyro.sample("x", self.observation(z, s), obs=x)
 
@@ -238,17 +241,34 @@ class M2Gumbel(M2):
         """q(y, z|x)."""
         register(classifier=self.classifier, encoder=self.encoder, to_z=self.to_z)
         with pyro.plate("rows", len(x)):
-            s = self._class_site(self.classifier(x), self.temperature, y)
+            concrete = Concrete(self.temperature, logits=self.classifier(x))
+            with poutine.mask(mask=True if y is None else y < 0):
+                s = _label_or(pyro.sample("y", concrete), y)
             loc, scale = self.z_given(x, s)
             pyro.sample("z", Normal(loc, scale).to_event(1))
 
-    @staticmethod
-    def _class_site(logits: Tensor, temperature: Tensor, y: Tensor | None) -> Tensor:
-        """Sample the site y, relaxed; the label where there is one, whose term is masked."""
-        concrete = Concrete(temperature, logits=logits)
-        if y is None:
-            return pyro.sample("y", concrete)
-        with poutine.mask(mask=y < 0):
-            s = pyro.sample("y", concrete)
-        labels = one_hot(y.clamp_min(0), logits.shape[-1], logits)
-        return torch.where((y >= 0).unsqueeze(-1), labels, s)
+
+class _FlatConcrete(Concrete):
+    """p(y) of M2 with a relaxed class: 1 / K at the label y of a row, where there is one."""
+
+    def __init__(self, *args: Any, y: Tensor | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.y = y
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_FlatConcrete":
+        new = self._get_checked_instance(_FlatConcrete, _instance)
+        new.y = self.y
+        return super().expand(batch_shape, _instance=new)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        relaxed = super().log_prob(value)
+        if self.y is None:
+            return relaxed
+        return torch.where(self.y >= 0, -math.log(self.event_shape[-1]), relaxed)
+
+
+def _label_or(s: Tensor, y: Tensor | None) -> Tensor:
+    """s (B, K), and the one-hot label of a row that has one."""
+    if y is None:
+        return s
+    return torch.where((y >= 0).unsqueeze(-1), one_hot(y.clamp_min(0), s.shape[-1], s), s)

@@ -1,12 +1,14 @@
 """Fully connected networks, and the options and layers that all networks share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_gmmvae.errors import unknown_name
 from pyro_gmmvae.networks import ACTIVATIONS
@@ -97,6 +99,32 @@ class InputNoise(nn.Module):
 
     def extra_repr(self) -> str:
         return f"std={self.std}"
+
+
+@contextmanager
+def without_noise(networks: nn.Module) -> Iterator[None]:
+    """Switch input noise and dropout off within the block."""
+    noisy = [m for m in networks.modules() if isinstance(m, InputNoise | nn.Dropout) and m.training]
+    for module in noisy:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in noisy:
+            module.training = True
+
+
+@contextmanager
+def without_statistics(networks: nn.Module) -> Iterator[None]:
+    """Leave running means and variances as they are; each batch is normalized by its own."""
+    norms = [m for m in networks.modules() if isinstance(m, _BatchNorm) and m.training]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 class Parallel(nn.Module):

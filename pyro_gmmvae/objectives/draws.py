@@ -1,11 +1,13 @@
 """One sample of the latents of a model and a guide: values, log-densities and weights."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyro import poutine
 from pyro.infer.util import is_validation_enabled
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match
 from torch import Tensor
@@ -67,13 +69,8 @@ class Draw:
         return sum_of(scores) if scores else None
 
     def class_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
-        """(B, K) log q(y|x), unnormalized, of each of these sites that the guide has.
-
-        A guide whose logits depend on the label of a row leaves the logits before the label in
-        ``infer["class_logits"]``.
-        """
-        sites = [(name, self.guide[name]) for name in label_sites if name in self.guide]
-        return {name: s["infer"].get("class_logits", s["fn"].logits) for name, s in sites}
+        """(B, K) log q(y|x), unnormalized, of each of these sites that the guide has."""
+        return {name: _logits_of(self.guide[name]) for name in label_sites if name in self.guide}
 
     def prior_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
         """(B, K) log p(y), unnormalized, of each of these sites that the guide has."""
@@ -112,6 +109,40 @@ def draw(
     _check_latents(guide_sites, model_sites, latents)
     log_weights = [_log_weight(s) for s in guide_sites.values() if _is_enumerated(s)]
     return Draw(guide_sites, model_sites, sum_of(log_weights).exp() if log_weights else None)
+
+
+class _ClassHead(Messenger):
+    """Collects the logits of sites, and ends the program before the last of them is sampled."""
+
+    def __init__(self, sites: Sequence[str]) -> None:
+        super().__init__()
+        self.sites, self.logits = sites, dict[str, Tensor]()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.sites:
+            self.logits[msg["name"]] = _logits_of(msg)
+        if len(self.logits) == len(self.sites):
+            raise _LastSiteError
+
+
+class _LastSiteError(Exception):
+    """Ends a guide."""
+
+
+def class_logits(
+    guide: Program, x: Tensor, y: Tensor | None, label_sites: Sequence[str]
+) -> dict[str, Tensor]:
+    """(B, K) log q(y|x), unnormalized, of label sites, without the rest of the guide."""
+    head = _ClassHead(label_sites)
+    with contextlib.suppress(_LastSiteError), head:
+        guide(x, y)
+    return head.logits
+
+
+def _logits_of(site: Any) -> Tensor:
+    """Logits of a site's class; a guide with other logits for labelled rows keeps them aside."""
+    logits: Tensor = (site["infer"] or {}).get("class_logits", site["fn"].logits)
+    return logits
 
 
 def trace_of_guide(guide: Program, x: Tensor, y: Tensor | None) -> Any:

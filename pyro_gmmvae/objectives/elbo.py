@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,15 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from pyro_gmmvae.distributions import Tilted
+from pyro_gmmvae.distributions import StackedNormal, Tilted
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.networks.mlp import without_noise, without_statistics
 from pyro_gmmvae.objectives.draws import (
     Draw,
     Program,
+    class_logits,
     draw,
-    sample_sites,
     sum_of,
-    trace_of_guide,
 )
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
 from pyro_gmmvae.param_store import LocalParams
@@ -62,13 +63,25 @@ class Terms:
 class Objective(nn.Module, ABC):
     """Minus a weighted ELBO plus alpha times a classification term, in nats per row::
 
-        loss = -mean_rows( log p(x|.) - sum_site w_site KL_site )
+        loss = -elbo_scale mean_rows( log p(x|.) - sum_site w_site KL_site )
                + alpha mean_labelled_rows( -log q(y|x) )
+               + pseudo_alpha sum_pseudo_labelled_rows( -log q(y|x) ) / rows
                + sum_regularizers w_r r( q(s|x), p(s) )
 
-    The weights ``kl_<site>`` and ``alpha`` are 0-dimensional buffers (see ``scheduled``), so that
-    schedules fill them in place. With weights 1 and alpha 0 the loss is minus the ELBO. A discrete
-    site that the guide marks for enumeration is summed out exactly.
+    The weights ``kl_<site>``, ``alpha`` and ``pseudo_alpha`` are 0-dimensional buffers (see
+    ``scheduled``), so that schedules fill them in place. With weights 1 and alphas 0 the loss is
+    minus the ELBO. A discrete site that the guide marks for enumeration is summed out exactly.
+
+    A label in y is a class 0, 1, ...; -1 is an unlabelled row, and -2 - k a pseudo-label k. Model
+    and guide take pseudo-labels as labels.
+
+    Augmented rows enter the two parts of the loss as ``reconstruct`` says:
+
+    - "separate": the ELBO is that of the original row, without input noise and dropout. The class
+      terms get the augmented row, by a second pass of the guide that ends at its class. Running
+      statistics of batch norms are those of the original rows.
+    - "augmented": the augmented row in place of the original one.
+    - "original": the guide gets the augmented row, and the model explains the original.
 
     Args:
         model: Pyro program of (x, y): any callable, so a method of any model is one.
@@ -79,12 +92,16 @@ class Objective(nn.Module, ABC):
         particles: number of samples that the estimate averages; None: the default of the class.
         regularizers: terms on the assignments of the label sites by name (see
             :mod:`pyro_gmmvae.objectives.regularizers`); each has a buffer for its weight.
-        reconstruct_original: the model explains the original of an augmented row, and only the
-            guide gets the augmented one.
+        reconstruct: the rows of the ELBO, where rows are augmented.
+        networks: the module with the networks of model and guide; "separate" needs it.
+        elbo_scale: factor of the ELBO in the loss (see
+            :func:`pyro_gmmvae.distributions.elbo_scale`).
+        labelled_elbo: weight of a labelled row in the mean of the ELBO over rows; others have 1.
     """
 
     default_particles = 1
     alpha: Tensor
+    pseudo_alpha: Tensor
     labelled_weight: Tensor
 
     def __init__(
@@ -96,20 +113,31 @@ class Objective(nn.Module, ABC):
         label_sites: Sequence[str] = (),
         particles: int | None = None,
         regularizers: Mapping[str, Regularizer] | None = None,
-        reconstruct_original: bool = True,
+        reconstruct: str = "original",
+        networks: nn.Module | None = None,
+        elbo_scale: float = 1.0,
+        labelled_elbo: float = 1.0,
     ) -> None:
         super().__init__()
         # in a tuple, so that a guide that is a module does not become a submodule
-        self._programs = (model, guide)
+        self._programs, self._owner = (model, guide), (networks or nn.Module(),)
         self.latents, self.label_sites = tuple(latents), tuple(label_sites)
         self.particles = particles or self.default_particles
         self.register_buffer("alpha", torch.tensor(0.0))
+        self.register_buffer("pseudo_alpha", torch.tensor(0.0))
         # of the means over labelled rows in several processes; see training.Fit
         self.register_buffer("labelled_weight", torch.tensor(1.0))
         for site in self.latents:
             self.register_buffer(f"kl_{site}", torch.tensor(1.0))
         self.regularizers = nn.ModuleDict(dict(regularizers or {}))
-        self.reconstruct_original = reconstruct_original
+        if reconstruct == "separate" and networks is None:
+            raise GMMVAEError("reconstruct='separate' switches noise off; give the networks")
+        self.reconstruct, self.elbo_scale = reconstruct, elbo_scale
+        self.labelled_elbo = labelled_elbo
+
+    @property
+    def _networks(self) -> nn.Module:
+        return self._owner[0]
 
     @property
     def scheduled(self) -> dict[str, Tensor]:
@@ -125,55 +153,83 @@ class Objective(nn.Module, ABC):
         """Estimate the objective on rows x (B, *x_shape) with labels y, -1: unlabelled.
 
         Args:
-            x: the rows that the guide gets.
+            x: the rows, after augmentation where they are augmented.
             y: (B,), or (B, F) with a column for each label site.
             original: the rows before augmentation; None: x.
         """
-        observed = original if self.reconstruct_original else None
-        with LocalParams():
-            estimates = [self.estimate(x, y, observed) for _ in range(self.particles)]
-        loss = -self.pool([e.bound for e in estimates]).mean()
+        labels = None if y is None else labels_of(y)
+        separate = self.reconstruct == "separate" and self._networks.training
+        rows = original if separate and original is not None else x
+        observed = original if self.reconstruct == "original" else None
+        with LocalParams(), without_noise(self._networks) if separate else nullcontext():
+            estimates = [self.estimate(rows, labels, observed) for _ in range(self.particles)]
+        loss = -self.elbo_scale * self._mean_of_rows(self.pool([e.bound for e in estimates]), y)
+        of_rows = [e.class_logits for e in estimates]
+        if separate and self.label_sites:
+            with LocalParams(), without_statistics(self._networks):
+                of_rows = [class_logits(self._programs[1], x, labels, self.label_sites)]
         log_px = _mean([e.log_px for e in estimates]).detach()
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
-        if y is not None and estimates[0].class_logits:
-            classification = self.labelled_weight * self._classification(estimates, y)
-            loss = loss + self.alpha * classification
-            parts["classification"] = classification.detach()
+        if y is not None and of_rows[0]:
+            labelled, pseudo_labelled = self._classification(of_rows, y)
+            labelled = self.labelled_weight * labelled
+            loss = loss + self.alpha * labelled + self.pseudo_alpha * pseudo_labelled
+            parts["classification"] = labelled.detach()
+            parts["pseudo_classification"] = pseudo_labelled.detach()
         if self.regularizers:
-            loss = loss + self._regularize(estimates[0], y, original, parts)
+            targets = estimates[0].class_logits
+            if not separate and original is not None and self._need_original:
+                with torch.no_grad(), LocalParams():
+                    targets = class_logits(self._programs[1], original, labels, self.label_sites)
+            priors = estimates[0].prior_logits
+            loss = loss + self._regularize(of_rows[0], priors, targets, parts)
         return Terms(loss, parts)
 
+    def _mean_of_rows(self, bounds: Tensor, y: Tensor | None) -> Tensor:
+        """Mean over rows, of which the labelled ones have another weight."""
+        if y is None or self.labelled_elbo == 1:
+            return bounds.mean()
+        labelled = (y if y.dim() == 1 else y[:, 0]) >= 0
+        weights = torch.where(labelled, self.labelled_elbo, 1.0).to(bounds)
+        return (weights * bounds).sum() / weights.sum()
+
+    @property
+    def _need_original(self) -> bool:
+        return any(term.needs_original for _, term in self._regularizers)
+
     def _regularize(
-        self, one: Estimate, y: Tensor | None, original: Tensor | None, parts: dict[str, Tensor]
+        self,
+        of_rows: dict[str, Tensor],
+        priors: dict[str, Tensor],
+        targets: dict[str, Tensor],
+        parts: dict[str, Tensor],
     ) -> Tensor:
         """The weighted sum of regularizers and label sites; their values enter ``parts``."""
-        targets: dict[str, Tensor] = one.class_logits
-        if original is not None and any(term.needs_original for _, term in self._regularizers):
-            with torch.no_grad(), LocalParams():
-                guide = sample_sites(trace_of_guide(self._programs[1], original, y))
-                targets = Draw(guide, {}, None).class_logits(self.label_sites)
-        total = torch.zeros_like(one.bound.mean())
+        total = torch.zeros((), device=self.alpha.device, dtype=self.alpha.dtype)
         for name, term in self._regularizers:
             value = sum_of(
                 [
-                    term(Assignment(logits, one.prior_logits[site], targets[site].detach()))
-                    for site, logits in one.class_logits.items()
+                    term(Assignment(logits, priors[site], targets[site].detach()))
+                    for site, logits in of_rows.items()
                 ]
             )
             total = total + term.weight * value
             parts[name] = value.detach()
         return total
 
-    def _classification(self, estimates: list[Estimate], y: Tensor) -> Tensor:
-        """Mean over labelled rows of -log q(y|x), summed over the label sites."""
+    def _classification(self, of_rows: list[dict[str, Tensor]], y: Tensor) -> tuple[Tensor, Tensor]:
+        """-log q(y|x), summed over label sites: mean over labelled rows, and of pseudo-labels."""
         columns = (y,) if y.dim() == 1 else y.unbind(-1)
-        terms = []
-        for site, label in zip(self.label_sites, columns, strict=False):
-            losses = _mean([_cross_entropy(e.class_logits[site], label) for e in estimates])
-            terms.append(_masked_mean(losses, label >= 0))
-        return sum_of(terms)
+        labelled, pseudo_labelled = [], []
+        for site, column in zip(self.label_sites, columns, strict=False):
+            label = labels_of(column)
+            losses = _mean([_cross_entropy(logits[site], label) for logits in of_rows])
+            labelled.append(_masked_mean(losses, column >= 0))
+            # over all rows: few confident rows pull little
+            pseudo_labelled.append(torch.where(column < -1, losses, 0.0).mean())
+        return sum_of(labelled), sum_of(pseudo_labelled)
 
     def estimate(self, x: Tensor, y: Tensor | None, observed: Tensor | None = None) -> Estimate:
         """One particle; the model explains ``observed``, or x where that is None."""
@@ -182,7 +238,7 @@ class Objective(nn.Module, ABC):
     def combine(self, one: Draw) -> Estimate:
         """The terms of one sample, and the bound that they make."""
         kl = {site: self.site_kl(site, one) for site in self.latents}
-        weighted = sum(self.get_buffer(f"kl_{site}") * kl[site] for site in self.latents)
+        weighted = sum(self._weighted_kl(site, kl[site], one) for site in self.latents)
         return Estimate(
             bound=self.row_bound(one, one.log_px - weighted),
             log_px=one.mean(one.log_px),
@@ -190,6 +246,14 @@ class Objective(nn.Module, ABC):
             class_logits=one.class_logits(self.label_sites),
             prior_logits=one.prior_logits(self.label_sites),
         )
+
+    def _weighted_kl(self, site: str, kl: Tensor, one: Draw) -> Tensor:
+        """A KL term times its weight, which is that of the lower layer where layers are stacked."""
+        weight, q, p = self.get_buffer(f"kl_{site}"), one.guide[site], one.model[site]["fn"]
+        if not isinstance(p, StackedNormal):
+            return weight * kl
+        upper = p.log_ratio_of_upper(q["value"])
+        return weight * (kl - upper) + upper
 
     def row_bound(self, one: Draw, values: Tensor) -> Tensor:
         """(B,) from the weighted terms (..., B) of one sample."""
@@ -297,6 +361,16 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """-log q(y|x) per row, (B,); meaningless where y = -1."""
     return torch.nn.functional.cross_entropy(logits, y.clamp_min(0), reduction="none")
+
+
+def pseudo_label(label: Tensor) -> Tensor:
+    """A pseudo-label as it is written among labels: -2 - class."""
+    return -2 - label
+
+
+def labels_of(y: Tensor) -> Tensor:
+    """Classes of labels and pseudo-labels; -1: neither."""
+    return torch.where(y < -1, -2 - y, y)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     augment = kind.augmentation(config.augment)
     data.schema.in_range(validation.x.cpu().numpy(), config.data)
     raw = augment is not None and kind.augments_raw_rows
-    paired = config.reconstruct == "original" or bool(objective.regularizers)
+    paired = config.reconstruct != "augmented" or bool(objective.regularizers)
     preprocessing = Preprocessing(augment, paired=paired)
     if raw:
         preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))

@@ -35,8 +35,12 @@ def resolve(config: Config) -> Config:
     """
     _check_names(config)
     _check_keys(config)
+    noisy = config.augment is not None or config.input_noise > 0
+    separate = noisy and config.class_site is not None
     return config.with_defaults(
-        guide=config.guide or config.own_guide, objective=config.objective or config.own_objective
+        guide=config.guide or config.own_guide,
+        objective=config.objective or config.own_objective,
+        reconstruct=config.reconstruct or ("separate" if separate else "augmented"),
     )
 
 
@@ -72,6 +76,11 @@ def _check_keys(config: Config) -> None:
     for key in sorted(config.given & unused):
         if getattr(config, key) is not None:
             raise GMMVAEError(f"the model {config.model!r} does not use {key}; leave it out")
+    if config.reconstruct == "separate" and not of_classes:
+        raise GMMVAEError(
+            f"reconstruct=separate gives augmented rows to the class, and the model "
+            f"{config.model!r} has no latent class; take augmented or original"
+        )
     if getattr(config, "sparsity", ZERO) != ZERO and not config.get("learn_prior"):
         raise GMMVAEError(
             "sparsity is a prior on a learned pi, and pi is fixed; set learn_prior=true, or leave "
@@ -229,7 +238,9 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         },
         label_sites=model.label_sites,
         particles=config.particles,
-        reconstruct_original=config.reconstruct == "original",
+        reconstruct=str(config.reconstruct),
+        networks=model,
+        labelled_elbo=config.labelled_elbo,
     )
     return objective.to(next(model.parameters()))
 
@@ -243,6 +254,8 @@ def build_schedules(
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
     buffers = objective.scheduled | model.scheduled
+    if config.pseudo_alpha is None:
+        config = config.with_defaults(pseudo_alpha=config.alpha)
     for key in (*config.model_keys, *config.guide_keys):
         value = getattr(config, key)
         if isinstance(value, Schedule) and key not in buffers:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.objectives.elbo import pseudo_label
 from pyro_gmmvae.training.batches import class_labels
 
 
@@ -56,7 +57,7 @@ class PseudoLabeler(nn.Module):
 
     @torch.no_grad()
     def relabel(self, x: Tensor, y: Tensor) -> Tensor:
-        """y (B,) or (B, F) with the class -1 replaced where the average is confident."""
+        """y (B,) or (B, F) with -2 - class in place of -1 where the average is confident."""
         if not self.active:
             return y
         if y.dim() > 1:  # of several factors, the class
@@ -65,7 +66,7 @@ class PseudoLabeler(nn.Module):
         if self.shares is not None:
             probs = self._balance(probs, y < 0)
         prob, label = probs.max(-1)
-        return torch.where((y < 0) & (prob >= self.threshold), label, y)
+        return torch.where((y < 0) & (prob >= self.threshold), pseudo_label(label), y)
 
     def _balance(self, probs: Tensor, unlabelled: Tensor) -> Tensor:
         """Weight down the classes to which the average gave more than an equal share of rows.
@@ -160,7 +161,7 @@ class SequencePseudoLabeler(PseudoLabeler):
             balanced = balance(classes, self.room) + classes.logsumexp(-1, keepdim=True)
             log_probs = torch.cat([balanced, others], -1)
         best, label = log_probs.max(-1)
-        label = torch.where(best.exp() >= self.threshold, label, -1)
+        label = torch.where(best.exp() >= self.threshold, pseudo_label(label), -1)
         class_labels(self.labels)[self.windows] = label[self.sequence_of]
 
 

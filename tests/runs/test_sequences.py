@@ -212,7 +212,7 @@ def test_a_resumed_run_continues_bit_for_bit_with_its_pseudo_labels(
     train(config, tmp_path / "stopped", callbacks=[StopAfter(7)])
     state = load_training(tmp_path / "stopped" / "training.pt", torch.device("cpu"))
     labels = state["pseudo_labeler"]["labels"]
-    assert (labels >= 0).sum() > 12  # more than the true ones
+    assert (labels < -1).any()  # pseudo-labels beside the true ones
     resume(tmp_path / "stopped")
     whole, stopped = (
         load_training(tmp_path / name / "training.pt", torch.device("cpu"))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pyro_gmmvae.objectives.elbo import labels_of
 from pyro_gmmvae.training import Batches, Fit, FitSettings, FitState, SequencePseudoLabeler
 from pyro_gmmvae.training.pseudo_labels import balance, pool_log_probs
 
@@ -63,7 +64,8 @@ def test_a_sequence_gets_the_label_of_its_pooled_windows() -> None:
     one = labeler(x, y, sequences)
     one.begin(4)
     # of sequence 2 the mean log-odds of class 0 are (9 - 2.5 - 2.5) / 3
-    assert y.tolist() == [1, -1, 0, 0, 0, -1, 1]
+    assert labels_of(y).tolist() == [1, -1, 0, 0, 0, -1, 1]
+    assert y.tolist() == [1, -1, -2, -2, -2, -1, 1]  # -2 - class, other than a label of the data
     assert one.relabel(x, y) is y
 
 
@@ -73,21 +75,21 @@ def test_labels_are_computed_again_every_few_steps() -> None:
     given = {}
     for step in range(11):
         one.begin(step)
-        given[step] = (y[2] >= 0).item()
+        given[step] = (y[2] < -1).item()
         if step == 4:
             one.x.neg_()  # all windows of 2 now lean to the other class, and 5 is as unsure
         if step == 7:
-            assert y.tolist() == [1, -1, 1, 1, 1, -1, 1]
+            assert labels_of(y).tolist() == [1, -1, 1, 1, 1, -1, 1]
             one.x.zero_()
     assert [step for step, one in given.items() if one] == [4, 5, 6, 7, 8, 9]
-    assert y.tolist() == [1, -1, -1, -1, -1, -1, 1]
+    assert labels_of(y).tolist() == [1, -1, -1, -1, -1, -1, 1]
 
 
 def test_true_labels_and_further_columns_do_not_change() -> None:
     x, y, sequences = rows()
     both = torch.stack([y, torch.arange(7) - 3], 1)
     labeler(x, both, sequences).begin(4)
-    assert both[:, 0].tolist() == [1, -1, 0, 0, 0, -1, 1]
+    assert labels_of(both[:, 0]).tolist() == [1, -1, 0, 0, 0, -1, 1]
     assert both[:, 1].tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
@@ -100,7 +102,7 @@ def test_unlabelled_sequences_are_balanced_with_labelled_ones() -> None:
     sequences = torch.arange(10).repeat_interleave(2)
     one = labeler(x, y, sequences, threshold=0.5, balanced_over=2)
     one.begin(4)
-    assert y[::2].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
+    assert labels_of(y[::2]).tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
     assert torch.equal(y[::2], y[1::2])
 
 
@@ -109,7 +111,7 @@ def test_components_beyond_the_classes_keep_their_probability() -> None:
     x = torch.tensor([[0.0, -9, -9], [-9.0, -9, 0], [1.0, 0, -9], [9.0, 0, -9]])
     y = torch.full((4,), -1)
     labeler(x, y, torch.arange(4), threshold=0.5, balanced_over=2).begin(4)
-    assert y.tolist() == [0, 2, 1, 0]
+    assert labels_of(y).tolist() == [0, 2, 1, 0]
 
 
 def test_with_labels_for_all_rows_nothing_changes() -> None:
@@ -139,7 +141,7 @@ class Likely(nn.Module):
         self.model, self.seen = model, []  # type: ignore[var-annotated]
 
     def forward(self, x: Tensor, y: Tensor) -> Any:
-        self.seen.append(sorted(y.tolist()))
+        self.seen.append(sorted(labels_of(y).tolist()))
         loss = self.model.classify(x).square().mean()
         return type("Terms", (), {"loss": loss, "parts": {}})
 
@@ -160,7 +162,7 @@ def test_a_checkpoint_carries_the_labels_into_the_batches() -> None:
     first.run()
     second = fit(6, first.snapshot())
     assert isinstance(second.pseudo_labeler, SequencePseudoLabeler)
-    assert second.batches.y.tolist() == [1, -1, 0, 0, 0, -1, 1]
+    assert labels_of(second.batches.y).tolist() == [1, -1, 0, 0, 0, -1, 1]
     assert second.pseudo_labeler.windows.tolist() == [1, 2, 3, 4, 5]
     second.run()
     seen = [f.objective.seen for f in (whole, first, second)]  # type: ignore[attr-defined]
