@@ -8,8 +8,20 @@ if TYPE_CHECKING:
     from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
     from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
     from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
+    from pyro_gmmvae.distributions.integer_likelihoods import (
+        BinomialLikelihood,
+        CategoricalLikelihood,
+        DiscretizedLogisticLikelihood,
+    )
+    from pyro_gmmvae.distributions.likelihood_spec import (
+        LikelihoodSpec,
+        elbo_scale,
+        parse_likelihood,
+    )
     from pyro_gmmvae.distributions.likelihoods import (
+        BaseLikelihood,
         BernoulliLikelihood,
+        ContinuousBernoulliLikelihood,
         NormalLikelihood,
         positive_scale,
         positive_tril,
@@ -19,24 +31,36 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
-LIKELIHOODS: "PartTable[type[BernoulliLikelihood] | type[NormalLikelihood]]" = PartTable(
+# parse_likelihood describes them
+LIKELIHOODS: "PartTable[type[BaseLikelihood]]" = PartTable(
     __name__,
     {
         "bernoulli": "BernoulliLikelihood",
+        "continuous-bernoulli": "ContinuousBernoulliLikelihood",
         "normal": "NormalLikelihood",
+        "binomial": "BinomialLikelihood",
+        "categorical": "CategoricalLikelihood",
+        "discretized-logistic": "DiscretizedLogisticLikelihood",
     },
 )
 
 __all__ = [
     "LIKELIHOODS",
     "BernoulliLikelihood",
+    "BinomialLikelihood",
+    "CategoricalLikelihood",
     "Concrete",
+    "ContinuousBernoulliLikelihood",
+    "DiscretizedLogisticLikelihood",
     "FullGaussianProduct",
     "GaussianProduct",
+    "LikelihoodSpec",
     "NormalLikelihood",
     "StackedNormal",
     "StraightThroughConcrete",
     "Tilted",
+    "elbo_scale",
+    "parse_likelihood",
     "positive_scale",
     "positive_tril",
 ]

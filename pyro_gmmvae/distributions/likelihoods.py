@@ -1,7 +1,7 @@
 """p(x|z,s): likelihoods of an observation with missing entries, and links to positive scales."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -27,6 +27,11 @@ def positive_scale(raw: Tensor) -> Tensor:
     return torch.nn.functional.softplus(raw + _UNIT_OFFSET) + SMALLEST_SCALE
 
 
+def raw_of_scale(scale: float) -> float:
+    """The number that :func:`positive_scale` maps to ``scale``, which is above 1e-4."""
+    return math.log(math.expm1(scale - SMALLEST_SCALE)) - _UNIT_OFFSET
+
+
 def positive_tril(raw: Tensor) -> Tensor:
     """Lower-triangular L with L_jj = 1 / positive_scale(raw_jj): the identity at raw = 0.
 
@@ -43,9 +48,19 @@ def positive_tril(raw: Tensor) -> Tensor:
     return raw.tril(-1) + torch.diag_embed(diagonal)
 
 
-class _Likelihood(TorchDistribution):
+class BaseLikelihood(TorchDistribution):
     """Independent entries over the last ``event_dim`` axes, summed where ``mask`` is true."""
 
+    number_name: ClassVar[str | None] = None
+    """The keyword argument for the number of the family, "count" or "levels"; None: it has none."""
+    bounded: ClassVar[bool] = True
+    """Whether x is in [0, 1] in the model's units."""
+    density: ClassVar[bool] = False
+    """Whether p(x) is a density, so that it depends on the unit of x."""
+    parameters_of_levels: ClassVar[bool] = False
+    """Whether the first parameter has an axis of levels before the axes of an observation."""
+    initial_scale: ClassVar[float] = 1 + SMALLEST_SCALE
+    """Of a scale that is learned for each entry; this one is that of the raw number 0."""
     has_rsample = False
     mask_of_entries: Tensor | None
     nan_is_missing: bool
@@ -58,7 +73,7 @@ class _Likelihood(TorchDistribution):
         # not validated: validation would refuse a NaN in an entry that is missing
         super().__init__(parameter.shape[:split], parameter.shape[split:], validate_args=False)
 
-    def _expand(self, new: "_Likelihood", batch_shape: Any, names: tuple[str, ...]) -> Any:
+    def _expand(self, new: "BaseLikelihood", batch_shape: Any, names: tuple[str, ...]) -> Any:
         batch_shape = Size(batch_shape)
         shape = batch_shape + self.event_shape
         for name in names:
@@ -84,7 +99,7 @@ class _Likelihood(TorchDistribution):
         return (value, None) if observed is None else (torch.where(observed, value, 0.0), observed)
 
 
-class BernoulliLikelihood(_Likelihood):
+class BernoulliLikelihood(BaseLikelihood):
     """Independent Bernoulli entries on logits::
 
         log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) )
@@ -139,7 +154,98 @@ class BernoulliLikelihood(_Likelihood):
         return -self._sum(entropies, observed)
 
 
-class NormalLikelihood(_Likelihood):
+class ContinuousBernoulliLikelihood(BaseLikelihood):
+    """Independent entries in [0, 1] with the density of the continuous Bernoulli, on logits::
+
+        log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) + log C(l_j) )
+
+        C(l) = l / tanh(l / 2), 2 at l = 0
+
+    Near l = 0 the normalizer, the mean and their gradients are series, which are exact to rounding
+    where the closed forms cancel.
+
+    Args:
+        logits: ``batch_shape + event_shape``.
+        mask, event_dim, nan_is_missing: as for :class:`BernoulliLikelihood`.
+
+    Reference:
+        Loaiza-Ganem, Cunningham 2019, arXiv:1907.06845.
+    """
+
+    density = True
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    support = constraints.unit_interval
+
+    def __init__(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        event_dim: int = 1,
+        nan_is_missing: bool = False,
+    ) -> None:
+        self.logits = logits
+        self._set_shapes(logits, mask, event_dim, nan_is_missing)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "ContinuousBernoulliLikelihood":
+        new = self._get_checked_instance(ContinuousBernoulliLikelihood, _instance)
+        return self._expand(new, batch_shape, ("logits",))
+
+    @property
+    def mean(self) -> Tensor:
+        """1 / (1 - exp(-l)) - 1 / l, 1/2 at l = 0; ``batch_shape + event_shape``."""
+        small = self.logits.abs() < _SERIES
+        safe = torch.where(small, 1.0, self.logits)
+        near, square = torch.where(small, self.logits, 0.0), self.logits.square()
+        square = torch.where(small, square, 0.0)
+        series = near * _polynomial(square, (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600))
+        return torch.where(small, 0.5 + series, -1 / torch.expm1(-safe) - 1 / safe)
+
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+        """Draws in [0, 1] by the inverse of the distribution function."""
+        logits = self.logits.detach().expand(self._extended_shape(sample_shape))
+        uniform = torch.rand_like(logits)
+        # of minus |l|, whose exponential can't overflow; the other sign is its mirror image
+        rate = -logits.abs()
+        flat = rate > -1e-6
+        safe = torch.where(flat, -1.0, rate)
+        x = torch.where(flat, uniform, torch.log1p(uniform * torch.expm1(safe)) / safe)
+        return torch.where(logits > 0, 1 - x, x).clamp(0, 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) in nats, a density in x, ``batch_shape``."""
+        value, observed = self._observed(value)
+        logits, value = torch.broadcast_tensors(self.logits, value)
+        entropies = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, value, reduction="none"
+        )
+        return self._sum(_log_normalizer(logits) - entropies, observed)
+
+
+# below it the closed forms of the continuous Bernoulli lose digits, above it their series do
+_SERIES = 0.5
+
+
+def _log_normalizer(logits: Tensor) -> Tensor:
+    """log(l / tanh(l / 2)), elementwise."""
+    small = logits.abs() < _SERIES
+    large = torch.where(small, 1.0, logits).abs()
+    # 2 x coth(x) at x = l / 2
+    square = torch.where(small, logits / 2, 0.0).square()
+    series = square * _polynomial(square, (1 / 3, -1 / 45, 2 / 945, -1 / 4725, 2 / 93555))
+    return torch.where(
+        small, math.log(2) + torch.log1p(series), large.log() - torch.tanh(large / 2).log()
+    )
+
+
+def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """sum_i c_i x^i."""
+    total = torch.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * x + coefficient
+    return total
+
+
+class NormalLikelihood(BaseLikelihood):
     """Independent Normal entries: log p(x) = sum_j m_j log N(x_j; loc_j, scale_j^2).
 
     Args:
@@ -151,6 +257,8 @@ class NormalLikelihood(_Likelihood):
         nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
+    bounded = False
+    density = True
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
     support = constraints.real
 

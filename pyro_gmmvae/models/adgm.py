@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import pyro
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
@@ -144,7 +144,14 @@ class SDGM(ADGM):
             a = pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
             pyro.sample("x", self.observation(a, z, s), obs=x)
 
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|a,y,z), (B, *x_shape), at a's mean given z (B, d) and classes s (B, K)."""
+    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+        """p(x|a,y,z) at a's mean given z (B, d) and classes s (B, K)."""
         s = self.require_class(s)
-        return self.observation(self.to_a(s, z)[0], z, s).mean
+        return self.observation(self.to_a(s, z)[0], z, s)
+
+    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+        """p(x|a,y,z) at n draws a ~ p(a|y,z) with z ~ N(0, I); y as for :meth:`generate`."""
+        s = self.draw_class(n) if label is None else self.one_hot(label, n)
+        z = self.prior_of_z(s).sample()
+        loc, raw_scale = self.to_a(s, z)
+        return self.observation(Normal(loc, positive_scale(raw_scale)).sample(), z, s)

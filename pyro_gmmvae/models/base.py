@@ -9,7 +9,13 @@ import torch
 from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
+from pyro_gmmvae.distributions import (
+    LIKELIHOODS,
+    LikelihoodSpec,
+    parse_likelihood,
+    positive_scale,
+)
+from pyro_gmmvae.distributions.likelihoods import raw_of_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
@@ -174,31 +180,47 @@ class LatentModel(nn.Module, ABC):
         zeros = s.new_zeros(*s.shape[:-1], self.latent_dim)
         return Normal(zeros, torch.ones_like(zeros)).to_event(1)
 
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|z,s), (B, *x_shape).
+    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+        """p(x|z,s), batch shape (B,), event shape x_shape.
 
         Args:
             z: (B, d).
             s: (B, K_1 + ...); not read where ``class_conditional`` is false.
+
+        Raises:
+            GMMVAEError: s is None, and p(x|z,s) depends on it.
         """
         if not self.class_conditional:
-            return self.observation(z).mean
-        return self.observation(z, self.require_class(s)).mean
+            return self.observation(z)
+        return self.observation(z, self.require_class(s))
 
-    def generate(self, n: int, label: int | None = None) -> Tensor:
-        """n draws of E[x|z,s] with z ~ p(z|s), (n, *x_shape).
+    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
+        """Mean of p(x|z,s), (B, *x_shape), for z and s as :meth:`observe` takes them."""
+        return self.observe(z, s).mean
+
+    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+        """p(x|z,s) at n draws of z ~ p(z|s), batch shape (n,); ``label`` as for :meth:`generate`.
+
+        The default draws s and z, and calls :meth:`observe`.
+        """
+        s = self.draw_class(n) if label is None else self.one_hot(label, n)
+        return self.observe(self.prior_of_z(s).sample(), s)
+
+    def generate(self, n: int, label: int | None = None, *, mean: bool = True) -> Tensor:
+        """n draws from the model, (n, *x_shape): means E[x|z,s] with z ~ p(z|s), or x ~ p(x|z,s).
 
         Args:
             n: the number of draws.
             label: the class; None: a draw of a class for each row, all equally likely.
+            mean: take the mean of p(x|z,s) instead of a draw of x.
 
         Raises:
             GMMVAEError: ``label`` is not a class of the model, or the model has no prior.
         """
         if not self.latents:
             raise GMMVAEError(f"{type(self).__name__} has no prior to generate from")
-        s = self.draw_class(n) if label is None else self.one_hot(label, n)
-        return self.decode(self.prior_of_z(s).sample(), s)
+        p = self.observe_draws(n, label)
+        return p.mean if mean else p.sample()
 
     # -- parts for a subclass ------------------------------------------------------------------
 
@@ -247,26 +269,43 @@ class LatentModel(nn.Module, ABC):
         return nn.Sequential(self.build_encoder(width), *last), width
 
     def build_observation(self, in_size: int, likelihood: str) -> "Observation":
-        """p(x|latents) for latents that hold ``in_size`` numbers a row."""
+        """p(x|latents) for latents that hold ``in_size`` numbers a row.
+
+        Args:
+            in_size: the size of the latents, joined.
+            likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
+        """
+        shape = parameter_shape(self.x_shape, likelihood)
         return Observation(
-            self._decoder_class(in_size, self.x_shape, self.options),
+            self._decoder_class(in_size, shape, self.options),
             self.x_shape,
             likelihood,
             missing=self.options.missing,
         )
 
 
+def parameter_shape(x_shape: tuple[int, ...], likelihood: str) -> tuple[int, ...]:
+    """The shape of what a decoder returns for a row: x_shape, its first axis L times as long for
+    ``categorical(L)``."""
+    spec = parse_likelihood(likelihood)
+    if not LIKELIHOODS[spec.family].parameters_of_levels:
+        return x_shape
+    return (_number(spec) * x_shape[0], *x_shape[1:])
+
+
 class Observation(nn.Module):
-    """p(x|latents): Bernoulli logits, or Normal loc with a learned scale for each entry of x.
+    """p(x|latents), with parameters from a decoder.
+
+    The decoder gives logits, or a loc beside which a scale is learned for each entry of x.
 
     Args:
-        decoder: a module (B, in_size) -> (B, *x_shape).
+        decoder: a module (B, in_size) -> (B, *parameter_shape(x_shape, likelihood)).
         x_shape: shape of one observation.
-        likelihood: a key of ``distributions.LIKELIHOODS``.
+        likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it, with its number.
         missing: entries of x that are NaN are missing and carry no term.
 
     Raises:
-        GMMVAEError: an unknown likelihood.
+        GMMVAEError: an unknown likelihood, or one without the number that it needs.
     """
 
     def __init__(
@@ -278,19 +317,36 @@ class Observation(nn.Module):
         missing: bool = False,
     ) -> None:
         super().__init__()
-        if likelihood not in LIKELIHOODS:
-            raise unknown_name("likelihood", likelihood, list(LIKELIHOODS))
-        self.family: Any = LIKELIHOODS[likelihood]
-        self.event_dim, self.missing = len(x_shape), missing
+        spec = parse_likelihood(likelihood)
+        self.family: Any = LIKELIHOODS[spec.family]
+        self.numbers = {} if spec.number_name is None else {spec.number_name: _number(spec)}
+        self.levels = spec.number if self.family.parameters_of_levels else None
+        self.x_shape, self.event_dim, self.missing = tuple(x_shape), len(x_shape), missing
         self.decoder = decoder
         has_scale = "scale" in self.family.arg_constraints
-        self.raw_scale = nn.Parameter(torch.zeros(x_shape)) if has_scale else None
+        start = raw_of_scale(self.family.initial_scale) if has_scale else 0.0
+        self.raw_scale = nn.Parameter(torch.full(x_shape, start)) if has_scale else None
 
     def forward(self, *latents: Tensor) -> TorchDistribution:
         """The likelihood given latents, each (..., size); leading axes broadcast."""
         parameter = apply_to_rows(self.decoder, joined(*latents))
+        if self.levels is not None:
+            batch = parameter.shape[: parameter.dim() - self.event_dim]
+            parameter = parameter.reshape(*batch, self.levels, *self.x_shape)
         scale = () if self.raw_scale is None else (positive_scale(self.raw_scale),)
-        return self.family(parameter, *scale, event_dim=self.event_dim, nan_is_missing=self.missing)
+        return self.family(
+            parameter,
+            *scale,
+            event_dim=self.event_dim,
+            nan_is_missing=self.missing,
+            **self.numbers,
+        )
+
+
+def _number(spec: LikelihoodSpec) -> int:
+    if spec.number is None:
+        raise GMMVAEError(f"likelihood {spec} needs a number, as in {spec}(16)")
+    return spec.number
 
 
 def _formula(model: type) -> list[str]:

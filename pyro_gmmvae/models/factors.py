@@ -164,17 +164,17 @@ class FactorGMMVAE(LatentModel):
             [GaussianProduct(h[0].softmax(-1), *h[1:]).mean for h in self.heads(x).values()], -1
         )
 
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|z_1.., s_1..), (B, *x_shape).
+    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+        """p(x|z_1.., s_1..), batch shape (B,).
 
         Args:
             z: (B, (1 + F) d), all z_f in one row, as :meth:`embed` returns them.
             s: (B, K) of the class, with uniform other factors, or (B, K_1 + K_2 + ...).
         """
-        return self.observation(z, self._all_factors(self.require_class(s))).mean
+        return self.observation(z, self._all_factors(self.require_class(s)))
 
     def prior_of_z(self, s: Tensor) -> TorchDistribution:
-        """p(z_1..|s_1..), event shape ((1 + F) d,); s as for :meth:`decode`."""
+        """p(z_1..|s_1..), event shape ((1 + F) d,); s as for :meth:`observe`."""
         parts = self._all_factors(s).split(list(self.factors.values()), -1)
         products = [p(part) for p, part in zip(self.mixture_priors.values(), parts, strict=True)]
         loc = torch.cat([product.mean for product in products], -1)
@@ -193,8 +193,8 @@ class FactorGMMVAE(LatentModel):
         others = list(self.factors.values())[1:]
         return torch.cat([s, *(s.new_full((len(s), K), 1 / K) for K in others)], -1)
 
-    def generate(self, n: int, label: int | None = None) -> Tensor:
-        """n draws of E[x|.] with s one-hot of class ``label``, everything else from its prior.
+    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+        """p(x|.) at n draws, with s one-hot of class ``label``, everything else from its prior.
 
         Raises:
             GMMVAEError: ``label`` is not a component.
@@ -205,7 +205,7 @@ class FactorGMMVAE(LatentModel):
             drawn = mixture.prior(n, None, relaxed=True).sample()
             s += [drawn if name or fixed is None else fixed]
             z += [mixture(s[-1]).rsample()]
-        return self.decode(torch.cat(z, -1), torch.cat(s, -1))
+        return self.observe(torch.cat(z, -1), torch.cat(s, -1))
 
     @property
     def scheduled(self) -> dict[str, Tensor]:

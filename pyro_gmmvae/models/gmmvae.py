@@ -36,7 +36,8 @@ class GMMVAE(LatentModel, MixtureModel):
         components: K, at least the number of classes.
         latent_dim: d, the size of z.
         network: key of ``networks.NETWORKS`` for encoder and decoder.
-        likelihood: "bernoulli" (x in [0, 1]) or "normal" (learned scale).
+        likelihood: of x, such as "bernoulli" or "binomial(16)"; see
+            :func:`pyro_gmmvae.distributions.parse_likelihood`.
         guide: called with this model, returns the posterior.
         temperature: of q(s|x); the guide holds it as a buffer that schedules can move.
         prior_temperature: of p(s); values up to ``temperature`` work.
@@ -119,7 +120,7 @@ class GMMVAE(LatentModel, MixtureModel):
         with pyro.plate("rows", len(x)):
             s = pyro.sample("s", self.prior_of_s(len(x), y))
             z = pyro.sample("z", self.prior_of_z(s))
-            pyro.sample("x", self.likelihood_given(z, s), obs=x)
+            pyro.sample("x", self.observe(z, s), obs=x)
 
     def prior_of_s(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
         """p(s), batch shape (rows,): pi, flat or learned, and pi_y where y >= 0."""
@@ -131,13 +132,9 @@ class GMMVAE(LatentModel, MixtureModel):
         """p(z|s), event shape (d,), for s (..., K) on the simplex."""
         return self.mixture(s)
 
-    def likelihood_given(self, z: Tensor, s: Tensor | None) -> TorchDistribution:
-        """p(x|z,s)."""
+    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+        """p(x|z,s), batch shape (...), for z (..., d) and s (..., K)."""
         return self.observation(z, self.require_class(s)) if self.decodes_s else self.observation(z)
-
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|z,s), (B, *x_shape), for z (B, d) and s (B, K)."""
-        return self.likelihood_given(z, s).mean
 
     def draw_class(self, n: int) -> Tensor:
         """s (n, K), drawn from p(s)."""

@@ -100,12 +100,12 @@ class M1M2(LatentModel):
     def _z1(self, x: Tensor) -> Tensor:
         return self.encoder(x).chunk(2, -1)[0]
 
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|z1), (B, *x_shape), at z1's mean given z2 = z (B, d) and s (B, K)."""
-        return self.observation(self.to_z1(self.require_class(s), z)[0]).mean
+    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+        """p(x|z1) at z1's mean given z2 = z (B, d) and s (B, K)."""
+        return self.observation(self.to_z1(self.require_class(s), z)[0])
 
-    def generate(self, n: int, label: int | None = None) -> Tensor:
-        """n draws of E[x|z1] with z1 ~ p(z1|y,z2) and z2 ~ N(0, I), y as in the base class."""
+    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+        """p(x|z1) at n draws z1 ~ p(z1|y,z2) with z2 ~ N(0, I); y as for :meth:`generate`."""
         s = self.draw_class(n) if label is None else self.one_hot(label, n)
         loc, raw_scale = self.to_z1(s, self.prior_of_z(s).sample())
-        return self.observation(Normal(loc, positive_scale(raw_scale)).sample()).mean
+        return self.observation(Normal(loc, positive_scale(raw_scale)).sample())

@@ -1,0 +1,139 @@
+"""The text that names a likelihood, such as "binomial(16)", and facts about the family it names."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pyro_gmmvae.distributions import LIKELIHOODS
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+
+MAX_NUMBER = 65_536
+_FORM = re.compile(r"([^()\s]+)\s*(?:\(([^()]*)\))?")
+_MEANINGS = {"count": "its total count", "levels": "its number of levels"}
+_EXAMPLES = {"count": 16, "levels": 17}
+
+
+@dataclass(frozen=True)
+class LikelihoodSpec:
+    """A family of ``distributions.LIKELIHOODS`` and, where the family has one, its number.
+
+    ``str`` gives the text that :func:`parse_likelihood` reads.
+
+    Attributes:
+        family: key of ``LIKELIHOODS``.
+        number: the total count of ``binomial``, or the number of levels of ``categorical`` and
+            ``discretized-logistic``; None: the family has no number, or it is not known yet.
+    """
+
+    family: str
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return self.family if self.number is None else f"{self.family}({self.number})"
+
+    @property
+    def number_name(self) -> str | None:
+        """The name of the number, "count" or "levels"; None: the family has none."""
+        name: str | None = self._fact("number_name")
+        return name
+
+    @property
+    def bounded(self) -> bool:
+        """Whether rows are in [0, 1] in the model's units."""
+        return bool(self._fact("bounded"))
+
+    @property
+    def density(self) -> bool:
+        """Whether p(x) is a density, so that it depends on the unit of x."""
+        return bool(self._fact("density"))
+
+    @property
+    def largest(self) -> int | None:
+        """The largest value, n of n + 1 or L - 1 of L; None: values are not whole numbers."""
+        if self.number is None:
+            return None
+        return self.number if self.number_name == "count" else self.number - 1
+
+    @property
+    def elbo_scale(self) -> float:
+        """As :func:`elbo_scale`."""
+        return 1 / self.number if self.number and self.number_name == "count" else 1.0
+
+    def completed(self, unit: float | None, source: str) -> "LikelihoodSpec":
+        """The same with its number, which is taken from the data's unit where it is not given.
+
+        Args:
+            unit: the largest value that the data can hold; None: not known.
+            source: of the data, for messages.
+
+        Raises:
+            GMMVAEError: a number is needed, and no unit, or one that is no whole number, is known.
+        """
+        name = self.number_name
+        if name is None or self.number is not None:
+            return self
+        if unit is None or unit != int(unit):
+            raise GMMVAEError(
+                f"likelihood={self.family} needs {_MEANINGS[name]}, and the largest value of "
+                f"{source} is not known; write it, as in {self.family}({_EXAMPLES[name]})"
+            )
+        return _checked(self.family, int(unit) if name == "count" else int(unit) + 1, name)
+
+    def _fact(self, name: str) -> Any:
+        return LIKELIHOODS.declaration(self.family).attributes.get(name)
+
+
+def parse_likelihood(text: str) -> LikelihoodSpec:
+    """Family and number of a likelihood.
+
+    - ``bernoulli``: x in [0, 1], the expected log-likelihood of binary pixels;
+    - ``continuous-bernoulli``: x in [0, 1], a density;
+    - ``normal``: any number, a density with a learned scale for each entry;
+    - ``binomial(n)``: counts 0..n;
+    - ``categorical(L)``: levels 0..L-1, a probability of its own for each;
+    - ``discretized-logistic(L)``: levels 0..L-1, a rounded logistic variable.
+
+    In the model's units rows of the last three are k / n or k / (L - 1), in [0, 1].
+
+    Args:
+        text: a key of ``LIKELIHOODS`` and, in parentheses, the number. Without it the number is
+            None until :meth:`LikelihoodSpec.completed` takes it from the data.
+
+    Raises:
+        GMMVAEError: an unknown name, with its nearest match, or a number that is out of range or
+            that the family does not have.
+    """
+    match = _FORM.fullmatch(text.strip())
+    family, number = match.groups() if match else (text, None)
+    if family not in LIKELIHOODS:
+        raise unknown_name("likelihood", family, list(LIKELIHOODS))
+    spec = LikelihoodSpec(family)
+    if number is None:
+        return spec
+    name = spec.number_name
+    if name is None:
+        raise GMMVAEError(f"likelihood {text}: {family} takes no number; write {family}")
+    return _checked(family, int(number) if number.strip().isdecimal() else None, name, text)
+
+
+def _checked(family: str, number: int | None, name: str, text: str = "") -> LikelihoodSpec:
+    lowest = 1 if name == "count" else 2
+    if number is None or not lowest <= number <= MAX_NUMBER:
+        raise GMMVAEError(
+            f"likelihood {text or f'{family}({number})'}: {_MEANINGS[name]} must be a whole number "
+            f"from {lowest} to {MAX_NUMBER}, as in {family}({_EXAMPLES[name]})"
+        )
+    return LikelihoodSpec(family, number)
+
+
+def elbo_scale(likelihood: str) -> float:
+    """The factor of the ELBO in the loss: 1 / n for ``binomial(n)``, else 1.
+
+    log p(x) of Binomial(n) is, up to a constant, n times that of the Bernoulli of x / n. With the
+    factor the loss keeps the size that it has with Bernoulli, so that ``alpha``, ``balance``,
+    ``consistency`` and ``clip_norm`` keep their meaning; what changes is that KL terms weigh 1 / n.
+
+    Raises:
+        GMMVAEError: as :func:`parse_likelihood`.
+    """
+    return parse_likelihood(likelihood).elbo_scale
