@@ -173,6 +173,11 @@ class Config(BaseModel):
     validation: int | float = Field(
         0.1, ge=0, description="Number or share of the training rows that are held out."
     )
+    binarize: Literal["threshold", "dynamic"] | None = Field(
+        None,
+        description="Make rows in [0, 1] binary, for likelihood=bernoulli: threshold (1 from 1/2 "
+        "on) or dynamic (drawn anew in each batch); none: they stay as they are.",
+    )
     drop_nonfinite: bool = Field(
         False,
         description="Leave out rows with NaN or infinite values instead of refusing the file.",
@@ -212,7 +217,9 @@ class Config(BaseModel):
     # model and networks
     latent_dim: int = Field(16, ge=1, le=MAX_SIZE, description="d, the size of z.")
     likelihood: str | None = Field(
-        None, description="bernoulli or normal; none: the one that suits the data."
+        None,
+        description="p(x|z): bernoulli, continuous-bernoulli, normal, binomial(COUNT), "
+        "categorical(LEVELS) or discretized-logistic(LEVELS); none: the one that suits the data.",
     )
     network: str = Field("mlp", description="Encoder and decoder ('gmmvae list networks').")
     hidden: Widths = Field(

@@ -37,7 +37,7 @@ class Dataset:
         y: (N,) int64 in 0..len(classes)-1, -1 where no label is known.
         classes: the classes' names, in the order of y.
         kind: of the rows.
-        unit: the pixels' full range (x / unit is in [0, 1]), or None to standardize.
+        unit: the largest value that the data can hold (x / unit is in [0, 1]); None: not known.
         test: row numbers of a published test set, or None to draw one.
         kept: where rows were left out, the numbers in the file of those that stay.
         validation: row numbers of given validation rows, or None to draw them.
@@ -67,6 +67,7 @@ class Dataset:
         *,
         columns: Sequence[str] | None = None,
         unit: float | None = None,
+        likelihood: str | None = None,
         test: Labels | None = None,
         kept: Labels | None = None,
     ) -> "Dataset":
@@ -78,11 +79,13 @@ class Dataset:
             classes: their names.
             columns: names of the D entries.
             unit: the pixels' full range, or None to standardize.
+            likelihood: the one that suits the rows; None: Bernoulli where the unit is known, else
+                Normal.
             test: row numbers of a published test set.
             kept: numbers in the file of the rows that stay, where some were left out.
         """
         shape = tuple(x.shape[1:])
-        likelihood = "normal" if unit is None else "bernoulli"
+        likelihood = likelihood or ("normal" if unit is None else "bernoulli")
         kind = (Image if len(shape) == 3 else Table)(
             shape, likelihood, None if columns is None else tuple(columns)
         )

@@ -36,6 +36,7 @@ def load_digits() -> Dataset:
         y=labels.astype(np.int64),
         classes=tuple(str(digit) for digit in range(10)),
         unit=16.0,
+        likelihood="binomial(16)",  # a pixel is how many of the 16 cells of a block were set
     )
 
 

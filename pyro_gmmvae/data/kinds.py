@@ -38,7 +38,7 @@ class RowKind(ABC):
         augmentations: by name, functions of rows (B, ...) that return rows of the same shape.
         default_augmentation: the names, separated by commas, that "auto" selects.
         x_shape: shape of a row as a model takes it.
-        likelihood: "bernoulli" for entries in [0, 1], else "normal".
+        likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         columns: names of the entries, or None.
     """
 
@@ -162,7 +162,7 @@ class _Numbers(RowKind):
 
     Args:
         x_shape: of a row.
-        likelihood: "bernoulli" for entries of known range, else "normal".
+        likelihood: as for :class:`RowKind`.
         columns: names of the entries, or None.
     """
 

@@ -19,7 +19,8 @@ CLUSTER: dict[str, Any] = {
     "learning_rate": 1e-3,
 }
 
-_DIGITS_ROWS = {"labels": 100, "test": 500, "validation": 150}
+_DIGITS_PARTS = {"test": 500, "validation": 150, "likelihood": "binomial(16)"}
+_DIGITS_ROWS = {"labels": 100, **_DIGITS_PARTS}
 # chosen on validation rows (means of five label draws)
 _DIGITS: dict[str, Any] = {
     **_DIGITS_ROWS,
@@ -40,8 +41,7 @@ DIGITS_PRESETS: Presets = {
     "best": {**_DIGITS, "augment": "affine", "epochs": 50},
     "cluster": CLUSTER
     | {
-        "test": 500,
-        "validation": 150,
+        **_DIGITS_PARTS,
         "hidden": (256, 256),
         "batch_norm": True,
         "dropout": 0.3,

@@ -1,13 +1,16 @@
 """The transform from a file's units to the models' units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_gmmvae.data.binarize import by_draws, by_threshold
+
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+BINARIZE = {"threshold": by_threshold, "dynamic": by_draws}
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,14 @@ class Transform:
         shift: scalar or (*x_shape), in the file's units.
         scale: scalar or (*x_shape), positive, in the file's units.
         limit: results are clipped to +-limit; None: they are not clipped.
+        binarize: results in [0, 1] become 0 or 1: "threshold" (1 from 1/2 on) or "dynamic" (drawn,
+            with noise from the row's content); None: they stay as they are.
     """
 
     shift: NDArray[np.float64]
     scale: NDArray[np.float64]
     limit: float | None = None
+    binarize: str | None = None
 
     @classmethod
     def dividing_by(cls, unit: float) -> "Transform":
@@ -58,6 +64,19 @@ class Transform:
         return cls(mean, np.where(constant, 1.0, scale), limit)
 
     def __call__(self, rows: NDArray[Any]) -> Floats:
+        return self.binarized(self.scaled(rows))
+
+    def binarized(self, rows: Floats) -> Floats:
+        """Rows in the model's units, binary where ``binarize`` says so."""
+        return rows if self.binarize is None else BINARIZE[self.binarize](rows)
+
+    @property
+    def before_draws(self) -> "Transform":
+        """The same without "dynamic", for training rows, which are drawn anew in each batch."""
+        return replace(self, binarize=None) if self.binarize == "dynamic" else self
+
+    def scaled(self, rows: NDArray[Any]) -> Floats:
+        """Rows in the model's units, before they become binary."""
         # large numbers close to each other (times, say) differ only in double precision
         wide: NDArray[Any] = rows.astype(np.float32 if rows.dtype == np.uint8 else np.float64)
         np.subtract(wide, self.shift, out=wide, casting="same_kind")
@@ -72,7 +91,8 @@ class Transform:
 
     def to_json(self) -> dict[str, Any]:
         moments = {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
-        return moments if self.limit is None else moments | {"limit": self.limit}
+        others = {"limit": self.limit, "binarize": self.binarize}
+        return moments | {name: value for name, value in others.items() if value is not None}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Transform":
@@ -82,9 +102,11 @@ class Transform:
             KeyError, TypeError, ValueError: content that does not describe a transform.
         """
         shift, scale = (np.asarray(content[key], np.float64) for key in ("shift", "scale"))
-        limit = content.get("limit")
+        limit, binarize = content.get("limit"), content.get("binarize")
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("the transform is not finite, or its scale is not positive")
         if limit is not None and not (isinstance(limit, int | float) and limit > 0):
             raise ValueError(f"the transform has the limit {limit!r}")
-        return cls(shift, scale, limit)
+        if binarize is not None and binarize not in BINARIZE:
+            raise ValueError(f"the transform has binarize {binarize!r}")
+        return cls(shift, scale, limit, binarize)

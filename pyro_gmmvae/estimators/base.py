@@ -17,12 +17,12 @@ from torch.overrides import TorchFunctionMode
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.inputs import (
     config_of,
     dataset_of,
-    range_of_pixels,
+    likelihood_and_range,
     seed_of,
     shape_of_rows,
     transform_of,
@@ -31,6 +31,7 @@ from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.row_values import check_values
 from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import seeded
@@ -40,6 +41,7 @@ Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
 ROWS_AT_ONCE = 128
 COPIES_AT_ONCE = 4096
+COUNTS = "give X as the training rows were counted (x_range), not divided"
 
 
 class RowsEstimator(BaseEstimator):
@@ -101,11 +103,14 @@ class RowsEstimator(BaseEstimator):
                 f"the model {config.model!r} has no classes; GMMVAETransformer takes it"
             )
         shape = shape_of_rows(x.shape[1], arguments["image_shape"])
-        pixels = range_of_pixels(
+        likelihood, pixels = likelihood_and_range(
             x, arguments["x_range"], image=len(shape) == 3, likelihood=config.likelihood
         )
-        if config.likelihood is None:
-            config = config.replace(likelihood="normal" if pixels is None else "bernoulli")
+        if pixels is not None:
+            spec = parse_likelihood(likelihood)
+            transform = transform_of(x, pixels)
+            check_values(transform.scaled(x), spec, transform, "X", COUNTS)
+        config = config.replace(likelihood=likelihood)
         names = getattr(self, "feature_names_in_", None)
         return config, dataset_of(x, shape, y, classes, names), pixels
 
@@ -140,10 +145,11 @@ class RowsEstimator(BaseEstimator):
         x = validate_data(self, X, reset=False, dtype=self._dtypes())
         schema = self._fitted.run.schema
         with np.errstate(over="ignore"):
-            rows = schema.transform(x.reshape(-1, *schema.kind.x_shape))
-        if not np.isfinite(rows).all():
-            raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}, which single precision can't")
-        schema.in_range(rows, "X")
+            rows = x.reshape(-1, *schema.kind.x_shape)
+            if not np.isfinite(schema.transform.scaled(rows)).all():
+                most = np.abs(x).max()
+                raise GMMVAEError(f"X goes up to {most:.3g}, which single precision can't")
+        rows = schema.checked(rows, "X", COUNTS)
         return x, torch.from_numpy(rows).to(self._fitted.run.dtype)
 
     def _by_rows(self, function: Any, rows: Tensor) -> Array:
@@ -173,8 +179,9 @@ class RowsEstimator(BaseEstimator):
         """A lower bound on log p(x) of each row, in nats, from importance weights.
 
         It rises to log p(x) with ``samples``. The noise is fixed, and the same for every row: a
-        row's score does not depend on the rows it comes with. Under a Normal likelihood it is a
-        density in the units of X, comparable with that of other estimators.
+        row's score does not depend on the rows it comes with. Under a Normal or a continuous
+        Bernoulli likelihood it is a density in the units of X, comparable with that of other
+        estimators; under those of whole numbers it is a probability.
 
         Args:
             X: rows (N, D).
@@ -200,7 +207,7 @@ class RowsEstimator(BaseEstimator):
         if run.model.given_class:
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
         scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
-        if run.schema.kind.likelihood == "normal":  # the density of X = shift + scale x
+        if run.schema.likelihood.density:  # of X = shift + scale x
             scale = np.broadcast_to(run.schema.transform.scale, run.schema.kind.x_shape)
             scores -= np.log(scale).sum()
         return np.asarray(scores)
@@ -216,16 +223,11 @@ class RowsEstimator(BaseEstimator):
         seed = seed_of(self.get_params(deep=False)["random_state"])
         with torch.no_grad(), seeded(seed, run.device):
             if components is None or not model.class_conditional:
-                x = model.generate(n)
+                x = model.generate(n, mean=mean)
             else:
                 labels, counts = np.unique(components, return_counts=True)
                 pairs = zip(labels.tolist(), counts.tolist(), strict=True)
-                x = torch.cat([model.generate(count, k) for k, count in pairs])
-            raw_scale = model.observation.raw_scale
-            if not mean and raw_scale is None:
-                x = torch.bernoulli(x)
-            elif not mean and raw_scale is not None:
-                x = x + positive_scale(raw_scale) * torch.randn_like(x)
+                x = torch.cat([model.generate(count, k, mean=mean) for k, count in pairs])
         return np.asarray(run.schema.transform.invert(x.cpu().numpy()).reshape(len(x), -1))
 
     def _components(self, n: int, among: Labels) -> Labels:

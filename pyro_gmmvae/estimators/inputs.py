@@ -12,6 +12,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Transform
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY
+from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
 
@@ -118,42 +119,85 @@ def shape_of_rows(features: int, image_shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in (1, *shape)[-3:])
 
 
-def range_of_pixels(
-    x: Array, x_range: Any, *, image: bool, likelihood: str | None
-) -> tuple[float, float] | None:
-    """Lowest and highest value a feature can have, or None: rows are then standardized.
+Range = tuple[float, float]
 
-    As it was given; else that of bytes or of [0, 1], where rows are images or the likelihood is
-    Bernoulli.
+
+def likelihood_and_range(
+    x: Array, x_range: Any, *, image: bool, likelihood: str | None
+) -> tuple[str, Range | None]:
+    """The likelihood with its number, and the lowest and highest value a feature can have.
+
+    The range is that of counts or levels where the likelihood has a number, and that of
+    :func:`range_of_pixels` otherwise; without a range rows are standardized.
+
+    Args:
+        x: rows (N, D).
+        x_range: as it was given.
+        image: whether rows are images.
+        likelihood: as it was given, or by a preset; None: Bernoulli for rows with a range, else
+            Normal.
 
     Raises:
-        GMMVAEError: a value that is not a range, a range that X leaves, or a Bernoulli likelihood
-            of rows of unknown range.
+        GMMVAEError: as :func:`range_of_pixels`; a number that is not known or that differs from
+            the range.
     """
+    spec = None if likelihood is None else parse_likelihood(likelihood)
+    if spec is None or spec.number_name is None:
+        pixels = range_of_pixels(x, x_range, image=image, likelihood=likelihood)
+        return likelihood or ("normal" if pixels is None else "bernoulli"), pixels
+    if x_range is None:
+        spec = spec.completed(255.0 if x.dtype == np.uint8 else None, "X")
+        return str(spec), (0.0, float(spec.largest or 0))
+    low, high = _checked_range(x_range)
+    spec = spec.completed(high - low, "X")
+    if spec.largest != high - low:
+        raise GMMVAEError(
+            f"x_range is {x_range}, and likelihood {spec} is of whole numbers from 0 to "
+            f"{spec.largest}; give x_range=(0, {spec.largest}), or leave one of the two out"
+        )
+    return str(spec), (low, high)
+
+
+def _checked_range(x_range: Any) -> Range:
+    try:
+        low, high = (float(value) for value in x_range)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise GMMVAEError(f"x_range must be (lowest, highest) of all X, not {x_range!r}")
+    return low, high
+
+
+def range_of_pixels(x: Array, x_range: Any, *, image: bool, likelihood: str | None) -> Range | None:
+    """Lowest and highest value a feature can have, or None: rows are then standardized.
+
+    As it was given; else that of bytes or of [0, 1], where rows are images or the likelihood is of
+    rows in [0, 1].
+
+    Raises:
+        GMMVAEError: a value that is not a range, a range that X leaves, or a likelihood of rows in
+            [0, 1] for rows of unknown range.
+    """
+    bounded = likelihood is not None and parse_likelihood(likelihood).bounded
     if x_range is not None:
-        try:
-            low, high = (float(value) for value in x_range)
-        except (TypeError, ValueError):
-            low = high = np.nan
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise GMMVAEError(f"x_range must be (lowest, highest) of all X, not {x_range!r}")
+        low, high = _checked_range(x_range)
         if likelihood != "normal" and not low <= x.min() <= x.max() <= high:
             raise GMMVAEError(
                 f"x_range is {x_range}, and X goes from {x.min():.3g} to {x.max():.3g}; give the "
                 "range of all X, or likelihood='normal'"
             )
         return low, high
-    if likelihood == "normal" or not (image or likelihood == "bernoulli"):
+    if likelihood == "normal" or not (image or bounded):
         return None
     if x.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(x.min()), float(x.max())
     if low >= 0 and high <= 1:
         return 0.0, 1.0
-    if likelihood == "bernoulli":
+    if bounded:
         raise GMMVAEError(
-            f"likelihood='bernoulli': X goes from {low:.3g} to {high:.3g}; say from where to where "
-            "it can go, x_range=(0, 255) for bytes"
+            f"likelihood={likelihood!r}: X goes from {low:.3g} to {high:.3g}; say from where to "
+            "where it can go, x_range=(0, 255) for bytes"
         )
     return None
 

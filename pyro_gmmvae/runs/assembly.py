@@ -28,7 +28,7 @@ from pyro_gmmvae.training import (
     SequencePseudoLabeler,
     check_precision,
 )
-from pyro_gmmvae.training.batches import check_batch_size, class_labels
+from pyro_gmmvae.training.batches import binary_draws, check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
@@ -205,12 +205,13 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     _check_components(config, model, data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
     augment = kind.augmentation(config.augment)
-    data.schema.in_range(validation.x.cpu().numpy(), config.data)
     raw = augment is not None and kind.augments_raw_rows
     paired = config.reconstruct != "augmented" or bool(objective.regularizers)
     preprocessing = Preprocessing(augment, paired=paired)
     if raw:
         preprocessing = replace(preprocessing, featurize=data.schema.featurizer(device, data.dtype))
+    if data.schema.transform.binarize == "dynamic":
+        preprocessing = replace(preprocessing, featurize=binary_draws)
     return Parts(config, data, device, model, objective, schedules, validation, preprocessing, raw)
 
 

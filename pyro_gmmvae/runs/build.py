@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.datasets import DATA, presets_of
+from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
@@ -52,6 +53,8 @@ def _check_names(config: Config) -> None:
     ):
         if name is not None and name not in table:
             raise unknown_name(kind, name, list(table))
+    if config.likelihood is not None:
+        parse_likelihood(config.likelihood)
 
 
 def _check_keys(config: Config) -> None:

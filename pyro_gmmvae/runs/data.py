@@ -22,7 +22,9 @@ from pyro_gmmvae.data import (
 )
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
+from pyro_gmmvae.distributions import LikelihoodSpec, parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.runs.row_values import check_rows, check_values, likelihood_of, transform_for
 from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Schema:
         if name not in KINDS:
             raise unknown_name("kind of rows", name, list(KINDS))
         kind = KINDS[name].from_json(values)
+        parse_likelihood(kind.likelihood).completed(None, "the data")  # raises where it is none
         transform = Transform.from_json(content["transform"])
         for numbers in (transform.shift, transform.scale):
             if numbers.shape not in ((), kind.x_shape):
@@ -78,6 +81,11 @@ class Schema:
             str(content["fingerprint"]),
             tuple((str(name), tuple(map(str, names))) for name, names in content["factors"]),
         )
+
+    @property
+    def likelihood(self) -> LikelihoodSpec:
+        """Family and number of the rows' likelihood."""
+        return parse_likelihood(self.kind.likelihood)
 
     def featurize(self, rows: Any) -> Floats:
         """Rows as a data set holds them -> as the model takes them."""
@@ -118,21 +126,22 @@ class Schema:
             raise GMMVAEError(
                 f"{source} holds rows of shape {x.shape[1:]}; the model was trained on {shape}"
             )
-        return self.in_range(self.transform(x), source)
+        return self.checked(x, source)
 
-    def in_range(self, x: Floats, source: str) -> Floats:
-        """The rows, if the likelihood has a density there.
+    def checked(self, rows: Any, source: str, advice: str = "") -> Floats:
+        """Rows (N, *x_shape) of numbers in the model's units, if the likelihood accepts them.
+
+        Args:
+            rows: in the file's units.
+            source: of the rows, for messages.
+            advice: as for :func:`pyro_gmmvae.runs.row_values.check_values`.
 
         Raises:
-            GMMVAEError: for a Bernoulli likelihood of rows outside [0, 1].
+            GMMVAEError: as :func:`pyro_gmmvae.runs.row_values.check_values`.
         """
-        low, high = float(np.nanmin(x, initial=0)), float(np.nanmax(x, initial=0))
-        if self.kind.likelihood == "bernoulli" and not -1e-6 <= low <= high <= 1 + 1e-6:
-            raise GMMVAEError(
-                f"{source}: the bernoulli likelihood needs rows in [0, 1]; in the model's units "
-                f"these go from {low:.3g} to {high:.3g} (another unit, or likelihood=normal?)"
-            )
-        return x
+        x = self.transform.scaled(rows)
+        check_values(x, self.likelihood, self.transform, source, advice)
+        return self.transform.binarized(x)
 
 
 @dataclass(frozen=True)
@@ -215,10 +224,14 @@ class TrainingData:
             raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
         fingerprint = _fingerprint(dataset)
         if schema is None:
+            likelihood = likelihood_of(dataset, config)
+            transform = transform or transform_for(dataset, likelihood, training_rows)
+            transform = dataclasses.replace(transform, binarize=config.binarize)
+            check_rows(dataset, likelihood, transform, config.data)
             schema = Schema(
-                kind=_with_likelihood(dataset.kind, config.likelihood),
+                kind=_with_likelihood(dataset.kind, str(likelihood)),
                 classes=dataset.classes,
-                transform=transform or dataset.fit_transform_on(training_rows),
+                transform=transform,
                 fingerprint=fingerprint,
                 factors=tuple((factor.name, factor.classes) for factor in dataset.factors),
             )
@@ -254,7 +267,14 @@ class TrainingData:
             f"{groups.describe(shape)}, {len(self.schema.classes) or 'no'} classes; "
             f"{train} train ({labelled} labelled), {validation} validation, {test} test"
         )
-        return "; ".join((line, *groups.notes(split), *self.dataset.notes))
+        notes = (*groups.notes(split), *self.dataset.notes)
+        return "; ".join((line, *notes, f"likelihood {self.kind.likelihood}", *self._binary()))
+
+    def _binary(self) -> tuple[str, ...]:
+        """A note on rows that are made binary."""
+        how = self.schema.transform.binarize
+        words = {"threshold": "binarized by threshold", "dynamic": "binarized anew in each batch"}
+        return () if how is None else (words[how],)
 
     def validation_rows(self, most: int) -> Labels:
         """Up to ``most`` validation rows, always the same; training rows if there are none."""
@@ -271,6 +291,14 @@ class TrainingData:
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
 
+    def _training_rows_on(self, device: "torch.device") -> "Tensor":
+        """x of the training rows, not yet drawn where each batch draws them."""
+        import torch
+
+        rows = self.kind.featurize_array(self.dataset.x[self.training_rows])
+        x = torch.from_numpy(self.schema.transform.before_draws(rows))
+        return x.to(device, self.dtype)
+
     @property
     def labels(self) -> int:
         """The number of labels that the fit sees: one per row, or per sequence of windows."""
@@ -279,12 +307,14 @@ class TrainingData:
     def training_tensors(self, device: "torch.device") -> "tuple[Tensor | StreamedRows, Tensor]":
         """x of the training rows in the model's units, and the labels that the fit sees.
 
-        Shards stay on disk: their rows are read when a batch asks for them.
+        Shards stay on disk: their rows are read when a batch asks for them. Rows that each batch
+        draws anew (``binarize=dynamic``) are not drawn yet.
         """
         numbers, x, y = self.training_rows, self.dataset.x, self.visible_labels(device)
         if isinstance(x, Shards):
-            return StreamedRows(x, numbers, self.schema.transform, device, self.dtype), y
-        return self.tensors(numbers, device)[0], y
+            transform = self.schema.transform.before_draws
+            return StreamedRows(x, numbers, transform, device, self.dtype), y
+        return self._training_rows_on(device), y
 
     def raw_training_tensors(self, device: "torch.device") -> "tuple[Tensor, Tensor]":
         """:meth:`training_tensors` before rows are featurized, in the file's units."""
@@ -309,9 +339,7 @@ class TrainingData:
         return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
 
 
-def _with_likelihood(kind: RowKind, likelihood: str | None) -> RowKind:
-    if likelihood is None:
-        return kind
+def _with_likelihood(kind: RowKind, likelihood: str) -> RowKind:
     return dataclasses.replace(kind, likelihood=likelihood)  # type: ignore[type-var]
 
 

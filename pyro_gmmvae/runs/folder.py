@@ -228,6 +228,7 @@ class _Transform(BaseModel):
     shift: float | list[Any]
     scale: float | list[Any]
     limit: float | None = None
+    binarize: str | None = None
 
 
 class _Data(BaseModel):

@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
 
 def _identity(x: Tensor) -> Tensor:
     return x
+
+
+def binary_draws(x: Tensor) -> Tensor:
+    """x' ~ Bernoulli(x), elementwise, for rows in [0, 1] that training draws anew in each batch."""
+    return (torch.rand_like(x) < x).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,9 @@ class Preprocessing:
         return (inputs, self.featurize(x)) if self.paired else (inputs,)
 
     def example(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        """The objective's arguments for rows and labels; draws no random numbers."""
-        inputs = self.featurize(x)
+        """The objective's arguments for rows and labels; the global generators stay as they are."""
+        with seeded(0, x.device):
+            inputs = self.featurize(x)
         if self.augment is None or not self.paired:
             return inputs, y
         # other rows stand for the augmented ones: a tracer takes one tensor for one input

@@ -312,7 +312,8 @@ def test_weights_of_another_model(gmmvae: Gmmvae, copied: Path) -> None:
         (np.zeros((3, 63)), ["(63,)", "(1, 8, 8)"]),
         (np.zeros((3, 28, 28), np.uint8), ["(1, 28, 28)", "(1, 8, 8)"]),
         (np.full((3, 64), np.nan), ["3 of 3 rows"]),
-        (np.full((3, 64), 255.0), ["needs rows in [0, 1]", "15.9"]),
+        (np.full((3, 64), 255.0), ["holds 255,", "whole numbers from 0 to 16"]),
+        (np.full((3, 64), 0.3), ["holds 0.3,", "whole numbers from 0 to 16"]),
     ],
 )
 def test_rows_of_another_size_at_predict(
