@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import pyro
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
 from pyro_gmmvae.distributions import StackedNormal, positive_scale
