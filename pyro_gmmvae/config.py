@@ -176,7 +176,7 @@ class Config(BaseModel):
     binarize: Literal["threshold", "dynamic"] | None = Field(
         None,
         description="Make rows in [0, 1] binary, for likelihood=bernoulli: threshold (1 from 1/2 "
-        "on) or dynamic (drawn anew in each batch); none: they stay as they are.",
+        "on) or dynamic (drawn in each batch); none: they stay as they are.",
     )
     drop_nonfinite: bool = Field(
         False,

@@ -273,7 +273,7 @@ class TrainingData:
     def _binary(self) -> tuple[str, ...]:
         """A note on rows that are made binary."""
         how = self.schema.transform.binarize
-        words = {"threshold": "binarized by threshold", "dynamic": "binarized anew in each batch"}
+        words = {"threshold": "binarized by threshold", "dynamic": "binarized in each batch"}
         return () if how is None else (words[how],)
 
     def validation_rows(self, most: int) -> Labels:
