@@ -12,6 +12,7 @@ from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.figures.history import draw_training
 from pyro_gmmvae.figures.latent_scatter import draw_latent
 from pyro_gmmvae.figures.latent_space import draw_analogies, draw_interpolation, draw_manifold
+from pyro_gmmvae.figures.nearest_rows import draw_nearest
 from pyro_gmmvae.figures.reconstructions import draw_reconstructions
 from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.samples import draw_samples
@@ -40,6 +41,11 @@ PICTURES: dict[str, Picture] = {
     ),
     "samples": Picture(
         draw_samples, "Draws from the model, a line per class: z from its prior, decoded."
+    ),
+    "nearest": Picture(
+        draw_nearest,
+        "Test rows beside draws of the same class, and beside each draw its nearest training row, "
+        "which a draw that is no copy differs from.",
     ),
     "analogies": Picture(
         draw_analogies, "One z per line, decoded as each class from left to right."

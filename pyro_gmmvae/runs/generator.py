@@ -82,9 +82,7 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     x, y = data.tensors(test[some_of(len(test), draws)], run.device)
     numbers["active_units"] = active_units(run.embed(x))
     numbers["kl_units"] = _kl_units(run, x)
-    training, y_training = data.tensors(
-        data.split.train[some_of(len(data.split.train), TRAINING_ROWS)], run.device
-    )
+    training, y_training = some_training_rows(data, run.device)
     flat = flattener(training)
     real, y_real = flat(x), y.cpu().numpy()
     components = components_of_rows(run, x, y_real)
@@ -113,6 +111,12 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
         numbers["recognized"] = share_recognized(judge, means, classes)
         numbers["judge_accuracy"] = share_recognized(judge, real, y_real)
     return numbers
+
+
+def some_training_rows(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
+    """x and true y of up to 10,000 training rows, always the same."""
+    train = data.split.train
+    return data.tensors(train[some_of(len(train), TRAINING_ROWS)], device)
 
 
 def flattener(training: Tensor) -> Flattener:
