@@ -52,22 +52,13 @@ MEANING = {
     "judge_accuracy": "share of test rows that this SVM gives their class",
     "precision": "share of draws near a test row",
     "recall": "share of test rows near a draw",
-    "density": "test rows that a draw is near to, relative to the neighbors asked for",
+    "density": "mean number of test rows that a draw is near to, over 5",
     "coverage": "share of test rows with a draw near them",
     "spread": "of draws within a class, relative to test rows",
     "nearest_training_draws": "median distance of a draw to the nearest training row",
     "nearest_training_test": "the same of a test row",
     "active_units": "entries of z whose posterior mean varies over rows",
     "kl_units": "KL of each entry of z, nats per row",
-}
-# numbers that stand on the line of another one, with a word for each
-BESIDE = {
-    "recognized": {"judge_accuracy": "real rows", "recognized_sampled": "sampled"},
-    **{
-        key: {f"{key}_reference": "real rows", f"{key}_sampled": "sampled"}
-        for key in ("precision", "recall", "density", "coverage")
-    },
-    "nearest_training_draws": {"nearest_training_test": "real rows"},
 }
 
 
@@ -138,8 +129,13 @@ def evaluate(
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each number with its meaning; an accuracy has its interval on its line."""
-    on_other_lines = {key for beside in BESIDE.values() for key in beside}
+    """A line for each number with its meaning.
+
+    An accuracy has its interval on its line, and a measure of draws the number of real rows.
+    """
+    from pyro_gmmvae.runs.generator import REFERENCES
+
+    on_other_lines = {*REFERENCES.values(), *(f"{key}_sampled" for key in REFERENCES)}
     for key, value in result.items():
         of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in result
         if isinstance(value, list) or of_interval or key in on_other_lines:
@@ -149,7 +145,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key:<27}{value:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})"
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
-        beside = {word: result.get(other) for other, word in BESIDE.get(key, {}).items()}
+        beside = {"real rows": result.get(REFERENCES.get(key, ""))}
+        beside["sampled"] = result.get(f"{key}_sampled")
         known = [f"{word} {number:.4f}" for word, number in beside.items() if number is not None]
         meaning = "; ".join(filter(None, [MEANING.get(key, ""), *known]))
         yield f"{key:<27}{shown:<24}{meaning}".rstrip()

@@ -20,6 +20,8 @@ from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.folder import read_metrics
+from pyro_gmmvae.runs.generator import KEYS as GENERATION_KEYS
+from pyro_gmmvae.runs.generator import REFERENCES
 from pyro_gmmvae.runs.keys import default_config
 
 DPI = 110
@@ -66,7 +68,8 @@ def report(view: RunView, meaning: Mapping[str, str], *, measure: bool = False) 
     """
     from jinja2 import Environment, StrictUndefined
 
-    numbers, no_numbers = _numbers(view, meaning, measure)
+    measured, no_numbers = _measured(view, measure)
+    numbers = _numbers(view, measured, meaning)
     pictures, skipped = _pictures(view)
     changed, same = _keys(view.run.config)
     command, environment, no_environment = _environment(view.run.path)
@@ -80,6 +83,8 @@ def report(view: RunView, meaning: Mapping[str, str], *, measure: bool = False) 
         weights=view.run.weights,
         numbers=numbers,
         no_numbers=no_numbers,
+        generation=_generation(measured, meaning),
+        kl_units=_of_units(measured),
         pictures=pictures,
         skipped=skipped,
         preset=_preset(view.run.config),
@@ -117,8 +122,8 @@ def _summary(view: RunView) -> str:
     )
 
 
-def _numbers(view: RunView, meaning: Mapping[str, str], measure: bool) -> tuple[list[Line], str]:
-    """Numbers of the test rows with their meaning, or the reason why there are none."""
+def _measured(view: RunView, measure: bool) -> tuple[dict[str, Any], str]:
+    """Numbers of the test rows by key, or the reason why there are none."""
     numbers = read_metrics(view.run.path).get("test")
     if measure or numbers is None:
         try:
@@ -126,21 +131,44 @@ def _numbers(view: RunView, meaning: Mapping[str, str], measure: bool) -> tuple[
         except GMMVAEError as reason:
             if measure:
                 raise
-            return [], str(reason)
+            return {}, str(reason)
+    return numbers, ""
+
+
+def _numbers(view: RunView, numbers: dict[str, Any], meaning: Mapping[str, str]) -> list[Line]:
+    """Numbers of the test rows with their meaning, but those of draws."""
     phrases = {**SIZES, **meaning}
     lines = []
     for key, value in numbers.items():
         # tables are drawn, and keys of the configuration have their own section
         is_key = key in type(view.run.config).model_fields and key not in SIZES
         of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in numbers
-        if value is None or isinstance(value, list | dict) or is_key or of_interval:
+        is_left_out = is_key or of_interval or key in GENERATION_KEYS
+        if value is None or isinstance(value, list | dict) or is_left_out:
             continue
         phrase = phrases.get(key, "")
         low, high = numbers.get(f"{key}_low"), numbers.get(f"{key}_high")
         if low is not None and high is not None:
             phrase += f"; 95 % Wilson interval {low:.3f} to {high:.3f}"
         lines.append((key, _number(value), phrase))
-    return lines, ""
+    return lines
+
+
+def _generation(numbers: dict[str, Any], meaning: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Measures of draws: of means, of draws of x and of real rows, and the meaning."""
+    lines = []
+    for key in (*REFERENCES, "spread", "active_units"):
+        values = [numbers.get(k) for k in (key, f"{key}_sampled", REFERENCES.get(key, ""))]
+        if values[0] is not None:
+            shown = ("" if value is None else _number(value) for value in values)
+            lines.append((key, *shown, meaning.get(key, "")))
+    return lines
+
+
+def _of_units(numbers: dict[str, Any]) -> str:
+    """KL of each entry of z, the largest first; "" if it is not known."""
+    kl = numbers.get("kl_units")
+    return ", ".join(f"{one:.2f}" for one in sorted(kl, reverse=True)) if kl else ""
 
 
 def _number(value: Any) -> str:

@@ -40,7 +40,7 @@ WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 FIGURES = "figures"
 # stems of the files in it; an animation is also a GIF
 PICTURES = (
-    *("training", "samples", "analogies", "traversal", "interpolation", "manifold"),
+    *("training", "samples", "nearest", "analogies", "traversal", "interpolation", "manifold"),
     *("latent", "confusion", "reliability", "reconstructions", "components", "entropy"),
 )
 FORMATS = ("png", "svg", "pdf")

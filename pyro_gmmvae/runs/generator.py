@@ -31,10 +31,17 @@ Flattener = Callable[[Tensor], Array]
 TRAINING_ROWS = 10_000  # of the judge and of the majority class of a component
 NEAREST_ROWS = 60_000
 NEIGHBOR_KEYS = ("precision", "recall", "density", "coverage")
+# each measure of draws, and the one of real test rows to compare it with
+REFERENCES = {
+    "recognized": "judge_accuracy",
+    **{key: f"{key}_reference" for key in NEIGHBOR_KEYS},
+    "nearest_training_draws": "nearest_training_test",
+}
 KEYS = (
-    *("recognized", "recognized_sampled", "judge_accuracy"),
-    *(f"{key}{kind}" for key in NEIGHBOR_KEYS for kind in ("", "_sampled", "_reference")),
-    *("spread", "nearest_training_draws", "nearest_training_test", "active_units", "kl_units"),
+    *REFERENCES,
+    *REFERENCES.values(),
+    *("recognized_sampled", *(f"{key}_sampled" for key in NEIGHBOR_KEYS)),
+    *("spread", "active_units", "kl_units"),
 )
 
 
@@ -86,15 +93,17 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     flat = flattener(training)
     real, y_real = flat(x), y.cpu().numpy()
     components = components_of_rows(run, x, y_real)
-    made = draw_components(run, components, len(real))
-    if not torch.isfinite(made).all():
+    of_means, of_samples = (
+        draw_components(run, components, len(real), mean=mean) for mean in (True, False)
+    )
+    if not (torch.isfinite(of_means).all() and torch.isfinite(of_samples).all()):
         return numbers
-    means = flat(made)
+    means, samples = flat(of_means), flat(of_samples)
     numbers |= neighbor_measures(real, means)
+    numbers |= _with_end("_sampled", neighbor_measures(real, samples))
     if len(training) > NEIGHBORS:
         same = flat(training[some_of(len(training), len(real))])
-        reference = neighbor_measures(same, real)
-        numbers |= {f"{key}_reference": value for key, value in reference.items()}
+        numbers |= _with_end("_reference", neighbor_measures(same, real))
     for key, rows in (("draws", means), ("test", real)):
         distances, _ = nearest_training_rows(data, flat, rows)
         numbers[f"nearest_training_{key}"] = float(np.median(distances))
@@ -109,8 +118,13 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     if len(y_training[y_training >= 0].unique()) > 1:
         judge = fit_judge(flat(training), y_training.cpu().numpy())
         numbers["recognized"] = share_recognized(judge, means, classes)
+        numbers["recognized_sampled"] = share_recognized(judge, samples, classes)
         numbers["judge_accuracy"] = share_recognized(judge, real, y_real)
     return numbers
+
+
+def _with_end(end: str, numbers: dict[str, float]) -> dict[str, float]:
+    return {f"{key}{end}": value for key, value in numbers.items()}
 
 
 def some_training_rows(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -159,20 +173,21 @@ def classes_of_components(run: "Run", x: Tensor, y: Array) -> Array:
 
 
 @torch.no_grad()
-def draw_components(run: "Run", components: Array | None, n: int) -> Tensor:
-    """Draw z for each of some components, and decode: (n, *x_shape) means, in the model's units.
+def draw_components(run: "Run", components: Array | None, n: int, *, mean: bool = True) -> Tensor:
+    """Draws of some components, (n, *x_shape), in the model's units.
 
     Args:
         run: whose model has a prior.
         components: (n,) numbers of components; None: n draws of the whole prior.
         n: the number of draws.
+        mean: take the means of p(x|z,s), instead of draws of x.
     """
     with seeded(0, run.device):
         if components is None:
-            return run.model.generate(n)
+            return run.model.generate(n, mean=mean)
         made = None
         for k, count in zip(*np.unique(components, return_counts=True), strict=True):
-            block = run.model.generate(int(count), int(k))
+            block = run.model.generate(int(count), int(k), mean=mean)
             made = block.new_empty((n, *block.shape[1:])) if made is None else made
             made[torch.from_numpy(components == k).to(made.device)] = block
     assert made is not None

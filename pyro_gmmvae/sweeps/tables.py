@@ -31,6 +31,10 @@ AXIS_LABELS = {
     "rate": "KL(q || p) of test rows (nats per row)",
     "distortion": "-E[log p(x|z)] of test rows (nats per row)",
     "pareto_k_bad": "share of test rows with Pareto k above 0.7",
+    "recognized": "share of draws that an SVM gives their class",
+    "precision": "share of draws near a test row",
+    "recall": "share of test rows near a draw",
+    "coverage": "share of test rows with a draw near them",
 }
 LOWER_IS_BETTER = ("ece", "log_loss", "nll", "distortion", "pareto_k_bad", "assignment_entropy")
 

@@ -72,9 +72,9 @@ def test_the_plane_has_a_panel_for_each_class(plane: RunView) -> None:
     ("keys", "missing"),
     [
         ({"components": 1}, {"confusion", "reliability", "analogies"}),
-        ({"latent_dim": 1, "test": 0}, {"interpolation", "reconstructions", "manifold"}),
+        ({"latent_dim": 1, "test": 0}, {"interpolation", "nearest", "reconstructions", "manifold"}),
         ({"model": "vae", "components": None}, {"analogies", "confusion", "components", "entropy"}),
-        ({"model": "ae", "components": None}, {"samples", "traversal", "manifold", "analogies"}),
+        ({"model": "ae", "components": None}, {"samples", "nearest", "traversal", "analogies"}),
         ({"model": "m2"}, {"confusion"}),
         ({"components": 55, "guide": "low-rank"}, {"confusion", "reliability"}),
     ],
@@ -159,7 +159,7 @@ def test_without_its_data_a_run_still_shows_its_latents(fit: Fit) -> None:
     Path(run.config.data).unlink()
     drawn, reasons = drawn_of(RunView(run))
     assert {"training", "samples", "analogies", "traversal", "manifold"} <= set(drawn)
-    assert {"components", "entropy", "interpolation", "reconstructions"} <= set(reasons)
+    assert {"components", "entropy", "interpolation", "nearest", "reconstructions"} <= set(reasons)
     assert all("rows.npy" in reasons[name] for name in ("components", "interpolation"))
     sources = texts(draw_analogies(RunView(run)))
     assert "z drawn once per line" in sources
@@ -171,7 +171,7 @@ def test_names_are_drawn_literally(digits: RunView) -> None:
     run = digits.run
     odd = Run(run.path, run.config.replace(labels=0), run.schema, run.model, run.device, "last")
     odd.names = names
-    shown = ("samples", "analogies", "interpolation", "latent", "confusion", "entropy")
+    shown = ("samples", "nearest", "analogies", "interpolation", "latent", "confusion", "entropy")
     for _, one in draw_all(RunView(odd), shown):
         assert not isinstance(one, str), one
         assert figure_bytes(one.still if isinstance(one, Animation) else one, dpi=30)

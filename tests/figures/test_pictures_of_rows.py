@@ -10,8 +10,10 @@ from matplotlib.patches import Ellipse
 
 from pyro_gmmvae.evaluation import accuracy, wilson_interval
 from pyro_gmmvae.figures import NotApplicable, RunView
+from pyro_gmmvae.figures.cell_sheet import Sheet
 from pyro_gmmvae.figures.classification import draw_confusion, draw_reliability
 from pyro_gmmvae.figures.latent_scatter import draw_latent
+from pyro_gmmvae.figures.nearest_rows import draw_nearest
 from pyro_gmmvae.figures.reconstructions import draw_reconstructions, reconstruct
 from pyro_gmmvae.runs import Run, default_config, train
 from tests.figures.texts import texts
@@ -118,6 +120,30 @@ def test_the_worst_rows_come_first(digits: RunView) -> None:
     whole = np.sort(digits.run.elbo(digits.x))
     assert np.allclose(elbo[:6], whole[:6], atol=0.06)
     assert np.allclose(elbo[-6:], whole[::-1][:6], atol=0.06)
+
+
+def test_draws_that_copy_stand_at_distance_zero(
+    digits: RunView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = digits.rows.tensors(digits.rows.split.train)
+    monkeypatch.setattr(digits.model, "generate", lambda n, k, **_: x[y == k][:n])
+    placed: list[tuple[Any, Any]] = []
+    draw = Sheet.draw
+
+    def recorded(sheet: Sheet, rows: Any, corners: Any) -> Any:
+        placed.append((rows, corners))
+        return draw(sheet, rows, corners)
+
+    monkeypatch.setattr(Sheet, "draw", recorded)
+    figure = draw_nearest(digits)
+    ((drawn, _),) = placed
+    real, draws, nearest = np.split(drawn, 3)
+    assert (draws == nearest).all()
+    assert not (real == draws).all((1, 2, 3)).any()
+    captions = np.reshape([text.get_text() for text in figure.axes[0].texts], (10, 15))
+    assert (captions[:, :5].astype(float) > 0.1).all()
+    assert (captions[:, 5::2].astype(float) < 1e-3).all()
+    assert (captions[:, 6::2] == "").all()
 
 
 def test_clusters_keep_the_colors_of_true_classes(clusters: RunView) -> None:

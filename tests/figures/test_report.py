@@ -41,6 +41,8 @@ def run(digits: RunView, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("reports") / "<b>run & co"
     shutil.copytree(digits.run.path, folder)
     numbers = {"accuracy": 0.5, HOSTILE: HOSTILE, "elbo": -1.0, "confusion": [[1]], "ece": None}
+    numbers |= {"precision": 0.125, "precision_sampled": 0.375, "precision_reference": 0.75}
+    numbers |= {"recall": 0.0625, "spread": None, "kl_units": [0.25, 3.0]}
     content = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(content | {"test": numbers}))
     told = json.loads((folder / "environment.json").read_text())
@@ -66,6 +68,17 @@ def test_it_holds_the_facts_of_the_run(text: str) -> None:
     assert len(images) == len(DRAWN) - 1 + 1  # no plane, and a film
     assert all(len(str(image["alt"])) > 30 for image in images)
     assert len(text) < 3_000_000
+
+
+def test_generation_stands_beside_real_rows(text: str) -> None:
+    """Also the precision, which has the name of a configuration key."""
+    section = text[text.index('id="generation"') : text.index('id="pictures"')]
+    lines = [re.sub(r"<[^>]+>", " ", line).split() for line in section.split("<tr>")[2:]]
+    assert lines[0] == ["precision", "0.1250", "0.3750", "0.7500"]
+    assert lines[1][:2] == ["recall", "0.0625"]
+    assert "largest first: 3.00, 0.25" in section
+    assert "spread" not in section
+    assert "precision" not in text[text.index('id="numbers"') : text.index('id="generation"')]
 
 
 def test_keys_that_differ_from_the_defaults_come_first(text: str) -> None:

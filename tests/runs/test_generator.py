@@ -24,9 +24,9 @@ from pyro_gmmvae.runs.generator import (
 
 TINY: dict[str, Any] = {"epochs": 1, "hidden": "8", "latent_dim": 2, "engine": "svi"}
 # that every model with a prior has
-OF_ALL = {*NEIGHBOR_KEYS, *(f"{key}_reference" for key in NEIGHBOR_KEYS)}
+OF_ALL = {f"{key}{end}" for key in NEIGHBOR_KEYS for end in ("", "_sampled", "_reference")}
 OF_ALL |= {"nearest_training_draws", "nearest_training_test", "active_units"}
-OF_CLASSES = {"recognized", "judge_accuracy", "spread"}
+OF_CLASSES = {"recognized", "recognized_sampled", "judge_accuracy", "spread"}
 
 
 def data_of(run: Run) -> TrainingData:
@@ -50,7 +50,7 @@ def test_the_keys_of_a_model(model: str, by_class: bool, has_units: bool, tmp_pa
     run = train(default_config("digits", TINY | {"model": model}), tmp_path / "r")
     numbers = run.evaluate(samples=2, nll_rows=0)
     assert set(KEYS) <= set(numbers)
-    known = {key for key in KEYS if numbers[key] is not None and "sampled" not in key}
+    known = {key for key in KEYS if numbers[key] is not None}
     assert known == OF_ALL | (OF_CLASSES if by_class else set()) | (
         {"kl_units"} if has_units else set()
     )
@@ -87,7 +87,7 @@ def test_draws_that_are_training_rows_are_seen_as_such(
     data = data_of(run)
     x, y = data.tensors(data.split.train)
 
-    def copies(n: int, label: int) -> torch.Tensor:
+    def copies(n: int, label: int, **_: object) -> torch.Tensor:
         return x[y == label][:n]
 
     monkeypatch.setattr(run.model, "generate", copies)
@@ -98,10 +98,22 @@ def test_draws_that_are_training_rows_are_seen_as_such(
     assert numbers["recall"] > 0.85
     assert 0.9 < numbers["spread"] < 1.1
     # and one that always draws the same row of a class
-    monkeypatch.setattr(run.model, "generate", lambda n, k: copies(1, k).expand(n, -1, -1, -1))
+    monkeypatch.setattr(run.model, "generate", lambda n, k, **_: copies(1, k).expand(n, -1, -1, -1))
     collapsed = measure_generation(run, data)
     assert collapsed["spread"] == 0
     assert collapsed["recall"] < 0.05
+
+
+def test_samples_of_x_are_noisier_than_means(trained: Path) -> None:
+    run = Run.load(trained, device="cpu")
+    numbers = measure_generation(run, data_of(run))
+    assert numbers["precision_sampled"] < numbers["precision"]
+    assert numbers["recognized_sampled"] > 0.2
+    data = data_of(run)
+    x, y = data.tensors(data.split.test)
+    means, samples = (draw_components(run, y.numpy(), len(x), mean=m) for m in (True, False))
+    assert means.shape == samples.shape
+    assert samples.std() > means.std()
 
 
 def test_draws_have_the_classes_of_the_test_rows(trained: Path) -> None:
@@ -116,7 +128,8 @@ def test_draws_have_the_classes_of_the_test_rows(trained: Path) -> None:
     assert (unknown == run.log_probs(x).argmax(1)).all()  # type: ignore[union-attr]
     asked = []
 
-    def generate(n: int, label: int) -> torch.Tensor:
+    def generate(n: int, label: int, *, mean: bool) -> torch.Tensor:
+        assert mean
         asked.append((label, n))
         return torch.full((n, 1, 8, 8), float(label))
 
