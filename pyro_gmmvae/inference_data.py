@@ -78,7 +78,7 @@ def to_inference_data(
 
     x is in the file's units (for a plain model: as given), densities are for the model's units,
     in nats; missing entries of x are NaN. A Bernoulli likelihood draws binary pixels, also if it
-    was fitted to gray ones: compare x_mean with those.
+    was fitted to gray ones: compare x_mean with those. Counts and levels are drawn as such.
 
     Args:
         run_or_model: a :class:`pyro_gmmvae.runs.Run`, or a module with ``model`` and ``guide``.

@@ -23,12 +23,14 @@ METAVARS = {
     "labels_file": "CSV",
     "latent_dim": "D",
     "layout": "NAME|TOML",
+    "likelihood": "NAME[(N)]",
     "tracks": "FILE",
 }
 # keys that take names of a table, by the kind of 'gmmvae list'
 TABLES_OF_KEYS = {
     "data": "data",
     "guide": "guides",
+    "likelihood": "likelihoods",
     "log": "loggers",
     "model": "models",
     "network": "networks",

@@ -131,6 +131,7 @@ def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
     show_default=True,
     help="Seed of the draws.",
 )
+@click.option("--sample", is_flag=True, help="Draw x ~ p(x|z,class) instead of taking its mean.")
 @weights_option
 @force_option
 @device_option
@@ -140,12 +141,14 @@ def generate(
     per_class: int,
     label: str | None,
     seed: int,
+    sample: bool,
     weights: str | None,
     force: bool,
     device: str | None,
 ) -> None:
     """Draw z ~ p(z|class), decode it, and show one row per class.
 
+    The result is the mean of p(x|z,class) or, with --sample, a draw of x.
     Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
     holds x (the draws, in the units of the training file) and y (their class names).
     """
@@ -163,7 +166,7 @@ def generate(
             f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
             f"{MAX_CELLS} with --per-class or --class, or write an .npz"
         )
-    draws = loaded.generate(per_class, label=label, seed=seed)
+    draws = loaded.generate(per_class, label=label, seed=seed, sample=sample)
     buffer = io.BytesIO()
     if out.suffix == ".png":
         from pyro_gmmvae.figures import renderer_of, sample_grid

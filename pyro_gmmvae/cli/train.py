@@ -28,7 +28,7 @@ from pyro_gmmvae.cli.options import (
 @key_options(
     *("data", "data_dir", "label_column", "labels"),
     *("tracks", "labels_file", "layout", "protocol"),
-    *("preset", "model", "guide", "objective", "particles", "network"),
+    *("preset", "model", "guide", "objective", "particles", "network", "likelihood"),
     *("components", "extra_components", "factors", "latent_dim", "init"),
     *("epochs", "minutes", "batch_size", "learning_rate", "patience", "seed"),
     *("engine", "precision", "device", "log"),

@@ -195,10 +195,11 @@ class ContinuousBernoulliLikelihood(BaseLikelihood):
         """1 / (1 - exp(-l)) - 1 / l, 1/2 at l = 0; ``batch_shape + event_shape``."""
         small = self.logits.abs() < _SERIES
         safe = torch.where(small, 1.0, self.logits)
-        near, square = torch.where(small, self.logits, 0.0), self.logits.square()
-        square = torch.where(small, square, 0.0)
-        series = near * _polynomial(square, (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600))
-        return torch.where(small, 0.5 + series, -1 / torch.expm1(-safe) - 1 / safe)
+        near = torch.where(small, self.logits, 0.0)
+        series = near * _polynomial(near.square(), (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600))
+        # beyond 80 the exponential is 0 beside 1; its gradient could overflow
+        closed = -1 / torch.expm1(-safe.clamp(-80, 80)) - 1 / safe
+        return torch.where(small, 0.5 + series, closed)
 
     def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         """Draws in [0, 1] by the inverse of the distribution function."""

@@ -172,7 +172,9 @@ class ProfilePlot(RowPlot[ProfileCells]):
     def __init__(self, schema: Schema, renderer: ProfileCells, rows: Array) -> None:
         super().__init__(schema, renderer)
         low, high, unit = 0.0, 1.0, "probability"
-        if schema.kind.likelihood != "bernoulli":
+        if schema.likelihood.family != "bernoulli":
+            unit = "share of the largest value"
+        if not schema.likelihood.bounded:
             low, high = (float(edge) for edge in np.nanpercentile(rows, EXTENT))
             margin = 0.1 * (high - low) + 1e-6
             low, high, unit = low - margin, high + margin, "s.d. from the training rows' mean"
@@ -279,7 +281,7 @@ def row_plot(schema: Schema, rows: Array) -> RowPlot[Any]:
         rows: (N, *x_shape) in the model's units, whose values range over the scale.
     """
     shown = rows
-    if schema.kind.likelihood == "bernoulli":  # probabilities range from 0 to 1
+    if schema.likelihood.bounded:  # rows range from 0 to 1
         shown = np.concatenate([rows, np.zeros_like(rows[:1]), np.ones_like(rows[:1])])
     renderer = renderer_of(schema.kind, schema.transform.invert(shown))
     if isinstance(renderer, SkeletonCells):

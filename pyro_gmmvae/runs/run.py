@@ -268,11 +268,19 @@ class Run:
         # the density of a row that is far out can underflow
         return np.where(np.isfinite(elbo), quantile, 0.0)
 
-    def generate(self, n: int, *, label: str | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
+    def generate(
+        self, n: int, *, label: str | None = None, seed: int = 0, sample: bool = False
+    ) -> np.ndarray[Any, Any]:
         """Decode draws from the prior: means in the file's units, (classes, n, *x_shape).
 
         There is a block for each class (for each component after a fit without labels; one block
         for a model without classes), or only for the components with the name ``label``.
+
+        Args:
+            n: the number of draws in a block.
+            label: the class; None: all.
+            seed: of the draws.
+            sample: draw x ~ p(x|z,s) instead of taking its mean.
 
         Raises:
             GMMVAEError: ``label`` is not a class of this run, or the model has no prior.
@@ -288,9 +296,10 @@ class Run:
                         f"the model {self.config.model!r} can't draw from one class; leave the "
                         "class out"
                     )
-                blocks = [self.model.generate(n)]
+                blocks = [self.model.generate(n, mean=not sample)]
             else:
-                blocks = [self.model.generate(n, k) for k in self.components_of(label)]
+                components = self.components_of(label)
+                blocks = [self.model.generate(n, k, mean=not sample) for k in components]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
 
     def components_of(self, label: str | None) -> list[int]:

@@ -67,7 +67,11 @@ VARIANTS = dict(sorted(VARIANTS.items()))
 VARIANTS |= {f"gmmvae:{name}": gmmvae(name) for name in GUIDES}
 VARIANTS |= {f"gmvae-discrete:{n}": discrete(n) for n in GUIDES if not GUIDES[n].relaxed_only}
 VARIANTS |= {"gmmvae:conv": gmmvae("product", network="conv")}
-VARIANTS |= {"gmmvae:normal": gmmvae("product", likelihood="normal")}
+LIKELIHOODS = ("normal", "continuous-bernoulli", "binomial(4)", "categorical(3)")
+VARIANTS |= {f"gmmvae:{name}": gmmvae("product", likelihood=name) for name in LIKELIHOODS}
+VARIANTS |= {
+    "m2:discretized": lambda **more: plain("m2")(likelihood="discretized-logistic(5)", **more)
+}
 VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
 every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
 
