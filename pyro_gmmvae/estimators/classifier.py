@@ -39,13 +39,16 @@ class GMMVAEClassifier(
         latent_dim: d, the size of z; None: 16.
         network: key of ``pyro_gmmvae.networks.NETWORKS``, "mlp" or, of images, "conv"; None: mlp.
         hidden: widths of hidden layers; None: (256, 256).
-        likelihood: "bernoulli" (X in [0, 1], or in ``x_range``) or "normal" (X is standardized);
-            None: bernoulli for images of known range, else normal.
+        likelihood: of X, as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it:
+            "binomial(16)" for counts 0..16, "bernoulli" for X in [0, 1] or in ``x_range``, "normal"
+            for standardized X, and others; None: bernoulli for images of known range, else normal.
         image_shape: (height, width) or (channels, height, width) where rows are images.
-        x_range: lowest and highest value of all X, that become 0 and 1; None: (0, 255) for images
-            of unsigned bytes, (0, 1) for images with no value outside, else unknown.
+        x_range: lowest and highest value of all X, that become 0 and 1; None: (0, n) for counts
+            0..n, (0, 255) for images of unsigned bytes, (0, 1) for images with no value outside,
+            else unknown.
         preset: named settings for files, "paper", "permutation-invariant", "best", or those of a
-            set of images, "digits/best", "mnist/best"; None: permutation-invariant.
+            set of images, "digits/best" (counts 0..16), "mnist/best"; None:
+            permutation-invariant.
         epochs: passes over the rows; None: 100, or the preset's.
         minutes: wall-clock budget of a fit, in the place of ``epochs``.
         batch_size: rows per step; None: 128.
