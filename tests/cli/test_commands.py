@@ -138,8 +138,9 @@ def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
     accuracy, low, high = (numbers[f"accuracy{end}"] for end in ("", "_low", "_high"))
     assert f"accuracy {accuracy:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})" in lines
     assert not any(line.startswith(("accuracy_low", "accuracy_high")) for line in lines)
-    recall, real = numbers["recall"], numbers["recall_reference"]
-    assert f"recall {recall:.4f} share of test rows near a draw; real rows {real:.4f}" in lines
+    recall, sampled, real = (numbers[f"recall{end}"] for end in ("", "_sampled", "_reference"))
+    beside = f"real rows {real:.4f}; sampled {sampled:.4f}"
+    assert f"recall {recall:.4f} share of test rows near a draw; {beside}" in lines
     judge = f"gives their class; real rows {numbers['judge_accuracy']:.4f}"
     assert any(line.startswith("recognized 0.") and judge in line for line in lines)
     assert not any("_reference" in line or line.startswith("judge") for line in lines)
