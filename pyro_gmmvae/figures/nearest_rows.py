@@ -9,11 +9,10 @@ from pyro_gmmvae.figures.cell_renderer import Array, renderer_of
 from pyro_gmmvae.figures.cell_sheet import Sheet, SheetLabels
 from pyro_gmmvae.figures.run_view import NotApplicable, RunView
 from pyro_gmmvae.runs.generator import (
+    RealRows,
     components_of_rows,
     draw_components,
-    flattener,
     nearest_training_rows,
-    some_training_rows,
 )
 
 IMAGES, OTHERS = 5, 3  # test rows, and draws, of a line; profiles and skeletons need more room
@@ -35,7 +34,7 @@ def draw_nearest(view: RunView) -> Figure:
     columns = IMAGES if len(run.schema.kind.x_shape) == 3 else OTHERS
     components, names, places, about = _lines(view, columns)
     made = draw_components(run, components, len(names) * columns)
-    flat = flattener(some_training_rows(view.rows, run.device)[0])
+    flat = RealRows.of(view.rows, len(view.x), run.device).flat
     real = np.concatenate(places)
     queries = np.concatenate([flat(view.x[real]), flat(made)])
     distances, numbers = nearest_training_rows(view.rows, flat, queries)

@@ -1,6 +1,7 @@
 """Measures of a run as a generator: its draws beside real rows, and what its latents carry."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,55 +83,88 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
         GMMVAEError: ``draws`` is not 0 and at most the number of neighbors.
     """
     numbers: dict[str, Any] = dict.fromkeys(KEYS)
-    test = data.split.test
     # fewer rows have no neighbors to measure with
-    if not run.model.latents or not draws or len(test) <= NEIGHBORS:
+    if not run.model.latents or not draws or len(data.split.test) <= NEIGHBORS:
         return numbers
-    x, y = data.tensors(test[some_of(len(test), draws)], run.device)
-    numbers["active_units"] = active_units(run.embed(x))
-    numbers["kl_units"] = _kl_units(run, x)
-    training, y_training = some_training_rows(data, run.device)
-    flat = flattener(training)
-    real, y_real = flat(x), y.cpu().numpy()
-    components = components_of_rows(run, x, y_real)
-    of_means, of_samples = (
-        draw_components(run, components, len(real), mean=mean) for mean in (True, False)
+    real = RealRows.of(data, draws, run.device)
+    numbers["active_units"] = active_units(run.embed(real.x))
+    numbers["kl_units"] = _kl_units(run, real.x)
+    components = components_of_rows(run, real.x, real.y)
+    means, samples = (
+        draw_components(run, components, len(real.x), mean=mean) for mean in (True, False)
     )
-    if not (torch.isfinite(of_means).all() and torch.isfinite(of_samples).all()):
+    if not (torch.isfinite(means).all() and torch.isfinite(samples).all()):
         return numbers
-    means, samples = flat(of_means), flat(of_samples)
-    numbers |= neighbor_measures(real, means)
-    numbers |= _with_end("_sampled", neighbor_measures(real, samples))
-    if len(training) > NEIGHBORS:
-        same = flat(training[some_of(len(training), len(real))])
-        numbers |= _with_end("_reference", neighbor_measures(same, real))
-    for key, rows in (("draws", means), ("test", real)):
-        distances, _ = nearest_training_rows(data, flat, rows)
-        numbers[f"nearest_training_{key}"] = float(np.median(distances))
     if components is None:
+        return numbers | measure_draws(real, real.flat(means), real.flat(samples))
+    classes = classes_of_components(run, real.training, real.y_training)[components]
+    numbers |= measure_draws(real, real.flat(means), real.flat(samples), classes)
+    if not (real.y >= 0).any():
+        spread = relative_spread(real.flat(real.x), components, real.flat(means), components)
+        numbers["spread"] = spread
+    return numbers
+
+
+@dataclass(frozen=True)
+class RealRows:
+    """The rows that draws are compared with.
+
+    Attributes:
+        data: their source.
+        x, y: (N, *x_shape) test rows in the model's units, and (N,) true classes, -1: unknown.
+        training, y_training: the same of up to 10,000 training rows.
+        flat: from rows (N, *x_shape) to (N, D), missing entries set to the training rows' mean.
+    """
+
+    data: TrainingData
+    x: Tensor
+    y: Array
+    training: Tensor
+    y_training: Array
+    flat: Flattener
+
+    @classmethod
+    def of(cls, data: TrainingData, most: int, device: torch.device) -> "RealRows":
+        """Up to ``most`` test rows of some data, and its training rows; always the same."""
+        test, train = data.split.test, data.split.train
+        x, y = data.tensors(test[some_of(len(test), most)], device)
+        training, y_training = data.tensors(train[some_of(len(train), TRAINING_ROWS)], device)
+        flat = flattener(training)
+        return cls(data, x, y.cpu().numpy(), training, y_training.cpu().numpy(), flat)
+
+
+def measure_draws(
+    real: RealRows, means: Array, samples: Array, classes: Array | None = None
+) -> dict[str, Any]:
+    """The measures of :func:`measure_generation` that depend on draws alone.
+
+    Args:
+        real: the rows to compare with.
+        means, samples: (N, D) means of p(x|z,s), and draws of x, as many as test rows.
+        classes: (N,) of the draws, -1: none; None: the generator does not draw by class.
+    """
+    x, training = real.flat(real.x), real.flat(real.training)
+    numbers: dict[str, Any] = dict(neighbor_measures(x, means))
+    numbers |= _with_end("_sampled", neighbor_measures(x, samples))
+    if len(training) > NEIGHBORS:
+        same = training[some_of(len(training), len(x))]
+        numbers |= _with_end("_reference", neighbor_measures(same, x))
+    for key, rows in (("draws", means), ("test", x)):
+        distances, _ = nearest_training_rows(real.data, real.flat, rows)
+        numbers[f"nearest_training_{key}"] = float(np.median(distances))
+    if classes is None:
         return numbers
-    of_component = classes_of_components(run, training, y_training.cpu().numpy())
-    classes = of_component[components]
-    if (y_real >= 0).any():
-        numbers["spread"] = relative_spread(real, y_real, means, classes)
-    else:
-        numbers["spread"] = relative_spread(real, components, means, components)
-    if len(y_training[y_training >= 0].unique()) > 1:
-        judge = fit_judge(flat(training), y_training.cpu().numpy())
+    numbers["spread"] = relative_spread(x, real.y, means, classes)
+    if len(np.unique(real.y_training[real.y_training >= 0])) > 1:
+        judge = fit_judge(training, real.y_training)
         numbers["recognized"] = share_recognized(judge, means, classes)
         numbers["recognized_sampled"] = share_recognized(judge, samples, classes)
-        numbers["judge_accuracy"] = share_recognized(judge, real, y_real)
+        numbers["judge_accuracy"] = share_recognized(judge, x, real.y)
     return numbers
 
 
 def _with_end(end: str, numbers: dict[str, float]) -> dict[str, float]:
     return {f"{key}{end}": value for key, value in numbers.items()}
-
-
-def some_training_rows(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x and true y of up to 10,000 training rows, always the same."""
-    train = data.split.train
-    return data.tensors(train[some_of(len(train), TRAINING_ROWS)], device)
 
 
 def flattener(training: Tensor) -> Flattener:
