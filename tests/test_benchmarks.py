@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -165,3 +166,43 @@ def test_a_fit_that_was_stopped_makes_no_row(
     with pytest.raises(GMMVAEError, match="SIGTERM"):
         trials.trained(None, tmp_path / "run")
     assert skeletons.trained is trials.trained
+
+
+def test_generation_measures_models_and_a_mixture_and_resumes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    arguments = ["--quick", "--models", "m2,vae", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["generation.py", "--data-dir", "/somebody/home", *arguments])
+    generation = importlib.import_module("generation")
+    generation.main(arguments, standalone_mode=False)
+    file = tmp_path / "digits" / "results.csv"
+    table, written = pd.read_csv(file).set_index("model"), file.read_bytes()
+    assert list(table.index) == ["pixel mixture", "m2", "vae"]
+    mixture = table.loc["pixel mixture"]
+    assert min(mixture.accuracy, mixture.recognized, mixture.recall_reference) > 0.9
+    assert mixture.recall > 0.7 > table.loc["m2"].recall
+    assert pd.isna(table.loc["vae"].recognized)
+    assert table.loc["vae"].nll > 0
+    text = (tmp_path / "digits" / "table.md").read_text()
+    models = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert models == ["model", "---", "m2", "vae", "pixel mixture", "real rows"]
+    assert "somebody" not in text
+    generation.main(arguments, standalone_mode=False)
+    assert file.read_bytes() == written
+
+
+def test_a_mixture_draws_rows_of_the_classes_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    pixels = importlib.import_module("pixel_mixture")
+    generator = np.random.default_rng(0)
+    x = [generator.normal(size=(200, 2)) + 20 * k for k in range(3)]
+    # two far groups need two components
+    x[1][::2] -= 100
+    mixtures = [pixels.fit_class(one[:150], one[150:], 0) for one in x]
+    assert mixtures[1].n_components > 1
+    classes = np.array([2, 0, 2])
+    draws = pixels.draw(mixtures, classes)
+    assert (abs(draws - 20 * classes[:, None]) < 8).all()

@@ -145,8 +145,32 @@ def startup() -> str:
     return table(["engine", "seconds"], rows)
 
 
+SHARES = ("accuracy", "recognized", "recall", "precision")
+
+
+def _rounded(values: "pd.Series[float]", digits: int) -> str:
+    return "" if values.dropna().empty else f"{values.mean():.{digits}f}"
+
+
+def generation() -> str:
+    """Models as classifiers and as generators, a table for each data set that was measured."""
+    parts = []
+    for file in sorted(RESULTS.glob("generation/*/results.csv")):
+        runs, rows = pd.read_csv(file), []
+        for model, of_model in runs.groupby("model", sort=False):
+            of_model = of_model.drop_duplicates("seed", keep="last")
+            cells = [mean_and_spread(of_model[key].dropna()) for key in SHARES]
+            cells += [_rounded(of_model["nll"], 1), _rounded(of_model["seconds"], 0)]
+            rows.append([f"`{model}`" if model in OURS else str(model), *cells])
+        real = runs.iloc[0]
+        shares = (real.judge_accuracy, real.recall_reference, real.precision_reference)
+        rows.append(["real rows", "", *map(short, shares), "", ""])
+        parts += [f"**{file.parent.name}**", table(["", *SHARES, "nll", "seconds"], rows)]
+    return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
 MADE: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (accuracy, accuracy_short, speed, speed_short, startup)
+    f.__name__: f for f in (accuracy, accuracy_short, generation, speed, speed_short, startup)
 }
 
 
