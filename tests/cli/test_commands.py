@@ -211,6 +211,13 @@ def test_generate(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
         assert set(content["y"]) == {"7"}
         assert content["x"].min() >= 0
         assert 1 < content["x"].max() <= 16  # in the file's units
+        means = content["x"]
+    options = ("--per-class", 4, "--class", "7", "--sample", "--force")
+    assert gmmvae("generate", trained, "--out", numbers, *options).code == 0
+    with np.load(numbers) as content:  # counts, at the same z
+        np.testing.assert_array_equal(content["x"], content["x"].round())
+        assert content["x"].max() <= 16
+        assert 0 < np.abs(content["x"] - means).mean() < 4
 
 
 def test_a_toml_file_the_options_and_set_come_in_that_order(gmmvae: Gmmvae, tmp_path: Path) -> None:

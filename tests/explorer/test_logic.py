@@ -205,6 +205,16 @@ def test_plots_of_each_kind() -> None:
     flat = row_plot(schema(Table((30,))), rows[:, 0].reshape(4, 30))
     assert isinstance(flat, ProfilePlot)
     np.testing.assert_allclose(flat.in_file_units(np.ones((1, 30))), 2)
+    for likelihood, unit in (
+        ("normal", "s.d."),
+        ("bernoulli", "in probability"),
+        ("binomial(2)", "in share of the largest value"),
+        ("continuous-bernoulli", "in share of the largest value"),
+    ):
+        profile = row_plot(schema(Table((30,), likelihood)), 0.1 * rows[:, 0].reshape(4, 30))
+        assert unit in profile.help
+        ends = (profile.model.y_range.start, profile.model.y_range.end)
+        assert (ends == (0, 1)) == (likelihood != "normal")
 
 
 def test_skeletons_keep_frames_and_leave_out_missing_joints() -> None:
