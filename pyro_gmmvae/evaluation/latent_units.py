@@ -65,7 +65,7 @@ def kl_of_units(
         if q is None or p is None:
             return None
         kl = kl_divergence(q, p).movedim(-1, 0)
-        shape = torch.broadcast_shapes(kl.shape[1:], (len(x[rows]),))
+        shape = np.broadcast_shapes(kl.shape[1:], (len(x[rows]),))
         parts.append(torch.stack([found.mean(entry.expand(shape)) for entry in kl]))
     return torch.cat(parts, 1).mean(1).tolist()
 
