@@ -39,9 +39,8 @@ def main(data_dir: str | None, steps: int, out: Path) -> None:
             seconds = measure(data, preset, model, data_dir, steps)
             ratio = seconds["separate"] / seconds["augmented"]
             lines.append({"data": data, "preset": preset, "model": model, "ratio": ratio} | seconds)
-            click.echo(
-                f"{data:7} {preset:22} {model:7} {1000 * seconds['augmented']:6.1f} ms, x{ratio:.2f}"
-            )
+            ms = 1000 * seconds["augmented"]
+            click.echo(f"{data:7} {preset:22} {model:7} {ms:6.1f} ms, x{ratio:.2f}")
     out.write_text(json.dumps({"machine": machine(torch.device("cpu")), "lines": lines}, indent=1))
 
 

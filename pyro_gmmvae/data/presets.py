@@ -33,12 +33,12 @@ _DIGITS: dict[str, Any] = {
     "pseudo_threshold": 0.9,
     "pseudo_balance": True,
     "pseudo_from": 100,
-    "epochs": 28,
+    "epochs": 100,
 }
 DIGITS_PRESETS: Presets = {
     "paper": {**_DIGITS_ROWS, "alpha": 0, "labelled_per_batch": 0},
     "permutation-invariant": _DIGITS,
-    "best": {**_DIGITS, "augment": "affine", "epochs": 50},
+    "best": {**_DIGITS, "augment": "affine", "input_noise": 0.0, "epochs": 150},
     "cluster": CLUSTER
     | {
         **_DIGITS_PARTS,

@@ -317,7 +317,7 @@ class Observation(nn.Module):
         missing: bool = False,
     ) -> None:
         super().__init__()
-        spec = parse_likelihood(likelihood)
+        self.spec = spec = parse_likelihood(likelihood)
         self.family: Any = LIKELIHOODS[spec.family]
         self.numbers = {} if spec.number_name is None else {spec.number_name: _number(spec)}
         self.levels = spec.number if self.family.parameters_of_levels else None

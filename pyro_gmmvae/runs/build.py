@@ -243,6 +243,7 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         particles=config.particles,
         reconstruct=str(config.reconstruct),
         networks=model,
+        elbo_scale=model.observation.spec.elbo_scale,
         labelled_elbo=config.labelled_elbo,
     )
     return objective.to(next(model.parameters()))
