@@ -49,7 +49,7 @@ class BinomialLikelihood(BaseLikelihood):
 
     @property
     def mean(self) -> Tensor:
-        """E[k] / n, ``batch_shape + event_shape``."""
+        # E[k] / n
         return self.logits.sigmoid()
 
     def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
@@ -115,7 +115,7 @@ class CategoricalLikelihood(BaseLikelihood):
 
     @property
     def mean(self) -> Tensor:
-        """E[k] / (L - 1), ``batch_shape + event_shape``."""
+        # E[k] / (L - 1)
         x = torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
         return (self.logits.softmax(self._axis).movedim(self._axis, -1) * x).sum(-1)
 
@@ -191,7 +191,7 @@ class DiscretizedLogisticLikelihood(BaseLikelihood):
 
     @property
     def mean(self) -> Tensor:
-        """E[k] / (L - 1): the mean of P(k > j) over the edges j + 1/2 between levels."""
+        # E[k] / (L - 1): the mean of P(k > j) over the edges j + 1/2 between levels
         total = torch.zeros_like(self.loc)
         for edge in range(self.levels - 1):  # one at a time: all at once need much memory
             total = total + torch.sigmoid((self.loc - (2 * edge + 1) * self._half) / self.scale)

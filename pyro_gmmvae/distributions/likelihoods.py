@@ -192,7 +192,7 @@ class ContinuousBernoulliLikelihood(BaseLikelihood):
 
     @property
     def mean(self) -> Tensor:
-        """1 / (1 - exp(-l)) - 1 / l, 1/2 at l = 0; ``batch_shape + event_shape``."""
+        # 1 / (1 - exp(-l)) - 1 / l, 1/2 at l = 0
         small = self.logits.abs() < _SERIES
         safe = torch.where(small, 1.0, self.logits)
         near = torch.where(small, self.logits, 0.0)
