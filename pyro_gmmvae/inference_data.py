@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pyro_gmmvae import __version__
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, Draws, latent_draws, likelihood
+from pyro_gmmvae.evaluation import Bounds, Draws, draw_from_guide, latent_draws, likelihood
 from pyro_gmmvae.files import atomic_file
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs import Run
@@ -214,7 +214,7 @@ class _Inputs:
         """
         labels = self.labels_for_programs
         labels = None if labels is None else labels[:1]
-        latents = likelihood.one_draw(self.model.model, self.model.guide, self.x[:1], labels)[2]
+        latents = draw_from_guide(self.model.model, self.model.guide, self.x[:1], labels)[2]
         if not latents:
             name = self.attrs["model"]
             raise GMMVAEError(f"the model {name!r} has no latents to draw; train vae or gmmvae")

@@ -120,6 +120,23 @@ class Tilted(TorchDistribution):
         return from_log_sample((gumbels / self.prior.temperature).log_softmax(-1))
 
 
+class RoundedTilted(Tilted):
+    """A Tilted whose draws are rounded to the vertex of their class.
+
+    The density is that of the unrounded s, as that of a
+    :class:`pyro_gmmvae.distributions.StraightThroughConcrete`.
+    """
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "RoundedTilted":
+        new = self._get_checked_instance(RoundedTilted, _instance)
+        super().expand(batch_shape, _instance=new)
+        return new
+
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - Size is immutable
+        s = super().rsample(sample_shape)
+        return _kept(class_of(s).clone(), log_of_sample(s), class_of(s))
+
+
 def class_of(s: Tensor) -> Tensor:
     """The class argmax s as a one-hot vector (..., K); of a draw, with its gradient."""
     kept: Tensor | None = getattr(s, _CLASS, None)

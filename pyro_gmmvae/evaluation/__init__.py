@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyro_gmmvae.lazy import lazy_names
+from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.evaluation.generation import (
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         USABLE_K,
         Bounds,
         log_weights,
-        one_draw,
         pareto_k,
     )
     from pyro_gmmvae.evaluation.metrics import (
@@ -46,11 +45,21 @@ if TYPE_CHECKING:
         sum_by_name,
         wilson_interval,
     )
+    from pyro_gmmvae.evaluation.proposals import Proposal, draw_from_guide, draw_tilted
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
+PROPOSALS: "PartTable[Proposal]" = PartTable(
+    __name__,
+    {
+        "guide": "draw_from_guide",
+        "tilted": "draw_tilted",
+    },
+)
+
 __all__ = [
     "GOOD_K",
+    "PROPOSALS",
     "USABLE_K",
     "Bounds",
     "Draws",
@@ -62,6 +71,8 @@ __all__ = [
     "confusion",
     "contingency",
     "detection_auroc",
+    "draw_from_guide",
+    "draw_tilted",
     "expected_calibration_error",
     "fit_judge",
     "guide_draws",
@@ -72,7 +83,6 @@ __all__ = [
     "n_components_used",
     "nearest",
     "neighbor_measures",
-    "one_draw",
     "pareto_k",
     "posterior_draws",
     "predictive_draws",

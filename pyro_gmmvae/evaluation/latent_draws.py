@@ -10,12 +10,12 @@ from pyro import poutine, validation_enabled
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from pyro_gmmvae.evaluation.likelihood import Program, one_draw
+from pyro_gmmvae.evaluation.proposals import Latents, Proposal, draw_from_guide, draw_tilted
+from pyro_gmmvae.objectives.draws import Program
 from pyro_gmmvae.param_store import LocalParams
 
 ROWS_AT_ONCE = 4096
 CANDIDATES_AT_ONCE = 65536
-Latents = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Draws:
     Attributes:
         latents: by site, (C, S, N, ...).
         log_w: log p(x, latents) - log q(latents|x) of them, (C, S, N), in nats.
-        proposed: the same for the guide's proposal at each step; its mean is the ELBO.
+        proposed: the same for the proposal at each step; the mean of the guide's is the ELBO.
         accepted: (C, S, N) whether the chain accepted the proposal.
     """
 
@@ -39,17 +39,18 @@ def guide_draws(
     model: Program, guide: Program, x: Tensor, draws: int, chains: int, y: Tensor | None = None
 ) -> Draws:
     """Independent draws from q(latents|x): C chains of S."""
-    return _in_parts(model, guide, x, y, chains, draws, _take_all)
+    return _in_parts(draw_from_guide, model, guide, x, y, chains, draws, _take_all)
 
 
 def posterior_draws(
     model: Program, guide: Program, x: Tensor, draws: int, chains: int, y: Tensor | None = None
 ) -> Draws:
-    """Draws from p(latents|x) by independence Metropolis-Hastings, with the guide's proposals::
+    """Draws from p(latents|x) by independence Metropolis-Hastings::
 
         h' ~ q(h|x),  accepted with probability min(1, w(h') / w(h)),  w(h) = p(x, h) / q(h|x)
 
-    The posterior is invariant for any guide; the speed of convergence depends on the weights.
+    with q the guide with a tilted s and heavier tails (:func:`draw_tilted`), where a discrete s
+    may be summed out of w. The posterior is invariant for any q; the speed of convergence depends on the weights.
     They are bounded if q has the heavier tails; if they are not, the chain sticks (Mengersen,
     Tweedie 1996, doi:10.1214/aos/1033066201). A chain's draws repeat where proposals are
     rejected, and R-hat and ESS account for that as for any other Markov chain; resampling by
@@ -63,10 +64,11 @@ def posterior_draws(
         chains: C.
         y: (N,) labels for both programs; None: none.
     """
-    return _in_parts(model, guide, x, y, chains, 2 * draws, _metropolis_hastings)
+    return _in_parts(draw_tilted, model, guide, x, y, chains, 2 * draws, _metropolis_hastings)
 
 
 def _in_parts(
+    proposal: Proposal,
     model: Program,
     guide: Program,
     x: Tensor,
@@ -81,7 +83,7 @@ def _in_parts(
     for start in range(0, len(x), size):
         rows = x[start : start + size]
         labels = None if y is None else y[start : start + size]
-        log_w, latents = _candidates(model, guide, rows, labels, chains, steps)
+        log_w, latents = _candidates(proposal, model, guide, rows, labels, chains, steps)
         taken, accepted = choose(log_w)
         kept = taken.shape[1]
         parts.append(
@@ -103,11 +105,17 @@ _ARRAYS = ("log_w", "proposed", "accepted")
 
 @torch.no_grad()
 def _candidates(
-    model: Program, guide: Program, x: Tensor, y: Tensor | None, chains: int, steps: int
+    proposal: Proposal,
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    y: Tensor | None,
+    chains: int,
+    steps: int,
 ) -> tuple[Tensor, Latents]:
-    """Draws from the guide, and their log weights, (C, T, N, ...)."""
+    """Draws from the proposal, and their log weights, (C, T, N, ...)."""
     shape = (chains, steps, len(x))
-    parts = [one_draw(model, guide, *copies)[::2] for _, *copies in _copies(x, y, shape)]
+    parts = [proposal(model, guide, *copies, None)[::2] for _, *copies in _copies(x, y, shape)]
     log_w = torch.cat([part[0] for part in parts]).view(shape)
     latents = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
     return log_w, {name: v.view(*shape, *v.shape[1:]) for name, v in latents.items()}

@@ -1,25 +1,22 @@
-"""Bounds on log p(x) from importance weights of the guide."""
+"""Bounds on log p(x) from importance weights."""
 
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from pyro import poutine, validation_enabled
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
-from pyro_gmmvae.param_store import LocalParams
-
-Program = Callable[[Tensor, Tensor | None], Any]
+from pyro_gmmvae.evaluation.proposals import Proposal, draw_from_guide
+from pyro_gmmvae.objectives.draws import Program
 
 GOOD_K, USABLE_K = 0.5, 0.7
-"""Pareto k-hat of a guide's weights: good below the first, not usable above the second."""
+"""Pareto k-hat of a proposal's weights: good below the first, not usable above the second."""
 MIN_SAMPLES = 25  # of a tail
 MIN_RANGE = 1e-3  # of log weights with a tail, in nats
 
@@ -38,7 +35,7 @@ class Bounds:
 
     @property
     def elbo(self) -> Tensor:
-        """(N,) mean of the log weights: the ELBO."""
+        """(N,) mean of the log weights: the ELBO, with the guide as proposal."""
         return self.log_w.mean(0)
 
     @property
@@ -89,57 +86,31 @@ def log_weights(
     *,
     y: Tensor | None = None,
     rows_at_once: int = 4096,
+    proposal: Proposal = draw_from_guide,
 ) -> Bounds:
-    """Importance weights of rows x (N, *x_shape), with all latents drawn from the guide.
+    """Importance weights of rows x (N, *x_shape), with all latents drawn from a proposal.
 
     Args:
         model, guide: Pyro programs of (x, y); modules should be in evaluation mode.
         x: the rows.
         samples: draws per row.
         y: (N,) labels for both programs; None: none.
-        rows_at_once: the number of copies of rows that the programs take together.
+        rows_at_once: the number of draws that the programs take together.
+        proposal: an entry of ``PROPOSALS``; the guide's mean log weight is the ELBO.
     """
     step = max(1, rows_at_once // samples)
     parts = []
     for start in range(0, len(x), step):
-        rows = x[start : start + step]
-        copies = rows.repeat_interleave(samples, 0)
-        labels = None if y is None else y[start : start + step].repeat_interleave(samples)
-        terms = one_draw(model, guide, copies, labels)[:2]
-        parts.append(torch.stack(terms).view(2, len(rows), samples).transpose(1, 2))
+        labels = None if y is None else y[start : start + step]
+        terms = proposal(model, guide, x[start : start + step], labels, samples)
+        parts.append(torch.stack(terms[:2]))
     return Bounds(*torch.cat(parts, 2))
 
 
-def one_draw(
-    model: Program, guide: Program, x: Tensor, y: Tensor | None
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Draw the latents of each row once from the guide, and weight them.
-
-    Returns:
-        log p(x, latents) - log q(latents|x) and log p(x|latents), both (N,) in nats, and the
-        latents by site, (N, ...).
-    """
-    with LocalParams(), validation_enabled(False):
-        guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(x, y))
-        replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = prune_subsample_sites(poutine.trace(replayed).get_trace(x, y))
-        total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-        log_px = torch.zeros_like(total)
-        for trace, sign in ((model_trace, 1), (guide_trace, -1)):
-            trace.compute_log_prob()
-            for site in trace.nodes.values():
-                if site["type"] == "sample":
-                    total = total + sign * site["log_prob"]
-                if site["type"] == "sample" and site["is_observed"]:
-                    log_px = log_px + site["log_prob"]
-        latents = {name: guide_trace.nodes[name]["value"] for name in guide_trace.stochastic_nodes}
-    return total, log_px, latents
-
-
 def pareto_k(log_w: Tensor) -> np.ndarray[Any, Any]:
-    """(N,) Pareto k-hat of each row's weights, log_w (samples, N): the quality of the guide.
+    """(N,) Pareto k-hat of each row's weights, log_w (samples, N): the quality of the proposal.
 
-    Below 0.5 the guide is a good proposal for the row's posterior, up to 0.7 a usable one; above
+    Below 0.5 it is a good proposal for the row's posterior, up to 0.7 a usable one; above
     that the bound, and draws that are weighted or corrected by these weights, are unreliable
     (Yao et al. 2018, arXiv:1802.02538). NaN with fewer than 25 samples, which have no tail to fit.
 

@@ -1,7 +1,7 @@
 """One sample of the latents of a model and a guide: values, log-densities and weights."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,32 +111,40 @@ def draw(
     return Draw(guide_sites, model_sites, sum_of(log_weights).exp() if log_weights else None)
 
 
-class _ClassHead(Messenger):
-    """Collects the logits of sites, and ends the program before the last of them is sampled."""
+class _UntilSeen(Messenger):
+    """Collects sites, and ends the program before the last of them is sampled."""
 
-    def __init__(self, sites: Sequence[str]) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         super().__init__()
-        self.sites, self.logits = sites, dict[str, Tensor]()
+        self.names, self.sites = set(names), dict[str, Any]()
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.sites:
-            self.logits[msg["name"]] = _logits_of(msg)
-        if len(self.logits) == len(self.sites):
+        if msg["name"] in self.names:
+            self.sites[msg["name"]] = msg
+        if len(self.sites) == len(self.names):
             raise _LastSiteError
 
 
 class _LastSiteError(Exception):
-    """Ends a guide."""
+    """Ends a program."""
+
+
+def first_sites(
+    program: Program, x: Tensor, y: Tensor | None, names: Collection[str]
+) -> dict[str, Any]:
+    """Sites of a program by name, without the rest of the program."""
+    seen = _UntilSeen(names)
+    with contextlib.suppress(_LastSiteError), seen:
+        program(x, y)
+    return seen.sites
 
 
 def class_logits(
     guide: Program, x: Tensor, y: Tensor | None, label_sites: Sequence[str]
 ) -> dict[str, Tensor]:
     """(B, K) log q(y|x), unnormalized, of label sites, without the rest of the guide."""
-    head = _ClassHead(label_sites)
-    with contextlib.suppress(_LastSiteError), head:
-        guide(x, y)
-    return head.logits
+    sites = first_sites(guide, x, y, label_sites)
+    return {name: _logits_of(site) for name, site in sites.items()}
 
 
 def _logits_of(site: Any) -> Tensor:
@@ -145,10 +153,15 @@ def _logits_of(site: Any) -> Tensor:
     return logits
 
 
-def trace_of_guide(guide: Program, x: Tensor, y: Tensor | None) -> Any:
-    """The trace of a guide whose marked sites take all their values."""
+def trace_of_guide(
+    guide: Program, x: Tensor, y: Tensor | None, first_available_dim: int = -2
+) -> Any:
+    """The trace of a guide whose marked sites take all their values.
+
+    The axis of the first of them is ``first_available_dim``; -1 is the plate of the rows.
+    """
     marked = poutine.infer_config(guide, _enumerate_if_marked)
-    enumerating = poutine.enum(marked, first_available_dim=-2)  # -1 is the plate of the rows
+    enumerating = poutine.enum(marked, first_available_dim=first_available_dim)
     return poutine.trace(enumerating).get_trace(x, y)
 
 
