@@ -58,18 +58,18 @@ def to_inference_data(
 
         posterior             chain, draw, row, then latent (z), component (the class), ...
         log_likelihood        x: log w = log p(x, latents) - log q(latents|x) at these draws
-        sample_stats          log_weight: log w of the guide's proposal at each draw; accepted;
-                              per row: elbo, the mean of log_weight; iwae, the log of the mean
-                              weight; pareto_k of these weights (see evaluation.pareto_k)
+        sample_stats          log_weight: log w of the proposal at each draw; accepted; per row:
+                              iwae, the log of the mean weight; pareto_k of these weights (see
+                              evaluation.pareto_k); elbo, of 100 draws of the guide
         posterior_predictive  x ~ p(x|latents); x_mean, its mean; y, the most probable component
         prior, prior_predictive   the same without an observation, one chain
         observed_data         x; y if the fit saw classes and those of all rows are known
         constant_data         y if it is not observed_data (-1: unknown), sequence (of windows)
 
     Parameters are point estimates; each row has its own latents. ``posterior`` holds draws of
-    p(latents|x) by Metropolis-Hastings with the guide's proposals
-    (:func:`pyro_gmmvae.evaluation.posterior_draws`). If ``pareto_k`` is above 0.7 the guide is a
-    bad proposal: the chains stick, R-hat shows it, and both the draws and ``loo`` are unreliable.
+    p(latents|x) by Metropolis-Hastings (:func:`pyro_gmmvae.evaluation.posterior_draws`), proposed
+    by :func:`pyro_gmmvae.evaluation.draw_tilted`. If ``pareto_k`` is above 0.7 that is a bad
+    proposal: the chains stick, R-hat shows it, and both the draws and ``loo`` are unreliable.
     With ``source="guide"`` the draws are from q(latents|x), and there is no log_likelihood.
 
     ``az.loo`` then estimates sum_n log p(x_n), and ``az.compare`` ranks models on the same rows
@@ -108,13 +108,15 @@ def to_inference_data(
     with likelihood.evaluation_mode(inputs.model), seeded(seed, inputs.x.device):
         _check_size(inputs.latent_entries(), inputs.x, draws, chains, predictive)
         model, labels = inputs.model, inputs.labels_for_programs
-        drawn = SOURCES[source](model.model, model.guide, inputs.x, draws, chains, labels)
+        programs = model.model, model.guide
+        drawn = SOURCES[source](*programs, inputs.x, draws, chains, labels)
+        elbo = likelihood.log_weights(*programs, inputs.x, 100, y=labels).elbo
         prior = latent_draws.prior_draws(model.model, inputs.x, draws, labels)
         x_draws = None
         if predictive:
             x_draws = latent_draws.predictive_draws(model.model, drawn.latents, inputs.x, labels)
     attrs = inputs.attrs | {"source": source, "draws_seed": seed}
-    return _collected(_groups(inputs, drawn, prior, x_draws, source), attrs)
+    return _collected(_groups(inputs, drawn, elbo, prior, x_draws, source), attrs)
 
 
 def save(data: Any, path: Path | str) -> None:
@@ -337,6 +339,7 @@ def _labels(y: Any, rows: int, classes: int | None) -> Array | None:
 def _groups(
     inputs: _Inputs,
     drawn: Draws,
+    elbo: Tensor,
     prior: tuple[dict[str, Tensor], Array],
     predicted: tuple[Array, Array] | None,
     source: str,
@@ -356,7 +359,7 @@ def _groups(
     groups["sample_stats"] = {
         "log_weight": (SAMPLES, _numpy(drawn.proposed, np.float64)),
         "accepted": (SAMPLES, _numpy(drawn.accepted)),
-        "elbo": (("row",), bounds.elbo.numpy()),
+        "elbo": (("row",), _numpy(elbo, np.float64)),
         "iwae": (("row",), bounds.iwae.numpy()),
         "pareto_k": (("row",), likelihood.pareto_k(proposed)),
     }

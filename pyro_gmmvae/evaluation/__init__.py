@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         posterior_draws,
         predictive_draws,
         prior_draws,
+        split_r_hat,
     )
     from pyro_gmmvae.evaluation.latent_units import active_units, kl_of_units
     from pyro_gmmvae.evaluation.likelihood import (
@@ -92,6 +93,7 @@ __all__ = [
     "reliability",
     "share_recognized",
     "silhouette",
+    "split_r_hat",
     "sum_by_name",
     "wilson_interval",
 ]

@@ -50,7 +50,8 @@ def posterior_draws(
         h' ~ q(h|x),  accepted with probability min(1, w(h') / w(h)),  w(h) = p(x, h) / q(h|x)
 
     with q the guide with a tilted s and heavier tails (:func:`draw_tilted`), where a discrete s
-    may be summed out of w. The posterior is invariant for any q; the speed of convergence depends on the weights.
+    may be summed out of w. The posterior is invariant for any q; the speed of convergence
+    depends on the weights.
     They are bounded if q has the heavier tails; if they are not, the chain sticks (Mengersen,
     Tweedie 1996, doi:10.1214/aos/1033066201). A chain's draws repeat where proposals are
     rejected, and R-hat and ESS account for that as for any other Markov chain; resampling by
@@ -65,6 +66,18 @@ def posterior_draws(
         y: (N,) labels for both programs; None: none.
     """
     return _in_parts(draw_tilted, model, guide, x, y, chains, 2 * draws, _metropolis_hastings)
+
+
+def split_r_hat(draws: Tensor) -> Tensor:
+    """R-hat of draws (C, S, ...) of C chains, each of them split in two halves.
+
+    The square root of the variance of all draws over that within half chains, about 1 where the
+    chains agree, NaN where no draw differs (Gelman et al. 2013, Bayesian Data Analysis, 11.4).
+    """
+    half = draws.shape[1] // 2
+    chains = torch.cat([draws[:, :half], draws[:, half : 2 * half]]).double()
+    within, between = chains.var(1).mean(0), chains.mean(1).var(0)
+    return (((half - 1) / half * within + between) / within).sqrt()
 
 
 def _in_parts(
@@ -115,9 +128,9 @@ def _candidates(
 ) -> tuple[Tensor, Latents]:
     """Draws from the proposal, and their log weights, (C, T, N, ...)."""
     shape = (chains, steps, len(x))
-    parts = [proposal(model, guide, *copies, None)[::2] for _, *copies in _copies(x, y, shape)]
+    parts = [proposal(model, guide, rows, labels, None) for _, rows, labels in _copies(x, y, shape)]
     log_w = torch.cat([part[0] for part in parts]).view(shape)
-    latents = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
+    latents = {name: torch.cat([part[2][name] for part in parts]) for name in parts[0][2]}
     return log_w, {name: v.view(*shape, *v.shape[1:]) for name, v in latents.items()}
 
 

@@ -7,7 +7,13 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine, validation_enabled
-from pyro.distributions import Independent, Normal, OneHotCategorical, StudentT
+from pyro.distributions import (
+    Independent,
+    Normal,
+    OneHotCategorical,
+    StudentT,
+    TransformedDistribution,
+)
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
@@ -80,7 +86,8 @@ def draw_tilted(
 
         w = sum_s p(x, z, s) / sum_s q(s|x) q(z|s,x)
 
-    Where x is decoded from s, the sum would cost K decodings of each draw: s is drawn from q_c.
+    Where x is decoded from s, the sum would cost K decodings of each draw: s is drawn from q_c, as
+    it is under a guide with a flow.
     Distributions of other kinds stay as they are.
 
     With ``draws`` the programs run on an axis of draws in front of the rows, and the guide's
@@ -142,12 +149,10 @@ def score(
 def log_prob(site: Mapping[str, Any]) -> Tensor:
     """The log-density of a site at its value, per row."""
     value: Tensor = site["fn"].log_prob(site["value"])
-    return scale_and_mask(value, site["scale"], site["mask"])  # type: ignore[no-any-return]
+    return scale_and_mask(value, site["scale"], site["mask"])
 
 
-def _weighted(
-    model: Program, x: Tensor, y: Tensor | None, proposed: Mapping[str, Any]
-) -> Weighted:
+def _weighted(model: Program, x: Tensor, y: Tensor | None, proposed: Mapping[str, Any]) -> Weighted:
     """The weights of the values that a guide has drawn."""
     values = {name: site["value"] for name, site in proposed.items()}
     log_p, log_px = score(model, x, y, values)
@@ -176,7 +181,9 @@ def _summed_site(
         for name, site in proposed.items()
         if site["infer"].get("sum_out") and isinstance(site["fn"], OneHotCategorical)
     ]
-    if len(marked) != 1:
+    # the density of a flow is known at its own draws only
+    is_flow = any(isinstance(site["fn"], TransformedDistribution) for site in proposed.values())
+    if len(marked) != 1 or is_flow:
         return None
     (name,) = marked
     size = proposed[name]["fn"].event_shape[0]

@@ -19,6 +19,7 @@ from pyro_gmmvae.figures.run_view import RunView
 from pyro_gmmvae.figures.saving import figure_bytes
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.runs.build import resolve
+from pyro_gmmvae.runs.densities import loose_bound
 from pyro_gmmvae.runs.folder import read_metrics
 from pyro_gmmvae.runs.generator import KEYS as GENERATION_KEYS
 from pyro_gmmvae.runs.generator import REFERENCES
@@ -83,6 +84,7 @@ def report(view: RunView, meaning: Mapping[str, str], *, measure: bool = False) 
         weights=view.run.weights,
         numbers=numbers,
         no_numbers=no_numbers,
+        loose=loose_bound(measured),
         generation=_generation(measured, meaning),
         kl_units=_of_units(measured),
         pictures=pictures,

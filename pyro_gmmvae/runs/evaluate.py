@@ -1,6 +1,5 @@
 """Metrics of a run on its test rows, and predictions for sequences."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from pyro_gmmvae.data.row_groups import Sequences, mean_by_group, pool_by_group
 from pyro_gmmvae.evaluation import (
-    USABLE_K,
     accuracy,
     assignment_entropy,
     clustering_scores,
@@ -18,7 +16,6 @@ from pyro_gmmvae.evaluation import (
     detection_auroc,
     expected_calibration_error,
     n_components_used,
-    pareto_k,
     probe_accuracy,
     reliability,
     silhouette,
@@ -26,18 +23,20 @@ from pyro_gmmvae.evaluation import (
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
+from pyro_gmmvae.runs.densities import measure_densities
 from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
-ELBO_SAMPLES = 10
 SILHOUETTE_ROWS = 2000  # it compares all pairs
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
 
 
-def measure(run: "Run", rows: TrainingData, samples: int, nll_rows: int) -> Numbers:
+def measure(
+    run: "Run", rows: TrainingData, samples: int, nll_rows: int, proposal: str = "tilted"
+) -> Numbers:
     """Measure a run on its test rows; a metric that does not apply to the run is None.
 
     Returns:
@@ -51,21 +50,16 @@ def measure(run: "Run", rows: TrainingData, samples: int, nll_rows: int) -> Numb
         number of rows whose most probable component each one is),
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
-        In nats per row (None for a model without a bound, but ``distortion``): ``elbo``,
-        ``rate``, ``distortion``, ``nll`` (minus the importance-weighted bound of ``samples``
-        draws on ``nll_rows`` rows; None with 0), ``bits_per_dim`` (nll in bits per entry of x, in
-        the model's units), ``ess`` (median effective sample size), ``pareto_k`` (median of the
-        rows' k-hat) and ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25
-        samples, see :func:`pyro_gmmvae.evaluation.pareto_k`). Of rows that are windows of sequences
-        also those of :func:`measure_sequences`, and of further
-        factors ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
+        Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
+        sequences also those of :func:`measure_sequences`, and of further factors
+        ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
     """
     x, y = rows.tensors(rows.split.test, run.device)
     log_probs = run.log_probs(x) if len(x) else None
     numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_components(run, rows, log_probs, x, y.cpu().numpy())
     chosen = some_of(len(x), nll_rows) if nll_rows else np.arange(0)
-    numbers |= _of_densities(run, x, y, samples, chosen)
+    numbers |= measure_densities(run, x, y, samples, chosen, proposal)
     if rows.groups.merges:
         elbo = run.elbo(x) if run.has_bound else None
         numbers |= measure_sequences(rows, log_probs, elbo, rows.split.test)
@@ -153,44 +147,6 @@ def _of_components(
         wanted = np.array([number_of.get(name, len(found)) for name in rows.schema.classes])
         numbers["named_accuracy"] = accuracy(of_names, np.where(y < 0, -1, wanted[y]))
     return numbers
-
-
-def _of_densities(run: "Run", x: Tensor, y: Tensor, samples: int, chosen: Array) -> Numbers:
-    few = run.bounds(x, ELBO_SAMPLES, y=y)
-    names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k")
-    numbers: Numbers = dict.fromkeys((*names, "pareto_k_bad")) | {
-        "distortion": few.distortion.mean().item()
-    }
-    if not run.has_bound:
-        return numbers
-    numbers |= {"elbo": few.elbo.mean().item(), "rate": few.rate.mean().item()}
-    if not len(chosen):
-        return numbers
-    many = run.bounds(x[chosen], samples, y=y[chosen])
-    nll = -many.iwae.mean().item()
-    return (
-        numbers
-        | {
-            "nll": nll,
-            "nll_samples": samples,
-            "nll_rows": len(chosen),
-            "bits_per_dim": nll / (x[0].numel() * math.log(2)),
-            "ess": many.effective_samples.median().item(),
-        }
-        | _of_k(pareto_k(many.log_w))
-    )
-
-
-def _of_k(k: Array) -> Numbers:
-    """Metrics of the rows' Pareto k-hat; None with too few samples to fit a tail."""
-    if np.isnan(k).any():
-        return {"pareto_k": None, "pareto_k_bad": None}
-    middle = float(np.median(k))
-    # JSON has no infinity, the k-hat of a row with nearly all weights 0
-    return {
-        "pareto_k": middle if math.isfinite(middle) else None,
-        "pareto_k_bad": float((k > USABLE_K).mean()),
-    }
 
 
 def measure_sequences(

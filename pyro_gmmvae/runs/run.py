@@ -12,12 +12,13 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, load_array
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import Bounds, log_weights, sum_by_name
+from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights, sum_by_name
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
-from pyro_gmmvae.runs.evaluate import ELBO_SAMPLES, measure, predict_sequences
+from pyro_gmmvae.runs.densities import ELBO_SAMPLES
+from pyro_gmmvae.runs.evaluate import measure, predict_sequences
 from pyro_gmmvae.runs.folder import (
     METRICS,
     WEIGHTS,
@@ -117,15 +118,35 @@ class Run:
         names = names_given(path, config, schema, model)
         return cls(path, config, schema, model.eval(), device, which, names)
 
-    def bounds(self, x: Tensor, samples: int, *, y: Tensor | None = None, seed: int = 0) -> Bounds:
+    def bounds(
+        self,
+        x: Tensor,
+        samples: int,
+        *,
+        y: Tensor | None = None,
+        seed: int = 0,
+        proposal: str = "guide",
+    ) -> Bounds:
         """Bounds on log p(x) of rows in the model's units, from ``samples`` draws each.
+
+        The draws are from a proposal, a key of ``evaluation.PROPOSALS``. With "guide" their
+        ``elbo`` is the model's; the importance-weighted bound of the others is tighter.
 
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
         is None or -1, at the most probable class.
         """
-        y = labels_or_predictions(self.model, x, y) if self.model.given_class else None
+        labels = self.labels_of_programs(x, y)
+        if proposal not in PROPOSALS:
+            raise unknown_name("proposal", proposal, list(PROPOSALS))
+        draw = PROPOSALS[proposal]
         with seeded(seed, self.device):
-            return log_weights(self.model.model, self.model.guide, x, samples, y=y)
+            return log_weights(
+                self.model.model, self.model.guide, x, samples, y=labels, proposal=draw
+            )
+
+    def labels_of_programs(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """Labels (N,) for model and guide: None, but for a model that is given the class."""
+        return labels_or_predictions(self.model, x, y) if self.model.given_class else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -168,8 +189,9 @@ class Run:
     def evaluate(
         self,
         *,
-        samples: int = 100,
+        samples: int = 200,
         nll_rows: int = 1000,
+        proposal: str = "tilted",
         draws: int = 1000,
         data: str | None = None,
     ) -> dict[str, Any]:
@@ -179,6 +201,7 @@ class Run:
             samples: importance samples per row for ``nll`` (at least 2).
             nll_rows: the number of test rows for ``nll``, drawn with a fixed seed; 0: none, and
                 ``nll``, ``ess`` and ``pareto_k`` are None.
+            proposal: the distribution of these samples, a key of ``evaluation.PROPOSALS``.
             draws: the number of draws to measure the generator on, at most as many as test rows;
                 0: none, and the measures of :func:`pyro_gmmvae.runs.generator.measure_generation`
                 are None.
@@ -190,8 +213,8 @@ class Run:
             guide, objective, preset and data.
 
         Raises:
-            GMMVAEError: no test rows, fewer draws than the measures need, data that changed, or a
-                damaged ``metrics.json``.
+            GMMVAEError: no test rows, an unknown proposal or one of other models, fewer draws than
+                the measures need, data that changed, or a damaged ``metrics.json``.
         """
         metrics = read_metrics(self.path)  # first: a damaged file is found before the work
         rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
@@ -200,7 +223,7 @@ class Run:
                 f"{self.path} was trained without test rows (test = 0, or a split that names none)"
             )
         keys = {"seed", "model", "guide", "objective", "preset", "data"}
-        result = measure(self, rows, samples, nll_rows)
+        result = measure(self, rows, samples, nll_rows, proposal)
         result |= measure_generation(self, rows, draws) | self.config.model_dump(include=keys)
         write_json(self.path / METRICS, metrics | {"test": result})
         return result

@@ -65,7 +65,7 @@ def test_no_bound_exceeds_log_px(
         train(model, x, y)
     # a straight-through s is rounded in the guide's draw: its model rounds the prior's too
     if guide == "straight-through":
-        model.prior = rounded(model)
+        model.prior_of_s = rounded(model)
     exact, error = log_px_by_prior(model, x, y)
     samples = 2000
     bounds = log_weights(model.model, model.guide, x, samples, y=y, rows_at_once=100_000)
