@@ -21,6 +21,9 @@ CLUSTER: dict[str, Any] = {
 
 _DIGITS_PARTS = {"test": 500, "validation": 150, "likelihood": "binomial(16)"}
 _DIGITS_ROWS = {"labels": 100, **_DIGITS_PARTS}
+# on digits and MNIST as accurate as the product guide and as fast, with a bound that is 5 to 8
+# nats higher
+_TILTED: dict[str, Any] = {"guide": "tilted", "sum_classes": False}
 # chosen on validation rows (means of five label draws)
 _DIGITS: dict[str, Any] = {
     **_DIGITS_ROWS,
@@ -38,7 +41,7 @@ _DIGITS: dict[str, Any] = {
 DIGITS_PRESETS: Presets = {
     "paper": {**_DIGITS_ROWS, "alpha": 0, "labelled_per_batch": 0},
     "permutation-invariant": _DIGITS,
-    "best": {**_DIGITS, "augment": "affine", "input_noise": 0.0, "epochs": 150},
+    "best": {**_DIGITS, **_TILTED, "augment": "affine", "input_noise": 0.0, "epochs": 150},
     "cluster": CLUSTER
     | {
         **_DIGITS_PARTS,

@@ -115,9 +115,20 @@ class Parts:
         )
 
     def about(self) -> str:
-        """A line on the data, with warnings on settings."""
-        cautions = self._cautions()
-        return "; ".join((self.data.describe(), *cautions))
+        """A line on the data and the rows of the ELBO, with warnings on settings."""
+        share, cautions = self._labelled_share(), self._cautions()
+        rows = [f"labelled rows are {share:.0%} of the ELBO"] if share else []
+        return "; ".join((self.data.describe(), *rows, *cautions))
+
+    def _labelled_share(self) -> float:
+        """Weight of labelled rows in the mean of the ELBO over a batch, 0 to 1."""
+        config, labelled = self.config, len(self.data.split.labelled)
+        if not labelled or self.model.class_site is None:
+            return 0.0
+        added = config.labelled_per_batch / config.batch_size
+        rows = added + (1 - added) * labelled / len(self.data.training_rows)
+        weight = config.labelled_elbo * rows
+        return weight / (weight + 1 - rows) if weight else 0.0
 
     def pretrain(self, y: Tensor | None, steps: int) -> None:
         """Fit the same model for at least ``steps`` steps (of whole epochs), with other labels.

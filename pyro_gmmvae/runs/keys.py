@@ -102,7 +102,11 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
     if preset not in presets:
         raise unknown_name("preset", preset, list(presets))
     merged: dict[str, Any] = {"data": data}
-    for layer in ({"epochs": 100}, presets[preset], *layers, {"preset": preset}):
+    own = Config.model_fields["model"].default
+    other_model = any(layer.get("model", own) != own for layer in layers)
+    # the guide of a preset is for the default model
+    named_keys = {k: v for k, v in presets[preset].items() if k != "guide" or not other_model}
+    for layer in ({"epochs": 100}, named_keys, *layers, {"preset": preset}):
         if any(layer.get(key) is not None for key in ("epochs", "minutes")):
             merged |= {"epochs": None, "minutes": None}  # a new budget replaces the one before
         merged |= layer
