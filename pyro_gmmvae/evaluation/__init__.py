@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
+    from pyro_gmmvae.evaluation.annealing import draw_by_annealing
     from pyro_gmmvae.evaluation.generation import (
         fit_judge,
         nearest,
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
         relative_spread,
         share_recognized,
     )
+    from pyro_gmmvae.evaluation.laplace import draw_by_laplace
     from pyro_gmmvae.evaluation.latent_draws import (
         Draws,
         guide_draws,
@@ -55,6 +57,8 @@ PROPOSALS: "PartTable[Proposal]" = PartTable(
     {
         "guide": "draw_from_guide",
         "tilted": "draw_tilted",
+        "laplace": "draw_by_laplace",
+        "ais": "draw_by_annealing",
     },
 )
 
@@ -72,6 +76,8 @@ __all__ = [
     "confusion",
     "contingency",
     "detection_auroc",
+    "draw_by_annealing",
+    "draw_by_laplace",
     "draw_from_guide",
     "draw_tilted",
     "expected_calibration_error",

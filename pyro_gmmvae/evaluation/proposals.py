@@ -58,7 +58,7 @@ def draw_from_guide(
     copies = x if draws is None else x.repeat_interleave(draws, 0)
     labels = y if y is None or draws is None else y.repeat_interleave(draws)
     with LocalParams(), validation_enabled(False):
-        log_w, log_px, latents = _weighted(model, copies, labels, _trace(guide, copies, labels))
+        log_w, log_px, latents = _weighted(model, copies, labels, sites_of(guide, copies, labels))
     if draws is None:
         return log_w, log_px, latents
 
@@ -101,7 +101,7 @@ def draw_tilted(
         p(s|x, z).
     """
     with LocalParams(), validation_enabled(False):
-        first = _trace(guide, x[:1], None if y is None else y[:1])
+        first = sites_of(guide, x[:1], None if y is None else y[:1])
         classes = [name for name, site in first.items() if isinstance(site["fn"], _CLASSES)]
         summed = _summed_site(model, x[:1], None if y is None else y[:1], first)
         priors = first_sites(model, x, y, classes) if classes else {}
@@ -109,7 +109,7 @@ def draw_tilted(
         axes = -2 if draws is None else -3  # the first one in front of rows and draws
         if draws is not None:
             tailed = _many(tailed, draws)
-        proposed = _trace(tailed, x, y)
+        proposed = sites_of(tailed, x, y)
         if summed is None:
             return _weighted(model, x, y, proposed)
         values = {name: site["value"] for name, site in proposed.items() if name != summed}
@@ -121,7 +121,7 @@ def draw_tilted(
 _CLASSES = (Concrete, Tilted, OneHotCategorical)
 
 
-def _trace(program: Program, x: Tensor, y: Tensor | None) -> dict[str, Any]:
+def sites_of(program: Program, x: Tensor, y: Tensor | None) -> dict[str, Any]:
     """The sample sites of a program by name."""
     return sample_sites(prune_subsample_sites(poutine.trace(program).get_trace(x, y)))
 
@@ -140,7 +140,7 @@ def score(
     model: Program, x: Tensor, y: Tensor | None, values: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """log p(x, latents) and log p(x|latents) at values of the latents, in nats per row."""
-    sites = _trace(poutine.condition(model, data=values), x, y)
+    sites = sites_of(poutine.condition(model, data=values), x, y)
     terms = {name: log_prob(site) for name, site in sites.items()}
     observed = [term for name, term in terms.items() if name not in values]
     return sum_of(list(terms.values())), sum_of(observed)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
 ELBO_SAMPLES = 10
+USUAL = {"guide": (200, 1000), "tilted": (200, 1000), "laplace": (100, 100), "ais": (16, 50)}
+"""Samples of each row and the number of rows for ``nll``, by proposal."""
 CHAIN_ROWS, CHAINS, CHAIN_DRAWS = 20, 4, 100
 """The number of rows whose posterior is drawn, and its chains and draws."""
 LOOSE = 0.1

@@ -4,12 +4,14 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
 
 from pyro_gmmvae.cli import cli
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.evaluation import annealing
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.densities import loose_bound
@@ -69,3 +71,15 @@ def test_the_report_calls_a_loose_bound_so(run: Run, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["report", str(run.path), "--out", str(page)])
     assert done.exit_code == 0, done.output
     assert "nll is loose" in page.read_text()
+
+
+def test_slow_proposals_take_few_rows_and_samples(run: Run) -> None:
+    """And their bounds agree with the tilted one, where that is good."""
+    found = {"tilted": run.evaluate(samples=400, nll_rows=12, draws=0)}
+    for proposal, samples in (("laplace", 100), ("ais", 16)):
+        with patch.object(annealing, "TEMPERATURES", 100):
+            found[proposal] = run.evaluate(nll_rows=12, draws=0, proposal=proposal)
+        assert found[proposal]["nll_samples"] == samples
+        assert abs(found[proposal]["nll"] - found["tilted"]["nll"]) < 0.4
+    assert found["ais"]["pareto_k"] is None  # 16 samples have no tail
+    assert found["laplace"]["pareto_k"] < 0.7
