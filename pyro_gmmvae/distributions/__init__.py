@@ -5,29 +5,24 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
-    from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete
+    from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete, Tilted
     from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
     from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
-    from pyro_gmmvae.distributions.integer_likelihoods import (
-        BinomialLikelihood,
+    from pyro_gmmvae.distributions.level_likelihoods import (
         CategoricalLikelihood,
         DiscretizedLogisticLikelihood,
-    )
-    from pyro_gmmvae.distributions.likelihood_spec import (
-        LikelihoodSpec,
-        elbo_scale,
-        parse_likelihood,
     )
     from pyro_gmmvae.distributions.likelihoods import (
         BaseLikelihood,
         BernoulliLikelihood,
+        BinomialLikelihood,
         ContinuousBernoulliLikelihood,
         NormalLikelihood,
         positive_scale,
         positive_tril,
     )
     from pyro_gmmvae.distributions.stacked_normal import StackedNormal
-    from pyro_gmmvae.distributions.tilted_concrete import Tilted
+    from pyro_gmmvae.likelihood_spec import LikelihoodSpec, elbo_scale, parse_likelihood
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 

@@ -51,14 +51,6 @@ def positive_tril(raw: Tensor) -> Tensor:
 class BaseLikelihood(TorchDistribution):
     """Independent entries over the last ``event_dim`` axes, summed where ``mask`` is true."""
 
-    number_name: ClassVar[str | None] = None
-    """The keyword argument for the number of the family, "count" or "levels"; None: it has none."""
-    bounded: ClassVar[bool] = True
-    """Whether x is in [0, 1] in the model's units."""
-    density: ClassVar[bool] = False
-    """Whether p(x) is a density, so that it depends on the unit of x."""
-    parameters_of_levels: ClassVar[bool] = False
-    """Whether the first parameter has an axis of levels before the axes of an observation."""
     initial_scale: ClassVar[float] = 1 + SMALLEST_SCALE
     """Of a scale that is learned for each entry; this one is that of the raw number 0."""
     has_rsample = False
@@ -154,6 +146,66 @@ class BernoulliLikelihood(BaseLikelihood):
         return -self._sum(entropies, observed)
 
 
+class BinomialLikelihood(BaseLikelihood):
+    """Independent counts k_j = n x_j of 0..n, on logits::
+
+        log p(x) = sum_j m_j ( n x_j log sigmoid(l_j) + n (1 - x_j) log sigmoid(-l_j)
+                               + log C(n, n x_j) )
+
+    The binomial coefficient is one of Gamma functions, so that rows between the counts (images
+    that were rotated, say) are accepted. The data itself is checked where it is read.
+
+    Args:
+        logits: ``batch_shape + event_shape``.
+        mask, event_dim, nan_is_missing: as for :class:`BernoulliLikelihood`.
+        count: n, the total count.
+    """
+
+    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    support = constraints.unit_interval
+
+    def __init__(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        event_dim: int = 1,
+        nan_is_missing: bool = False,
+        *,
+        count: int,
+    ) -> None:
+        self.logits, self.count = logits, count
+        self._set_shapes(logits, mask, event_dim, nan_is_missing)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "BinomialLikelihood":
+        new = self._get_checked_instance(BinomialLikelihood, _instance)
+        new.count = self.count
+        return self._expand(new, batch_shape, ("logits",))
+
+    @property
+    def mean(self) -> Tensor:
+        # E[k] / n
+        return self.logits.sigmoid()
+
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+        """Draws of k / n, ``sample_shape + batch_shape + event_shape``."""
+        probs = self.mean.detach().expand(self._extended_shape(sample_shape)).contiguous()
+        return torch.binomial(torch.full_like(probs, self.count), probs) / self.count
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) in nats, ``batch_shape``."""
+        value, observed = self._observed(value)
+        # of the value alone: it is not repeated for each class that is summed out
+        ones = (self.count * value).clamp(0, self.count)
+        coefficients = math.lgamma(self.count + 1) - (
+            torch.lgamma(ones + 1) + torch.lgamma(self.count - ones + 1)
+        )
+        logits, value = torch.broadcast_tensors(self.logits, value)
+        entropies = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, value, reduction="none"
+        )
+        return self._sum(coefficients - self.count * entropies, observed)
+
+
 class ContinuousBernoulliLikelihood(BaseLikelihood):
     """Independent entries in [0, 1] with the density of the continuous Bernoulli, on logits::
 
@@ -172,7 +224,6 @@ class ContinuousBernoulliLikelihood(BaseLikelihood):
         Loaiza-Ganem, Cunningham 2019, arXiv:1907.06845.
     """
 
-    density = True
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012
     support = constraints.unit_interval
 
@@ -258,8 +309,6 @@ class NormalLikelihood(BaseLikelihood):
         nan_is_missing: NaN in a value is missing, as if the mask were false there.
     """
 
-    bounded = False
-    density = True
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
     support = constraints.real
 

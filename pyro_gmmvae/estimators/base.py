@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
+from pyro_gmmvae.data.row_values import check_values
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.inputs import (
     config_of,
@@ -29,9 +29,9 @@ from pyro_gmmvae.estimators.inputs import (
 )
 from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
 from pyro_gmmvae.evaluation import log_weights
+from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.row_values import check_values
 from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import seeded

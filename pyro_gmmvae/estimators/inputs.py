@@ -12,8 +12,8 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Transform
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY
-from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.runs import default_config
 
 Array = NDArray[Any]

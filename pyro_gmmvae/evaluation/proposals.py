@@ -20,7 +20,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_gmmvae.distributions import Concrete, GaussianProduct, StraightThroughConcrete, Tilted
-from pyro_gmmvae.distributions.tilted_concrete import RoundedTilted
+from pyro_gmmvae.distributions.concrete import RoundedTilted
 from pyro_gmmvae.objectives.draws import (
     Program,
     first_sites,

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from pyro_gmmvae.guides.flow import FlowGuide
     from pyro_gmmvae.guides.low_rank import LowRankGuide
     from pyro_gmmvae.guides.mean_field import MeanFieldGuide
-    from pyro_gmmvae.guides.product import EnumeratedGuide, ProductGuide, StraightThroughGuide
-    from pyro_gmmvae.guides.tilted import TiltedGuide
+    from pyro_gmmvae.guides.product import (
+        EnumeratedGuide,
+        ProductGuide,
+        StraightThroughGuide,
+        TiltedGuide,
+    )
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 

@@ -9,14 +9,10 @@ import torch
 from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import (
-    LIKELIHOODS,
-    LikelihoodSpec,
-    parse_likelihood,
-    positive_scale,
-)
+from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
 from pyro_gmmvae.distributions.likelihoods import raw_of_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
+from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
 from pyro_gmmvae.ranges import Choice, Real, SearchSpace, Whole
@@ -275,22 +271,10 @@ class LatentModel(nn.Module, ABC):
             in_size: the size of the latents, joined.
             likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         """
-        shape = parameter_shape(self.x_shape, likelihood)
-        return Observation(
-            self._decoder_class(in_size, shape, self.options),
-            self.x_shape,
-            likelihood,
-            missing=self.options.missing,
-        )
-
-
-def parameter_shape(x_shape: tuple[int, ...], likelihood: str) -> tuple[int, ...]:
-    """The shape of what a decoder returns for a row: x_shape, its first axis L times as long for
-    ``categorical(L)``."""
-    spec = parse_likelihood(likelihood)
-    if not LIKELIHOODS[spec.family].parameters_of_levels:
-        return x_shape
-    return (_number(spec) * x_shape[0], *x_shape[1:])
+        spec = parse_likelihood(likelihood)
+        out_shape = (spec.outputs * self.x_shape[0], *self.x_shape[1:])
+        decoder = self._decoder_class(in_size, out_shape, self.options)
+        return Observation(decoder, self.x_shape, spec, missing=self.options.missing)
 
 
 class Observation(nn.Module):
@@ -299,28 +283,30 @@ class Observation(nn.Module):
     The decoder gives logits, or a loc beside which a scale is learned for each entry of x.
 
     Args:
-        decoder: a module (B, in_size) -> (B, *parameter_shape(x_shape, likelihood)).
+        decoder: a module (B, in_size) -> (B, *x_shape), the first axis of x_shape
+            ``spec.outputs`` times as long.
         x_shape: shape of one observation.
-        likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it, with its number.
+        spec: the likelihood, with its number.
         missing: entries of x that are NaN are missing and carry no term.
 
     Raises:
-        GMMVAEError: an unknown likelihood, or one without the number that it needs.
+        GMMVAEError: a likelihood without the number that it needs.
     """
 
     def __init__(
         self,
         decoder: nn.Module,
         x_shape: tuple[int, ...],
-        likelihood: str = "bernoulli",
+        spec: LikelihoodSpec,
         *,
         missing: bool = False,
     ) -> None:
         super().__init__()
-        self.spec = spec = parse_likelihood(likelihood)
+        if spec.number_name is not None and spec.number is None:
+            raise GMMVAEError(f"likelihood {spec} needs a number, as in {spec}(16)")
+        self.spec = spec
         self.family: Any = LIKELIHOODS[spec.family]
-        self.numbers = {} if spec.number_name is None else {spec.number_name: _number(spec)}
-        self.levels = spec.number if self.family.parameters_of_levels else None
+        self.numbers = {} if spec.number_name is None else {spec.number_name: spec.number}
         self.x_shape, self.event_dim, self.missing = tuple(x_shape), len(x_shape), missing
         self.decoder = decoder
         has_scale = "scale" in self.family.arg_constraints
@@ -330,9 +316,9 @@ class Observation(nn.Module):
     def forward(self, *latents: Tensor) -> TorchDistribution:
         """The likelihood given latents, each (..., size); leading axes broadcast."""
         parameter = apply_to_rows(self.decoder, joined(*latents))
-        if self.levels is not None:
+        if self.spec.outputs > 1:
             batch = parameter.shape[: parameter.dim() - self.event_dim]
-            parameter = parameter.reshape(*batch, self.levels, *self.x_shape)
+            parameter = parameter.reshape(*batch, self.spec.outputs, *self.x_shape)
         scale = () if self.raw_scale is None else (positive_scale(self.raw_scale),)
         return self.family(
             parameter,
@@ -341,12 +327,6 @@ class Observation(nn.Module):
             nan_is_missing=self.missing,
             **self.numbers,
         )
-
-
-def _number(spec: LikelihoodSpec) -> int:
-    if spec.number is None:
-        raise GMMVAEError(f"likelihood {spec} needs a number, as in {spec}(16)")
-    return spec.number
 
 
 def _formula(model: type) -> list[str]:

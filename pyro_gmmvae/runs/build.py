@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_gmmvae.config import Config, Schedule
 from pyro_gmmvae.datasets import DATA, presets_of
-from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
@@ -258,8 +258,6 @@ def build_schedules(
         GMMVAEError: a temperature that is not positive, or a negative weight, on the way.
     """
     buffers = objective.scheduled | model.scheduled
-    if config.pseudo_alpha is None:
-        config = config.with_defaults(pseudo_alpha=config.alpha)
     for key in (*config.model_keys, *config.guide_keys):
         value = getattr(config, key)
         if isinstance(value, Schedule) and key not in buffers:
@@ -267,6 +265,7 @@ def build_schedules(
     schedules = {
         key: value for key, value in config if isinstance(value, Schedule) and key in buffers
     }
+    schedules.setdefault("pseudo_alpha", config.alpha)
     for key, schedule in schedules.items():
         lowest = min(schedule.start, schedule.end)
         if lowest < 0 or (lowest == 0 and "temperature" in key):

@@ -1,6 +1,5 @@
 """Data that is ready to fit: rows in the model's units, their parts and their labels."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from pyro_gmmvae.data import (
     StreamedRows,
     Transform,
 )
+from pyro_gmmvae.data.row_values import check_values, in_model_units
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
-from pyro_gmmvae.distributions import LikelihoodSpec, parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.runs.row_values import check_rows, check_values, likelihood_of, transform_for
+from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
@@ -134,10 +133,10 @@ class Schema:
         Args:
             rows: in the file's units.
             source: of the rows, for messages.
-            advice: as for :func:`pyro_gmmvae.runs.row_values.check_values`.
+            advice: as for :func:`pyro_gmmvae.data.row_values.check_values`.
 
         Raises:
-            GMMVAEError: as :func:`pyro_gmmvae.runs.row_values.check_values`.
+            GMMVAEError: as :func:`pyro_gmmvae.data.row_values.check_values`.
         """
         x = self.transform.scaled(rows)
         check_values(x, self.likelihood, self.transform, source, advice)
@@ -224,12 +223,9 @@ class TrainingData:
             raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
         fingerprint = _fingerprint(dataset)
         if schema is None:
-            likelihood = likelihood_of(dataset, config)
-            transform = transform or transform_for(dataset, likelihood, training_rows)
-            transform = dataclasses.replace(transform, binarize=config.binarize)
-            check_rows(dataset, likelihood, transform, config.data)
+            kind, transform = in_model_units(dataset, config, training_rows, transform)
             schema = Schema(
-                kind=_with_likelihood(dataset.kind, str(likelihood)),
+                kind=kind,
                 classes=dataset.classes,
                 transform=transform,
                 fingerprint=fingerprint,
@@ -337,10 +333,6 @@ class TrainingData:
         train = np.isin(numbers, self.split.train)
         columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
         return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
-
-
-def _with_likelihood(kind: RowKind, likelihood: str) -> RowKind:
-    return dataclasses.replace(kind, likelihood=likelihood)  # type: ignore[type-var]
 
 
 def _training_rows(split: Split, config: Config) -> Labels:

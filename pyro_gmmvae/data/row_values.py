@@ -1,20 +1,44 @@
 """The likelihood of a data set's rows, the unit that it needs, and the values that it accepts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset, Shards, Transform
-from pyro_gmmvae.data.shards import ROWS_AT_ONCE
-from pyro_gmmvae.data.transform import Floats, Labels
-from pyro_gmmvae.distributions import LikelihoodSpec, parse_likelihood
+from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.kinds import RowKind
+from pyro_gmmvae.data.shards import ROWS_AT_ONCE, Shards
+from pyro_gmmvae.data.transform import Floats, Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 
 # whole numbers up to 65,535 are rounded to less than this by single precision
 ROUNDING = 0.01
+
+
+def in_model_units(
+    dataset: Dataset, config: Config, rows: Labels, transform: Transform | None = None
+) -> tuple[RowKind, Transform]:
+    """The kind of a data set's rows with their full likelihood, and the transform to its units.
+
+    Args:
+        dataset: the rows, all of which are checked.
+        config: names the likelihood, or leaves it to the data.
+        rows: numbers of the rows to fit.
+        transform: None: what suits the likelihood, fitted on ``rows``.
+
+    Raises:
+        GMMVAEError: a likelihood that does not suit the data, or a value that it does not accept.
+    """
+    likelihood = likelihood_of(dataset, config)
+    transform = transform or transform_for(dataset, likelihood, rows)
+    transform = replace(transform, binarize=config.binarize)
+    check_rows(dataset, likelihood, transform, config.data)
+    kind: RowKind = replace(dataset.kind, likelihood=str(likelihood))  # type: ignore[type-var]
+    return kind, transform
 
 
 def likelihood_of(dataset: Dataset, config: Config) -> LikelihoodSpec:

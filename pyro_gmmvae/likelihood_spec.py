@@ -1,10 +1,8 @@
 """The text that names a likelihood, such as "binomial(16)", and facts about the family it names."""
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from pyro_gmmvae.distributions import LIKELIHOODS
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 MAX_NUMBER = 65_536
@@ -15,49 +13,33 @@ _EXAMPLES = {"count": 16, "levels": 17}
 
 @dataclass(frozen=True)
 class LikelihoodSpec:
-    """A family of ``distributions.LIKELIHOODS`` and, where the family has one, its number.
+    """A family of ``distributions.LIKELIHOODS``, facts about it and, where it has one, its number.
 
-    ``str`` gives the text that :func:`parse_likelihood` reads.
+    :func:`parse_likelihood` builds it, and ``str`` gives the text that it reads.
 
     Attributes:
         family: key of ``LIKELIHOODS``.
+        number_name: the name of the number, "count" or "levels"; None: the family has none.
+        bounded: whether rows are in [0, 1] in the model's units.
+        density: whether p(x) is a density, so that it depends on the unit of x.
         number: the total count of ``binomial``, or the number of levels of ``categorical`` and
             ``discretized-logistic``; None: the family has no number, or it is not known yet.
+        largest: the largest value, n of n + 1 or L - 1 of L; None where ``number`` is.
+        outputs: numbers that a decoder gives for an entry: L for ``categorical(L)``, else 1.
+        elbo_scale: as :func:`elbo_scale`.
     """
 
     family: str
+    number_name: str | None = None
+    bounded: bool = True
+    density: bool = False
     number: int | None = None
+    largest: int | None = None
+    outputs: int = 1
+    elbo_scale: float = 1.0
 
     def __str__(self) -> str:
         return self.family if self.number is None else f"{self.family}({self.number})"
-
-    @property
-    def number_name(self) -> str | None:
-        """The name of the number, "count" or "levels"; None: the family has none."""
-        name: str | None = self._fact("number_name")
-        return name
-
-    @property
-    def bounded(self) -> bool:
-        """Whether rows are in [0, 1] in the model's units."""
-        return bool(self._fact("bounded"))
-
-    @property
-    def density(self) -> bool:
-        """Whether p(x) is a density, so that it depends on the unit of x."""
-        return bool(self._fact("density"))
-
-    @property
-    def largest(self) -> int | None:
-        """The largest value, n of n + 1 or L - 1 of L; None: values are not whole numbers."""
-        if self.number is None:
-            return None
-        return self.number if self.number_name == "count" else self.number - 1
-
-    @property
-    def elbo_scale(self) -> float:
-        """As :func:`elbo_scale`."""
-        return 1 / self.number if self.number and self.number_name == "count" else 1.0
 
     def completed(self, unit: float | None, source: str) -> "LikelihoodSpec":
         """The same with its number, which is taken from the data's unit where it is not given.
@@ -77,10 +59,22 @@ class LikelihoodSpec:
                 f"likelihood={self.family} needs {_MEANINGS[name]}, and the largest value of "
                 f"{source} is not known; write it, as in {self.family}({_EXAMPLES[name]})"
             )
-        return _checked(self.family, int(unit) if name == "count" else int(unit) + 1, name)
+        number = int(unit) if name == "count" else int(unit) + 1
+        return _with_number(self, number, f"{self.family}({number})")
 
-    def _fact(self, name: str) -> Any:
-        return LIKELIHOODS.declaration(self.family).attributes.get(name)
+
+# of each family of distributions.LIKELIHOODS, without its number
+_FAMILIES = {
+    spec.family: spec
+    for spec in (
+        LikelihoodSpec("bernoulli"),
+        LikelihoodSpec("continuous-bernoulli", density=True),
+        LikelihoodSpec("normal", bounded=False, density=True),
+        LikelihoodSpec("binomial", "count"),
+        LikelihoodSpec("categorical", "levels"),
+        LikelihoodSpec("discretized-logistic", "levels"),
+    )
+}
 
 
 def parse_likelihood(text: str) -> LikelihoodSpec:
@@ -105,25 +99,27 @@ def parse_likelihood(text: str) -> LikelihoodSpec:
     """
     match = _FORM.fullmatch(text.strip())
     family, number = match.groups() if match else (text, None)
-    if family not in LIKELIHOODS:
-        raise unknown_name("likelihood", family, list(LIKELIHOODS))
-    spec = LikelihoodSpec(family)
+    if family not in _FAMILIES:
+        raise unknown_name("likelihood", family, list(_FAMILIES))
+    spec = _FAMILIES[family]
     if number is None:
         return spec
-    name = spec.number_name
-    if name is None:
+    if spec.number_name is None:
         raise GMMVAEError(f"likelihood {text}: {family} takes no number; write {family}")
-    return _checked(family, int(number) if number.strip().isdecimal() else None, name, text)
+    return _with_number(spec, int(number) if number.strip().isdecimal() else None, text)
 
 
-def _checked(family: str, number: int | None, name: str, text: str = "") -> LikelihoodSpec:
-    lowest = 1 if name == "count" else 2
+def _with_number(spec: LikelihoodSpec, number: int | None, text: str) -> LikelihoodSpec:
+    name, lowest = str(spec.number_name), 1 if spec.number_name == "count" else 2
     if number is None or not lowest <= number <= MAX_NUMBER:
         raise GMMVAEError(
-            f"likelihood {text or f'{family}({number})'}: {_MEANINGS[name]} must be a whole number "
-            f"from {lowest} to {MAX_NUMBER}, as in {family}({_EXAMPLES[name]})"
+            f"likelihood {text}: {_MEANINGS[name]} must be a whole number "
+            f"from {lowest} to {MAX_NUMBER}, as in {spec.family}({_EXAMPLES[name]})"
         )
-    return LikelihoodSpec(family, number)
+    if name == "count":
+        return replace(spec, number=number, largest=number, elbo_scale=1 / number)
+    outputs = number if spec.family == "categorical" else 1
+    return replace(spec, number=number, largest=number - 1, outputs=outputs)
 
 
 def elbo_scale(likelihood: str) -> float:

@@ -1,73 +1,13 @@
-"""p(x|z,s) of whole numbers: counts, and levels of pixels, divided by their largest value."""
+"""p(x|z,s) of levels, such as those of pixels, divided by the largest level."""
 
-import math
 from typing import Any, ClassVar
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import logsigmoid
 
 from pyro_gmmvae.distributions.likelihoods import BaseLikelihood
-
-
-class BinomialLikelihood(BaseLikelihood):
-    """Independent counts k_j = n x_j of 0..n, on logits::
-
-        log p(x) = sum_j m_j ( n x_j log sigmoid(l_j) + n (1 - x_j) log sigmoid(-l_j)
-                               + log C(n, n x_j) )
-
-    The binomial coefficient is one of Gamma functions, so that rows between the counts (images
-    that were rotated, say) are accepted. The data itself is checked where it is read.
-
-    Args:
-        logits: ``batch_shape + event_shape``.
-        mask, event_dim, nan_is_missing: as for :class:`BernoulliLikelihood`.
-        count: n, the total count.
-    """
-
-    number_name: ClassVar[str | None] = "count"
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
-
-    def __init__(
-        self,
-        logits: Tensor,
-        mask: Tensor | None = None,
-        event_dim: int = 1,
-        nan_is_missing: bool = False,
-        *,
-        count: int,
-    ) -> None:
-        self.logits, self.count = logits, count
-        self._set_shapes(logits, mask, event_dim, nan_is_missing)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "BinomialLikelihood":
-        new = self._get_checked_instance(BinomialLikelihood, _instance)
-        new.count = self.count
-        return self._expand(new, batch_shape, ("logits",))
-
-    @property
-    def mean(self) -> Tensor:
-        # E[k] / n
-        return self.logits.sigmoid()
-
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
-        """Draws of k / n, ``sample_shape + batch_shape + event_shape``."""
-        probs = self.mean.detach().expand(self._extended_shape(sample_shape)).contiguous()
-        return torch.binomial(torch.full_like(probs, self.count), probs) / self.count
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x) in nats, ``batch_shape``."""
-        value, observed = self._observed(value)
-        # of the value alone: it is not repeated for each class that is summed out
-        ones = (self.count * value).clamp(0, self.count)
-        coefficients = math.lgamma(self.count + 1) - (
-            torch.lgamma(ones + 1) + torch.lgamma(self.count - ones + 1)
-        )
-        logits, value = torch.broadcast_tensors(self.logits, value)
-        entropies = binary_cross_entropy_with_logits(logits, value, reduction="none")
-        return self._sum(coefficients - self.count * entropies, observed)
 
 
 class CategoricalLikelihood(BaseLikelihood):
@@ -85,8 +25,6 @@ class CategoricalLikelihood(BaseLikelihood):
         levels: L, the number of levels.
     """
 
-    number_name: ClassVar[str | None] = "levels"
-    parameters_of_levels: ClassVar[bool] = True
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012
     support = constraints.unit_interval
 
@@ -160,7 +98,6 @@ class DiscretizedLogisticLikelihood(BaseLikelihood):
         Salimans et al. 2017, arXiv:1701.05517, with one component.
     """
 
-    number_name: ClassVar[str | None] = "levels"
     initial_scale: ClassVar[float] = 0.1
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
     support = constraints.unit_interval
