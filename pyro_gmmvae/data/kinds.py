@@ -40,6 +40,7 @@ class RowKind(ABC):
         x_shape: shape of a row as a model takes it.
         likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         columns: names of the entries, or None.
+        edges: pairs of joint numbers; none where a row is not a skeleton.
     """
 
     name: ClassVar[str]
@@ -54,6 +55,7 @@ class RowKind(ABC):
     x_shape: tuple[int, ...]
     likelihood: str
     columns: tuple[str, ...] | None
+    edges: Pairs = ()
 
     @classmethod
     def own_keys(cls) -> dict[str, Any]:
@@ -119,11 +121,6 @@ class RowKind(ABC):
     def entry_names(self) -> tuple[str, ...]:
         """A name for each entry of a row."""
         return self.columns or tuple(str(entry) for entry in range(int(np.prod(self.x_shape))))
-
-    @property
-    def edges(self) -> Pairs:
-        """Pairs of joint numbers; none where a row is not a skeleton."""
-        return ()
 
     @property
     def y_down(self) -> bool:

@@ -83,12 +83,14 @@ class PoseWindow(RowKind):
     joint_dropout: float = 0.5
     x_shape: tuple[int, ...] = field(init=False)
     columns: tuple[str, ...] | None = field(init=False)
+    edges: Pairs = field(init=False)
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_features()
         columns = self._columns() if self.statistics else None
         object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "edges", self.layout.edges)
         object.__setattr__(self, "x_shape", self._x_shape() if columns is None else (len(columns),))
 
     def _check_numbers(self) -> None:
@@ -211,10 +213,6 @@ class PoseWindow(RowKind):
         if self.dimensions in (2, 3) and "joints" in self.features and has_means:
             return "skeleton"
         return "profile" if self.statistics else "series"
-
-    @property
-    def edges(self) -> Pairs:
-        return self.layout.edges
 
     @property
     def y_down(self) -> bool:
