@@ -135,8 +135,8 @@ class TiltedGuide(ProductGuide):
     def forward(self, x: Tensor, y: Tensor | None = None) -> None:
         register(encoder=self.encoder)
         logits, loc, scale = self.heads(x)
-        prior = self._mixture[0].prior(len(x), y, relaxed=True)
         infer = {"sum_out": True, "expand": True} if self.sum_classes else {}
         with pyro.plate("rows", len(x)):
+            prior = self._mixture[0].prior(len(x), y, relaxed=True)
             s = pyro.sample("s", Tilted(prior, logits), infer=infer)
             pyro.sample("z", GaussianProduct(s, loc, scale))

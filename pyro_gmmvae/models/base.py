@@ -62,6 +62,8 @@ class LatentModel(nn.Module, ABC):
         components: K; 0 where the model has no class.
         factors: number of values of each factor by name; the class is named "". Empty where
             neither x nor z depends on a class.
+        label_sites: the latent sites that labels belong to, a column of y each; the class comes
+            first.
 
     Raises:
         GMMVAEError: a size below 1, or an unknown network.
@@ -87,6 +89,7 @@ class LatentModel(nn.Module, ABC):
     observation: "Observation"
     """p(x|latents)."""
     factors: Mapping[str, int]
+    label_sites: tuple[str, ...]
 
     def __init__(
         self,
@@ -98,16 +101,17 @@ class LatentModel(nn.Module, ABC):
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__()
-        if components is not None:
-            check_range("components", components, components >= 1, "at least 1")
-        check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
         try:
             self._encoder_class, self._decoder_class = NETWORKS[network]
         except KeyError:
             raise unknown_name("network", network, list(NETWORKS)) from None
+        if components is not None:
+            check_range("components", components, components >= 1, "at least 1")
+        check_range("latent_dim", latent_dim, latent_dim >= 1, "at least 1")
         self.x_shape, self.latent_dim, self.components = tuple(x_shape), latent_dim, components or 0
         self.network, self.options = network, options or NetworkOptions()
         self.factors = {"": self.components} if self.class_conditional else {}
+        self.label_sites = () if self.class_site is None else (self.class_site,)
 
     def __repr__(self) -> str:
         """The factorization, from the docstring, and torch's tree of modules."""
@@ -137,11 +141,6 @@ class LatentModel(nn.Module, ABC):
         return cls.classify is not LatentModel.classify
 
     # -- defaults that few models change -------------------------------------------------------
-
-    @property
-    def label_sites(self) -> tuple[str, ...]:
-        """The latent sites that labels belong to, a column of y each; the class comes first."""
-        return () if self.class_site is None else (self.class_site,)
 
     @property
     def scheduled(self) -> dict[str, Tensor]:

@@ -103,11 +103,7 @@ class FactorGMMVAE(LatentModel):
         self.observation = self.build_observation(in_size, likelihood)
         self.register_buffer("temperature", torch.tensor(temperature))
         self.latents = tuple(_site(letter, name) for name in self.factors for letter in "sz")
-
-    @property
-    def label_sites(self) -> tuple[str, ...]:
-        """The site of s of every factor, the class first."""
-        return tuple(_site("s", name) for name in self.factors)
+        self.label_sites = tuple(_site("s", name) for name in self.factors)
 
     @property
     def mixture_priors(self) -> Mapping[str, Mixture]:

@@ -67,13 +67,14 @@ def _check_keys(config: Config) -> None:
             raise GMMVAEError(
                 f"{key} is for data of skeletons or series; {config.data!r} does not use it"
             )
-    preset = presets_of(config.data)[0].get(str(config.preset), {})
     of_classes = config.class_site is not None
-    if preset.keys() & {"init", *REGULARIZERS} and not of_classes:
-        raise GMMVAEError(
-            f"the preset {config.preset!r} is for models with classes, and {config.model!r} has "
-            "none; take another preset, or gmmvae"
-        )
+    if not of_classes:
+        preset = presets_of(config.data)[0].get(str(config.preset), {})
+        if preset.keys() & {"init", *REGULARIZERS}:
+            raise GMMVAEError(
+                f"the preset {config.preset!r} is for models with classes, and {config.model!r} "
+                "has none; take another preset, or gmmvae"
+            )
     unused = set() if of_classes else set(LABEL_KEYS)
     unused |= set() if config.own_guide else {"guide"}
     for key in sorted(config.given & unused):
