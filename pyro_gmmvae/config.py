@@ -260,6 +260,13 @@ class Config(BaseModel):
         "decoder reconstructs the original. none: separate where rows of a model with a class are "
         "augmented or have input noise.",
     )
+    class_rows: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of a batch's rows, labelled ones first, that get the second pass of "
+        "reconstruct=separate; less is faster.",
+    )
     pseudo_threshold: float | None = Field(
         None,
         gt=0,

@@ -84,11 +84,13 @@ MNIST_PRESETS: Presets = {
     },
     "best": {
         **_MNIST_ROWS,
+        **_TILTED,
         "network": "conv-mlp",
         "channels": (16, 32),
         "batch_norm": True,
         "labelled_per_batch": 20,
         "augment": "affine",
+        "class_rows": 0.5,
         "kl_s": "0:1:500",
         "kl_y": "0:1:500",
         **_MNIST_PSEUDO_LABELS,

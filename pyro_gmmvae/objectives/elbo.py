@@ -1,5 +1,6 @@
 """Weighted ELBOs, estimated from samples of the latents that guide and model score."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -79,7 +80,8 @@ class Objective(nn.Module, ABC):
 
     - "separate": the ELBO is that of the original row, without input noise and dropout. The class
       terms get the augmented row, by a second pass of the guide that ends at its class. Running
-      statistics of batch norms are those of the original rows.
+      statistics of batch norms are those of the original rows. Of a batch, the first
+      ``class_rows`` have class terms.
     - "augmented": the augmented row in place of the original one.
     - "original": the guide gets the augmented row, and the model explains the original.
 
@@ -97,6 +99,7 @@ class Objective(nn.Module, ABC):
         elbo_scale: factor of the ELBO in the loss (see
             :func:`pyro_gmmvae.distributions.elbo_scale`).
         labelled_elbo: weight of a labelled row in the mean of the ELBO over rows; others have 1.
+        class_rows: share of a batch's rows that get the second pass of "separate".
     """
 
     default_particles = 1
@@ -117,6 +120,7 @@ class Objective(nn.Module, ABC):
         networks: nn.Module | None = None,
         elbo_scale: float = 1.0,
         labelled_elbo: float = 1.0,
+        class_rows: float = 1.0,
     ) -> None:
         super().__init__()
         # in a tuple, so that a guide that is a module does not become a submodule
@@ -133,7 +137,7 @@ class Objective(nn.Module, ABC):
         if reconstruct == "separate" and networks is None:
             raise GMMVAEError("reconstruct='separate' switches noise off; give the networks")
         self.reconstruct, self.elbo_scale = reconstruct, elbo_scale
-        self.labelled_elbo = labelled_elbo
+        self.labelled_elbo, self.class_rows = labelled_elbo, class_rows
 
     @property
     def _networks(self) -> nn.Module:
@@ -166,6 +170,9 @@ class Objective(nn.Module, ABC):
         loss = -self.elbo_scale * self._mean_of_rows(self.pool([e.bound for e in estimates]), y)
         of_rows = [e.class_logits for e in estimates]
         if separate and self.label_sites:
+            some = math.ceil(self.class_rows * len(x))
+            x, y = x[:some], None if y is None else y[:some]
+            labels = None if labels is None else labels[:some]
             with LocalParams(), without_statistics(self._networks):
                 of_rows = [class_logits(self._programs[1], x, labels, self.label_sites)]
         log_px = _mean([e.log_px for e in estimates]).detach()
@@ -208,13 +215,13 @@ class Objective(nn.Module, ABC):
     ) -> Tensor:
         """The weighted sum of regularizers and label sites; their values enter ``parts``."""
         total = torch.zeros((), device=self.alpha.device, dtype=self.alpha.dtype)
+        assignments = []
+        for site, logits in of_rows.items():
+            n = logits.shape[-2]
+            prior, target = priors[site][..., :n, :], targets[site][..., :n, :].detach()
+            assignments.append(Assignment(logits, prior, target))
         for name, term in self._regularizers:
-            value = sum_of(
-                [
-                    term(Assignment(logits, priors[site], targets[site].detach()))
-                    for site, logits in of_rows.items()
-                ]
-            )
+            value = sum_of([term(one) for one in assignments])
             total = total + term.weight * value
             parts[name] = value.detach()
         return total

@@ -246,6 +246,7 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         networks=model,
         elbo_scale=model.observation.spec.elbo_scale,
         labelled_elbo=config.labelled_elbo,
+        class_rows=config.class_rows,
     )
     return objective.to(next(model.parameters()))
 

@@ -266,8 +266,10 @@ def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
     models = [name for name in MODELS if key in _own_fields(*_declarations(name, None))]
     guides = [name for name in GUIDES if key in _own_parameters(GUIDES.declaration(name))]
     if models:
+        weights = [name for name in own_keys(model, guide) if name.startswith("kl_")]
+        has = f" (it has {_listed(weights)})" if key.startswith("kl_") and weights else ""
         return GMMVAEError(
-            f"{key} is not a key of the model {model!r}; leave it out, or choose a model that "
+            f"{key} is not a key of the model {model!r}{has}; leave it out, or choose a model that "
             f"has it ({_listed(models)})"
         )
     if guides:

@@ -71,6 +71,18 @@ def test_separate_has_the_class_of_the_augmented_row() -> None:
     torch.testing.assert_close(found, expected.detach())
 
 
+def test_some_rows_of_a_batch_have_class_terms() -> None:
+    model = GMMVAE((6,), K, D, options=PLAIN)
+    x, y, original = rows()
+    terms = {"consistency": Consistency()}
+    found = parts(built(model, class_rows=0.45, regularizers=terms), x, y, original)
+    everything = parts(built(model, regularizers=terms), x, y, original)
+    some = parts(built(model, regularizers=terms), x[:6], y[:6], original[:6])
+    assert found["elbo"] == everything["elbo"]
+    torch.testing.assert_close(found["classification"], some["classification"])
+    torch.testing.assert_close(found["consistency"], some["consistency"])
+
+
 def test_separate_has_no_noise_in_the_elbo() -> None:
     """With noise in the class terms alone, two draws of the noise give one reconstruction."""
     options = NetworkOptions(hidden=(8,), dropout=0.5, input_noise=2.0)
