@@ -16,8 +16,9 @@ from pyro_gmmvae.training import Callback
 AUTOENCODER_STEPS, WARM_UP_STEPS = 2000, 300
 RESTARTS, MAX_ROWS = 12, 20_000
 
-# with the full KL z of small images stays empty; without it z has no shape
-AUTOENCODER_KL = "0.1"
+# with the full KL of a Bernoulli likelihood z of small images stays empty; without it z has no
+# shape
+AUTOENCODER_KL = 0.1
 
 
 def initialize(parts: Parts, callbacks: Sequence[Callback] = ()) -> float:
@@ -65,7 +66,8 @@ def _ae_gmm(parts: Parts) -> Labels:
         "model": "vae",
         "guide": None,
         "objective": "analytic",
-        "kl_z": AUTOENCODER_KL,
+        # under a binomial likelihood the loss holds the ELBO divided by the count
+        "kl_z": AUTOENCODER_KL / parts.objective.elbo_scale,
         "dropout": 0.0,  # it blurs z: a mixture on it matched the classes of digits less well
         **dict.fromkeys(REGULARIZERS, "0"),
     }
