@@ -41,7 +41,14 @@ _DIGITS: dict[str, Any] = {
 DIGITS_PRESETS: Presets = {
     "paper": {**_DIGITS_ROWS, "alpha": 0, "labelled_per_batch": 0},
     "permutation-invariant": _DIGITS,
-    "best": {**_DIGITS, **_TILTED, "augment": "affine", "input_noise": 0.0, "epochs": 150},
+    "best": {
+        **_DIGITS,
+        **_TILTED,
+        "alpha": 30,
+        "augment": "affine",
+        "input_noise": 0.0,
+        "epochs": 150,
+    },
     "cluster": CLUSTER
     | {
         **_DIGITS_PARTS,
