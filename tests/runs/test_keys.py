@@ -134,7 +134,7 @@ def test_the_error_of_a_key_names_the_keys_of_the_model(
 def test_a_guide_has_keys_of_its_own() -> None:
     config = default_config("digits", {"guide": "low-rank", "rank": 2})
     assert config.get("rank") == 2
-    with pytest.raises(GMMVAEError, match="rank is not a key of the guide 'product'"):
+    with pytest.raises(GMMVAEError, match="rank is not a key of the guide 'tilted'"):
         default_config("digits", {"rank": 2})
     assert config.replace(rank=3).get("rank") == 3
     assert "rank" not in own_keys("m2")
