@@ -52,6 +52,10 @@ DIGITS_PRESETS: Presets = {
     "cluster": CLUSTER
     | {
         **_DIGITS_PARTS,
+        # a share of the 16 that a Bernoulli likelihood amounts to: with 1, z takes over a part of
+        # the class, and components draw several classes
+        "kl_z": 4,
+        "kl_s": 4,
         "hidden": (256, 256),
         "batch_norm": True,
         "dropout": 0.3,
