@@ -299,7 +299,7 @@ def test_a_run_has_the_names_and_units_of_its_data(run: Run, of_run: Any) -> Non
     told = {key: of_run.attrs[key] for key in ("model", "guide", "objective", "seed", "part")}
     assert told == {
         "model": "gmmvae",
-        "guide": "product",
+        "guide": "tilted",
         "objective": "analytic",
         "seed": 0,
         "part": "test",

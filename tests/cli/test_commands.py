@@ -130,7 +130,7 @@ def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
     numbers = json.loads(gmmvae("evaluate", trained, "--json").out)
     assert {"accuracy", "elbo", "nll", "labels", "seed"} <= set(numbers)
     assert numbers["labels"] == 100
-    assert numbers["guide"] == "product"
+    assert numbers["guide"] == "tilted"
     assert 0.5 < numbers["accuracy"] <= 1
     assert json.loads(gmmvae("evaluate", trained, "--json").out) == numbers
     assert json.loads((trained / "metrics.json").read_text())["test"] == numbers
