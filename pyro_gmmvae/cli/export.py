@@ -114,8 +114,8 @@ def _pareto_k_line(k: Any) -> str:
     from pyro_gmmvae.evaluation import GOOD_K, USABLE_K
 
     if np.isnan(k).any():
-        return "Pareto k of the guide: too few draws to fit a tail"
+        return "Pareto k of the proposal: too few draws to fit a tail"
     good, bad = int((k < GOOD_K).sum()), int((k > USABLE_K).sum())
-    line = f"Pareto k of the guide: median {np.median(k):.2f}; good (< {GOOD_K}) in {good} rows, "
-    line += f"usable (up to {USABLE_K}) in {len(k) - good - bad}, bad in {bad}"
+    line = f"Pareto k of the proposal: median {np.median(k):.2f}; good (< {GOOD_K}) in {good}, "
+    line += f"usable (up to {USABLE_K}) in {len(k) - good - bad}, bad in {bad} rows"
     return line + (", whose draws and loo are unreliable" if bad else "")

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
+from pyro_gmmvae.data.kinds import Image
 from pyro_gmmvae.data.row_values import check_values
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
@@ -41,7 +42,7 @@ Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
 ROWS_AT_ONCE = 128
 COPIES_AT_ONCE = 4096
-COUNTS = "give X as the training rows were counted (x_range), not divided"
+COUNTS = "give X as it was counted, not scaled, and its range as x_range"
 
 
 class RowsEstimator(BaseEstimator):
@@ -103,6 +104,12 @@ class RowsEstimator(BaseEstimator):
                 f"the model {config.model!r} has no classes; GMMVAETransformer takes it"
             )
         shape = shape_of_rows(x.shape[1], arguments["image_shape"])
+        asked = {name.strip() for name in (config.augment or "").split(",")}
+        if len(shape) == 1 and asked & Image.augmentations.keys():
+            raise GMMVAEError(
+                f"augment={config.augment} is for images, and rows of X are plain numbers; give "
+                "image_shape=(height, width), or another augment or preset"
+            )
         likelihood, pixels = likelihood_and_range(
             x, arguments["x_range"], image=len(shape) == 3, likelihood=config.likelihood
         )

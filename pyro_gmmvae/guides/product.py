@@ -114,9 +114,9 @@ class TiltedGuide(ProductGuide):
 
     Args:
         model: the Gaussian-mixture VAE of which this is a posterior.
-        sum_classes: sum over the classes, a draw of s and a decoding for each, as
-            :class:`EnumeratedGuide` does; otherwise draw one class, with a straight-through
-            gradient, which costs one decoding and suits a large K.
+        sum_classes: sum over the classes, with a draw of s and a decoding for each; otherwise
+            draw one class, with a straight-through gradient, which costs one decoding and suits a
+            large K.
 
     Raises:
         GMMVAEError: a model with a discrete s.

@@ -195,12 +195,14 @@ class Objective(nn.Module, ABC):
         return Terms(loss, parts)
 
     def _mean_of_rows(self, bounds: Tensor, y: Tensor | None) -> Tensor:
-        """Mean over rows, of which the labelled ones have another weight."""
+        """Mean over rows, of which the labelled ones have another weight; 0 if all weights are."""
         if y is None or self.labelled_elbo == 1:
             return bounds.mean()
         labelled = (y if y.dim() == 1 else y[:, 0]) >= 0
         weights = torch.where(labelled, self.labelled_elbo, 1.0).to(bounds)
-        return (weights * bounds).sum() / weights.sum()
+        # a batch can hold labelled rows alone
+        smallest = torch.finfo(bounds.dtype).tiny
+        return (weights * bounds).sum() / weights.sum().clamp_min(smallest)
 
     @property
     def _need_original(self) -> bool:

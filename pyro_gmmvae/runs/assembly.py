@@ -214,6 +214,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     objective = build_objective(config, model)
     schedules = build_schedules(config, model, objective)
     _check_components(config, model, data)
+    _check_rows_of_elbo(config, data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
     augment = kind.augmentation(config.augment)
     raw = augment is not None and kind.augments_raw_rows
@@ -239,6 +240,15 @@ def checked_parts(config: Config, data: TrainingData) -> Parts:
         parts = build(config, data, cpu)
         parts.dry_run()
     return parts
+
+
+def _check_rows_of_elbo(config: Config, data: TrainingData) -> None:
+    """Refuse a weight of labelled rows that leaves no row to the ELBO."""
+    if config.labelled_elbo == 0 and len(data.split.labelled) >= len(data.training_rows):
+        raise GMMVAEError(
+            "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
+            "positive number, or fewer labels"
+        )
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

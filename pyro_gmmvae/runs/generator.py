@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.evaluation import (
     active_units,
     contingency,
@@ -82,6 +83,7 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     Raises:
         GMMVAEError: ``draws`` is not 0 and at most the number of neighbors.
     """
+    check_draws(draws)
     numbers: dict[str, Any] = dict.fromkeys(KEYS)
     # fewer rows have no neighbors to measure with
     if not run.model.latents or not draws or len(data.split.test) <= NEIGHBORS:
@@ -103,6 +105,19 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
         spread = relative_spread(real.flat(real.x), components, real.flat(means), components)
         numbers["spread"] = spread
     return numbers
+
+
+def check_draws(draws: int) -> None:
+    """Refuse a number of draws that is too small to measure with, before the work.
+
+    Raises:
+        GMMVAEError: ``draws`` is not 0 and at most the number of neighbors.
+    """
+    if 0 < draws <= NEIGHBORS:
+        raise GMMVAEError(
+            f"recall with {NEIGHBORS} neighbors needs at least {NEIGHBORS + 1} draws; draws is "
+            f"{draws} (use more, or 0 for no measures of draws)"
+        )
 
 
 @dataclass(frozen=True)

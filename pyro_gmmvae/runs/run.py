@@ -29,7 +29,7 @@ from pyro_gmmvae.runs.folder import (
     read_names,
     read_weights,
 )
-from pyro_gmmvae.runs.generator import measure_generation
+from pyro_gmmvae.runs.generator import check_draws, measure_generation
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
 
@@ -220,6 +220,7 @@ class Run:
             GMMVAEError: no test rows, an unknown proposal or one of other models, fewer draws than
                 the measures need, data that changed, or a damaged ``metrics.json``.
         """
+        check_draws(draws)
         metrics = read_metrics(self.path)  # first: a damaged file is found before the work
         rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
         if not len(rows.split.test):

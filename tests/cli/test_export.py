@@ -33,7 +33,7 @@ def test_arviz_reads_an_exported_run(gmmvae: Gmmvae, trained: Path, tmp_path: Pa
     }
     k = read["sample_stats"]["pareto_k"].values
     assert f"bad in {(k > 0.7).sum()}" in result.err
-    assert f"median {np.median(k):.2f}" in result.err
+    assert f"Pareto k of the proposal: median {np.median(k):.2f}" in result.err
     assert {"x", "x_mean", "y"} == set(read["posterior_predictive"].data_vars)
 
 

@@ -71,6 +71,7 @@ def test_other_estimators_take_counts(counts: Digits, estimator: Any) -> None:
     ("factor", "arguments", "match"),
     [
         (1 / 16, {"preset": "digits/best", "image_shape": (8, 8)}, r"X holds 0\.\d+, .*x_range"),
+        (1, {"preset": "digits/best"}, "augment=affine .*give image_shape="),
         (1 / 16, {"likelihood": "binomial(16)"}, r"X holds 0\.\d+, .*x_range"),
         (2, {"likelihood": "binomial(16)"}, "X holds 32, .*from 0 to 16"),
         (-1, {"likelihood": "binomial(16)"}, "X holds -16, .*from 0 to 16"),

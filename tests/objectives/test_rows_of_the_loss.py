@@ -184,6 +184,15 @@ def test_labelled_rows_have_a_weight_in_the_elbo() -> None:
     torch.testing.assert_close(of_rows[0.5], expected)
 
 
+def test_a_batch_of_labelled_rows_without_weight_has_no_elbo() -> None:
+    model = GMMVAE((6,), K, D, options=PLAIN)
+    x, y, _ = rows()
+    loss = built(model, "augmented", labelled_elbo=0.0)(x, torch.zeros_like(y)).loss
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
 def test_the_elbo_has_a_scale_in_the_loss_alone() -> None:
     model = GMMVAE((6,), K, D, options=PLAIN)
     x, y, _ = rows()

@@ -75,8 +75,17 @@ def test_draws_may_be_left_out_but_are_not_too_few(trained: Path) -> None:
     numbers = measure_generation(run, data_of(run), 0)
     assert set(numbers) == set(KEYS)
     assert set(numbers.values()) == {None}
-    with pytest.raises(GMMVAEError, match="5 neighbors needs at least 6 draws"):
-        run.evaluate(samples=2, nll_rows=0, draws=5)
+    for few in (1, 5):
+        with pytest.raises(GMMVAEError, match="5 neighbors needs at least 6 draws"):
+            measure_generation(run, data_of(run), few)
+
+
+def test_too_few_draws_are_refused_before_the_work(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_gmmvae.runs.run.measure", lambda *_: pytest.fail("has worked"))
+    with pytest.raises(GMMVAEError, match="5 neighbors needs at least 6 draws; draws is 5"):
+        Run.load(trained, device="cpu").evaluate(samples=2, nll_rows=0, draws=5)
 
 
 def test_draws_that_are_training_rows_are_seen_as_such(
