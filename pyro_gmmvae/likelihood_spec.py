@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 MAX_NUMBER = 65_536
+MAX_LEVELS = 4096  # a decoder output, or a bin, for each
 _FORM = re.compile(r"([^()\s]+)\s*(?:\(([^()]*)\))?")
 _MEANINGS = {"count": "its total count", "levels": "its number of levels"}
 _EXAMPLES = {"count": 16, "levels": 17}
@@ -106,15 +107,18 @@ def parse_likelihood(text: str) -> LikelihoodSpec:
         return spec
     if spec.number_name is None:
         raise GMMVAEError(f"likelihood {text}: {family} takes no number; write {family}")
-    return _with_number(spec, int(number) if number.strip().isdecimal() else None, text)
+    return _with_number(
+        spec, int(number) if number.strip().isascii() and number.strip().isdecimal() else None, text
+    )
 
 
 def _with_number(spec: LikelihoodSpec, number: int | None, text: str) -> LikelihoodSpec:
     name, lowest = str(spec.number_name), 1 if spec.number_name == "count" else 2
-    if number is None or not lowest <= number <= MAX_NUMBER:
+    most = MAX_NUMBER if name == "count" else MAX_LEVELS
+    if number is None or not lowest <= number <= most:
         raise GMMVAEError(
             f"likelihood {text}: {_MEANINGS[name]} must be a whole number "
-            f"from {lowest} to {MAX_NUMBER}, as in {spec.family}({_EXAMPLES[name]})"
+            f"from {lowest} to {most}, as in {spec.family}({_EXAMPLES[name]})"
         )
     if name == "count":
         return replace(spec, number=number, largest=number, elbo_scale=1 / number)

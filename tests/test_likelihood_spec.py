@@ -62,6 +62,8 @@ def test_facts_of_families() -> None:
         ("binomial(2.5)", "its total count must be a whole number"),
         ("binomial()", "its total count must be a whole number"),
         ("categorical(1)", "its number of levels must be a whole number from 2"),
+        ("discretized-logistic(65536)", "from 2 to 4096"),
+        ("binomial(١٦)", "its total count must be a whole number"),
         ("discretized-logistic(70000)", "65536"),
         ("bernoulli(2)", "bernoulli takes no number; write bernoulli"),
         ("normal(1)", "normal takes no number"),

@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import Concrete, GaussianProduct, positive_scale
+from pyro_gmmvae.distributions import Concrete, GaussianProduct, Tilted, positive_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.models.base import MIXTURE, RELAXED, LatentModel
 from pyro_gmmvae.models.mixture import FullMixture, Mixture, build_mixture
@@ -44,6 +44,8 @@ class FactorGMMVAE(LatentModel):
         factors: names of the other factors, each with its number of components.
         network, likelihood, learn_prior, covariance, options: as for :class:`GMMVAE`.
         temperature, prior_temperature, label_eps: as for :class:`GMMVAE`.
+        tilted: q(s_f|x) of each factor is its prior with other class probabilities, as under the
+            guide ``tilted``, with one class drawn; the temperature is then that of the prior.
 
     Raises:
         GMMVAEError: sizes, temperatures or names out of range.
@@ -73,11 +75,13 @@ class FactorGMMVAE(LatentModel):
         label_eps: float = 1e-3,
         learn_prior: bool = False,
         covariance: str = "diagonal",
+        tilted: bool = False,
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__(
             x_shape, components=components, latent_dim=latent_dim, network=network, options=options
         )
+        self.tilted = tilted
         self.factors = {"": components} | dict(factors or {})
         for name, K in self.factors.items():
             check_range(f"components_{name}".rstrip("_"), K, K >= 1, "at least 1")
@@ -122,9 +126,14 @@ class FactorGMMVAE(LatentModel):
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """prod_f q(s_f|x) q(z_f|s_f,x)."""
         register(encoder=self.encoder)
+        heads = self.heads(x)
         with pyro.plate("rows", len(x)):
-            for name, (logits, loc, scale) in self.heads(x).items():
-                s = pyro.sample(_site("s", name), Concrete(self.temperature, logits=logits))
+            for name, mixture, label in self._labelled_mixtures(y):
+                logits, loc, scale = heads[name]
+                q: TorchDistribution = Concrete(self.temperature, logits=logits)
+                if self.tilted:
+                    q = Tilted(mixture.prior(len(x), label, relaxed=True), logits)
+                s = pyro.sample(_site("s", name), q)
                 pyro.sample(_site("z", name), GaussianProduct(s, loc, scale))
 
     def _labelled_mixtures(self, y: Tensor | None) -> list[tuple[str, Mixture, Tensor | None]]:

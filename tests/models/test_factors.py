@@ -192,3 +192,20 @@ def test_missing_entries_give_finite_losses_and_gradients(name: str) -> None:
     assert model.embed(x).isfinite().all()
     if model.components:
         assert model.classify(x).isfinite().all()
+
+
+def test_a_tilted_posterior_of_factors_has_categorical_divergences() -> None:
+    """The KL of each factor is exact: that of its class probabilities, from the row's prior."""
+    torch.manual_seed(0)
+    options = NetworkOptions(hidden=(8,))
+    model = build(factors={"view": 2}, tilted=True, options=options)
+    x, y = torch.randn(8, 6), torch.tensor([[0, -1], [-1, 1], [-1, -1], [2, 0]] * 2)
+    found = objective(model)
+    kl = found.estimate(x, y).kl
+    for column, (name, mixture) in enumerate(model.mixture_priors.items()):
+        log_q = model.heads(x)[name][0].log_softmax(-1)
+        log_p = mixture.prior(8, y[:, column], relaxed=True).logits.log_softmax(-1)
+        expected = (log_q.exp() * (log_q - log_p)).sum(-1)
+        torch.testing.assert_close(kl[f"s_{name}".rstrip("_")], expected)
+    found(x, y).loss.backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
