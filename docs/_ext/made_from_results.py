@@ -63,7 +63,7 @@ def accuracies(runs: pd.DataFrame, model: str, labels: int, **keys: Any) -> "pd.
 SHORT = (
     ("digits", "gmmvae", "digits: `gmmvae`"),
     ("digits", "m2", "`m2`"),
-    ("digits", "vae", "`vae`"),
+    ("digits", "gmvae-discrete", "`gmvae-discrete`"),
     ("mnist", "gmmvae", "MNIST, 10 minutes: `gmmvae`"),
 )
 DIGITS = {"preset": "best", "settings": ""}

@@ -117,7 +117,9 @@ def test_analogies_keep_z_in_units_of_each_class(digits: RunView) -> None:
 
 
 def test_training_shows_schedules_that_moved(fit: Fit) -> None:
-    run = fit("digits", epochs=3, temperature="1:0.5:9999", prior_temperature="0.3")
+    run = fit(
+        "digits", epochs=3, guide="product", temperature="1:0.5:9999", prior_temperature="0.3"
+    )
     written = texts(draw_training(RunView(run)))
     assert "temperature" in written
     assert "prior temperature" not in written

@@ -16,7 +16,14 @@ from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.densities import loose_bound
 
-SMALL = {"epochs": 40, "hidden": "64", "latent_dim": 3, "likelihood": "bernoulli", "labels": 200}
+SMALL = {
+    "guide": "product",
+    "epochs": 40,
+    "hidden": "64",
+    "latent_dim": 3,
+    "likelihood": "bernoulli",
+    "labels": 200,
+}
 
 
 @pytest.fixture(scope="module")
