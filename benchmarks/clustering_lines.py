@@ -154,7 +154,7 @@ def write_long_tail(rows: TrainingData, file: Path, seed: int = 0) -> None:
 
     Args:
         rows: of a set of images.
-        file: an npz of ``x`` (N, C, H, W) unsigned bytes and ``y`` (N,).
+        file: an npz of ``x`` (N, C, H, W), in the set's units, and ``y`` (N,).
         seed: of the rows that are kept.
     """
     dataset, generator = rows.dataset, np.random.default_rng(seed)
@@ -166,7 +166,9 @@ def write_long_tail(rows: TrainingData, file: Path, seed: int = 0) -> None:
         kept.append(generator.permutation(mine)[: max(1, round(share * len(mine)))])
     chosen = np.sort(np.concatenate(kept))
     assert dataset.unit is not None
-    pixels = np.rint(dataset.x[chosen] * (255 / dataset.unit)).astype(np.uint8)
+    pixels = np.asarray(dataset.x[chosen])
+    if dataset.unit == 255:
+        pixels = pixels.astype(np.uint8)  # else counts, whose likelihood names the largest
     content = io.BytesIO()
     np.savez_compressed(content, x=pixels, y=dataset.y[chosen])
     file.parent.mkdir(parents=True, exist_ok=True)
