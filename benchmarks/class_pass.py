@@ -9,6 +9,7 @@ Steps of both kinds take turns on one thread, with the configuration of a preset
 import json
 import statistics
 import time
+from itertools import chain, count
 from pathlib import Path
 
 import click
@@ -54,11 +55,11 @@ def measure(
         keys |= {"device": "cpu", "verify": False, "pseudo_threshold": None}
         config = resolve(default_config(data, {"data_dir": data_dir}, keys))
         fit = build(config, TrainingData.from_config(config)).fit()
-        fits[kind], rows[kind] = fit, fit.batches.epoch()
+        fits[kind], rows[kind] = fit, chain.from_iterable(fit.batches.epoch() for _ in count())
         with fit.switches():
             fit.prepare()
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for step in range(steps + 5):  # fewer than an epoch
+    for step in range(steps + 5):
         for kind, fit in fits.items():
             x, y = next(rows[kind])
             with fit.switches():
