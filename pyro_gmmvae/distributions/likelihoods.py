@@ -91,13 +91,8 @@ class BaseLikelihood(TorchDistribution):
         return (value, None) if observed is None else (torch.where(observed, value, 0.0), observed)
 
 
-class BernoulliLikelihood(BaseLikelihood):
-    """Independent Bernoulli entries on logits::
-
-        log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) )
-
-    An x between 0 and 1 is accepted: the value is then the expected log-likelihood of a
-    binary image whose pixels are 1 with probability x (not a bound on a density of x).
+class LogitsLikelihood(BaseLikelihood):
+    """Independent entries in [0, 1] on logits.
 
     Args:
         logits: ``batch_shape + event_shape``.
@@ -120,9 +115,26 @@ class BernoulliLikelihood(BaseLikelihood):
         self.logits = logits
         self._set_shapes(logits, mask, event_dim, nan_is_missing)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "BernoulliLikelihood":
-        new = self._get_checked_instance(BernoulliLikelihood, _instance)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "LogitsLikelihood":
+        new: Any = self.__new__(type(self)) if _instance is None else _instance
         return self._expand(new, batch_shape, ("logits",))
+
+
+class BernoulliLikelihood(LogitsLikelihood):
+    """Independent Bernoulli entries on logits::
+
+        log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) )
+
+    An x between 0 and 1 is accepted: the value is then the expected log-likelihood of a
+    binary image whose pixels are 1 with probability x (not a bound on a density of x).
+
+    Args:
+        logits: ``batch_shape + event_shape``.
+        mask: optional booleans that broadcast to ``logits``; entries that are false are
+            missing and carry no term, also where the value is NaN.
+        event_dim: number of trailing axes that form one observation.
+        nan_is_missing: NaN in a value is missing, as if the mask were false there.
+    """
 
     @property
     def mean(self) -> Tensor:
@@ -146,7 +158,7 @@ class BernoulliLikelihood(BaseLikelihood):
         return -self._sum(entropies, observed)
 
 
-class BinomialLikelihood(BaseLikelihood):
+class BinomialLikelihood(LogitsLikelihood):
     """Independent counts k_j = n x_j of 0..n, on logits::
 
         log p(x) = sum_j m_j ( n x_j log sigmoid(l_j) + n (1 - x_j) log sigmoid(-l_j)
@@ -161,9 +173,6 @@ class BinomialLikelihood(BaseLikelihood):
         count: n, the total count.
     """
 
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
-
     def __init__(
         self,
         logits: Tensor,
@@ -173,13 +182,13 @@ class BinomialLikelihood(BaseLikelihood):
         *,
         count: int,
     ) -> None:
-        self.logits, self.count = logits, count
-        self._set_shapes(logits, mask, event_dim, nan_is_missing)
+        super().__init__(logits, mask, event_dim, nan_is_missing)
+        self.count = count
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "BinomialLikelihood":
-        new = self._get_checked_instance(BinomialLikelihood, _instance)
+        new: Any = super().expand(batch_shape, _instance)
         new.count = self.count
-        return self._expand(new, batch_shape, ("logits",))
+        return new
 
     @property
     def mean(self) -> Tensor:
@@ -206,7 +215,7 @@ class BinomialLikelihood(BaseLikelihood):
         return self._sum(coefficients - self.count * entropies, observed)
 
 
-class ContinuousBernoulliLikelihood(BaseLikelihood):
+class ContinuousBernoulliLikelihood(LogitsLikelihood):
     """Independent entries in [0, 1] with the density of the continuous Bernoulli, on logits::
 
         log p(x) = sum_j m_j ( x_j log sigmoid(l_j) + (1 - x_j) log sigmoid(-l_j) + log C(l_j) )
@@ -223,23 +232,6 @@ class ContinuousBernoulliLikelihood(BaseLikelihood):
     Reference:
         Loaiza-Ganem, Cunningham 2019, arXiv:1907.06845.
     """
-
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
-
-    def __init__(
-        self,
-        logits: Tensor,
-        mask: Tensor | None = None,
-        event_dim: int = 1,
-        nan_is_missing: bool = False,
-    ) -> None:
-        self.logits = logits
-        self._set_shapes(logits, mask, event_dim, nan_is_missing)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "ContinuousBernoulliLikelihood":
-        new = self._get_checked_instance(ContinuousBernoulliLikelihood, _instance)
-        return self._expand(new, batch_shape, ("logits",))
 
     @property
     def mean(self) -> Tensor:

@@ -69,15 +69,17 @@ def posterior_draws(
 
 
 def split_r_hat(draws: Tensor) -> Tensor:
-    """R-hat of draws (C, S, ...) of C chains, each of them split in two halves.
+    """Split R-hat of draws (C, S, ...) of C chains, (...), computed by ArviZ.
 
-    The square root of the variance of all draws over that within half chains, about 1 where the
-    chains agree, NaN where no draw differs (Gelman et al. 2013, Bayesian Data Analysis, 11.4).
+    About 1 where the chains agree, NaN where no draw differs (Gelman et al. 2013, Bayesian Data
+    Analysis, 11.4).
     """
-    half = draws.shape[1] // 2
-    chains = torch.cat([draws[:, :half], draws[:, half : 2 * half]]).double()
-    within, between = chains.var(1).mean(0), chains.mean(1).var(0)
-    return (((half - 1) / half * within + between) / within).sqrt()
+    import arviz
+
+    chains = arviz.convert_to_dataset({"value": draws.double().cpu().numpy()})
+    with np.errstate(all="ignore"):  # of a chain that did not move
+        r_hat = np.asarray(arviz.rhat(chains, method="split")["value"])
+    return torch.from_numpy(r_hat)
 
 
 def _in_parts(
