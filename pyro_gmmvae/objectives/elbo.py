@@ -359,8 +359,11 @@ class CategoricalObjective(AnalyticObjective):
         if not isinstance(q["fn"], RelaxedOneHotCategorical):
             return super().site_kl(site, one)
         log_q, log_p = q["fn"].logits.log_softmax(-1), p["fn"].logits.log_softmax(-1)
-        kl = (log_q.exp() * (log_q - log_p)).sum(-1)
-        return scale_and_mask(kl, scale=q["scale"], mask=q["mask"])
+        kl = scale_and_mask((log_q.exp() * (log_q - log_p)).sum(-1), scale=q["scale"])
+        if not isinstance(q["mask"], Tensor):
+            return kl
+        # of a row whose q is masked, what the model has for it: log p of a given class
+        return torch.where(q["mask"], kl, one.log_ratio(site))
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -38,10 +38,16 @@ def resolve(config: Config) -> Config:
     _check_keys(config)
     noisy = config.augment is not None or config.input_noise > 0
     separate = noisy and config.class_site is not None
+    reconstruct = config.reconstruct or ("separate" if separate else "augmented")
+    if "class_rows" in config.given and reconstruct != "separate":
+        raise GMMVAEError(
+            f"class_rows is for reconstruct=separate, and this fit has reconstruct={reconstruct}; "
+            "leave it out, or set reconstruct=separate"
+        )
     return config.with_defaults(
         guide=config.guide or config.own_guide,
         objective=config.objective or config.own_objective,
-        reconstruct=config.reconstruct or ("separate" if separate else "augmented"),
+        reconstruct=reconstruct,
     )
 
 

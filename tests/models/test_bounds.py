@@ -168,12 +168,14 @@ def test_summing_out_is_pyros_enumeration(name: str) -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
-def test_labelled_rows_of_m2_gumbel_use_their_label() -> None:
+@pytest.mark.parametrize("name", ["trace", "analytic", "categorical"])
+def test_labelled_rows_of_m2_gumbel_use_their_label(name: str) -> None:
     model = M2Gumbel((2,), K, D, likelihood="normal", options=OPTIONS).eval()
     x, y = torch.randn(5, 2), torch.tensor([1, -1, 0, 2, -1])
     seen = []
     model.observation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    objective = TraceObjective(model.model, model.guide, latents=model.latents, label_sites=("y",))
+    kind = OBJECTIVES[name]
+    objective = kind(model.model, model.guide, latents=model.latents, label_sites=("y",))
     estimate = objective.estimate(x, y)
     assert torch.equal(seen[-1][y >= 0], torch.eye(K)[y[y >= 0]])
     torch.testing.assert_close(estimate.kl["y"][y >= 0], torch.full((3,), math.log(K)))

@@ -367,6 +367,8 @@ def test_captured_steps_see_all_factors(folder: Path, tmp_path: Path) -> None:
         ({"model": "gmmvae-factors", "factors": "class=2"}, "the class is one already"),
         ({"model": "vae", "extra_components": 2}, "extra_components is not a key of"),
         ({"model": "vae", "pseudo_every": 5}, "does not use pseudo_every"),
+        ({"model": "vae", "labelled_elbo": 0.5}, "does not use labelled_elbo"),
+        ({"class_rows": 0.5}, "class_rows is for reconstruct=separate, and this fit has"),
         ({"tracks": None}, "needs --tracks"),
         ({"layout": None}, "name their layout with --layout"),
     ],
