@@ -130,8 +130,10 @@ class StudentMixture:
         """The mixture with the moments of weighted draws h (S, N, D), log weights (S, N).
 
         Each draw counts for a component by its responsibility. The moments are mixed with those
-        before by the effective number of draws, n / (n + D).
+        before by the effective number of draws, n / (n + D). Draws whose weight is NaN do not
+        count, and a component keeps its scale where the mixed one is singular.
         """
+        log_w = log_w.nan_to_num(nan=torch.finfo(log_w.dtype).min)
         parts = self.log_parts(h)
         share = parts.softmax(0) * log_w.softmax(0)  # (M, S, N)
         total = share.sum(1).clamp_min(1e-30)  # (M, N)
@@ -146,7 +148,8 @@ class StudentMixture:
             new = torch.einsum("snd,sne->nde", offset, offset)
             before = self.tril[m] @ self.tril[m].mT
             mixed = trust[m].unsqueeze(-1) * new + (1 - trust[m].unsqueeze(-1)) * before
-            parts_of_tril.append(torch.linalg.cholesky(mixed))
+            tril, failed = torch.linalg.cholesky_ex(mixed)
+            parts_of_tril.append(torch.where(failed.view(-1, 1, 1) == 0, tril, self.tril[m]))
         floored = (total / total.sum(0)).clamp_min(RARE / len(total))
         weights = (floored / floored.sum(0)).log()
         return StudentMixture(weights, loc, torch.stack(parts_of_tril))

@@ -161,3 +161,15 @@ def test_the_mixture_of_students_is_a_density() -> None:
     assert ((ratio.mean(0) - 1).abs() < 6 * ratio.std(0) / 200_000**0.5).all()
     rows = torch.tensor([2, 0])
     torch.testing.assert_close(q.of_rows(h[7, rows], rows), q.log_prob(h)[7, rows])
+
+
+def test_weights_that_are_not_numbers_do_not_count() -> None:
+    torch.manual_seed(0)
+    eye = torch.eye(2).expand(1, 3, 2, 2)
+    mixture = laplace.StudentMixture(torch.zeros(1, 3), torch.zeros(1, 3, 2), eye)
+    h = mixture.sample(200)
+    log_w = torch.zeros(200, 3)
+    log_w[:50] = torch.nan
+    matched, expected = mixture.matched(h, log_w), mixture.matched(h[50:], log_w[50:])
+    torch.testing.assert_close(matched.loc, expected.loc)
+    torch.testing.assert_close(matched.tril, expected.tril)
