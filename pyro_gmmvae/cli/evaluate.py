@@ -119,6 +119,7 @@ def evaluate(
     (arXiv:1904.06991, arXiv:2002.09797). The same numbers follow for real test rows and, where
     draws are means of p(x|z,s), for samples of x.
     """
+    from pyro_gmmvae.evaluation.generation import NEIGHBORS
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.densities import loose_bound
 
@@ -133,6 +134,11 @@ def evaluate(
         click.echo(line)
     if (warning := loose_bound(result)) is not None:
         click.echo(f"\n{warning}")
+    if draws and result["test_rows"] <= NEIGHBORS:
+        click.echo(
+            f"\ndraws were not measured: recall with {NEIGHBORS} neighbors needs at least "
+            f"{NEIGHBORS + 1} test rows, and there are {result['test_rows']}"
+        )
     if result["component_sizes"] is not None:
         click.echo(_sizes(loaded.class_names(), result["component_sizes"]))
     if not result["labels"] and result["cluster_accuracy"] is not None:

@@ -126,6 +126,15 @@ def test_a_guide_is_one_word(gmmvae: Gmmvae, tmp_path: Path, guide: str) -> None
     assert json.loads(gmmvae("evaluate", run, "--json").out)["guide"] == guide
 
 
+def test_evaluate_says_why_few_test_rows_have_no_measures_of_draws(
+    gmmvae: Gmmvae, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    gmmvae("train", "--data", "digits", "--set", "test=4", "--epochs", 1, "--out", run)
+    printed = gmmvae("evaluate", run, "--samples", 5, "--nll-rows", 2).out
+    assert "recall with 5 neighbors needs at least 6 test rows, and there are 4" in printed
+
+
 def test_evaluate(gmmvae: Gmmvae, trained: Path) -> None:
     numbers = json.loads(gmmvae("evaluate", trained, "--json").out)
     assert {"accuracy", "elbo", "nll", "labels", "seed"} <= set(numbers)
