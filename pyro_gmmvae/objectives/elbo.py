@@ -168,19 +168,19 @@ class Objective(nn.Module, ABC):
         with LocalParams(), without_noise(self._networks) if separate else nullcontext():
             estimates = [self.estimate(rows, labels, observed) for _ in range(self.particles)]
         loss = -self.elbo_scale * self._mean_of_rows(self.pool([e.bound for e in estimates]), y)
-        of_rows = [e.class_logits for e in estimates]
+        logits = [e.class_logits for e in estimates]
         if separate and self.label_sites:
             some = math.ceil(self.class_rows * len(x))
             x, y = x[:some], None if y is None else y[:some]
             labels = None if labels is None else labels[:some]
             with LocalParams(), without_statistics(self._networks):
-                of_rows = [class_logits(self._programs[1], x, labels, self.label_sites)]
+                logits = [class_logits(self._programs[1], x, labels, self.label_sites)]
         log_px = _mean([e.log_px for e in estimates]).detach()
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
-        if y is not None and of_rows[0]:
-            labelled, pseudo_labelled = self._classification(of_rows, y)
+        if y is not None and logits[0]:
+            labelled, pseudo_labelled = self._classification(logits, y)
             labelled = self.labelled_weight * labelled
             loss = loss + self.alpha * labelled + self.pseudo_alpha * pseudo_labelled
             parts["classification"] = labelled.detach()
@@ -191,7 +191,7 @@ class Objective(nn.Module, ABC):
                 with torch.no_grad(), LocalParams():
                     targets = class_logits(self._programs[1], original, labels, self.label_sites)
             priors = estimates[0].prior_logits
-            loss = loss + self._regularize(of_rows[0], priors, targets, parts)
+            loss = loss + self._regularize(logits[0], priors, targets, parts)
         return Terms(loss, parts)
 
     def _mean_of_rows(self, bounds: Tensor, y: Tensor | None) -> Tensor:
@@ -210,7 +210,7 @@ class Objective(nn.Module, ABC):
 
     def _regularize(
         self,
-        of_rows: dict[str, Tensor],
+        logits: dict[str, Tensor],
         priors: dict[str, Tensor],
         targets: dict[str, Tensor],
         parts: dict[str, Tensor],
@@ -218,23 +218,23 @@ class Objective(nn.Module, ABC):
         """The weighted sum of regularizers and label sites; their values enter ``parts``."""
         total = torch.zeros((), device=self.alpha.device, dtype=self.alpha.dtype)
         assignments = []
-        for site, logits in of_rows.items():
-            n = logits.shape[-2]
+        for site, own in logits.items():
+            n = own.shape[-2]
             prior, target = priors[site][..., :n, :], targets[site][..., :n, :].detach()
-            assignments.append(Assignment(logits, prior, target))
+            assignments.append(Assignment(own, prior, target))
         for name, term in self._regularizers:
             value = sum_of([term(one) for one in assignments])
             total = total + term.weight * value
             parts[name] = value.detach()
         return total
 
-    def _classification(self, of_rows: list[dict[str, Tensor]], y: Tensor) -> tuple[Tensor, Tensor]:
+    def _classification(self, logits: list[dict[str, Tensor]], y: Tensor) -> tuple[Tensor, Tensor]:
         """-log q(y|x), summed over label sites: mean over labelled rows, and of pseudo-labels."""
         columns = (y,) if y.dim() == 1 else y.unbind(-1)
         labelled, pseudo_labelled = [], []
         for site, column in zip(self.label_sites, columns, strict=False):
             label = labels_of(column)
-            losses = _mean([_cross_entropy(logits[site], label) for logits in of_rows])
+            losses = _mean([_cross_entropy(one[site], label) for one in logits])
             labelled.append(_masked_mean(losses, column >= 0))
             # over all rows: few confident rows pull little
             pseudo_labelled.append(torch.where(column < -1, losses, 0.0).mean())
