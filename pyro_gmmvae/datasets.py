@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_gmmvae.data.arrays import load_array
+from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import DataOptions, Dataset
 from pyro_gmmvae.data.digits import load_digits, load_mnist
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
@@ -29,7 +30,9 @@ from pyro_gmmvae.skeletons.sources import (
     load_utd_mhad,
 )
 
-KINDS: dict[str, type[RowKind]] = {kind.name: kind for kind in (Image, Table, PoseWindow)}
+KINDS: dict[str, type[RowKind]] = {
+    kind.name: kind for kind in (Image, Table, ColumnTable, PoseWindow)
+}
 # the name of rows that were given as arrays and are in no file
 IN_MEMORY = "(memory)"
 # keys of presets that concern the parts of one set

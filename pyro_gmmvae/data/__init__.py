@@ -1,6 +1,7 @@
 """Rows of data sets: kinds, files, shards, splits and transforms."""
 
 from pyro_gmmvae.data.arrays import load_array
+from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import DataOptions, Dataset, Factor
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
@@ -9,6 +10,7 @@ from pyro_gmmvae.data.splits import Split, split_rows
 from pyro_gmmvae.data.transform import Transform
 
 __all__ = [
+    "ColumnTable",
     "DataOptions",
     "Dataset",
     "Factor",

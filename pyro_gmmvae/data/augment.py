@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 DEGREES, SCALE, SHEAR, SHIFT = 15.0, 0.15, 0.15, 1 / 14
 NOISE, DROPOUT = 0.3, 0.2
+MOST_HIDDEN, SWAPPED = 0.8, 0.2
 
 
 def affine(x: "Tensor") -> "Tensor":
@@ -64,3 +65,18 @@ def dropout(x: "Tensor") -> "Tensor":
     import torch
 
     return torch.where(torch.rand_like(x) < DROPOUT, 0.0, x)
+
+
+def hide(x: "Tensor") -> "Tensor":
+    """Make cells missing (NaN), of each row a random share of up to 80 %."""
+    import torch
+
+    share = MOST_HIDDEN * torch.rand(len(x), 1, dtype=x.dtype, device=x.device)
+    return torch.where(torch.rand_like(x) < share, torch.nan, x)
+
+
+def swap(x: "Tensor") -> "Tensor":
+    """Take a fifth of the cells from another row of the batch (Bahri et al. 2022, SCARF)."""
+    import torch
+
+    return torch.where(torch.rand_like(x) < SWAPPED, x.roll(1, 0), x)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.augment import affine, dropout, noise
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -41,6 +42,7 @@ class RowKind(ABC):
         likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         columns: names of the entries, or None.
         edges: pairs of joint numbers; none where a row is not a skeleton.
+        specs: the columns, where each entry of a row is a cell with a kind of its own.
     """
 
     name: ClassVar[str]
@@ -56,6 +58,7 @@ class RowKind(ABC):
     likelihood: str
     columns: tuple[str, ...] | None
     edges: Pairs = ()
+    specs: tuple[Column, ...] = ()
 
     @classmethod
     def own_keys(cls) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.kinds import RowKind
 from pyro_gmmvae.data.shards import ROWS_AT_ONCE, Shards
@@ -34,6 +35,8 @@ def in_model_units(
         GMMVAEError: a likelihood that does not suit the data, or a value that it does not accept.
     """
     likelihood = likelihood_of(dataset, config)
+    if isinstance(dataset.kind, ColumnTable):
+        return dataset.kind.fitted_on(dataset.x[rows])
     transform = transform or transform_for(dataset, likelihood, rows)
     transform = replace(transform, binarize=config.binarize)
     check_rows(dataset, likelihood, transform, config.data)

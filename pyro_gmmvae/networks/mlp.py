@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.errors import unknown_name
 from pyro_gmmvae.networks import ACTIVATIONS
+from pyro_gmmvae.networks.columns import ColumnInputs
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class NetworkOptions:
         missing: x may hold NaN for missing entries; encoders get 0 for these, and a mask of the
             observed entries.
         edges: the joints that bones connect, for networks of skeletons.
+        columns: of rows of a table, whose entries become inputs of a network by their kinds.
     """
 
     hidden: tuple[int, ...] = (256, 256)
@@ -41,6 +44,7 @@ class NetworkOptions:
     skip: bool = False
     missing: bool = False
     edges: tuple[tuple[int, int], ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def copies(self) -> int:
@@ -101,10 +105,13 @@ class InputNoise(nn.Module):
         return f"std={self.std}"
 
 
+NOISY = (InputNoise, nn.Dropout, ColumnInputs)
+
+
 @contextmanager
 def without_noise(networks: nn.Module) -> Iterator[None]:
     """Switch input noise and dropout off within the block."""
-    noisy = [m for m in networks.modules() if isinstance(m, InputNoise | nn.Dropout) and m.training]
+    noisy = [m for m in networks.modules() if isinstance(m, NOISY) and m.training]
     for module in noisy:
         module.training = False
     try:
@@ -149,6 +156,15 @@ def hidden_layers(
     return layers, in_size
 
 
+def input_layers(x_shape: tuple[int, ...], options: NetworkOptions) -> tuple[list[nn.Module], int]:
+    """The layers from rows (B, *x_shape) to the inputs of linear layers, and their number."""
+    if options.columns:
+        inputs = ColumnInputs(options.columns, options.input_noise)
+        return [inputs], inputs.width
+    layers = [nn.Flatten(), InputNoise(options.input_noise), MissingMask(options.missing)]
+    return layers, options.copies * math.prod(x_shape)
+
+
 class MLPEncoder(nn.Module):
     """x (B, *x_shape) -> features (B, out_size), ending in a linear layer.
 
@@ -160,9 +176,8 @@ class MLPEncoder(nn.Module):
 
     def __init__(self, x_shape: tuple[int, ...], out_size: int, options: NetworkOptions) -> None:
         super().__init__()
-        in_size = options.copies * math.prod(x_shape)
+        before, in_size = input_layers(x_shape, options)
         layers, width = hidden_layers(in_size, options, options.hidden)
-        before = (nn.Flatten(), InputNoise(options.input_noise), MissingMask(options.missing))
         if not options.skip:
             self.layers = nn.Sequential(*before, *layers, nn.Linear(width, out_size))
             return

@@ -187,6 +187,7 @@ def _shared_values(config: Config, schema: Schema) -> dict[str, Any]:
             skip=config.skip,
             missing=schema.kind.missing,
             edges=schema.kind.edges,
+            columns=schema.kind.specs,
         ),
     }
     if "components" in wanted:

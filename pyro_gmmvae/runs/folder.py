@@ -219,6 +219,7 @@ class _Kind(BaseModel):
     likelihood: str
     x_shape: list[PositiveInt] | None = None
     columns: list[str] | None = None
+    specs: list[dict[str, Any]] = []
     layout: dict[str, Any] | None = None
     features: list[str] = []
     statistics: list[str] = []

@@ -1,0 +1,98 @@
+"""Rows of a table whose columns have kinds of their own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.column_spec import Column
+from pyro_gmmvae.data.augment import hide, swap
+from pyro_gmmvae.data.kinds import RowKind
+from pyro_gmmvae.data.transform import Transform
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KNOTS = 101  # a percent of the rows between two of them
+
+
+@dataclass(frozen=True)
+class ColumnTable(RowKind):
+    """Rows (D,) of a table, an entry for each column, NaN where a cell is missing.
+
+    Args:
+        specs: of the columns.
+    """
+
+    name: ClassVar[str] = "columns"
+    plural: ClassVar[str] = "rows of a table"
+    missing: ClassVar[bool] = True
+    augmentations: ClassVar[Mapping[str, Callable[..., "Tensor"]]] = {"hide": hide, "swap": swap}
+    default_augmentation: ClassVar[str] = "swap"
+
+    specs: tuple[Column, ...]
+    likelihood: str = "columns"
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """(D,)."""
+        return (len(self.specs),)
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The columns' names."""
+        return tuple(column.name for column in self.specs)
+
+    @property
+    def drawing(self) -> str:
+        return "profile"
+
+    def fitted_on(self, rows: NDArray[Any]) -> tuple[Self, Transform]:
+        """The kind with the units and knots of rows (n, D), and the transform to these units.
+
+        Real columns are standardized, positive ones divided by their geometric mean; counts and
+        codes stay as they are.
+        """
+        moments = Transform.standardizing(rows)
+        shift, unit = np.zeros(len(self.specs)), np.ones(len(self.specs))
+        for number, column in enumerate(self.specs):
+            if column.kind in ("real", "student-t"):
+                shift[number], unit[number] = moments.shift[number], moments.scale[number]
+            elif column.kind == "positive":
+                values = rows[:, number]
+                unit[number] = np.exp(np.log(values[np.isfinite(values)]).mean())
+        transform = Transform(shift, unit)
+        knots = _knots(transform.scaled(rows))
+        specs = tuple(
+            replace(
+                column,
+                unit=float(unit[number]),
+                knots=() if column.kind in ("binary", "category") else knots[number],
+            )
+            for number, column in enumerate(self.specs)
+        )
+        return replace(self, specs=specs), transform
+
+    def to_json(self) -> dict[str, Any]:
+        specs = [column.to_json() for column in self.specs]
+        return {"likelihood": self.likelihood, "specs": specs}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        specs = tuple(Column.from_json(one) for one in content["specs"])
+        if not specs or len({column.name for column in specs}) != len(specs):
+            raise ValueError("no columns, or two of one name")
+        return cls(specs, str(content["likelihood"]))
+
+
+def _knots(rows: NDArray[Any]) -> Sequence[tuple[float, ...]]:
+    """Quantiles of each column of rows (n, D); (0, 1) where all cells are missing."""
+    from sklearn.preprocessing import QuantileTransformer
+
+    empty = np.isnan(rows).all(0)
+    known = np.where(empty, np.resize([0.0, 1.0], (len(rows), 1)), rows)
+    numbers = max(2, min(KNOTS, len(rows)))
+    made = QuantileTransformer(n_quantiles=numbers, subsample=100_000, random_state=0).fit(known)
+    return [tuple(column) for column in made.quantiles_.T.tolist()]
