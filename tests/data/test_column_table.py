@@ -64,7 +64,7 @@ def test_damaged_json_is_refused(changes: dict[str, object]) -> None:
     kind, _ = ColumnTable(SPECS).fitted_on(rows())
     content = kind.to_json()
     content["specs"][0] |= changes
-    with pytest.raises(ValueError, match="column|kind|float"):
+    with pytest.raises(ValueError, match=r"column|kind|float"):
         ColumnTable.from_json(content)
 
 
