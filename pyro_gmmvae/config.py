@@ -178,9 +178,13 @@ class Config(BaseModel):
         description="Make rows in [0, 1] binary, for likelihood=bernoulli: threshold (1 from 1/2 "
         "on) or dynamic (drawn in each batch); none: they stay as they are.",
     )
+    missing: Literal["model", "refuse"] = Field(
+        "model",
+        description="Cells that are empty or NaN. model: the likelihood leaves them out, and the "
+        "encoder gets a mask; refuse: they are an error.",
+    )
     drop_nonfinite: bool = Field(
-        False,
-        description="Leave out rows with NaN or infinite values instead of refusing the file.",
+        False, description="Leave out rows with missing cells or infinite values."
     )
 
     # skeletons

@@ -128,9 +128,12 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
     if Path(data).is_dir():
         if options.drop_nonfinite:
             raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
-        return load_shards(Path(data), options.label_column)
+        return load_shards(Path(data), options.label_column, options.missing)
     return load_array(
-        Path(data), label_column=options.label_column, drop_nonfinite=options.drop_nonfinite
+        Path(data),
+        label_column=options.label_column,
+        missing=options.missing,
+        drop_nonfinite=options.drop_nonfinite,
     )
 
 

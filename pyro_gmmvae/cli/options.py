@@ -246,7 +246,7 @@ drop_nonfinite_option = click.option(
     "--drop-nonfinite",
     is_flag=True,
     default=None,
-    help="Leave out rows with NaN or infinite values instead of refusing the file.",
+    help="Leave out rows with missing cells or infinite values.",
 )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.digits import IMAGES, read_idx
+from pyro_gmmvae.data.missing_cells import usable_rows
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_table, require_file
@@ -24,6 +25,7 @@ def load_array(
     path: Path,
     *,
     label_column: str = DEFAULT_LABEL,
+    missing: str = "model",
     drop_nonfinite: bool = False,
     read_labels: bool = True,
 ) -> Dataset:
@@ -40,7 +42,8 @@ def load_array(
     Args:
         path: the file.
         label_column: name of the label column or array; any name but the default must exist.
-        drop_nonfinite: drop rows that hold NaN or infinities, which are an error otherwise.
+        missing: NaN is an entry that is not known ("model"), or an error ("refuse").
+        drop_nonfinite: drop rows that hold NaN or infinities; else infinities are an error.
         read_labels: if false, labels are not needed and not read.
 
     Raises:
@@ -60,9 +63,11 @@ def load_array(
         raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
     x = checked_rows(x, path)
     y, classes = encode_labels(raw_labels if read_labels else None, len(x), path)
-    kept = _finite_rows(x, path, drop_nonfinite)
+    kept, has_missing = usable_rows(x, path, missing=missing, drop=drop_nonfinite)
     unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset.of_arrays(x[kept], y[kept], classes, columns=columns, unit=unit, kept=kept)
+    return Dataset.of_arrays(
+        x[kept], y[kept], classes, columns=columns, unit=unit, kept=kept, missing=has_missing
+    )
 
 
 def read_table_rows(path: Path, label_column: str) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
@@ -130,24 +135,6 @@ def checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:
         return np.moveaxis(x, -1, 1)  # channels last, as images are often stored
     # images without a channel axis get one
     return x[:, None] if x.ndim == 3 else x
-
-
-def _finite_rows(x: NDArray[Any], path: Path, drop: bool) -> Labels:
-    """Numbers of the rows without NaN or infinity; other rows are an error unless dropped."""
-    if x.dtype.kind != "f":
-        return np.arange(len(x))
-    with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
-        finite = np.isfinite(x.astype(np.float32)).reshape(len(x), -1).all(1)
-    bad = int((~finite).sum())
-    if bad and not drop:
-        first = int(np.flatnonzero(~finite)[0])
-        raise GMMVAEError(
-            f"{path}: {bad} of {len(x)} rows hold NaN, infinite values or numbers beyond "
-            f"3.4e38 (the first is row {first}); clean them, or drop them with --drop-nonfinite"
-        )
-    if bad == len(x):
-        raise GMMVAEError(f"{path}: every row holds NaN or infinite values")
-    return np.flatnonzero(finite)
 
 
 def encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:

@@ -13,7 +13,7 @@ NOISE, DROPOUT = 0.3, 0.2
 MOST_HIDDEN, SWAPPED = 0.8, 0.2
 
 
-def affine(x: "Tensor") -> "Tensor":
+def affine(x: "Tensor", missing: bool = False) -> "Tensor":
     """Rotate, scale, shear and shift each image by its own random amounts.
 
     Uniform in +-15 degrees, +-15 % scale and shear, and shifts of +-1/14 of the image's size (2
@@ -22,6 +22,8 @@ def affine(x: "Tensor") -> "Tensor":
 
     Args:
         x: (B, C, H, W).
+        missing: pixels may be NaN. A new pixel is NaN where more than half of its weight falls on
+            such ones; else it is the mean of the others.
 
     Returns:
         Of the same shape, in the same range.
@@ -50,7 +52,12 @@ def affine(x: "Tensor") -> "Tensor":
         torch.stack([(shear + sin) * width / height, scale_y * cos, 2 * SHIFT * shift_y], -1),
     ]
     grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(x, grid, align_corners=False)
+    if not missing:
+        return torch.nn.functional.grid_sample(x, grid, align_corners=False)
+    unknown = x.isnan()
+    both = torch.cat([torch.where(unknown, 0.0, x), unknown.to(x.dtype)], 1)
+    values, share = torch.nn.functional.grid_sample(both, grid, align_corners=False).chunk(2, 1)
+    return torch.where(share > 0.5, math.nan, values / (1 - share).clamp_min(0.5))
 
 
 def noise(x: "Tensor") -> "Tensor":
@@ -61,10 +68,10 @@ def noise(x: "Tensor") -> "Tensor":
 
 
 def dropout(x: "Tensor") -> "Tensor":
-    """Set a fifth of the standardized entries to their mean, 0."""
+    """Set a fifth of the standardized entries to their mean, 0; a missing one stays missing."""
     import torch
 
-    return torch.where(torch.rand_like(x) < DROPOUT, 0.0, x)
+    return torch.where((torch.rand_like(x) < DROPOUT) & ~x.isnan(), 0.0, x)
 
 
 def hide(x: "Tensor") -> "Tensor":

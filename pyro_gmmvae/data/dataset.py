@@ -70,6 +70,7 @@ class Dataset:
         likelihood: str | None = None,
         test: Labels | None = None,
         kept: Labels | None = None,
+        missing: bool = False,
     ) -> "Dataset":
         """Images (N, channels, height, width), or rows of plain numbers (N, D).
 
@@ -83,11 +84,12 @@ class Dataset:
                 Normal.
             test: row numbers of a published test set.
             kept: numbers in the file of the rows that stay, where some were left out.
+            missing: whether rows hold NaN, for entries that are not known.
         """
         shape = tuple(x.shape[1:])
         likelihood = likelihood or ("normal" if unit is None else "bernoulli")
         kind = (Image if len(shape) == 3 else Table)(
-            shape, likelihood, None if columns is None else tuple(columns)
+            shape, likelihood, None if columns is None else tuple(columns), missing
         )
         return cls(x, y, tuple(classes), kind, unit, test=test, kept=kept)
 
@@ -117,6 +119,7 @@ class DataOptions:
     Attributes:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
+        missing: of NaN in files: "model" (not known), or "refuse".
         drop_nonfinite: leave out rows of files that hold NaN or infinities.
         tracks: file of tracks (``data="skeleton"``); see ``read_tracks``.
         labels_file: CSV of people and splits, see ``people.read_people``.
@@ -127,6 +130,7 @@ class DataOptions:
 
     data_dir: Path | None = None
     label_column: str = "label"
+    missing: str = "model"
     drop_nonfinite: bool = False
     tracks: Path | None = None
     labels_file: Path | None = None

@@ -30,7 +30,6 @@ class RowKind(ABC):
     Attributes:
         name: of the kind.
         plural: what rows are called in messages.
-        missing: whether rows may hold NaN, for entries that are not known.
         limit: standard deviations that standardized entries are clipped to, or None.
         augments_raw_rows: whether augmentation changes rows before :meth:`featurize`, in the
             file's units; otherwise it changes rows in the model's units.
@@ -41,13 +40,13 @@ class RowKind(ABC):
         x_shape: shape of a row as a model takes it.
         likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         columns: names of the entries, or None.
+        missing: whether rows may hold NaN, for entries that are not known.
         edges: pairs of joint numbers; none where a row is not a skeleton.
         specs: the columns, where each entry of a row is a cell with a kind of its own.
     """
 
     name: ClassVar[str]
     plural: ClassVar[str]
-    missing: ClassVar[bool] = False
     limit: ClassVar[float | None] = None
     augments_raw_rows: ClassVar[bool] = False
     reads_tracks: ClassVar[bool] = False
@@ -57,6 +56,7 @@ class RowKind(ABC):
     x_shape: tuple[int, ...]
     likelihood: str
     columns: tuple[str, ...] | None
+    missing: bool
     edges: Pairs = ()
     specs: tuple[Column, ...] = ()
 
@@ -164,11 +164,13 @@ class _Numbers(RowKind):
         x_shape: of a row.
         likelihood: as for :class:`RowKind`.
         columns: names of the entries, or None.
+        missing: as for :class:`RowKind`.
     """
 
     x_shape: tuple[int, ...]
     likelihood: str = "normal"
     columns: tuple[str, ...] | None = None
+    missing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -180,7 +182,7 @@ class _Numbers(RowKind):
             columns = tuple(str(name) for name in columns)
             if len(columns) != int(np.prod(shape)):
                 raise ValueError(f"{len(columns)} columns for rows of shape {shape}")
-        return cls(shape, str(content["likelihood"]), columns)
+        return cls(shape, str(content["likelihood"]), columns, bool(content["missing"]))
 
 
 class Image(_Numbers):
@@ -190,6 +192,9 @@ class Image(_Numbers):
     plural: ClassVar[str] = "images"
     augmentations: ClassVar[Mapping[str, Callable[..., "Tensor"]]] = {"affine": affine}
     default_augmentation: ClassVar[str] = "affine"
+
+    def _bind(self, function: "Callable[..., Tensor]") -> "Callable[[Tensor], Tensor]":
+        return functools.partial(function, missing=self.missing)
 
     @property
     def drawing(self) -> str:

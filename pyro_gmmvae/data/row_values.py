@@ -60,11 +60,6 @@ def likelihood_of(dataset: Dataset, config: Config) -> LikelihoodSpec:
             f"binarize={config.binarize} is for likelihood=bernoulli, and the likelihood is "
             f"{found}; leave binarize out, or give likelihood=bernoulli"
         )
-    if dataset.kind.missing:
-        raise GMMVAEError(
-            f"binarize={config.binarize} is for rows without missing entries, not for "
-            f"{dataset.kind.plural}; leave it out"
-        )
     return found
 
 

@@ -18,6 +18,7 @@ from pyro_gmmvae.data.arrays import (
     read_table_rows,
 )
 from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.missing_cells import usable_rows
 from pyro_gmmvae.data.transform import Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import require_file
@@ -74,9 +75,12 @@ class Shards:
         Raises:
             GMMVAEError: if their squares are too large for a mean.
         """
-        mean = sum(chunk.sum(0, dtype=np.float64) for chunk in self.chunks(rows)) / len(rows)
-        squares = (np.square(c.astype(np.float64) - mean).sum(0) for c in self.chunks(rows))
-        variance = sum(squares) / len(rows)
+        known = sum((~np.isnan(chunk)).sum(0) for chunk in self.chunks(rows))
+        count = np.maximum(known, 1)
+        mean = sum(np.nansum(chunk, 0, np.float64) for chunk in self.chunks(rows)) / count
+        squares = (np.square(c.astype(np.float64) - mean) for c in self.chunks(rows))
+        variance = sum(np.nansum(s, 0) for s in squares) / count
+        variance = np.where(known, variance, 1.0)
         if not np.isfinite(variance).all():
             raise GMMVAEError("the shards hold numbers too large to standardize; clean them")
         return Transform.of_moments(np.asarray(mean), np.sqrt(variance))
@@ -116,30 +120,30 @@ class StreamedRows:
         return read.to(self.device)
 
 
-def load_shards(folder: Path, label_column: str) -> Dataset:
+def load_shards(folder: Path, label_column: str, missing: str = "model") -> Dataset:
     """The rows of a folder, which stay on disk.
 
     The folder holds ``x-0.npy``, ``x-1.npy``, ... (n_i, ...) and, where rows have labels,
     ``y-0.npy``, ... (n_i,), -1 or NaN where unknown; or parquet files, which are converted once
-    to such arrays in the user's cache. Digits may be padded with zeros.
+    to such arrays in the user's cache. Digits may be padded with zeros. NaN is taken as for
+    :func:`pyro_gmmvae.data.load_array`.
 
     Raises:
         GMMVAEError: no shards, a missing or damaged one, one of another width or type, or one
-            that holds NaN or infinite values.
+            that holds infinite values.
     """
     tables = sorted(folder.glob("*.parquet"))
     files, labels, columns = _unpacked(tables, label_column) if tables else _numbered_pairs(folder)
     arrays = [checked_rows(_mapped(file), file) for file in files]
     _check_alike(arrays, files)
     x = Shards(arrays)
-    for array, file in zip(arrays, files, strict=True):
-        _check_finite(array, file)
+    has_missing = [_has_missing(a, file, missing) for a, file in zip(arrays, files, strict=True)]
     if label_column != DEFAULT_LABEL and not (tables and labels):
         raise GMMVAEError(f"{folder} has no column {label_column!r} to take labels from")
     raw = _labels_of(labels) if labels else None
     y, classes = encode_labels(raw, len(x), folder)
     unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset.of_arrays(x, y, classes, columns=columns, unit=unit)
+    return Dataset.of_arrays(x, y, classes, columns=columns, unit=unit, missing=any(has_missing))
 
 
 def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:
@@ -198,17 +202,13 @@ def _check_alike(arrays: Sequence[NDArray[Any]], files: Sequence[Path]) -> None:
             )
 
 
-def _check_finite(array: NDArray[Any], file: Path) -> None:
-    """Refuse a shard with values that a model can't use; read it in chunks."""
+def _has_missing(array: NDArray[Any], file: Path, missing: str) -> bool:
+    """Whether a shard holds NaN; it is read in chunks, and values are checked."""
+    found = False
     for start in range(0, len(array) if array.dtype.kind == "f" else 0, ROWS_AT_ONCE):
-        with np.errstate(over="ignore"):  # beyond float32's range is infinite to the model
-            rows = array[start : start + ROWS_AT_ONCE].astype(np.float32)
-        finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
-        if not finite.all():
-            first = start + int(np.argmin(finite))
-            raise GMMVAEError(
-                f"{file} holds NaN, infinite or too large values (row {first}); clean it"
-            )
+        rows = array[start : start + ROWS_AT_ONCE]
+        found |= usable_rows(rows, file, missing=missing, first=start)[1]
+    return found
 
 
 def _labels_of(files: Sequence[Path]) -> NDArray[Any]:

@@ -67,8 +67,12 @@ class Transform:
         return self.binarized(self.scaled(rows))
 
     def binarized(self, rows: Floats) -> Floats:
-        """Rows in the model's units, binary where ``binarize`` says so."""
-        return rows if self.binarize is None else BINARIZE[self.binarize](rows)
+        """Rows in the model's units, binary where ``binarize`` says so; NaN stays."""
+        if self.binarize is None:
+            return rows
+        binary = BINARIZE[self.binarize](rows)
+        binary[np.isnan(rows)] = np.nan
+        return binary
 
     @property
     def before_draws(self) -> "Transform":

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
-from pyro_gmmvae.data.kinds import Image
+from pyro_gmmvae.data.kinds import Image, RowKind
 from pyro_gmmvae.data.row_values import check_values
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
@@ -85,8 +86,12 @@ class RowsEstimator(BaseEstimator):
         if before is None:
             transform = transform_of(dataset.x, pixels)
         else:
-            transform = before.run.schema.transform
-            config = config.replace(likelihood=before.run.schema.kind.likelihood)
+            schema = before.run.schema
+            transform = schema.transform
+            config = config.replace(likelihood=schema.kind.likelihood)
+            _check_missing(schema.kind, x)
+            kind: Any = replace(dataset.kind, missing=schema.kind.missing)  # type: ignore[type-var]
+            dataset = replace(dataset, kind=kind)
         data = TrainingData.from_arrays(
             config, dataset, _split(config, y, len(classes), 0), transform=transform
         )
@@ -110,6 +115,9 @@ class RowsEstimator(BaseEstimator):
                 f"augment={config.augment} is for images, and rows of X are plain numbers; give "
                 "image_shape=(height, width), or another augment or preset"
             )
+        missing = bool(np.isnan(x).any())
+        if missing and config.missing == "refuse":
+            raise GMMVAEError("X contains NaN, and settings has missing='refuse'; fill them in")
         likelihood, pixels = likelihood_and_range(
             x, arguments["x_range"], image=len(shape) == 3, likelihood=config.likelihood
         )
@@ -119,7 +127,7 @@ class RowsEstimator(BaseEstimator):
             check_values(transform.scaled(x), spec, transform, "X", COUNTS)
         config = config.replace(likelihood=likelihood)
         names = getattr(self, "feature_names_in_", None)
-        return config, dataset_of(x, shape, y, classes, names), pixels
+        return config, dataset_of(x, shape, y, classes, names, missing), pixels
 
     def _callbacks(self) -> list[Callback]:
         return [PrintProgress()] if self.get_params(deep=False)["verbose"] else []
@@ -139,6 +147,17 @@ class RowsEstimator(BaseEstimator):
         pixels = self.get_params(deep=False)["image_shape"] is not None
         return [np.float64, np.float32, *([np.uint8] if pixels else [])]
 
+    def _validated(self, *arrays: Any, reset: bool = True) -> Any:
+        """X, or X and y, as scikit-learn checks them; NaN in X is a missing entry."""
+        return validate_data(
+            self,
+            *arrays,
+            reset=reset,
+            dtype=self._dtypes(),
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2,
+        )
+
     # -- scores of rows ----------------------------------------------------------------------
 
     def _rows(self, X: Any) -> tuple[Array, Tensor]:
@@ -146,15 +165,17 @@ class RowsEstimator(BaseEstimator):
 
         Raises:
             NotFittedError: before ``fit``.
-            GMMVAEError: rows out of the range of single precision or of the likelihood.
+            GMMVAEError: rows out of the range of single precision or of the likelihood, or NaN
+                where no row of the fit had one.
         """
         check_is_fitted(self)
-        x = validate_data(self, X, reset=False, dtype=self._dtypes())
         schema = self._fitted.run.schema
+        x = validate_data(self, X, reset=False, dtype=self._dtypes(), ensure_all_finite="allow-nan")
+        _check_missing(schema.kind, x)
         with np.errstate(over="ignore"):
             rows = x.reshape(-1, *schema.kind.x_shape)
-            if not np.isfinite(schema.transform.scaled(rows)).all():
-                most = np.abs(x).max()
+            if np.isinf(schema.transform.scaled(rows)).any():
+                most = np.nanmax(np.abs(x))
                 raise GMMVAEError(f"X goes up to {most:.3g}, which single precision can't")
         rows = schema.checked(rows, "X", COUNTS)
         return x, torch.from_numpy(rows).to(self._fitted.run.dtype)
@@ -188,7 +209,8 @@ class RowsEstimator(BaseEstimator):
         It rises to log p(x) with ``samples``. The noise is fixed, and the same for every row: a
         row's score does not depend on the rows it comes with. Under a Normal or a continuous
         Bernoulli likelihood it is a density in the units of X, comparable with that of other
-        estimators; under those of whole numbers it is a probability.
+        estimators; under those of whole numbers it is a probability. It is that of the entries
+        that are not missing.
 
         Args:
             X: rows (N, D).
@@ -204,7 +226,7 @@ class RowsEstimator(BaseEstimator):
         Reference:
             Burda et al. 2016, arXiv:1509.00519.
         """
-        _, rows = self._rows(X)
+        x, rows = self._rows(X)
         run = self._fitted.run
         if not run.has_bound:
             raise GMMVAEError(f"the model {run.config.model!r} has no latents to bound log p(x)")
@@ -216,7 +238,8 @@ class RowsEstimator(BaseEstimator):
         scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
         if run.schema.likelihood.density:  # of X = shift + scale x
             scale = np.broadcast_to(run.schema.transform.scale, run.schema.kind.x_shape)
-            scores -= np.log(scale).sum()
+            observed = ~np.isnan(x.reshape(len(x), -1))
+            scores -= (np.log(scale).ravel() * observed).sum(1)
         return np.asarray(scores)
 
     # -- drawing ----------------------------------------------------------------------------
@@ -295,6 +318,15 @@ def _split(config: Config, y: Labels, classes: int, validation: float) -> Split:
         split_seed=config.split_seed,
         label_seed=config.seed,
     )
+
+
+def _check_missing(kind: RowKind, x: Array) -> None:
+    """Refuse missing entries where the model has no mask for them."""
+    if not kind.missing and np.isnan(x).any():
+        raise GMMVAEError(
+            "X contains NaN, a missing entry, and no row of the fit had one; fill them in, or "
+            "fit rows of which some have missing entries"
+        )
 
 
 def checked_count(n: Any, name: str = "n_samples") -> int:

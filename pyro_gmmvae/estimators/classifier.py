@@ -12,7 +12,6 @@ from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -142,6 +141,7 @@ class GMMVAEClassifier(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -155,7 +155,7 @@ class GMMVAEClassifier(
                 lost then, nor where Ctrl-C stops this one.
         """
         with self._all_or_nothing():
-            x, y = validate_data(self, X, y, dtype=self._dtypes(), ensure_min_samples=2)
+            x, y = self._validated(X, y)
             codes, self.classes_ = encoded(y)
             self._fit(x, codes, self.classes_)
         return self
@@ -179,9 +179,7 @@ class GMMVAEClassifier(
         """
         with self._all_or_nothing():
             first = not hasattr(self, "classes_")
-            x, y = validate_data(
-                self, X, y, dtype=self._dtypes(), ensure_min_samples=2, reset=first
-            )
+            x, y = self._validated(X, y, reset=first)
             if first:
                 if classes is None:
                     raise GMMVAEError("partial_fit needs classes at its first call")

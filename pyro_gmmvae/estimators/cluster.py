@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
@@ -105,6 +105,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -115,7 +116,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
                 then, and if Ctrl-C stops this one.
         """
         with self._all_or_nothing():
-            x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
+            x = self._validated(X)
             self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
             self.labels_ = self.predict(X)
         return self

@@ -181,9 +181,10 @@ def range_of_pixels(x: Array, x_range: Any, *, image: bool, likelihood: str | No
     bounded = likelihood is not None and parse_likelihood(likelihood).bounded
     if x_range is not None:
         low, high = _checked_range(x_range)
-        if likelihood != "normal" and not low <= x.min() <= x.max() <= high:
+        lowest, highest = _extremes(x)
+        if likelihood != "normal" and not low <= lowest <= highest <= high:
             raise GMMVAEError(
-                f"x_range is {x_range}, and X goes from {x.min():.3g} to {x.max():.3g}; give the "
+                f"x_range is {x_range}, and X goes from {lowest:.3g} to {highest:.3g}; give the "
                 "range of all X, or likelihood='normal'"
             )
         return low, high
@@ -191,7 +192,7 @@ def range_of_pixels(x: Array, x_range: Any, *, image: bool, likelihood: str | No
         return None
     if x.dtype == np.uint8:
         return 0.0, 255.0
-    low, high = float(x.min()), float(x.max())
+    low, high = _extremes(x)
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     if bounded:
@@ -200,6 +201,11 @@ def range_of_pixels(x: Array, x_range: Any, *, image: bool, likelihood: str | No
             "where it can go, x_range=(0, 255) for bytes"
         )
     return None
+
+
+def _extremes(x: Array) -> Range:
+    """The lowest and highest entry, missing ones (NaN) left out."""
+    return float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))
 
 
 def transform_of(x: Array, pixels: tuple[float, float] | None) -> Transform:
@@ -214,7 +220,7 @@ def transform_of(x: Array, pixels: tuple[float, float] | None) -> Transform:
     with np.errstate(over="ignore", invalid="ignore"):
         transform = Transform.standardizing(x)
     if not (np.isfinite(transform.shift).all() and np.isfinite(transform.scale).all()):
-        raise GMMVAEError(f"X goes up to {np.abs(x).max():.3g}: too large to be standardized")
+        raise GMMVAEError(f"X goes up to {np.nanmax(np.abs(x)):.3g}: too large to be standardized")
     return transform
 
 
@@ -282,10 +288,10 @@ def encoded(y: Array) -> tuple[Labels, Array]:
 
 
 def dataset_of(
-    x: Array, shape: tuple[int, ...], y: Labels, classes: Array, columns: Any
+    x: Array, shape: tuple[int, ...], y: Labels, classes: Array, columns: Any, missing: bool
 ) -> Dataset:
     """Rows (N, D) and their labels as a fit takes them."""
     names = None if columns is None else tuple(map(str, columns))
     return Dataset.of_arrays(
-        x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names
+        x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names, missing=missing
     )

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -98,6 +98,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -108,7 +109,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
                 then, nor where Ctrl-C stops this one.
         """
         with self._all_or_nothing():
-            x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2)
+            x = self._validated(X)
             self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
         return self
 
@@ -125,7 +126,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """
         with self._all_or_nothing():
             first = not hasattr(self, "_fitted")
-            x = validate_data(self, X, dtype=self._dtypes(), ensure_min_samples=2, reset=first)
+            x = self._validated(X, reset=first)
             self._fit_epoch(x, np.full(len(x), -1, np.int64), NO_CLASSES)
         return self
 

@@ -110,9 +110,16 @@ class Schema:
         """A file's rows in the model's units, columns matched by name.
 
         Raises:
-            GMMVAEError: rows of another kind than the training rows.
+            GMMVAEError: rows of another kind than the training rows, or missing cells where the
+                model has no mask for them.
         """
         x, shape = dataset.x, self.kind.x_shape
+        if dataset.kind.missing and not self.kind.missing:
+            raise GMMVAEError(
+                f"{source} has missing cells (NaN), and the model was trained on rows without any; "
+                "fill them in, drop the rows with --drop-nonfinite, or train anew on rows of which "
+                "some have missing cells"
+            )
         if self.kind.columns is not None and dataset.kind.columns is not None:
             place = {name: number for number, name in enumerate(dataset.kind.columns)}
             missing = [name for name in self.kind.columns if name not in place]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pyro_gmmvae.training import Fit
 
-FORMAT = 3  # 2: the data part held no kind of rows
+FORMAT = 4  # 3: the kind of rows did not say whether cells are missing
 CONFIG, ENVIRONMENT, METRICS, NAMES = (
     *("config.json", "environment.json"),
     *("metrics.json", "names.json"),
@@ -220,6 +220,7 @@ class _Kind(BaseModel):
     x_shape: list[PositiveInt] | None = None
     columns: list[str] | None = None
     specs: list[dict[str, Any]] = []
+    missing: bool = False
     layout: dict[str, Any] | None = None
     features: list[str] = []
     statistics: list[str] = []

@@ -273,6 +273,7 @@ class Run:
         dataset = load_array(
             Path(file),
             label_column=self.config.label_column,
+            missing=self.config.missing,
             drop_nonfinite=drop_nonfinite,
             read_labels=False,
         )

@@ -54,7 +54,6 @@ class PoseWindow(RowKind):
 
     name: ClassVar[str] = "pose_window"
     plural: ClassVar[str] = "windows of poses"
-    missing: ClassVar[bool] = True
     # joints that jump are rare, and far away
     limit: ClassVar[float | None] = 6.0
     augments_raw_rows: ClassVar[bool] = True
@@ -83,6 +82,7 @@ class PoseWindow(RowKind):
     joint_dropout: float = 0.5
     x_shape: tuple[int, ...] = field(init=False)
     columns: tuple[str, ...] | None = field(init=False)
+    missing: bool = field(init=False, default=True)
     edges: Pairs = field(init=False)
 
     def __post_init__(self) -> None:

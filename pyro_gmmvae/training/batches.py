@@ -17,8 +17,11 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def binary_draws(x: Tensor) -> Tensor:
-    """x' ~ Bernoulli(x), elementwise, for rows in [0, 1] that training draws anew in each batch."""
-    return (torch.rand_like(x) < x).to(x.dtype)
+    """x' ~ Bernoulli(x), elementwise, for rows in [0, 1] that training draws anew in each batch.
+
+    A missing entry (NaN) stays missing.
+    """
+    return torch.where(x.isnan(), x, (torch.rand_like(x) < x).to(x.dtype))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_list_names_every_table(gmmvae: Gmmvae) -> None:
 def test_a_run_folder_holds_what_it_should(trained: Path) -> None:
     assert {p.name for p in trained.iterdir()} == FILES
     config = json.loads((trained / "config.json").read_text())
-    assert config["format"] == 3
+    assert config["format"] == 4
     assert config["config"]["hidden"] == [64]
     history = pd.read_csv(trained / "history.csv")
     assert list(history["epoch"]) == list(range(1, 13))

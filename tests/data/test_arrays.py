@@ -81,15 +81,25 @@ def test_a_column_that_is_constant_up_to_rounding_keeps_its_scale(tmp_path: Path
     assert transform(np.array([[0.2]])).item() == pytest.approx(0.1)
 
 
-def test_nonfinite_rows_are_refused_or_dropped(tmp_path: Path) -> None:
+def test_infinite_values_are_refused_and_nan_is_missing(tmp_path: Path) -> None:
     x = np.zeros((5, 2))
     x[1, 0], x[3, 1], x[4, 1] = np.nan, np.inf, 1e300
     np.savez(tmp_path / "f.npz", x=x, y=np.arange(5))
-    with pytest.raises(GMMVAEError, match=r"3 of 5 rows .* row 1\).*--drop-nonfinite"):
+    with pytest.raises(GMMVAEError, match=r"2 of 5 rows hold inf.* row 3\);.*--drop-nonfinite"):
         load_array(tmp_path / "f.npz")
     data = load_array(tmp_path / "f.npz", drop_nonfinite=True)
+    assert not data.kind.missing
     assert data.row_numbers.tolist() == [0, 2]
     assert data.y.tolist() == [0, 2]
+    np.save(tmp_path / "f.npy", x[:3])
+    data = load_array(tmp_path / "f.npy")
+    assert data.kind.missing
+    assert np.isnan(data.x[1, 0])
+    with pytest.raises(GMMVAEError, match=r"1 of 3 rows have missing cells .* row 1\);"):
+        load_array(tmp_path / "f.npy", missing="refuse")
+    np.save(tmp_path / "f.npy", np.full((3, 2), np.nan))
+    with pytest.raises(GMMVAEError, match="every cell is missing"):
+        load_array(tmp_path / "f.npy")
 
 
 def write(path: Path, content: bytes) -> Path:

@@ -134,3 +134,27 @@ def test_auto_is_the_augmentation_that_suits_the_rows() -> None:
 def test_images_refuse_augmentation_of_tables() -> None:
     with pytest.raises(GMMVAEError, match="the rows are images, which take affine"):
         Image((1, 8, 8)).augmentation("noise")
+
+
+def test_missing_pixels_stay_missing_where_they_are_moved_to() -> None:
+    x = torch.full((64, 1, 12, 12), 0.5)
+    x[:, :, 4:8, 4:8] = torch.nan
+    torch.manual_seed(3)
+    moved = Image((1, 12, 12), missing=True).augmentation("affine")(x)  # type: ignore[misc]
+    torch.manual_seed(3)
+    hidden = affine(x.isnan().float())
+    assert (moved.isnan() == (hidden > 0.5)).all()
+    assert moved.isnan().any((1, 2, 3)).all()
+    # no pixel beside a missing one is darkened by it
+    beside = (hidden > 0) & ~moved.isnan()
+    torch.manual_seed(3)
+    full = affine(torch.full_like(x, 0.5))
+    at_the_edge = full < 0.49
+    torch.testing.assert_close(moved[beside & ~at_the_edge], full[beside & ~at_the_edge])
+
+
+def test_missing_entries_of_tables_stay_missing() -> None:
+    x = torch.randn(50, 20)
+    x[:, 3] = torch.nan
+    changed = Table((20,), missing=True).augmentation("noise,dropout")(x)  # type: ignore[misc]
+    assert (changed.isnan() == x.isnan()).all()

@@ -18,7 +18,7 @@ from pyro_gmmvae.skeletons.layouts import COCO_18
 
 POSES = PoseWindow(COCO_18, 5, 2, features=("bones", "joints"), statistics=(), stride=2)
 EXAMPLES: dict[str, RowKind] = {
-    "image": Image((1, 4, 3), "bernoulli"),
+    "image": Image((1, 4, 3), "bernoulli", missing=True),
     "table": Table((3,), columns=("a", "b", "c")),
     "pose_window": POSES,
 }

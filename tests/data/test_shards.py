@@ -135,8 +135,8 @@ def bad(folder: Path, what: str) -> None:
         np.save(folder / "y-01.npy", y[:3])
     elif what == "fewer labels":
         (folder / "y-02.npy").unlink()
-    elif what == "nan":
-        x[15] = np.nan
+    elif what == "infinite":
+        x[15] = np.inf
         np.save(folder / "x-01.npy", x[10:20])
     elif what == "too large":
         x[27] = 1e300
@@ -163,8 +163,8 @@ def bad(folder: Path, what: str) -> None:
         ("cut", "x-02.npy can't be read as npy"),
         ("labels", r"y-01.npy holds labels of shape \(3,\)"),
         ("fewer labels", "3 x shards and 2 y shards"),
-        ("nan", r"x-01.npy holds NaN, infinite or too large values \(row 5\)"),
-        ("too large", r"x-02.npy holds NaN, infinite or too large values \(row 7\)"),
+        ("infinite", r"x-01.npy: 1 of 10 rows hold infinite values .* row 5\)"),
+        ("too large", r"x-02.npy: 1 of 10 rows hold infinite values .* 3.4e38 .* row 7\)"),
         ("twice", "x-01.npy and x-1.npy have the same number"),
         ("date", "shard x-2.npy is missing"),
         ("text labels", "y-01.npy holds text as labels, and y-00.npy numbers"),

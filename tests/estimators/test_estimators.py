@@ -405,8 +405,12 @@ def test_labels_that_cannot_be_used(y: Any, match: str, blobs: Digits) -> None:
 def test_rows_that_cannot_be_used(blobs: Digits, classifier: GMMVAEClassifier) -> None:
     x, shown = blobs
     model = GMMVAEClassifier(**QUICK)
-    with pytest.raises(ValueError, match="NaN"):
-        model.fit(np.where(x > 2, np.nan, x), shown)
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(np.where(x > 2, np.inf, x), shown)
+    with pytest.raises(GMMVAEError, match="missing='refuse'"):
+        GMMVAEClassifier(**QUICK, settings={"missing": "refuse"}).fit(
+            np.where(x > 2, np.nan, x), shown
+        )
     with pytest.raises(GMMVAEError, match="too large"):
         model.fit(x * 1e300, shown)
     model.fit(x, shown)
@@ -414,6 +418,8 @@ def test_rows_that_cannot_be_used(blobs: Digits, classifier: GMMVAEClassifier) -
         model.predict(x[:, :3])
     with pytest.raises(GMMVAEError, match="single precision"):
         model.predict(x * 1e300)
+    with pytest.raises(GMMVAEError, match="no row of the fit had one"):
+        model.predict(np.where(x > 2, np.nan, x))
     with pytest.raises(GMMVAEError, match="bernoulli"):
         classifier.predict(np.full((1, 64), 16.0))
     with pytest.raises(ValueError, match="inconsistent"):

@@ -61,7 +61,7 @@ def test_the_run_of_a_training_has_the_weights_that_load_reads(trained: Run) -> 
         ("metrics.json", "[]", "damaged"),
         ("environment.json", '{"processes": "two"}', "processes"),
         ("environment.json", '{"resumed": 1}', "resumed"),
-        ("config.json", '{"format": 3, "config": []}', "config"),
+        ("config.json", '{"format": 4, "config": []}', "config"),
     ],
 )
 def test_resume_finds_damage_before_it_writes(
