@@ -28,7 +28,6 @@ class ColumnTable(RowKind):
 
     name: ClassVar[str] = "columns"
     plural: ClassVar[str] = "rows of a table"
-    missing: ClassVar[bool] = True
     augmentations: ClassVar[Mapping[str, Callable[..., "Tensor"]]] = {"hide": hide, "swap": swap}
     default_augmentation: ClassVar[str] = "swap"
 
@@ -44,6 +43,11 @@ class ColumnTable(RowKind):
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
         """The columns' names."""
         return tuple(column.name for column in self.specs)
+
+    @property
+    def missing(self) -> bool:  # type: ignore[override]
+        """True: any cell may be missing."""
+        return True
 
     @property
     def drawing(self) -> str:
