@@ -1,0 +1,226 @@
+"""The summary of the table benchmark: table.md and labels.png of a folder of results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from figures.label_curves import label_curves
+from table_references import REFERENCES
+
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.files import atomic_write, read_json
+from pyro_gmmvae.sweeps.tables import markdown
+
+CELL = ["table", "labels", "draw"]
+
+
+def read_measured(out: Path) -> pd.DataFrame:
+    """All results of a folder: a row for each table, labels, draw and method.
+
+    Raises:
+        GMMVAEError: a folder without results.
+    """
+    rows = [
+        {"table": file["table"], "labels": file["labels"], "draw": int(seed), "method": method}
+        | {"accuracy": np.nan, "log_loss": np.nan, "seconds": np.nan, "error": ""}
+        | measured
+        for file in map(read_json, sorted(out.glob("*-*.json")))
+        for method, draws in file["measured"].items()
+        for seed, measured in draws.items()
+    ]
+    if not rows:
+        raise GMMVAEError(f"{out} has no results; measure some first")
+    return pd.DataFrame(rows)
+
+
+def report(found: pd.DataFrame, out: Path, methods: Sequence[str] | None = None) -> None:
+    """Write OUT/table.md, and OUT/labels.png where a method was measured."""
+    atomic_write(out / "table.md", page(found, methods).encode())
+    shown = pd.concat([shared(part, methods) for _, part in found.groupby("labels")])
+    if len(shown):
+        label_curves(shown, set(REFERENCES)).savefig(out / "labels.png", dpi=110)
+
+
+def page(found: pd.DataFrame, methods: Sequence[str] | None = None) -> str:
+    """The tables of each number of labels, in Markdown."""
+    parts = []
+    for labels, of_labels in found.groupby("labels"):
+        part = shared(of_labels, methods)
+        if not len(part):
+            parts += of_errors(of_labels)
+            continue
+        cells = part[["table", "draw"]].drop_duplicates()
+        parts += [
+            f"### {labels} labels a class: {cells['table'].nunique()} tables, "
+            f"{cells['draw'].nunique()} draws",
+            markdown(summary_text(summarize(part))),
+            f"Accuracy by table, {labels} labels a class; the last line is the best reference:",
+            markdown(by_table_text(part)),
+            *of_others(part),
+            *of_partly_measured(of_labels, part),
+            *of_errors(of_labels),
+        ]
+    return "\n\n".join([part.strip() for part in parts]) + "\n"
+
+
+def shared(found: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """The results of methods on the tables and draws that all of them have.
+
+    Args:
+        found: results of one number of labels.
+        methods: of the comparison; None: those that were measured as often as any other.
+
+    Raises:
+        GMMVAEError: an unknown method.
+    """
+    valid = found[found["accuracy"].notna()]
+    counts = valid["method"].value_counts()
+    if methods is None:
+        methods = list(counts[counts == counts.max()].index)
+    for name in methods:
+        if name not in counts.index:
+            raise unknown_name("method", name, list(counts.index))
+    valid = valid[valid["method"].isin(methods)]
+    complete = valid.groupby(CELL)["method"].transform("nunique") == len(set(methods))
+    return valid[complete]
+
+
+def mean_accuracies(found: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy over draws: a line for each table, a column for each method."""
+    return found.pivot_table(index="table", columns="method", values="accuracy")
+
+
+def best_of(accuracies: pd.DataFrame) -> "pd.Series[float]":
+    """The best mean of a method of scikit-learn on each table."""
+    references = [name for name in accuracies if name in REFERENCES]
+    return accuracies[references or list(accuracies)].max(axis=1)
+
+
+def summarize(found: pd.DataFrame) -> pd.DataFrame:
+    """Measures of each method, the best mean accuracy first.
+
+    Returns:
+        A line for each method: ``accuracy``, the mean over tables and draws, and ``error``, its
+        standard error over draws; ``rank``, the mean over tables of its rank by mean accuracy;
+        ``wins``, the tables where no other method is better; ``gap``, how far it is below the best
+        method of scikit-learn on the table ``worst`` where that is the most; ``log_loss`` and
+        ``seconds``, means.
+    """
+    tables = mean_accuracies(found)
+    of_draws = found.pivot_table(index="draw", columns="method", values="accuracy")
+    gaps = tables.rsub(best_of(tables), axis=0)
+    means = found.groupby("method")[["log_loss", "seconds"]].mean()
+    return pd.DataFrame(
+        {
+            "accuracy": tables.mean(),
+            "error": of_draws.std() / np.sqrt(len(of_draws)),
+            "rank": tables.rank(axis=1, ascending=False).mean(),
+            "wins": tables.eq(tables.max(axis=1), axis=0).sum(),
+            "gap": gaps.max(),
+            "worst": gaps.idxmax(),
+            "log_loss": means["log_loss"],
+            "seconds": means["seconds"],
+        }
+    ).sort_values("accuracy", ascending=False)
+
+
+def leaving_one_out(found: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Choose a method for each table by its mean accuracy on the other tables.
+
+    Returns:
+        A line for each table: the method ``chosen``, and its ``accuracy`` there.
+    """
+    tables = mean_accuracies(found)[list(methods)]
+    chosen = {name: tables.drop(index=name).mean().idxmax() for name in tables.index}
+    accuracies = [tables.loc[name, method] for name, method in chosen.items()]
+    return pd.DataFrame({"chosen": chosen, "accuracy": accuracies}, index=tables.index)
+
+
+# -- as text ---------------------------------------------------------------------------------------
+
+
+def summary_text(summary: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a summary."""
+    lines = summary.reset_index().to_dict("records")
+    return pd.DataFrame(
+        {
+            "method": line["method"],
+            "accuracy": f"{line['accuracy']:.4f}" + _spread(line["error"], 4),
+            "mean rank": f"{line['rank']:.1f}",
+            "wins": str(line["wins"]),
+            "below the best reference, at most": f"{line['gap']:.3f} ({line['worst']})",
+            "log loss": "" if pd.isna(line["log_loss"]) else f"{line['log_loss']:.3f}",
+            "seconds": f"{line['seconds']:.2f}",
+        }
+        for line in lines
+    )
+
+
+def by_table_text(found: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy and its standard error: a line for each method, a column for each table."""
+    tables = mean_accuracies(found)
+    groups = found.groupby(["table", "method"])["accuracy"]
+    errors = (groups.std() / np.sqrt(groups.count())).unstack("method")
+    text = tables.map("{:.3f}".format) + errors.map(_spread)
+    lines = text.T.loc[tables.mean().sort_values(ascending=False).index]
+    references = tables[[name for name in tables if name in REFERENCES]]
+    if references.shape[1]:
+        lines.loc["best"] = references.idxmax(axis=1)
+    return lines.reset_index(names="method")
+
+
+def _spread(error: float, decimals: int = 3) -> str:
+    return "" if pd.isna(error) else f" ± {error:.{decimals}f}"
+
+
+def of_others(found: pd.DataFrame) -> list[str]:
+    """Sentences about the methods and variants that the other tables choose."""
+    sentences = []
+    names = sorted(found["method"].unique())
+    if found["table"].nunique() < 2:
+        return []
+    kinds = {
+        "reference": [name for name in names if name in REFERENCES],
+        "variant of gmmvae": [name for name in names if name not in REFERENCES],
+    }
+    for kind, methods in kinds.items():
+        if len(methods) > 1:
+            chosen = leaving_one_out(found, methods)
+            counts = chosen["chosen"].value_counts()
+            words = ", ".join(f"{name} ({count})" for name, count in counts.items())
+            sentences.append(
+                f"Leaving one table out, the {kind} that is the best on the others: "
+                f"{chosen['accuracy'].mean():.4f}; {words}."
+            )
+    return sentences
+
+
+def of_partly_measured(found: pd.DataFrame, part: pd.DataFrame) -> list[str]:
+    """Lines about methods that were measured on some of the tables and draws only."""
+    valid = found[found["accuracy"].notna()]
+    best = part.groupby("method")["accuracy"].mean()
+    best = best[[name for name in best.index if name in REFERENCES]]
+    lines = []
+    for name in sorted(set(valid["method"]) - set(part["method"])):
+        both = shared(valid, [name, *best.index])
+        if not len(both):
+            continue
+        means = mean_accuracies(both).mean()
+        others = means[best.index].nlargest(2)
+        beside = "; ".join(f"{other} {mean:.4f}" for other, mean in others.items())
+        cells = both[both["method"] == name]
+        lines.append(
+            f"{name}: {means[name]:.4f} on {cells['table'].nunique()} tables, {len(cells)} draws "
+            f"in all; there {beside}."
+        )
+    return lines
+
+
+def of_errors(found: pd.DataFrame) -> list[str]:
+    """Lines about tables that a method refused."""
+    failed = found[found["error"] != ""].groupby(["method", "table"])["error"]
+    return [
+        f"{method} on {table}, {len(errors)} draws: {errors.iloc[0]}"
+        for (method, table), errors in failed
+    ]
