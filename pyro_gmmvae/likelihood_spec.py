@@ -74,6 +74,7 @@ _FAMILIES = {
         LikelihoodSpec("binomial", "count"),
         LikelihoodSpec("categorical", "levels"),
         LikelihoodSpec("discretized-logistic", "levels"),
+        LikelihoodSpec("columns", bounded=False, density=True),
     )
 }
 
@@ -86,9 +87,10 @@ def parse_likelihood(text: str) -> LikelihoodSpec:
     - ``normal``: any number, a density with a learned scale for each entry;
     - ``binomial(n)``: counts 0..n;
     - ``categorical(L)``: levels 0..L-1, a probability of its own for each;
-    - ``discretized-logistic(L)``: levels 0..L-1, a rounded logistic variable.
+    - ``discretized-logistic(L)``: levels 0..L-1, a rounded logistic variable;
+    - ``columns``: rows of a table, a likelihood for each column by its kind.
 
-    In the model's units rows of the last three are k / n or k / (L - 1), in [0, 1].
+    In the model's units rows of the three with a number are k / n or k / (L - 1), in [0, 1].
 
     Args:
         text: a key of ``LIKELIHOODS`` and, in parentheses, the number. Without it the number is

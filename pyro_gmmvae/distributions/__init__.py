@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
+    from pyro_gmmvae.distributions.column_layout import ColumnLayout
+    from pyro_gmmvae.distributions.column_likelihood import ColumnParameters, Columns
     from pyro_gmmvae.distributions.concrete import Concrete, StraightThroughConcrete, Tilted
     from pyro_gmmvae.distributions.full_gaussian_product import FullGaussianProduct
     from pyro_gmmvae.distributions.gaussian_product import GaussianProduct
@@ -36,6 +38,7 @@ LIKELIHOODS: "PartTable[type[BaseLikelihood]]" = PartTable(
         "binomial": "BinomialLikelihood",
         "categorical": "CategoricalLikelihood",
         "discretized-logistic": "DiscretizedLogisticLikelihood",
+        "columns": "Columns",
     },
 )
 
@@ -44,6 +47,9 @@ __all__ = [
     "BernoulliLikelihood",
     "BinomialLikelihood",
     "CategoricalLikelihood",
+    "ColumnLayout",
+    "ColumnParameters",
+    "Columns",
     "Concrete",
     "ContinuousBernoulliLikelihood",
     "DiscretizedLogisticLikelihood",

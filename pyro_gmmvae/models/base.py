@@ -2,14 +2,15 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import Normal, OneHotCategorical, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_gmmvae.distributions import LIKELIHOODS, positive_scale
+from pyro_gmmvae.column_spec import Column, outputs_of
+from pyro_gmmvae.distributions import LIKELIHOODS, ColumnParameters, positive_scale
 from pyro_gmmvae.distributions.likelihoods import raw_of_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
@@ -270,10 +271,18 @@ class LatentModel(nn.Module, ABC):
             in_size: the size of the latents, joined.
             likelihood: as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it.
         """
-        spec = parse_likelihood(likelihood)
-        out_shape = (spec.outputs * self.x_shape[0], *self.x_shape[1:])
-        decoder = self._decoder_class(in_size, out_shape, self.options)
-        return Observation(decoder, self.x_shape, spec, missing=self.options.missing)
+        spec, columns = parse_likelihood(likelihood), self.options.columns
+        if spec.family != "columns":
+            out_shape = (spec.outputs * self.x_shape[0], *self.x_shape[1:])
+            decoder = self._decoder_class(in_size, out_shape, self.options)
+            return Observation(decoder, self.x_shape, spec, missing=self.options.missing)
+        if self.x_shape != (len(columns),):
+            raise GMMVAEError(
+                f"likelihood columns got {len(columns)} columns for rows of shape {self.x_shape}; "
+                "it needs the columns of a table, as options.columns"
+            )
+        decoder = self._decoder_class(in_size, (outputs_of(columns),), self.options)
+        return Observation(decoder, self.x_shape, spec, columns=columns)
 
 
 class Observation(nn.Module):
@@ -287,6 +296,12 @@ class Observation(nn.Module):
         x_shape: shape of one observation.
         spec: the likelihood, with its number.
         missing: entries of x that are NaN are missing and carry no term.
+        columns: of a table, for the likelihood "columns", whose entries may always be missing; the
+            decoder gives :func:`outputs_of` numbers for a row.
+
+    Attributes:
+        of_columns: from the decoder's outputs to a likelihood for each column; None where x has
+            one likelihood.
 
     Raises:
         GMMVAEError: a likelihood without the number that it needs.
@@ -299,6 +314,7 @@ class Observation(nn.Module):
         spec: LikelihoodSpec,
         *,
         missing: bool = False,
+        columns: Sequence[Column] = (),
     ) -> None:
         super().__init__()
         if spec.number_name is not None and spec.number is None:
@@ -311,10 +327,13 @@ class Observation(nn.Module):
         has_scale = "scale" in self.family.arg_constraints
         start = raw_of_scale(self.family.initial_scale) if has_scale else 0.0
         self.raw_scale = nn.Parameter(torch.full(x_shape, start)) if has_scale else None
+        self.of_columns = ColumnParameters(columns) if columns else None
 
     def forward(self, *latents: Tensor) -> TorchDistribution:
         """The likelihood given latents, each (..., size); leading axes broadcast."""
         parameter = apply_to_rows(self.decoder, joined(*latents))
+        if self.of_columns is not None:
+            return self.of_columns(parameter)
         if self.spec.outputs > 1:
             batch = parameter.shape[: parameter.dim() - self.event_dim]
             parameter = parameter.reshape(*batch, self.spec.outputs, *self.x_shape)
