@@ -260,13 +260,14 @@ def _rows_for_run(run: Run, x: Any, y: Any) -> _Inputs:
         number_of = np.array([*(number.get(name, -1) for name in dataset.classes), -1])
         y = number_of[dataset.y] if y is None else y
     else:
-        dataset = Dataset.of_arrays(_array(x), np.empty(0, np.int64), ())
-    if not np.isfinite(np.asarray(dataset.x[:])).all():
-        raise GMMVAEError("x has entries that are not finite; leave their rows out")
-    values = torch.from_numpy(schema.rows_for_model(dataset, "x"))
-    values = values.to(run.device, run.dtype)
-    labels = _labels(y, len(values), len(schema.classes))
-    return _inputs_of_run(run, values, labels, dataset.row_numbers, {}, None)
+        values = _array(x)
+        missing = bool(np.isnan(values).any())
+        dataset = Dataset.of_arrays(values, np.empty(0, np.int64), (), missing=missing)
+    if np.isinf(np.asarray(dataset.x[:])).any():
+        raise GMMVAEError("x has infinite entries; leave their rows out")
+    rows = torch.from_numpy(schema.rows_for_model(dataset, "x")).to(run.device, run.dtype)
+    labels = _labels(y, len(rows), len(schema.classes))
+    return _inputs_of_run(run, rows, labels, dataset.row_numbers, {}, None)
 
 
 def _inputs_of_run(
@@ -301,7 +302,7 @@ def _rows_for_model(model: Any, x: Any, y: Any) -> _Inputs:
         raise GMMVAEError(
             f"x holds rows of shape {tuple(values.shape[1:])}; the model's is {tuple(shape)}"
         )
-    if not missing and not values.isfinite().all():
+    if values.isinf().any() or (not missing and values.isnan().any()):
         raise GMMVAEError("x has entries that are not finite; leave their rows out")
     attrs: dict[str, str | int] = {"model": type(model).__name__}
     attrs |= {"guide": type(model.guide).__name__} if isinstance(model.guide, nn.Module) else {}

@@ -436,7 +436,8 @@ def test_bad_models_and_rows_are_refused(run: Run) -> None:
         ("tests", None, "did you mean 'test'"),
         ("test", [1, 2], "leave y out"),
         (np.zeros((2, 63)), None, "rows of shape"),
-        (np.full((2, 64), np.nan), None, "not finite"),
+        (np.full((2, 64), np.nan), None, "missing cells"),
+        (np.full((2, 64), np.inf), None, "infinite"),
         (np.full((2, 64), 255.0), None, "holds 255, and likelihood binomial"),
     ):
         with pytest.raises(GMMVAEError, match=words):

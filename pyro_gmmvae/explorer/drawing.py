@@ -357,8 +357,9 @@ def _lines(cells: Array) -> dict[str, Any]:
 
 
 def _rgba(pixels: Array) -> Array:
-    """(N, H, W, 3 or 4) from 0 to 1 -> (N, H, W) uint32 of bytes R, G, B, A."""
+    """(N, H, W, 3 or 4) from 0 to 1, or NaN -> (N, H, W) uint32 of bytes R, G, B, A."""
     if pixels.shape[-1] == 3:
         pixels = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
-    colors = np.ascontiguousarray((pixels * 255).round().astype(np.uint8))
+    missing = np.isnan(pixels).any(-1, keepdims=True)  # no color at all
+    colors = np.ascontiguousarray((np.where(missing, 0, pixels) * 255).round().astype(np.uint8))
     return colors.view(np.uint32)[..., 0]

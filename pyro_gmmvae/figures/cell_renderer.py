@@ -26,6 +26,7 @@ GAP = 0.06  # between neighbors, a share of a cell
 MIN_TILE_PIXELS = 32  # so that gaps between small images are thin
 MAX_LABELED_FEATURES = 12  # with a marker each, and names below the cells
 MAX_LETTERS = 24
+MISSING_COLOR = (0.81, 0.89, 0.95)  # of a pixel; neither black, gray nor white
 EXTENT = (0.5, 99.5)  # percentiles: a few outlying joints must not make every skeleton small
 
 
@@ -100,25 +101,27 @@ class ImageCells(CellRenderer):
         """Rows (N, *x_shape) as shares of the scale, 0 to 1.
 
         Returns:
-            (N, H, W), or (N, H, W, 3 or 4) for colors. Missing entries of a series are NaN.
+            (N, H, W), or (N, H, W, 3 or 4) for colors; NaN where an entry is missing.
         """
         if self.series:
             frames = rows.reshape(len(rows), rows.shape[1], -1)
             return ((frames - self.low) / self.span).clip(0, 1).swapaxes(1, 2)
-        shares = ((np.nan_to_num(rows) - self.low) / self.span).clip(0, 1)
+        shares = ((rows - self.low) / self.span).clip(0, 1)
         if rows.shape[1] in (3, 4):
             return np.moveaxis(shares, 1, -1)
         return np.concatenate(list(shares.swapaxes(0, 1)), -1)
 
     def colors(self, rows: Array) -> Array:
-        """Rows (N, *x_shape) as RGB colors (N, H, W, 3), 0 to 1."""
+        """Rows (N, *x_shape) as RGB colors (N, H, W, 3), 0 to 1.
+
+        Missing entries of a series are white, and those of an image light blue.
+        """
         pixels = self.pixels(rows)
         if self.series:
             colors = colormaps["viridis"](pixels)[..., :3]
             return np.where(np.isnan(pixels)[..., None], 1.0, colors)
-        if pixels.ndim == 4:
-            return pixels[..., :3]
-        return (1 - pixels[..., None]).repeat(3, -1)
+        colors = pixels[..., :3] if pixels.ndim == 4 else (1 - pixels[..., None]).repeat(3, -1)
+        return np.where(np.isnan(colors).any(-1, keepdims=True), MISSING_COLOR, colors)
 
     def draw(self, axes: Axes, rows: Array, corners: Array, gap: float = GAP) -> Drawn:
         tiles = Tiles(self.colors(rows), corners, gap, blank=1.0)

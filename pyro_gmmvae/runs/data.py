@@ -117,7 +117,7 @@ class Schema:
         if dataset.kind.missing and not self.kind.missing:
             raise GMMVAEError(
                 f"{source} has missing cells (NaN), and the model was trained on rows without any; "
-                "fill them in, drop the rows with --drop-nonfinite, or train on rows of which "
+                "fill them in, leave these rows out (--drop-nonfinite), or train on rows of which "
                 "some have missing cells"
             )
         if self.kind.columns is not None and dataset.kind.columns is not None:

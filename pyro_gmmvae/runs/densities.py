@@ -40,9 +40,10 @@ def measure_densities(
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``, ``rate``
         and ``distortion``, from draws of the guide. ``nll``, minus the importance-weighted bound of
         ``nll_samples`` draws of ``nll_proposal`` on ``nll_rows`` rows, and ``bits_per_dim`` (nll in
-        bits per entry of x, in the model's units). Of its weights ``ess`` (median effective sample
-        size), ``pareto_k`` (median of the rows' k-hat) and ``pareto_k_bad`` (share of rows with one
-        above 0.7; both None below 25 samples, see :func:`pyro_gmmvae.evaluation.pareto_k`).
+        bits per entry of x that is not missing, in the model's units). Of its weights ``ess``
+        (median effective sample size), ``pareto_k`` (median of the rows' k-hat) and
+        ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25 samples, see
+        :func:`pyro_gmmvae.evaluation.pareto_k`).
         ``rhat``: of chains of :func:`pyro_gmmvae.evaluation.posterior_draws`, the largest R-hat of
         a coordinate of the continuous latents, median of a few rows.
     """
@@ -57,6 +58,7 @@ def measure_densities(
         return numbers
     many = run.bounds(x[chosen], samples, y=y[chosen], proposal=proposal)
     nll = -many.iwae.mean().item()
+    entries = x[chosen].isfinite().sum().item() / len(chosen)
     return (
         numbers
         | {
@@ -64,7 +66,7 @@ def measure_densities(
             "nll_proposal": proposal,
             "nll_samples": samples,
             "nll_rows": len(chosen),
-            "bits_per_dim": nll / (x[0].numel() * math.log(2)),
+            "bits_per_dim": nll / (max(1, entries) * math.log(2)),
             "ess": many.effective_samples.median().item(),
         }
         | _of_k(pareto_k(many.log_w))

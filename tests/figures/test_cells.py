@@ -7,6 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from pyro_gmmvae.figures.cell_renderer import (
+    MISSING_COLOR,
     CellRenderer,
     ImageCells,
     ProfileCells,
@@ -117,6 +118,16 @@ def test_joints_are_tied_to_their_reconstructions(y_down: bool) -> None:
     assert (low < high) == y_down
     assert (ties > 0).all()
     assert (ties < 1).all()
+
+
+def test_a_missing_pixel_has_a_color_of_its_own() -> None:
+    rows = np.array([[0.0, 1.0], [np.nan, 0.5]])
+    gray = ImageCells(rows[None, None]).colors(rows[None, None])[0]
+    assert gray[0].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert gray[1].tolist() == [list(MISSING_COLOR), [0.5, 0.5, 0.5]]
+    red = np.stack([rows, np.zeros((2, 2)), np.zeros((2, 2))])[None]
+    colored = ImageCells(red).colors(red)[0]
+    assert colored[1].tolist() == [list(MISSING_COLOR), [0.5, 0, 0]]
 
 
 def test_a_grid_draws_other_rows_into_the_same_cells() -> None:
