@@ -171,3 +171,21 @@ def test_a_table_that_every_method_refused_has_a_line(
     report = importlib.import_module("table_report")
     report.report(measured.assign(accuracy=np.nan, error="too odd"), tmp_path)
     assert "gmmvae on one, 2 draws: too odd" in (tmp_path / "table.md").read_text()
+
+
+def test_the_made_table_of_the_speed_benchmark_has_all_kinds_and_few_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = importlib.import_module("table_speed")
+    monkeypatch.setattr(speed, "CHUNK", 100)
+    speed.write_table(tmp_path / "table.csv", 250, 10)
+    table = pd.read_csv(tmp_path / "table.csv", dtype={"label": str})
+    assert table.shape == (250, 11)
+    assert table["label"].value_counts().tolist() == [10] * 4
+    assert table["label"].first_valid_index() == 0
+    x = table.drop(columns="label")
+    assert 0.02 < x.isna().mean().mean() < 0.09
+    assert sorted(x.columns[x.dtypes.map(lambda t: t.kind) != "f"]) == ["c3", "c4", "c8", "c9"]
+    assert (x["c1"].dropna() > 0).all()
+    assert (x["c2"].dropna() % 1 == 0).all()
+    assert x["c4"].nunique() == 5
