@@ -102,19 +102,25 @@ def summarize(found: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A line for each method: ``accuracy``, the mean over tables and draws, and ``error``, its
-        standard error over draws; ``rank``, the mean over tables of its rank by mean accuracy;
-        ``wins``, the tables where no other method is better; ``gap``, how far it is below the best
-        method of scikit-learn on the table ``worst`` where that is the most; ``log_loss`` and
-        ``seconds``, means.
+        standard error over draws; ``difference`` and ``difference_error``, the same for what it is
+        above the best single method of scikit-learn, draw by draw; ``rank``, the mean over tables
+        of its rank by mean accuracy; ``wins``, the tables where no other method is better; ``gap``,
+        how far it is below the best method of scikit-learn on the table ``worst`` where that is
+        the most; ``log_loss`` and ``seconds``, means.
     """
     tables = mean_accuracies(found)
     of_draws = found.pivot_table(index="draw", columns="method", values="accuracy")
     gaps = tables.rsub(best_of(tables), axis=0)
+    references = [name for name in tables if name in REFERENCES]
+    best = tables[references or list(tables)].mean().idxmax()
+    above = of_draws.sub(of_draws[best], axis=0)
     means = found.groupby("method")[["log_loss", "seconds"]].mean()
     return pd.DataFrame(
         {
             "accuracy": tables.mean(),
-            "error": of_draws.std() / np.sqrt(len(of_draws)),
+            "error": of_draws.sem(),
+            "difference": above.mean(),
+            "difference_error": above.sem(),
             "rank": tables.rank(axis=1, ascending=False).mean(),
             "wins": tables.eq(tables.max(axis=1), axis=0).sum(),
             "gap": gaps.max(),
@@ -143,10 +149,14 @@ def leaving_one_out(found: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame
 def summary_text(summary: pd.DataFrame) -> pd.DataFrame:
     """The cells of a summary."""
     lines = summary.reset_index().to_dict("records")
+    best = next(line["method"] for line in lines if line["difference"] == 0)
     return pd.DataFrame(
         {
             "method": line["method"],
             "accuracy": f"{line['accuracy']:.4f}" + _spread(line["error"], 4),
+            f"above {best}": ""
+            if line["method"] == best
+            else f"{line['difference']:+.4f}" + _spread(line["difference_error"], 4),
             "mean rank": f"{line['rank']:.1f}",
             "wins": str(line["wins"]),
             "below the best reference, at most": f"{line['gap']:.3f} ({line['worst']})",
@@ -161,7 +171,7 @@ def by_table_text(found: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy and its standard error: a line for each method, a column for each table."""
     tables = mean_accuracies(found)
     groups = found.groupby(["table", "method"])["accuracy"]
-    errors = (groups.std() / np.sqrt(groups.count())).unstack("method")
+    errors = groups.sem().unstack("method")
     text = tables.map("{:.3f}".format) + errors.map(_spread)
     lines = text.T.loc[tables.mean().sort_values(ascending=False).index]
     references = tables[[name for name in tables if name in REFERENCES]]

@@ -139,6 +139,8 @@ def test_means_ranks_wins_and_gaps_of_made_numbers(measured: pd.DataFrame) -> No
     line = report.summarize(measured).loc["gmmvae"]
     assert line["accuracy"] == pytest.approx(0.8)
     assert line["error"] == pytest.approx(0.005)
+    assert line["difference"] == pytest.approx(0.8 - 2.2 / 3)  # above logistic
+    assert line["difference_error"] == pytest.approx(0)
     assert line["rank"] == pytest.approx((1 + 3 + 1.5) / 3)
     assert (line["wins"], line["worst"]) == (2, "two")
     assert line["gap"] == pytest.approx(0.1)
