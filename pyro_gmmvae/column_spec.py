@@ -1,10 +1,11 @@
 """A column of a table: its kind, its values, and the numbers that networks have for it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyro_gmmvae.errors import unknown_name
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 # kind -> the family of its likelihood
 COLUMN_KINDS: dict[str, str] = {
@@ -37,7 +38,8 @@ class Column:
         values: the texts of a binary, category or ordinal column, in the order of their codes.
         unit: one in the model's units is this many in the file's; 1 for counts and codes.
         knots: quantiles of the training rows at equal steps of probability, in the model's units,
-            from which an encoder's input is made normal (of columns of numbers).
+            from which an encoder's input is made normal (of columns of numbers), and from which
+            covariates are drawn (of all kinds).
         given: whether it is a covariate: given to encoder and decoder, and no part of x.
     """
 
@@ -64,6 +66,31 @@ class Column:
     def inputs(self) -> int:
         """Numbers that a network gets for its value, without the mask."""
         return len(self.values) if self.kind == "category" else 1
+
+    def entry_of(self, value: object) -> float:
+        """The entry of a row, in the file's units, for a value or its text.
+
+        Raises:
+            GMMVAEError: a value that the column does not have, or a number that its kind does not.
+        """
+        text = str(value).strip()
+        if self.is_discrete:
+            if text not in self.values:
+                raise unknown_name(f"value of {self.name}", text, list(self.values))
+            return float(self.values.index(text))
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if self.kind == "count":
+            wanted, is_one = "a whole number, 0 or more", number >= 0 and number % 1 == 0
+        elif self.kind == "positive":
+            wanted, is_one = "a positive number", number > 0
+        else:
+            wanted, is_one = "a number", True
+        if not (math.isfinite(number) and is_one):
+            raise GMMVAEError(f"{self.name}={text}: the column is {self.kind}; give {wanted}")
+        return number
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for :meth:`from_json`."""

@@ -250,6 +250,24 @@ drop_nonfinite_option = click.option(
 )
 
 
+def _values(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise click.UsageError(f"--as {name}{equals}{value}: write --as NAME=VALUE")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+given_option = click.option(
+    "--as",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_values,
+    help="Give this covariate this value in all rows.  [repeatable]",
+)
+
+
 def check_output(out: Path, force: bool, suffixes: tuple[str, ...]) -> None:
     """Refuse, before any work, an output that can't or should not be written."""
     if out.suffix not in suffixes:

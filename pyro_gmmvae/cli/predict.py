@@ -14,6 +14,7 @@ from pyro_gmmvae.cli.options import (
     device_option,
     drop_nonfinite_option,
     force_option,
+    given_option,
     json_option,
     run_argument,
     weights_option,
@@ -35,6 +36,7 @@ MAX_CELLS = 1000
     help="Table to write (.csv or .parquet).  [default: print CSV]",
 )
 @drop_nonfinite_option
+@given_option
 @weights_option
 @force_option
 @device_option
@@ -44,6 +46,7 @@ def predict(
     file: Path,
     out: Path | None,
     drop_nonfinite: bool | None,
+    given: dict[str, str],
     weights: str | None,
     force: bool,
     device: str | None,
@@ -58,6 +61,7 @@ def predict(
     and elbo_quantile (share of validation rows with a lower ELBO: near 0 for a row unlike the
     training data). A label column in FILE is ignored. Where RUN was
     trained without labels, classes are the names that 'gmmvae name' gave, or else components.
+    With --as all rows are predicted as if the covariate had this value.
     """
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.files import atomic_write
@@ -70,7 +74,7 @@ def predict(
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    columns = loaded.predict_columns(file, drop_nonfinite=bool(drop_nonfinite))
+    columns = loaded.predict_columns(file, drop_nonfinite=bool(drop_nonfinite), given=given)
     if as_json or (out is not None and out.suffix == ".parquet"):
         import pandas as pd
 
@@ -132,6 +136,7 @@ def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
     help="Seed of the draws.",
 )
 @click.option("--sample", is_flag=True, help="Draw x ~ p(x|z,class) instead of taking its mean.")
+@given_option
 @weights_option
 @force_option
 @device_option
@@ -142,13 +147,15 @@ def generate(
     label: str | None,
     seed: int,
     sample: bool,
+    given: dict[str, str],
     weights: str | None,
     force: bool,
     device: str | None,
 ) -> None:
     """Draw z ~ p(z|class), decode it, and show one row per class.
 
-    The result is the mean of p(x|z,class) or, with --sample, a draw of x.
+    The result is the mean of p(x|z,class) or, with --sample, a draw of x. Covariates without
+    --as are drawn from the training rows'. Draws of one seed have the same z with all values.
     Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
     holds x (the draws, in the units of the training file) and y (their class names).
     """
@@ -166,7 +173,7 @@ def generate(
             f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
             f"{MAX_CELLS} with --per-class or --class, or write an .npz"
         )
-    draws = loaded.generate(per_class, label=label, seed=seed, sample=sample)
+    draws = loaded.generate(per_class, label=label, seed=seed, sample=sample, given=given)
     buffer = io.BytesIO()
     if out.suffix == ".png":
         from pyro_gmmvae.figures import renderer_of, sample_grid

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.augment import hide, swap
 from pyro_gmmvae.data.kinds import RowKind
 from pyro_gmmvae.data.transform import Transform
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,11 +75,17 @@ class ColumnTable(RowKind):
             replace(
                 column,
                 unit=float(unit[number]),
-                knots=() if column.kind in ("binary", "category") else knots[number],
+                knots=_knots_of(column, rows[:, number], knots[number]),
             )
             for number, column in enumerate(self.specs)
         )
         return replace(self, specs=specs), transform
+
+    def _bind(self, function: "Callable[..., Tensor]") -> "Callable[[Tensor], Tensor]":
+        given = [column.given for column in self.specs]
+        if function is not swap or not any(given):
+            return function
+        return partial(_swap_others, given)
 
     def to_json(self) -> dict[str, Any]:
         specs = [column.to_json() for column in self.specs]
@@ -89,6 +97,50 @@ class ColumnTable(RowKind):
         if not specs or len({column.name for column in specs}) != len(specs):
             raise ValueError("no columns, or two of one name")
         return cls(specs, str(content["likelihood"]))
+
+
+def covariate_row(specs: Sequence[Column], values: Mapping[str, Any]) -> NDArray[np.float64]:
+    """A row (D,) in the file's units with values of covariates by name; all else is NaN.
+
+    Args:
+        specs: of the columns.
+        values: as they are in the file, texts or numbers.
+
+    Raises:
+        GMMVAEError: a name that is not a covariate's, or a value that its column does not have.
+    """
+    row = np.full(len(specs), np.nan)
+    places = {column.name: place for place, column in enumerate(specs) if column.given}
+    for name, value in values.items():
+        if not places:
+            raise GMMVAEError(
+                f"{name}={value}: this run has no covariates; train one with --covariates {name}"
+            )
+        if name not in places:
+            raise unknown_name("covariate", name, list(places))
+        row[places[name]] = specs[places[name]].entry_of(value)
+    return row
+
+
+def _swap_others(given: Sequence[bool], x: "Tensor") -> "Tensor":
+    """Swap cells that are no covariates: a row without its covariates would be another's."""
+    import torch
+
+    return torch.where(torch.tensor(given, device=x.device), x, swap(x))
+
+
+def _knots_of(column: Column, values: NDArray[Any], knots: tuple[float, ...]) -> tuple[float, ...]:
+    """Knots of a column from its values (n,) in the file's units and its quantiles.
+
+    A covariate of codes keeps the codes at the middles of equal steps of probability.
+    """
+    if column.kind not in ("binary", "category"):
+        return knots
+    known = values[~np.isnan(values)]
+    if not column.given or not len(known):
+        return ()
+    steps = (np.arange(KNOTS) + 0.5) / KNOTS
+    return tuple(np.quantile(known, steps, method="inverted_cdf").tolist())
 
 
 def _knots(rows: NDArray[Any]) -> Sequence[tuple[float, ...]]:

@@ -99,6 +99,11 @@ class ColumnLayout(nn.Module):
         dtype = torch.get_default_dtype()
         self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
+    @property
+    def is_given(self) -> Tensor:
+        """(D,) whether a column is a covariate, which has no parameters."""
+        return self.places == len(self.entries)
+
     def logits_of(self, parameters: Tensor) -> list[Tensor]:
         """(..., L, C) logits of each group of categories, -inf beyond a column's own values."""
         logits = []

@@ -42,8 +42,8 @@ class ColumnParameters(nn.Module):
         starts = [_first_cuts(n, max(self.layout.cuts)) for n in self.layout.cuts]
         self.raw_cuts = nn.Parameter(torch.tensor(starts).T.contiguous()) if starts else None
 
-    def forward(self, outputs: Tensor) -> "Columns":
-        """p(x|.) for outputs (..., P) of a decoder."""
+    def forward(self, outputs: Tensor, given: Tensor | None = None) -> "Columns":
+        """p(x|.) for outputs (..., P) of a decoder, and rows (..., D) with given covariates."""
         layout = self.layout
         if layout.sizes["count"]:
             of_counts = outputs.index_select(-1, layout.count_places)
@@ -55,7 +55,7 @@ class ColumnParameters(nn.Module):
             steps = softplus(self.raw_cuts[1:]) + SMALLEST_SCALE
             cuts = torch.cat([self.raw_cuts[:1], steps]).cumsum(0)
             cuts = torch.where(layout.edges > 0, layout.edges, cuts)
-        return Columns(outputs, layout, scales, cuts)
+        return Columns(outputs, layout, scales, cuts, given)
 
 
 class Columns(BaseLikelihood):
@@ -73,8 +73,8 @@ class Columns(BaseLikelihood):
 
     Parameters, samples and means are in the model's units. The density is that of the file's
     values: of real, student-t and positive columns it is divided by the column's unit. Covariates
-    have no term, and NaN in samples and means. Codes are rounded and clipped to those of the
-    column; the data itself is checked where it is read.
+    have no term, and those that were given are in samples and means. Codes are rounded and clipped
+    to those of the column; the data itself is checked where it is read.
 
     Args:
         parameters: ``batch_shape + (P,)``, those of each column in the order of the columns.
@@ -83,6 +83,8 @@ class Columns(BaseLikelihood):
             counts, in this order of kinds; None: there are none.
         cuts: (M, O) increasing cut points of each ordinal column; a column with fewer than M of
             them goes on beyond ``EDGE``; None: there are none.
+        given: rows (..., D) whose covariates are given, of which leading axes broadcast; None:
+            they are NaN.
 
     References:
         Nazabal et al. 2020 (HI-VAE), arXiv:1807.03653; ordered logistic: McCullagh 1980,
@@ -98,8 +100,10 @@ class Columns(BaseLikelihood):
         layout: ColumnLayout,
         scales: Tensor | None = None,
         cuts: Tensor | None = None,
+        given: Tensor | None = None,
     ) -> None:
         self.parameters, self.layout, self.scales, self.cuts = parameters, layout, scales, cuts
+        self.given = given
         self.nan_is_missing = True
         event_shape = Size([len(layout.columns)])
         TorchDistribution.__init__(self, parameters.shape[:-1], event_shape, validate_args=False)
@@ -107,7 +111,7 @@ class Columns(BaseLikelihood):
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Columns":
         parameters = self.parameters.expand(*batch_shape, self.parameters.shape[-1])
         new = self._get_checked_instance(Columns, _instance)
-        Columns.__init__(new, parameters, self.layout, self.scales, self.cuts)
+        Columns.__init__(new, parameters, self.layout, self.scales, self.cuts, self.given)
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -201,7 +205,10 @@ class Columns(BaseLikelihood):
             values[kind].to(self.parameters.dtype) for kind in ORDER if self.layout.sizes[kind]
         ]
         parts += [one.to(self.parameters.dtype) for one in categories]
-        return self.layout.in_order(parts, math.nan)
+        rows = self.layout.in_order(parts, math.nan)
+        if self.given is None:
+            return rows
+        return torch.where(self.layout.is_given, self.given.to(rows.dtype), rows)
 
     def _terms(self, value: Tensor) -> Tensor:
         """log p_j(x_j), (..., n), in the layout's order of columns; 0 where missing."""

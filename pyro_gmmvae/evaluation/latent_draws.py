@@ -207,7 +207,7 @@ def prior_draws(
 
     Args:
         model: a Pyro program of (x, y) with the site "x".
-        x: (N, *x_shape); its values are not used.
+        x: (N, *x_shape); of its values only the covariates of a table are used.
         draws: S.
         y: (N,) labels for the program.
 
@@ -217,7 +217,7 @@ def prior_draws(
     shape = (1, draws, len(x))
     parts, drawn = [], np.empty((draws * len(x), *x.shape[1:]), np.float32)
     for places, rows, labels in _copies(x, y, shape):
-        nodes = _free_trace(model, {}, torch.zeros_like(rows), labels)
+        nodes = _free_trace(model, {}, rows, labels)
         new = nodes.pop("x")["value"]
         before = {name: site["value"] for name, site in nodes.items() if site["before_x"]}
         if len(before) < len(nodes):  # sites after x may depend on it

@@ -74,7 +74,7 @@ def reconstruct(run: Run, x: torch.Tensor) -> Array:
     if model.class_conditional:
         log_probs = [model.classify(x), *model.classify_factors(x).values()]
         s = torch.cat([part.exp() for part in log_probs], -1)
-    return np.asarray(model.decode(model.embed(x), s).cpu().numpy())
+    return np.asarray(model.decode(model.embed(x), s, x).cpu().numpy())
 
 
 def reconstruction_sheet(

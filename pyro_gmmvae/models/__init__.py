@@ -7,6 +7,7 @@ from pyro_gmmvae.lazy import PartTable, lazy_names
 if TYPE_CHECKING:
     from pyro_gmmvae.models.adgm import ADGM, SDGM
     from pyro_gmmvae.models.base import LatentModel, Observation
+    from pyro_gmmvae.models.covariates import Covariates
     from pyro_gmmvae.models.factors import FactorGMMVAE
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
     from pyro_gmmvae.models.labels import labels_or_predictions
@@ -45,6 +46,7 @@ __all__ = [
     "MODELS",
     "SDGM",
     "VAE",
+    "Covariates",
     "FactorGMMVAE",
     "GMVAEDiscrete",
     "LatentModel",

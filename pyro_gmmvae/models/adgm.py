@@ -85,7 +85,7 @@ class ADGM(LatentModel):
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
-            pyro.sample("x", self.observation(z, s), obs=x)
+            pyro.sample("x", self.observation(z, s, given=x), obs=x)
             loc, raw_scale = self.to_a(self.features_for_a(x), s, z)
             pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
 
@@ -142,16 +142,21 @@ class SDGM(ADGM):
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_a(s, z)
             a = pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
-            pyro.sample("x", self.observation(a, z, s), obs=x)
+            pyro.sample("x", self.observation(a, z, s, given=x), obs=x)
 
-    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+    def observe(
+        self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|a,y,z) at a's mean given z (B, d) and classes s (B, K)."""
         s = self.require_class(s)
-        return self.observation(self.to_a(s, z)[0], z, s)
+        return self.observation(self.to_a(s, z)[0], z, s, given=given)
 
-    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+    def observe_draws(
+        self, n: int, label: int | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|a,y,z) at n draws a ~ p(a|y,z) with z ~ N(0, I); y as for :meth:`generate`."""
         s = self.draw_class(n) if label is None else self.one_hot(label, n)
         z = self.prior_of_z(s).sample()
         loc, raw_scale = self.to_a(s, z)
-        return self.observation(Normal(loc, positive_scale(raw_scale)).sample(), z, s)
+        a = Normal(loc, positive_scale(raw_scale)).sample()
+        return self.observation(a, z, s, given=given)

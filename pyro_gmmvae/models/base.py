@@ -14,6 +14,7 @@ from pyro_gmmvae.distributions import LIKELIHOODS, ColumnParameters, positive_sc
 from pyro_gmmvae.distributions.likelihoods import raw_of_scale
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
 from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
+from pyro_gmmvae.models.covariates import Covariates
 from pyro_gmmvae.models.mixture import Mixture
 from pyro_gmmvae.networks import NETWORKS, NetworkOptions, apply_to_rows, joined
 from pyro_gmmvae.ranges import Choice, Real, SearchSpace, Whole
@@ -176,46 +177,67 @@ class LatentModel(nn.Module, ABC):
         zeros = s.new_zeros(*s.shape[:-1], self.latent_dim)
         return Normal(zeros, torch.ones_like(zeros)).to_event(1)
 
-    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+    def observe(
+        self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z,s), batch shape (B,), event shape x_shape.
 
         Args:
             z: (B, d).
             s: (B, K_1 + ...); not read where ``class_conditional`` is false.
+            given: rows (B, D) or (1, D) whose covariates are given, for tables that have any;
+                their other entries are not read. None: typical covariates, see
+                :class:`pyro_gmmvae.models.Covariates`.
 
         Raises:
             GMMVAEError: s is None, and p(x|z,s) depends on it.
         """
         if not self.class_conditional:
-            return self.observation(z)
-        return self.observation(z, self.require_class(s))
+            return self.observation(z, given=given)
+        return self.observation(z, self.require_class(s), given=given)
 
-    def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Mean of p(x|z,s), (B, *x_shape), for z and s as :meth:`observe` takes them."""
-        return self.observe(z, s).mean
+    def decode(self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        """Mean of p(x|z,s), (B, *x_shape); the arguments are those of :meth:`observe`.
 
-    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+        The covariates of a table are as given.
+        """
+        return self.observe(z, s, given).mean
+
+    def observe_draws(
+        self, n: int, label: int | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z,s) at n draws of z ~ p(z|s), batch shape (n,); ``label`` as for :meth:`generate`.
 
-        The default draws s and z, and calls :meth:`observe`.
+        The default draws s and z, and calls :meth:`observe`, with ``given`` as it takes it.
         """
         s = self.draw_class(n) if label is None else self.one_hot(label, n)
-        return self.observe(self.prior_of_z(s).sample(), s)
+        return self.observe(self.prior_of_z(s).sample(), s, given)
 
-    def generate(self, n: int, label: int | None = None, *, mean: bool = True) -> Tensor:
+    def generate(
+        self,
+        n: int,
+        label: int | None = None,
+        *,
+        mean: bool = True,
+        given: Tensor | None = None,
+    ) -> Tensor:
         """n draws from the model, (n, *x_shape): means E[x|z,s] with z ~ p(z|s), or x ~ p(x|z,s).
 
         Args:
             n: the number of draws.
             label: the class; None: a draw of a class for each row, all equally likely.
             mean: take the mean of p(x|z,s) instead of a draw of x.
+            given: rows (n, D) or (1, D) whose covariates are given, for tables that have any.
+                Those that are NaN (None: all) are drawn, each by itself, from the training rows'.
 
         Raises:
             GMMVAEError: ``label`` is not a class of the model, or the model has no prior.
         """
         if not self.latents:
             raise GMMVAEError(f"{type(self).__name__} has no prior to generate from")
-        p = self.observe_draws(n, label)
+        covariates = self.observation.covariates
+        given = None if covariates is None else covariates.draw(n, given)
+        p = self.observe_draws(n, label, given)
         return p.mean if mean else p.sample()
 
     # -- parts for a subclass ------------------------------------------------------------------
@@ -281,8 +303,10 @@ class LatentModel(nn.Module, ABC):
                 f"likelihood columns got {len(columns)} columns for rows of shape {self.x_shape}; "
                 "it needs the columns of a table, as options.columns"
             )
+        covariates = Covariates(columns) if any(column.given for column in columns) else None
+        in_size += covariates.width if covariates else 0
         decoder = self._decoder_class(in_size, (outputs_of(columns),), self.options)
-        return Observation(decoder, self.x_shape, spec, columns=columns)
+        return Observation(decoder, self.x_shape, spec, columns=columns, covariates=covariates)
 
 
 class Observation(nn.Module):
@@ -298,6 +322,7 @@ class Observation(nn.Module):
         missing: entries of x that are NaN are missing and carry no term.
         columns: of a table, for the likelihood "columns", whose entries may always be missing; the
             decoder gives :func:`outputs_of` numbers for a row.
+        covariates: of these columns; the decoder gets their features behind the latents.
 
     Attributes:
         of_columns: from the decoder's outputs to a likelihood for each column; None where x has
@@ -315,6 +340,7 @@ class Observation(nn.Module):
         *,
         missing: bool = False,
         columns: Sequence[Column] = (),
+        covariates: Covariates | None = None,
     ) -> None:
         super().__init__()
         if spec.number_name is not None and spec.number is None:
@@ -328,12 +354,22 @@ class Observation(nn.Module):
         start = raw_of_scale(self.family.initial_scale) if has_scale else 0.0
         self.raw_scale = nn.Parameter(torch.full(x_shape, start)) if has_scale else None
         self.of_columns = ColumnParameters(columns) if columns else None
+        self.covariates = covariates
 
-    def forward(self, *latents: Tensor) -> TorchDistribution:
-        """The likelihood given latents, each (..., size); leading axes broadcast."""
+    def forward(self, *latents: Tensor, given: Tensor | None = None) -> TorchDistribution:
+        """The likelihood given latents, each (..., size); leading axes broadcast.
+
+        Args:
+            latents: in the order of the decoder's inputs.
+            given: rows (B, D) whose covariates are given; None: typical ones. It is not read
+                where there are no covariates.
+        """
+        if self.covariates is not None:
+            given = self.covariates.typical if given is None else given
+            latents = (*latents, self.covariates(given))
         parameter = apply_to_rows(self.decoder, joined(*latents))
         if self.of_columns is not None:
-            return self.of_columns(parameter)
+            return self.of_columns(parameter, given if self.covariates else None)
         if self.spec.outputs > 1:
             batch = parameter.shape[: parameter.dim() - self.event_dim]
             parameter = parameter.reshape(*batch, self.spec.outputs, *self.x_shape)

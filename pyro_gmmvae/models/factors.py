@@ -121,7 +121,7 @@ class FactorGMMVAE(LatentModel):
             for name, mixture, label in self._labelled_mixtures(y):
                 s += [pyro.sample(_site("s", name), mixture.prior(len(x), label, relaxed=True))]
                 z += [pyro.sample(_site("z", name), mixture(s[-1]))]
-            pyro.sample("x", self.observation(*z, *s), obs=x)
+            pyro.sample("x", self.observation(*z, *s, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """prod_f q(s_f|x) q(z_f|s_f,x)."""
@@ -169,14 +169,17 @@ class FactorGMMVAE(LatentModel):
             [GaussianProduct(h[0].softmax(-1), *h[1:]).mean for h in self.heads(x).values()], -1
         )
 
-    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+    def observe(
+        self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z_1.., s_1..), batch shape (B,).
 
         Args:
             z: (B, (1 + F) d), all z_f in one row, as :meth:`embed` returns them.
             s: (B, K) of the class, with uniform other factors, or (B, K_1 + K_2 + ...).
+            given: as for :meth:`LatentModel.observe`.
         """
-        return self.observation(z, self._all_factors(self.require_class(s)))
+        return self.observation(z, self._all_factors(self.require_class(s)), given=given)
 
     def prior_of_z(self, s: Tensor) -> TorchDistribution:
         """p(z_1..|s_1..), event shape ((1 + F) d,); s as for :meth:`observe`."""
@@ -198,7 +201,9 @@ class FactorGMMVAE(LatentModel):
         others = list(self.factors.values())[1:]
         return torch.cat([s, *(s.new_full((len(s), K), 1 / K) for K in others)], -1)
 
-    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+    def observe_draws(
+        self, n: int, label: int | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|.) at n draws, with s one-hot of class ``label``, everything else from its prior.
 
         Raises:
@@ -210,7 +215,7 @@ class FactorGMMVAE(LatentModel):
             drawn = mixture.prior(n, None, relaxed=True).sample()
             s += [drawn if name or fixed is None else fixed]
             z += [mixture(s[-1]).rsample()]
-        return self.observe(torch.cat(z, -1), torch.cat(s, -1))
+        return self.observe(torch.cat(z, -1), torch.cat(s, -1), given)
 
     @property
     def scheduled(self) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ class GMMVAE(LatentModel, MixtureModel):
         with pyro.plate("rows", len(x)):
             s = pyro.sample("s", self.prior_of_s(len(x), y))
             z = pyro.sample("z", self.prior_of_z(s))
-            pyro.sample("x", self.observe(z, s), obs=x)
+            pyro.sample("x", self.observe(z, s, x), obs=x)
 
     def prior_of_s(self, rows: int, y: Tensor | None = None) -> TorchDistribution:
         """p(s), batch shape (rows,): pi, flat or learned, and pi_y where y >= 0."""
@@ -132,9 +132,12 @@ class GMMVAE(LatentModel, MixtureModel):
         """p(z|s), event shape (d,), for s (..., K) on the simplex."""
         return self.mixture(s)
 
-    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+    def observe(
+        self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z,s), batch shape (...), for z (..., d) and s (..., K)."""
-        return self.observation(z, self.require_class(s)) if self.decodes_s else self.observation(z)
+        latents = (z, self.require_class(s)) if self.decodes_s else (z,)
+        return self.observation(*latents, given=given)
 
     def draw_class(self, n: int) -> Tensor:
         """s (n, K), drawn from p(s)."""

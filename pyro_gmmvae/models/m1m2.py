@@ -77,7 +77,7 @@ class M1M2(LatentModel):
             z2 = pyro.sample("z2", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_z1(s, z2)
             z1 = pyro.sample("z1", StackedNormal(loc, positive_scale(raw_scale)))
-            pyro.sample("x", self.observation(z1), obs=x)
+            pyro.sample("x", self.observation(z1, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z1, y, z2|x), with labels y (B,), -1 or None: unlabelled."""
@@ -100,12 +100,16 @@ class M1M2(LatentModel):
     def _z1(self, x: Tensor) -> Tensor:
         return self.encoder(x).chunk(2, -1)[0]
 
-    def observe(self, z: Tensor, s: Tensor | None = None) -> TorchDistribution:
+    def observe(
+        self, z: Tensor, s: Tensor | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z1) at z1's mean given z2 = z (B, d) and s (B, K)."""
-        return self.observation(self.to_z1(self.require_class(s), z)[0])
+        return self.observation(self.to_z1(self.require_class(s), z)[0], given=given)
 
-    def observe_draws(self, n: int, label: int | None = None) -> TorchDistribution:
+    def observe_draws(
+        self, n: int, label: int | None = None, given: Tensor | None = None
+    ) -> TorchDistribution:
         """p(x|z1) at n draws z1 ~ p(z1|y,z2) with z2 ~ N(0, I); y as for :meth:`generate`."""
         s = self.draw_class(n) if label is None else self.one_hot(label, n)
         loc, raw_scale = self.to_z1(s, self.prior_of_z(s).sample())
-        return self.observation(Normal(loc, positive_scale(raw_scale)).sample())
+        return self.observation(Normal(loc, positive_scale(raw_scale)).sample(), given=given)

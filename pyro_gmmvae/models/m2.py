@@ -84,7 +84,7 @@ class CVAE(_ClassAndNormal):
         s, labelled = self._classes(x, y)
         with pyro.plate("rows", len(x)), poutine.mask(mask=labelled):
             z = pyro.sample("z", self.prior_of_z(s))
-            pyro.sample("x", self.observation(z, s), obs=x)
+            pyro.sample("x", self.observation(z, s, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z|x,y)."""
@@ -104,7 +104,7 @@ class CVAE(_ClassAndNormal):
         each = torch.eye(self.components, dtype=x.dtype, device=x.device).unsqueeze(1)
         loc, scale = self.z_given(x, each)
         kl = torch.distributions.kl_divergence(Normal(loc, scale).to_event(1), self.prior_of_z(loc))
-        bound = self.observation(loc, each).log_prob(x) - kl
+        bound = self.observation(loc, each, given=x).log_prob(x) - kl
         return bound.T.log_softmax(-1)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class M2(_ClassAndNormal):
         with pyro.plate("rows", len(x)):
             s = pyro.sample("y", flat_prior(len(x), self.components, x))
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
-            pyro.sample("x", self.observation(z, s), obs=x)
+            pyro.sample("x", self.observation(z, s, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y, z|x), with labels y (B,), -1 or None: unlabelled."""
@@ -235,7 +235,7 @@ class M2Gumbel(M2):
             prior = _FlatConcrete(self.prior_temperature, logits=flat, y=y)
             s = _label_or(pyro.sample("y", prior), y)
             z = pyro.sample("z", self.prior_of_z(s))
-            pyro.sample("x", self.observation(z, s), obs=x)
+            pyro.sample("x", self.observation(z, s, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y, z|x)."""

@@ -48,7 +48,7 @@ class AE(LatentModel):
         register(encoder=self.encoder, observation=self.observation)
         z = self.encoder(x)
         with pyro.plate("rows", len(x)):
-            pyro.sample("x", self.observation(z), obs=x)
+            pyro.sample("x", self.observation(z, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """Sample nothing."""
@@ -97,7 +97,7 @@ class VAE(LatentModel):
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
-            pyro.sample("x", self.observation(z), obs=x)
+            pyro.sample("x", self.observation(z, given=x), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z|x)."""

@@ -19,6 +19,7 @@ from pyro_gmmvae.data import (
     StreamedRows,
     Transform,
 )
+from pyro_gmmvae.data.column_table import covariate_row
 from pyro_gmmvae.data.row_values import check_values, in_model_units
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
@@ -106,12 +107,19 @@ class Schema:
 
         return featurized
 
-    def rows_for_model(self, dataset: Dataset, source: str) -> Floats:
+    def rows_for_model(
+        self, dataset: Dataset, source: str, given: Mapping[str, Any] | None = None
+    ) -> Floats:
         """A file's rows in the model's units, columns matched by name.
 
+        Args:
+            dataset: the rows.
+            source: of the rows, for messages.
+            given: values of covariates by name, in the place of each row's own.
+
         Raises:
-            GMMVAEError: rows of another kind than the training rows, or missing cells where the
-                model has no mask for them.
+            GMMVAEError: rows of another kind than the training rows, missing cells where the
+                model has no mask for them, or values that covariates can't have.
         """
         x, shape = dataset.x, self.kind.x_shape
         if dataset.kind.missing and not self.kind.missing:
@@ -132,7 +140,19 @@ class Schema:
             raise GMMVAEError(
                 f"{source} holds rows of shape {x.shape[1:]}; the model was trained on {shape}"
             )
-        return self.checked(x, source)
+        rows = self.checked(x, source)
+        if not given:
+            return rows
+        covariates = self.covariates(given)
+        return np.where(np.isnan(covariates), rows, covariates)
+
+    def covariates(self, values: Mapping[str, Any]) -> Floats:
+        """A row (1, D) in the model's units with some covariates by name, and NaN elsewhere.
+
+        Raises:
+            GMMVAEError: as :func:`pyro_gmmvae.data.column_table.covariate_row`.
+        """
+        return self.transform.scaled(covariate_row(self.kind.specs, values)[None])
 
     def checked(self, rows: Any, source: str, advice: str = "") -> Floats:
         """Rows (N, *x_shape) of numbers in the model's units, if the likelihood accepts them.

@@ -51,10 +51,11 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     """Measure draws of a run beside its test rows; a metric that does not apply is None.
 
     Rows are compared in the model's units, flattened, and missing entries are set to the mean of
-    the training rows. There are as many draws as test rows, at most ``draws`` of each. After a
-    fit with labels the draws have the classes of the test rows; without labels, the components
-    that these rows are assigned to, and the class of a component is the most frequent true class
-    among its training rows. All choices of rows and all draws have fixed seeds.
+    the training rows. Draws have the covariates of the test rows. There are as many draws as test
+    rows, at most ``draws`` of each. After a fit with labels the draws have the classes of the test
+    rows; without labels, the components that these rows are assigned to, and the class of a
+    component is the most frequent true class among its training rows. All choices of rows and all
+    draws have fixed seeds.
 
     Args:
         run: the run.
@@ -93,7 +94,8 @@ def measure_generation(run: "Run", data: TrainingData, draws: int = 1000) -> dic
     numbers["kl_units"] = _kl_units(run, real.x)
     components = components_of_rows(run, real.x, real.y)
     means, samples = (
-        draw_components(run, components, len(real.x), mean=mean) for mean in (True, False)
+        draw_components(run, components, len(real.x), mean=mean, given=real.x)
+        for mean in (True, False)
     )
     if not (torch.isfinite(means).all() and torch.isfinite(samples).all()):
         return numbers
@@ -222,7 +224,14 @@ def classes_of_components(run: "Run", x: Tensor, y: Array) -> Array:
 
 
 @torch.no_grad()
-def draw_components(run: "Run", components: Array | None, n: int, *, mean: bool = True) -> Tensor:
+def draw_components(
+    run: "Run",
+    components: Array | None,
+    n: int,
+    *,
+    mean: bool = True,
+    given: Tensor | None = None,
+) -> Tensor:
     """Draws of some components, (n, *x_shape), in the model's units.
 
     Args:
@@ -230,15 +239,18 @@ def draw_components(run: "Run", components: Array | None, n: int, *, mean: bool 
         components: (n,) numbers of components; None: n draws of the whole prior.
         n: the number of draws.
         mean: take the means of p(x|z,s), instead of draws of x.
+        given: rows (n, *x_shape) whose covariates the draws have, for tables that have any.
     """
     with seeded(0, run.device):
         if components is None:
-            return run.model.generate(n, mean=mean)
+            return run.model.generate(n, mean=mean, given=given)
         made = None
         for k, count in zip(*np.unique(components, return_counts=True), strict=True):
-            block = run.model.generate(int(count), int(k), mean=mean)
+            chosen = torch.from_numpy(components == k).to(run.device)
+            rows = None if given is None else given[chosen]
+            block = run.model.generate(int(count), int(k), mean=mean, given=rows)
             made = block.new_empty((n, *block.shape[1:])) if made is None else made
-            made[torch.from_numpy(components == k).to(made.device)] = block
+            made[chosen] = block
     assert made is not None
     return made
 

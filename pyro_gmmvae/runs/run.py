@@ -1,6 +1,8 @@
 """Trained runs: read from a folder, used on new rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, load_array
+from pyro_gmmvae.data.transform import Floats
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights, sum_by_name
@@ -236,7 +239,13 @@ class Run:
         write_json(self.path / METRICS, metrics | {"test": result})
         return result
 
-    def predict(self, file: Path | str, *, drop_nonfinite: bool = False) -> "pd.DataFrame":
+    def predict(
+        self,
+        file: Path | str,
+        *,
+        drop_nonfinite: bool = False,
+        given: Mapping[str, Any] | None = None,
+    ) -> "pd.DataFrame":
         """Predict the rows of a file: label, class probabilities, ELBO and its quantile.
 
         For a fit without labels the probabilities are those of the names that were given to
@@ -250,15 +259,26 @@ class Run:
         sequence: log-probabilities are averaged over its windows, and ``elbo_quantile`` compares
         mean ELBOs.
 
+        Args:
+            file: the rows.
+            drop_nonfinite: leave out rows with missing cells or infinite values.
+            given: values of covariates by name, in the place of each row's own.
+
         Raises:
-            GMMVAEError: a file that can't be read or whose rows are of another kind.
+            GMMVAEError: a file that can't be read or whose rows are of another kind, or a
+                covariate or a value of it that the run does not have.
         """
         import pandas as pd
 
-        return pd.DataFrame(self.predict_columns(file, drop_nonfinite=drop_nonfinite))
+        columns = self.predict_columns(file, drop_nonfinite=drop_nonfinite, given=given)
+        return pd.DataFrame(columns)
 
     def predict_columns(
-        self, file: Path | str, *, drop_nonfinite: bool = False
+        self,
+        file: Path | str,
+        *,
+        drop_nonfinite: bool = False,
+        given: Mapping[str, Any] | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """The columns of :meth:`predict` by name, without importing pandas.
 
@@ -277,11 +297,10 @@ class Run:
             drop_nonfinite=drop_nonfinite,
             read_labels=False,
         )
-        return self._row_columns(dataset, str(file))
+        return self._row_columns(self.schema.rows_for_model(dataset, str(file), given), dataset)
 
-    def _row_columns(self, dataset: Dataset, source: str) -> dict[str, np.ndarray[Any, Any]]:
-        x = torch.from_numpy(self.schema.rows_for_model(dataset, source))
-        x = x.to(self.device, self.dtype)
+    def _row_columns(self, rows: Floats, dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
+        x = torch.from_numpy(rows).to(self.device, self.dtype)
         elbo = self.elbo(x)
         table = {"row": dataset.row_numbers}
         log_probs = self.log_probs(x)
@@ -301,7 +320,13 @@ class Run:
         return np.where(np.isfinite(elbo), quantile, 0.0)
 
     def generate(
-        self, n: int, *, label: str | None = None, seed: int = 0, sample: bool = False
+        self,
+        n: int,
+        *,
+        label: str | None = None,
+        seed: int = 0,
+        sample: bool = False,
+        given: Mapping[str, Any] | None = None,
     ) -> np.ndarray[Any, Any]:
         """Decode draws from the prior: means in the file's units, (classes, n, *x_shape).
 
@@ -313,14 +338,21 @@ class Run:
             label: the class; None: all.
             seed: of the draws.
             sample: draw x ~ p(x|z,s) instead of taking its mean.
+            given: values of covariates by name; the others are drawn from the training rows'.
+                With one seed, z is the same for all values.
 
         Raises:
-            GMMVAEError: ``label`` is not a class of this run, or the model has no prior.
+            GMMVAEError: ``label`` is not a class of this run, the model has no prior, or a
+                covariate or a value of it that the run does not have.
         """
         if not self.model.latents:
             raise GMMVAEError(
                 f"the model {self.config.model!r} has no prior to draw from; it only reconstructs"
             )
+        row = None
+        if given:
+            row = torch.from_numpy(self.schema.covariates(given)).to(self.device, self.dtype)
+        generate = partial(self.model.generate, n, mean=not sample, given=row)
         with torch.no_grad(), seeded(seed, self.device):
             if not self.model.class_conditional:
                 if label is not None:
@@ -328,10 +360,10 @@ class Run:
                         f"the model {self.config.model!r} can't draw from one class; leave the "
                         "class out"
                     )
-                blocks = [self.model.generate(n, mean=not sample)]
+                blocks = [generate()]
             else:
                 components = self.components_of(label)
-                blocks = [self.model.generate(n, k, mean=not sample) for k in components]
+                blocks = [generate(label=k) for k in components]
         return self.schema.transform.invert(torch.stack(blocks).cpu().numpy())
 
     def components_of(self, label: str | None) -> list[int]:

@@ -137,8 +137,9 @@ def test_draws_have_the_classes_of_the_test_rows(trained: Path) -> None:
     assert (unknown == run.log_probs(x).argmax(1)).all()  # type: ignore[union-attr]
     asked = []
 
-    def generate(n: int, label: int, *, mean: bool) -> torch.Tensor:
+    def generate(n: int, label: int, *, mean: bool, given: None) -> torch.Tensor:
         assert mean
+        assert given is None
         asked.append((label, n))
         return torch.full((n, 1, 8, 8), float(label))
 
