@@ -35,7 +35,6 @@ MAX_DEPTH = 100
 MAX_INTEGER = 2**64 - 1  # the largest seed
 _TEMPORARY = ".part-"
 
-
 # ---------------------------------------------------------------------------------- writing
 
 
@@ -280,23 +279,19 @@ def read_table(path: Path, **csv: Any) -> "pd.DataFrame":
 
     require_file(path)
     if path.suffix == ".parquet":
-        with _table_errors(path, "parquet"):
+        with table_errors(path, "parquet"):
             return pd.read_parquet(path)
-    with _table_errors(path, "csv"):
+    with table_errors(path, "csv"):
         # pandas would rename the second "a" to "a.1"
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True)
         names = header.iloc[0].dropna().str.strip()
-        if names.duplicated().any():
-            raise GMMVAEError(
-                f"{path} names the column {names[names.duplicated()].iloc[0]!r} twice"
-            )
+        if len(twice := names[names.duplicated()]):
+            raise GMMVAEError(f"{path} names the column {twice.iloc[0]!r} twice")
         try:
             with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
                 return pd.read_csv(path, index_col=False, **csv)
         except pd.errors.ParserWarning as error:  # else pandas would drop the last entries
-            raise GMMVAEError(
-                f"{path}: a line has more entries than the first line, which names the columns"
-            ) from error
+            raise GMMVAEError(f"{path}: a line has more entries than the first line") from error
 
 
 def read_text_table(path: Path) -> "pd.DataFrame":
@@ -311,15 +306,19 @@ def read_text_table(path: Path) -> "pd.DataFrame":
 
 
 @contextlib.contextmanager
-def _table_errors(path: Path, kind: str) -> Iterator[None]:
+def table_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn errors of a reader into a GMMVAEError of one line."""
     try:
         yield
     except (GMMVAEError, MemoryError):
         raise
     except ImportError as error:
-        raise missing_extra("a parquet file", "pyarrow", "parquet") from error
+        needed = ("openpyxl", "excel") if kind == "xlsx" else ("pyarrow", "parquet")
+        raise missing_extra(f"a {kind} file", *needed) from error
     except Exception as error:  # pandas and pyarrow raise many types for a bad file
-        reason = str(error).strip().split("\n")[0]
+        unknown = "its encoding is not known; save it as UTF-8"
+        text = unknown if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = text.strip().split("\n")[0]
         raise GMMVAEError(f"{path} can't be read as {kind}: {reason}") from error
 
 

@@ -3,6 +3,7 @@
 from pyro_gmmvae.data.arrays import load_array
 from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import DataOptions, Dataset, Factor
+from pyro_gmmvae.data.frames import RawFrame, frame_of, read_frame
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
 from pyro_gmmvae.data.shards import Shards, StreamedRows, load_shards
@@ -15,6 +16,7 @@ __all__ = [
     "Dataset",
     "Factor",
     "Image",
+    "RawFrame",
     "RowGroups",
     "RowKind",
     "Sequences",
@@ -23,7 +25,9 @@ __all__ = [
     "StreamedRows",
     "Table",
     "Transform",
+    "frame_of",
     "load_array",
     "load_shards",
+    "read_frame",
     "split_rows",
 ]
