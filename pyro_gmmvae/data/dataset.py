@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
@@ -44,6 +45,11 @@ class Dataset:
         sequences: the sequences of which the rows are windows; None: rows are independent.
         factors: further classes of each row.
         notes: lines a user should read.
+        soft_labels: (N, classes) the distribution of a row's class where its label is soft, and y
+            the most probable one; NaN in other rows. None: no row has one.
+        weights: (N,) of the rows, in proportion to which a fit draws them; None: all are equal.
+        together: (N,) numbers of groups of rows that are on one side of each split, such as those
+            of one patient; None: each row by itself.
     """
 
     x: Any
@@ -57,6 +63,9 @@ class Dataset:
     sequences: Sequences | None = None
     factors: tuple[Factor, ...] = ()
     notes: tuple[str, ...] = ()
+    soft_labels: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
+    together: Labels | None = None
 
     @classmethod
     def of_arrays(
@@ -97,6 +106,11 @@ class Dataset:
     def groups(self) -> RowGroups:
         """Rows that are evaluated together: the windows of a sequence, or each by itself."""
         return self.sequences or RowGroups.of_single_rows(self.row_numbers)
+
+    @property
+    def drawn_labels(self) -> Labels:
+        """(N,) y, with -1 for rows of weight 0, whose labels no fit sees."""
+        return self.y if self.weights is None else np.where(self.weights > 0, self.y, -1)
 
     @property
     def row_numbers(self) -> Labels:

@@ -121,6 +121,8 @@ class Sequences(RowGroups):
             return np.searchsorted(present, np.unique(self.of_row[part]))
 
         sizes |= {name: in_sequences(sizes[name]) for name in ("test", "validation")}
+        if sizes.get("together") is not None:
+            sizes["together"] = sizes["together"][first]
         split = split_rows(y[first], **sizes)
         parts = (split.train, split.validation, split.test, split.labelled)
         return Split(*(self.rows_of(present[part]) for part in parts))

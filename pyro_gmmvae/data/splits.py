@@ -24,6 +24,11 @@ class Split:
     test: Labels
     labelled: Labels
 
+    def without(self, rows: Labels) -> "Split":
+        """The split without some rows in what is trained on."""
+        train, labelled = (np.setdiff1d(part, rows) for part in (self.train, self.labelled))
+        return Split(train, self.validation, self.test, labelled)
+
 
 def split_rows(
     y: Labels,
@@ -34,6 +39,7 @@ def split_rows(
     validation: int | float | Labels,
     split_seed: int,
     label_seed: int,
+    together: Labels | None = None,
 ) -> Split:
     """Split rows, stratified by class, and draw the labels the fit may see.
 
@@ -45,6 +51,8 @@ def split_rows(
         validation: validation rows out of the rest: a number, a share, or given row numbers.
         split_seed: of the test and validation rows.
         label_seed: of the label draw.
+        together: (N,) numbers of groups of rows; all rows of one are in the same part. A number or
+            share of rows is then met about, by whole groups.
 
     Raises:
         GMMVAEError: more rows or labels than there are, or fewer labels than classes.
@@ -57,11 +65,13 @@ def split_rows(
         if not len(rest):
             raise GMMVAEError("no training rows: all rows are test or validation rows")
     else:
-        rest, test_rows = _hold_out(rows, y, test, split_seed, "test")
+        rest, test_rows = _hold_out_groups(rows, y, test, split_seed, "test", together)
     if isinstance(validation, np.ndarray):
         train, validation_rows = rest, validation
     else:
-        train, validation_rows = _hold_out(rest, y, validation, split_seed, "validation")
+        train, validation_rows = _hold_out_groups(
+            rest, y, validation, split_seed, "validation", together
+        )
     known = train[y[train] >= 0]
     labelled = known if labels is None else draw_labels(known, y, labels, classes, label_seed)
     return Split(train, validation_rows, test_rows, labelled)
@@ -90,6 +100,32 @@ def draw_labels(rows: Labels, y: Labels, labels: int, classes: int, seed: int) -
         in_class = y[shuffled] == label
         rank[in_class] = np.arange(in_class.sum())
     return np.sort(shuffled[np.argsort(rank, kind="stable")[:labels]])
+
+
+def _hold_out_groups(
+    rows: Labels,
+    y: Labels,
+    size: int | float,
+    seed: int,
+    name: str,
+    together: Labels | None,
+) -> tuple[Labels, Labels]:
+    """:func:`_hold_out` of whole groups, stratified by the most frequent class of each."""
+    if together is None or not size:
+        return _hold_out(rows, y, size, seed, name)
+    groups, place = np.unique(together[rows], return_inverse=True)
+    count = round(size * len(groups) / (1 if size < 1 else len(rows)))
+    if not 0 < count < len(groups):
+        raise GMMVAEError(
+            f"{name} {size}: {len(rows)} rows are in {len(groups)} groups that stay together, and "
+            f"this takes {count} of them; give another size, or 0 for none (--set {name}=0)"
+        )
+    known = np.flatnonzero(y[rows] >= 0)
+    counts = np.zeros((len(groups), y.max(initial=0) + 1), np.int64)
+    np.add.at(counts, (place[known], y[rows][known]), 1)
+    label = np.where(counts.any(1), counts.argmax(1), -1)
+    kept, held = _hold_out(np.arange(len(groups)), label, count, seed, name)
+    return rows[np.isin(place, kept)], rows[np.isin(place, held)]
 
 
 def _hold_out(

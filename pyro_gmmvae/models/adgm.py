@@ -8,14 +8,14 @@ from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import check_range
-from pyro_gmmvae.models.base import CLASS, LatentModel
-from pyro_gmmvae.models.labels import flat_prior, sample_y
+from pyro_gmmvae.models.base import CLASS
+from pyro_gmmvae.models.labels import OneHotClass, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 from pyro_gmmvae.ranges import SearchSpace, Whole
 
 
-class ADGM(LatentModel):
+class ADGM(OneHotClass):
     """M2 with an auxiliary latent a that makes its guide more flexible::
 
         p(x, y, z, a) = p(a|x,y,z) p(x|y,z) p(z) p(y)
@@ -83,7 +83,7 @@ class ADGM(LatentModel):
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(observation=self.observation, features_for_a=self.features_for_a, to_a=self.to_a)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("y", flat_prior(len(x), self.components, x))
+            s = pyro.sample("y", self.label_prior(y, x))
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z, s, given=x), obs=x)
             loc, raw_scale = self.to_a(self.features_for_a(x), s, z)
@@ -101,7 +101,7 @@ class ADGM(LatentModel):
         features = self.encoder(x)
         with pyro.plate("rows", len(x)):
             a = pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))
-            s = sample_y(self.classifier(a, features)[0], y)
+            s = sample_y(self.classifier(a, features)[0], y, self.label_prior)
             loc, raw_scale = self.to_z(a, features, s)
             pyro.sample("z", Normal(loc, positive_scale(raw_scale)).to_event(1))
 
@@ -138,7 +138,7 @@ class SDGM(ADGM):
         """p(x, y, z, a) for rows x (B, *x_shape)."""
         register(to_a=self.to_a, observation=self.observation)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("y", flat_prior(len(x), self.components, x))
+            s = pyro.sample("y", self.label_prior(y, x))
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_a(s, z)
             a = pyro.sample("a", Normal(loc, positive_scale(raw_scale)).to_event(1))

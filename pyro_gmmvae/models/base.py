@@ -162,6 +162,20 @@ class LatentModel(nn.Module, ABC):
         """log q(s_f|x) of each factor but the class by name, (B, K_f), in nats."""
         return {}
 
+    def set_soft_labels(self, pi: Tensor) -> None:
+        """Set p(y) of the rows with soft labels: that of y = K + r is pi (R, K), a row's each.
+
+        Raises:
+            GMMVAEError: a model that is trained on classes only.
+        """
+        prior = self.mixture_priors.get("")
+        if prior is None:
+            raise GMMVAEError(
+                f"{type(self).__name__} takes labels of one class, and {len(pi)} rows have soft "
+                "ones (p_<class>); take gmmvae or m2, or give each row one class"
+            )
+        prior.set_soft_labels(pi)
+
     def fit_classifier(self, x: Tensor, y: Tensor) -> None:
         """Fit a classifier that is not trained by the objective, after each epoch.
 

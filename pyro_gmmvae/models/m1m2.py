@@ -7,14 +7,14 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
 from pyro_gmmvae.distributions import StackedNormal, positive_scale
-from pyro_gmmvae.models.base import CLASS, LatentModel
-from pyro_gmmvae.models.labels import flat_prior, sample_y
+from pyro_gmmvae.models.base import CLASS
+from pyro_gmmvae.models.labels import OneHotClass, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 from pyro_gmmvae.ranges import SearchSpace
 
 
-class M1M2(LatentModel):
+class M1M2(OneHotClass):
     """M1 and M2 stacked::
 
         p(x, z1, y, z2) = p(x|z1) p(z1|y,z2) p(z2) p(y)
@@ -73,7 +73,7 @@ class M1M2(LatentModel):
         """p(x, z1, y, z2) for rows x (B, *x_shape)."""
         register(to_z1=self.to_z1, observation=self.observation)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("y", flat_prior(len(x), self.components, x))
+            s = pyro.sample("y", self.label_prior(y, x))
             z2 = pyro.sample("z2", self.prior_of_z(x.new_zeros(len(x), 0)))
             loc, raw_scale = self.to_z1(s, z2)
             z1 = pyro.sample("z1", StackedNormal(loc, positive_scale(raw_scale)))
@@ -85,7 +85,7 @@ class M1M2(LatentModel):
         loc, raw_scale = self.encoder(x).chunk(2, -1)
         with pyro.plate("rows", len(x)):
             z1 = pyro.sample("z1", Normal(loc, positive_scale(raw_scale)).to_event(1)).detach()
-            s = sample_y(self.classifier(z1)[0], y)
+            s = sample_y(self.classifier(z1)[0], y, self.label_prior)
             loc, raw_scale = self.to_z2(z1, s)
             pyro.sample("z2", Normal(loc, positive_scale(raw_scale)).to_event(1))
 

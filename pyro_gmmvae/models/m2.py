@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.models.base import CLASS, RELAXED, LatentModel
-from pyro_gmmvae.models.labels import flat_prior, one_hot, sample_y
+from pyro_gmmvae.models.labels import OneHotClass, one_hot, sample_y
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
 from pyro_gmmvae.param_store import register
 from pyro_gmmvae.ranges import SearchSpace
@@ -112,7 +112,7 @@ class CVAE(_ClassAndNormal):
         return self.z_given(x, one_hot(self.classify(x).argmax(-1), self.components, x))[0]
 
 
-class M2(_ClassAndNormal):
+class M2(_ClassAndNormal, OneHotClass):
     """Semi-supervised VAE with a class y and a z that is independent of it::
 
         p(x, y, z) = p(x|y,z) p(z) p(y)
@@ -151,7 +151,7 @@ class M2(_ClassAndNormal):
         """p(x, y, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
-            s = pyro.sample("y", flat_prior(len(x), self.components, x))
+            s = pyro.sample("y", self.label_prior(y, x))
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z, s, given=x), obs=x)
 
@@ -159,7 +159,7 @@ class M2(_ClassAndNormal):
         """q(y, z|x), with labels y (B,), -1 or None: unlabelled."""
         register(classifier=self.classifier, encoder=self.encoder, to_z=self.to_z)
         with pyro.plate("rows", len(x)):
-            s = sample_y(self.classifier(x), y)
+            s = sample_y(self.classifier(x), y, self.label_prior)
             loc, scale = self.z_given(x, s)
             pyro.sample("z", Normal(loc, scale).to_event(1))
 
@@ -231,9 +231,9 @@ class M2Gumbel(M2):
         """p(x, y, z) for rows x (B, *x_shape) with labels y (B,), -1 or None: unlabelled."""
         register(observation=self.observation)
         with pyro.plate("rows", len(x)):
-            flat = x.new_zeros(len(x), self.components)
-            prior = _FlatConcrete(self.prior_temperature, logits=flat, y=y)
-            s = _label_or(pyro.sample("y", prior), y)
+            label, logits = self._label(y), self.label_prior.logits(y, x)
+            prior = _PriorOfLabels(self.prior_temperature, logits=logits, y=label)
+            s = _label_or(pyro.sample("y", prior), label)
             z = pyro.sample("z", self.prior_of_z(s))
             pyro.sample("x", self.observation(z, s, given=x), obs=x)
 
@@ -241,22 +241,27 @@ class M2Gumbel(M2):
         """q(y, z|x)."""
         register(classifier=self.classifier, encoder=self.encoder, to_z=self.to_z)
         with pyro.plate("rows", len(x)):
+            label = self._label(y)
             concrete = Concrete(self.temperature, logits=self.classifier(x))
-            with poutine.mask(mask=True if y is None else y < 0):
-                s = _label_or(pyro.sample("y", concrete), y)
+            with poutine.mask(mask=True if label is None else label < 0):
+                s = _label_or(pyro.sample("y", concrete), label)
             loc, scale = self.z_given(x, s)
             pyro.sample("z", Normal(loc, scale).to_event(1))
 
+    def _label(self, y: Tensor | None) -> Tensor | None:
+        """Labels of one class; -1 for unlabelled rows and soft labels."""
+        return None if y is None else self.label_prior.soft_labels.classes(y)
 
-class _FlatConcrete(Concrete):
-    """p(y) of M2 with a relaxed class: 1 / K at the label y of a row, where there is one."""
+
+class _PriorOfLabels(Concrete):
+    """p(y) of M2 with a relaxed class; 1 / K at the label y of a row, where it is one class."""
 
     def __init__(self, *args: Any, y: Tensor | None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.y = y
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "_FlatConcrete":
-        new = self._get_checked_instance(_FlatConcrete, _instance)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_PriorOfLabels":
+        new = self._get_checked_instance(_PriorOfLabels, _instance)
         new.y = self.y
         return super().expand(batch_shape, _instance=new)
 

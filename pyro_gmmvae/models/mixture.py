@@ -17,6 +17,7 @@ from pyro_gmmvae.distributions import (
     positive_tril,
 )
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.objectives.soft_labels import SoftLabels, softened
 
 # Adam moves all parameters at one pace, which is slow for log pi: the weight of a component that
 # empties has to fall far in the few hundred steps of a small fit
@@ -55,6 +56,7 @@ class Mixture(nn.Module, ABC):
         self.register_buffer("prior_logits", logits)
         self.prior_offsets = nn.Parameter(torch.zeros(K)) if learn_prior else None
         self.register_buffer("label_logits", _label_logits(K, label_eps))
+        self.label_eps, self.soft_labels = label_eps, SoftLabels(K)
         self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
 
     @property
@@ -75,15 +77,22 @@ class Mixture(nn.Module, ABC):
     def prior(self, rows: int, y: Tensor | None, *, relaxed: bool) -> TorchDistribution:
         """p(s), batch shape (rows,): the flat or learned pi, and pi_y where y >= 0.
 
-        A Concrete, or the one-hot Categorical of the same weights, its limit.
+        A Concrete, or the one-hot Categorical of the same weights, its limit. pi_y of a soft label
+        is its pi (see :meth:`set_soft_labels`).
         """
         logits = self.log_prior.expand(rows, len(self.prior_logits))
         if y is not None:
-            given = self.label_logits[y.clamp_min(0)]
-            logits = torch.where((y >= 0).unsqueeze(-1), given, logits)
+            label = self.soft_labels.classes(y)
+            given = self.label_logits[label.clamp_min(0)]
+            logits = torch.where((label >= 0).unsqueeze(-1), given, logits)
+            logits = self.soft_labels(y, logits)
         if relaxed:
             return Concrete(self.prior_temperature, logits=logits)
         return OneHotCategorical(logits=logits)
+
+    def set_soft_labels(self, pi: Tensor) -> None:
+        """Set the prior of rows with the soft labels y = K + r to pi (R, K), softened."""
+        self.soft_labels.fill(softened(pi, self.label_eps).log())
 
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
         """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""

@@ -24,6 +24,7 @@ from pyro_gmmvae.objectives.draws import (
     sum_of,
 )
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
+from pyro_gmmvae.objectives.soft_labels import SoftLabels
 from pyro_gmmvae.param_store import LocalParams
 
 
@@ -74,7 +75,9 @@ class Objective(nn.Module, ABC):
     minus the ELBO. A discrete site that the guide marks for enumeration is summed out exactly.
 
     A label in y is a class 0, 1, ...; -1 is an unlabelled row, and -2 - k a pseudo-label k. Model
-    and guide take pseudo-labels as labels.
+    and guide take pseudo-labels as labels. Of several classes, K + r is the soft label r, a
+    distribution pi_r over them (see :meth:`set_soft_labels`): its classification term is
+    -sum_k pi_rk log q(k|x).
 
     Augmented rows enter the two parts of the loss as ``reconstruct`` says:
 
@@ -138,6 +141,12 @@ class Objective(nn.Module, ABC):
             raise GMMVAEError("reconstruct='separate' switches noise off; give the networks")
         self.reconstruct, self.elbo_scale = reconstruct, elbo_scale
         self.labelled_elbo, self.class_rows = labelled_elbo, class_rows
+        self.soft_labels: SoftLabels | None = None
+
+    def set_soft_labels(self, pi: Tensor) -> None:
+        """Take pi (R, K), distributions over the values of the first label site."""
+        self.soft_labels = SoftLabels(pi.shape[1]).to(self.alpha)
+        self.soft_labels.fill(pi)
 
     @property
     def _networks(self) -> nn.Module:
@@ -233,8 +242,10 @@ class Objective(nn.Module, ABC):
         columns = (y,) if y.dim() == 1 else y.unbind(-1)
         labelled, pseudo_labelled = [], []
         for site, column in zip(self.label_sites, columns, strict=False):
+            # the class comes first, and it alone can have soft labels
+            soft = self.soft_labels if site == self.label_sites[0] else None
             label = labels_of(column)
-            losses = _mean([_cross_entropy(one[site], label) for one in logits])
+            losses = _mean([_cross_entropy(one[site], label, soft) for one in logits])
             labelled.append(_masked_mean(losses, column >= 0))
             # over all rows: few confident rows pull little
             pseudo_labelled.append(torch.where(column < -1, losses, 0.0).mean())
@@ -370,9 +381,13 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
 
 
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, y: Tensor, soft: SoftLabels | None) -> Tensor:
     """-log q(y|x) per row, (B,); meaningless where y = -1."""
-    return torch.nn.functional.cross_entropy(logits, y.clamp_min(0), reduction="none")
+    target = y.clamp_min(0)
+    if soft is not None:
+        one_class = torch.nn.functional.one_hot(soft.classes(y).clamp_min(0), logits.shape[-1])
+        target = soft(y, one_class.to(logits))
+    return torch.nn.functional.cross_entropy(logits, target, reduction="none")
 
 
 def pseudo_label(label: Tensor) -> Tensor:

@@ -85,9 +85,28 @@ class Parts:
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:
         """x and y of the rows to fit, on the device."""
-        if self.raw:
-            return self.data.raw_training_tensors(self.device)
-        return self.data.training_tensors(self.device)
+        data, raw = self.data, self.raw
+        tensors = data.raw_training_tensors if raw else data.training_tensors
+        x, y = tensors(self.device)
+        places, _ = data.soft_labels()
+        if len(places):
+            soft = torch.arange(len(places), device=y.device) + self.model.components
+            class_labels(y)[torch.from_numpy(places).to(y.device)] = soft
+        return x, y
+
+    def _batches(self, y: Tensor, labelled: int, world: World = SINGLE_PROCESS) -> Batches:
+        """Batches of the rows to fit, with labels y; balanced by the most probable class."""
+        config, data = self.config, self.data
+        return Batches(
+            self.training[0],
+            y,
+            config.batch_size,
+            labelled,
+            config.seed,
+            world,
+            weights=data.training_weights,
+            classes=data.visible_labels() if labelled and len(data.soft_labels()[0]) else None,
+        )
 
     def fit(self, callbacks: Sequence[Callback] = (), world: World = SINGLE_PROCESS) -> Fit:
         """A fit that is ready to run.
@@ -97,14 +116,14 @@ class Parts:
             world: the processes that fit together.
         """
         config, grouped, labeler = self.config, self.data.groups.merges, self._pseudo_labeler()
-        x, y = self.training
+        _, y = self.training
         if labeler is not None:
             labeler = labeler(y=y) if grouped else labeler()
             labeler.to(next(self.model.parameters()))
         return Fit(
             self.objective,
             self.model,
-            Batches(x, y, config.batch_size, config.labelled_per_batch, config.seed, world),
+            self._batches(y, config.labelled_per_batch, world),
             FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
             schedules=self.schedules,
             preprocessing=self.preprocessing,
@@ -140,9 +159,9 @@ class Parts:
         Raises:
             KeyboardInterrupt: a signal stopped it; nothing has been saved.
         """
-        config, (x, hidden) = self.config, self.training
+        config, (_, hidden) = self.config, self.training
         y = torch.full_like(class_labels(hidden), -1) if y is None else y.to(self.device)
-        batches = Batches(x, y, config.batch_size, 0, config.seed)
+        batches = self._batches(y, 0)
         settings = FitSettings(
             epochs=math.ceil(steps / len(batches)),
             learning_rate=config.learning_rate,
@@ -212,6 +231,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
     objective = build_objective(config, model)
+    _set_soft_labels(model, objective, data)
     schedules = build_schedules(config, model, objective)
     _check_components(config, model, data)
     _check_rows_of_elbo(config, data)
@@ -225,6 +245,17 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     if data.schema.transform.binarize == "dynamic":
         preprocessing = replace(preprocessing, featurize=binary_draws)
     return Parts(config, data, device, model, objective, schedules, validation, preprocessing, raw)
+
+
+def _set_soft_labels(model: LatentModel, objective: Objective, data: TrainingData) -> None:
+    """Give model and objective the distributions of the rows whose label is soft."""
+    _, pi = data.soft_labels()
+    if not len(pi) or not model.components:
+        return
+    beyond = max(0, model.components - pi.shape[1])  # components that are no classes
+    padded = torch.from_numpy(np.pad(pi, ((0, 0), (0, beyond))))
+    model.set_soft_labels(padded)
+    objective.set_soft_labels(padded)
 
 
 def checked_parts(config: Config, data: TrainingData) -> Parts:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import (
@@ -211,13 +212,14 @@ class TrainingData:
             )
             raise GMMVAEError(f"{config.data} has no labels: {where}, or give --labels 0)")
         split = dataset.groups.split(
-            dataset.y,
+            dataset.drawn_labels,
             classes=len(dataset.classes),
             labels=config.labels,
             test=config.test if dataset.test is None else dataset.test,
             validation=config.validation if dataset.validation is None else dataset.validation,
             split_seed=config.split_seed,
             label_seed=config.seed if config.label_seed is None else config.label_seed,
+            together=dataset.together,
         )
         return cls.from_arrays(config, dataset, split, schema)
 
@@ -243,6 +245,8 @@ class TrainingData:
         Raises:
             GMMVAEError: nothing to fit, or data that changed.
         """
+        if dataset.weights is not None:
+            split = split.without(np.flatnonzero(dataset.weights == 0))
         training_rows = _training_rows(split, config)
         if not len(split.train):
             raise GMMVAEError("no training rows: all rows are test or validation rows")
@@ -322,6 +326,26 @@ class TrainingData:
         x = torch.from_numpy(self.schema.transform.before_draws(rows))
         return x.to(device, self.dtype)
 
+    def soft_labels(self) -> tuple[Labels, NDArray[np.float64]]:
+        """Places among the training rows of those with a soft label that the fit sees, and (R, C).
+
+        The second are the distributions over classes.
+        """
+        soft = self.dataset.soft_labels
+        if soft is None:
+            return np.arange(0), np.empty((0, len(self.schema.classes)))
+        seen = np.isin(self.training_rows, self.split.labelled)
+        places = np.flatnonzero(seen & ~np.isnan(soft[self.training_rows]).all(1))
+        return places, soft[self.training_rows[places]]
+
+    @property
+    def training_weights(self) -> "Tensor | None":
+        """(n,) weights of the training rows; None: all are equal."""
+        import torch
+
+        weights = self.dataset.weights
+        return None if weights is None else torch.from_numpy(weights[self.training_rows])
+
     @property
     def labels(self) -> int:
         """The number of labels that the fit sees: one per row, or per sequence of windows."""
@@ -398,6 +422,9 @@ def _fingerprint(dataset: Dataset) -> str:
     # of shards some rows must do: reading all would take as long as an epoch
     digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).tobytes())
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
+    for values in (dataset.soft_labels, dataset.weights, dataset.together):
+        if values is not None:
+            digest.update(np.ascontiguousarray(values).tobytes())
     if dataset.groups.merges:  # parts and further classes are given, and may change
         others = [dataset.groups.of_row, dataset.test, dataset.validation]
         for rows in (*others, *(factor.y for factor in dataset.factors)):

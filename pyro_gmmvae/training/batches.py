@@ -73,6 +73,10 @@ class Batches:
     rows drawn class-balanced, with replacement, from those that have a label: with 100 labels
     among 50,000 rows they would otherwise be seen once in 500 rows and drown.
 
+    Rows with weights are drawn in proportion to them: an epoch has N draws, among which a row of
+    weight w occurs N w / sum(w) times, rounded up or down at random so that the mean is exact.
+    Balanced rows are drawn by their weights within their class.
+
     Args:
         x: rows (N, *x_shape): a tensor, or an object that is indexed like one.
         y: labels (N,), int64, -1 where unknown.
@@ -80,6 +84,8 @@ class Batches:
         labelled: how many of them are balanced labelled rows; taken as 0 where no row has one.
         seed: of the order and the draws.
         world: the processes that share each batch; all draw the same order.
+        weights: (N,) positive weights of the rows; None: all are equal.
+        classes: (N,) the class by which a row is balanced, -1 for none; None: its label.
 
     Raises:
         GMMVAEError: sizes that disagree or leave no room for the shuffled rows.
@@ -93,13 +99,16 @@ class Batches:
         labelled: int,
         seed: int,
         world: World = SINGLE_PROCESS,
+        *,
+        weights: Tensor | None = None,
+        classes: Tensor | None = None,
     ) -> None:
         if len(x) != len(y) or not len(x):
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
         check_batch_size(batch_size, labelled)
         self.x, self.y, self.world = x, y, world
         # the order is drawn on the CPU, so that every device gets the same batches
-        y = class_labels(y).cpu()
+        y = class_labels(y if classes is None else classes).cpu()
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
@@ -112,6 +121,7 @@ class Batches:
         self._counts = torch.bincount(y[rows]) if len(rows) else y.new_zeros(1)
         self._present = torch.nonzero(self._counts).squeeze(-1)
         self._starts = self._counts.cumsum(0) - self._counts
+        self._weights = None if weights is None else weights.double().cpu()
         self.generator = torch.Generator("cpu").manual_seed(seed)
 
     def __len__(self) -> int:
@@ -124,7 +134,7 @@ class Batches:
         All random numbers are drawn first, so that the generator's state at the start of an
         epoch determines its batches.
         """
-        order = torch.randperm(len(self.x), generator=self.generator, device="cpu")
+        order = self._order()
         # the host reads rows from disk, and need not wait for a device
         where = self.x.device if isinstance(self.x, Tensor) else order.device
         order, balanced = order.to(where), self._balanced_rows().to(where)
@@ -133,6 +143,18 @@ class Batches:
             rows = order[-self._fewest(len(rows)) :] if step == len(self) - 1 else rows
             rows = self._shared(balanced[step], rows)
             yield self.x[rows], self.y[rows.to(self.y.device)]
+
+    def _order(self) -> Tensor:
+        """(N,) row numbers of one epoch, shuffled."""
+        N = len(self.x)
+        order = torch.randperm(N, generator=self.generator, device="cpu")
+        if self._weights is None:
+            return order
+        # equal steps through the sum of the weights, from a random start
+        start = torch.rand(1, generator=self.generator, device="cpu", dtype=torch.float64)
+        places = (torch.arange(N, device="cpu") + start) / N
+        sums = self._weights.cumsum(0)
+        return torch.searchsorted(sums, places * sums[-1], right=True).clamp_max(N - 1)[order]
 
     def _fewest(self, rows: int) -> int:
         """The number of rows in a last batch that ``rows`` are left for.
@@ -166,8 +188,15 @@ class Batches:
         turn = torch.arange(len(self) * self.labelled, device="cpu").view(shape)
         label = self._present[turn % len(self._present)]
         uniform = torch.rand(shape, generator=self.generator, device="cpu")
-        within = (uniform * self._counts[label]).long().minimum(self._counts[label] - 1)
-        return self._by_class[self._starts[label] + within]
+        first, last = self._starts[label], self._starts[label] + self._counts[label] - 1
+        if self._weights is None:
+            within = (uniform * self._counts[label]).long().minimum(last - first)
+            return self._by_class[first + within]
+        sums = self._weights[self._by_class].cumsum(0)
+        below = torch.cat([sums.new_zeros(1), sums])[first]
+        place = below + uniform.double() * (sums[last] - below)
+        found = torch.searchsorted(sums, place, right=True)
+        return self._by_class[found.clamp(first, last)]
 
 
 def check_batch_size(batch_size: int, labelled: int) -> None:

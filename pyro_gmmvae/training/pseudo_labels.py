@@ -197,4 +197,6 @@ def _first_windows(sequences: Tensor) -> Tensor:
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    """Parameters and buffers, but for tables of soft labels, which no step changes."""
+    buffers = [b for name, b in module.named_buffers() if not name.endswith("soft_labels.values")]
+    return [*module.parameters(), *buffers]

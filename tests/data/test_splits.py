@@ -113,3 +113,36 @@ def test_the_error_names_a_class_without_a_label() -> None:
 def test_sizes_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
         split(**changes)
+
+
+def test_rows_of_a_group_are_in_one_part() -> None:
+    person = np.random.default_rng(0).integers(0, 200, len(Y))
+    s = split(together=person, test=0.2, validation=200)
+    parts = [set(person[part].tolist()) for part in (s.train, s.validation, s.test)]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+    assert sum(map(len, (s.train, s.validation, s.test))) == len(Y)
+    assert abs(len(s.test) / len(Y) - 0.2) < 0.03
+    assert abs(len(s.validation) - 200) < 50
+
+
+def test_groups_are_stratified_by_their_class() -> None:
+    y = np.repeat([0, 1, 0, 1], [300, 60, 300, 60])
+    person = np.arange(720) // 6  # each has one class
+    s = split_rows(
+        y,
+        classes=2,
+        labels=None,
+        test=0.25,
+        validation=0,
+        split_seed=0,
+        label_seed=0,
+        together=person,
+    )
+    assert np.bincount(y[s.test]).tolist() == [150, 30]
+
+
+def test_fewer_groups_than_parts_are_refused() -> None:
+    with pytest.raises(GMMVAEError, match="in 2 groups"):
+        split(together=np.arange(len(Y)) % 2, test=0.2)

@@ -69,3 +69,41 @@ def test_no_room_for_shuffled_rows_is_refused(labelled: int) -> None:
     x, y = labelled_rows()
     with pytest.raises(GMMVAEError, match="labelled_per_batch"):
         Batches(x, y, 20, labelled, seed=0)
+
+
+def test_rows_are_drawn_in_proportion_to_their_weights() -> None:
+    x, y = labelled_rows()
+    weights = torch.ones(len(x))
+    weights[50:60] = 3.5
+    batches = Batches(x, y, 20, 0, seed=0, weights=weights)
+    expected = len(x) * weights / weights.sum()
+    total = torch.zeros(len(x))
+    for _ in range(200):
+        drawn = torch.cat([rows for rows, _ in batches.epoch()]).squeeze(-1).long()
+        counts = torch.bincount(drawn, minlength=len(x))
+        assert (counts >= expected.floor()).all()
+        assert (counts <= expected.ceil()).all()
+        total += counts
+    torch.testing.assert_close(total / 200, expected, atol=0.15, rtol=0)
+
+
+def test_balanced_rows_are_drawn_by_their_weights_within_a_class() -> None:
+    x, y = labelled_rows()
+    weights = torch.ones(len(x))
+    weights[0] = 8.0  # of class 0, with eight others
+    batches = Batches(x, y, 20, 9, seed=0, weights=weights)
+    drawn = torch.cat([rows[:9] for _ in range(100) for rows, _ in batches.epoch()]).squeeze(-1)
+    labels = y[drawn.long()]
+    assert torch.bincount(labels).unique().tolist() == [0, 3000]  # each class as often
+    share = (drawn[labels == 0] == 0).float().mean()
+    assert abs(share - 0.5) < 0.04
+    assert set(drawn[labels == 2].tolist()) == {9.0, 10.0}
+
+
+def test_rows_are_balanced_by_the_class_that_is_given() -> None:
+    x, y = labelled_rows()
+    soft = torch.where(y >= 0, torch.arange(len(y)) + 6, -1)
+    batches = Batches(x, soft, 20, 9, seed=0, classes=y)
+    for rows, labels in batches.epoch():
+        assert torch.bincount(y[rows[:9].squeeze(-1).long()]).tolist() == [3, 0, 3, 0, 0, 3]
+        assert (labels[:9] >= 6).all()

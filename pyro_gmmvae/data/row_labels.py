@@ -1,0 +1,96 @@
+"""What a file says of its rows beside x: soft labels, weights, and groups that stay together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.data.transform import Labels
+from pyro_gmmvae.errors import GMMVAEError
+
+SUM_TOLERANCE = 1e-3
+Numbers = NDArray[np.float64]
+
+
+def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Numbers | None]:
+    """The most probable class of each row, and its distribution where that is not certain.
+
+    Args:
+        p: (N, C) a row's probability of each class; a row of NaN alone has no label.
+        source: of the rows, for messages.
+        first: number of the first row in its file.
+
+    Returns:
+        (N,) class numbers, -1 where unknown, and (N, C) distributions with rows of NaN where the
+        class is certain or unknown; None where that are all.
+
+    Raises:
+        GMMVAEError: a row with a negative or infinite number, or whose numbers do not sum to 1
+            within 0.001.
+    """
+    p = np.asarray(p, np.float64)
+    known = ~np.isnan(p).all(1)
+    filled = np.where(np.isnan(p), 0.0, p)
+    total = filled.sum(1)
+    for wrong, why in (
+        ((filled < 0).any(1), "a negative probability"),
+        (known & ~(np.abs(total - 1) <= SUM_TOLERANCE), "probabilities that do not sum to 1"),
+    ):
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            shown = ", ".join(f"{value:g}" for value in p[row][:6])
+            raise GMMVAEError(
+                f"{source}: row {first + row} has {why} ({shown}); correct the p_<class> of the "
+                "row, or leave all of them empty where its class is not known"
+            )
+    filled /= np.where(known, total, 1.0)[:, None]
+    y = np.where(known, filled.argmax(1), -1)
+    soft = known & (filled.max(1) < 1)
+    filled[~soft] = np.nan
+    return y, filled if soft.any() else None
+
+
+def checked_weights(weights: Any, rows: int, source: str, first: int = 0) -> Numbers | None:
+    """Weights of rows (N,); None where all are equal.
+
+    Raises:
+        GMMVAEError: another number of weights, one that is negative, missing or infinite, or all
+            are 0.
+    """
+    try:
+        values = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise GMMVAEError(f"{source} must be numbers ({error})") from error
+    if values.shape != (rows,):
+        raise GMMVAEError(f"{source} must be one for each of {rows} rows, not {values.shape}")
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise GMMVAEError(
+            f"{source}: row {first + row} has {values[row]:g}; a weight is 0 (never drawn) or a "
+            "positive number"
+        )
+    if not values.any():
+        raise GMMVAEError(f"{source} are all 0: no row would be drawn; give some a positive one")
+    return None if (values == values[0]).all() else values
+
+
+def group_codes(groups: Any) -> Labels:
+    """(N,) a number for each group; a row whose group is not known (None, NaN) is one by itself."""
+    import pandas as pd
+
+    codes, names = pd.factorize(np.asarray(groups, object), use_na_sentinel=True)
+    alone = codes < 0
+    codes = codes.astype(np.int64)
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes
+
+
+def soft_label_names(columns: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Columns p_<class> of soft labels, and the class of each; none where they are others.
+
+    They are at least two. Where a file also has labels, every class of these has a column.
+    """
+    found = {name: name[2:] for name in columns if name.startswith("p_") and len(name) > 2}
+    return found if len(found) > 1 and set(classes) <= set(found.values()) else {}
