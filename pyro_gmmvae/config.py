@@ -296,6 +296,9 @@ class Config(BaseModel):
         "as labels for the first steps.",
     )
     epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
+    steps: int | None = Field(
+        None, ge=1, description="Optimizer steps, rounded up to whole epochs; instead of epochs."
+    )
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget, instead of epochs.")
     batch_size: int = Field(128, ge=2, description="Rows per step.")
     labelled_per_batch: int = Field(

@@ -56,6 +56,9 @@ LABEL_KEYS = frozenset(
 )
 
 
+BUDGETS = ("epochs", "steps", "minutes")
+
+
 class FitConfig(Config):
     """A configuration with the keys of its model and guide."""
 
@@ -107,8 +110,8 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
     # the guide of a preset is for the default model
     named_keys = {k: v for k, v in presets[preset].items() if k != "guide" or not other_model}
     for layer in ({"epochs": 100}, named_keys, *layers, {"preset": preset}):
-        if any(layer.get(key) is not None for key in ("epochs", "minutes")):
-            merged |= {"epochs": None, "minutes": None}  # a new budget replaces the one before
+        if any(layer.get(key) is not None for key in BUDGETS):
+            merged |= dict.fromkeys(BUDGETS)  # a new budget replaces the one before
         merged |= layer
     return configure(merged, given={"data", *(key for layer in layers for key in layer)})
 

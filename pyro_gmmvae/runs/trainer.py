@@ -31,6 +31,7 @@ from pyro_gmmvae.runs.folder import (
     write_history,
 )
 from pyro_gmmvae.runs.initialize import initialize
+from pyro_gmmvae.runs.keys import BUDGETS
 from pyro_gmmvae.runs.run import Run, names_given, with_data_at
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.batches import check_batch_size
@@ -230,7 +231,7 @@ def resume(
     config = with_data_at(config, data)
     longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}
     if longer:
-        config = config.replace(**{"epochs": None, "minutes": None} | longer)
+        config = config.replace(**dict.fromkeys(BUDGETS) | longer)
     if device is not None:
         config = config.replace(device=device)
     if log is not None:
@@ -310,7 +311,7 @@ def fit_epoch(
             before.
     """
     done = 0 if before is None else int(before.metrics["epochs"])
-    changes = {"epochs": 1, "minutes": None, "decay": "constant", "patience": 0, "init": "random"}
+    changes = {"epochs": 1, "steps": None, "minutes": None, "decay": "constant", "patience": 0, "init": "random"}
     config = resolve(config).with_defaults(**changes, pseudo_threshold=None, preset=None)
     # other noise and another order for each epoch
     other_seed = config.with_defaults(seed=(config.seed + done) % 2**32)
@@ -336,8 +337,8 @@ def fit_epoch(
 
 
 def _resolved(config: Config) -> Config:
-    if config.epochs is None and config.minutes is None:
-        raise GMMVAEError("give the fit an end: epochs or minutes")
+    if all(getattr(config, key) is None for key in BUDGETS):
+        raise GMMVAEError("give the fit an end: epochs, steps or minutes")
     return resolve(config)
 
 

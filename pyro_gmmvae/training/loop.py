@@ -161,7 +161,7 @@ class Fit:
                 self.objective,
                 self.module,
                 self._examples(),
-                steps=settings.steps(len(self.batches)),
+                steps=settings.total_steps(len(self.batches)),
                 minutes=settings.minutes,
                 verify=settings.verify,
                 compiled_tolerance=BF16_TOLERANCE if settings.precision == "bf16" else None,

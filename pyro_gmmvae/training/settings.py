@@ -22,7 +22,8 @@ class FitSettings:
     """Settings of a fit of any model.
 
     Attributes:
-        epochs: passes over the rows; None where ``minutes`` bounds the fit.
+        epochs: passes over the rows; None where ``steps`` or ``minutes`` bounds the fit.
+        steps: optimizer steps, rounded up to whole passes; instead of ``epochs``.
         minutes: wall-clock minutes, resumed ones included; the rate then decays over time.
         learning_rate: of Adam, at the start.
         decay: "cosine" (to 0 at the end) or "constant".
@@ -38,6 +39,7 @@ class FitSettings:
     """
 
     epochs: int | None = None
+    steps: int | None = None
     minutes: float | None = None
     learning_rate: float = 2e-3
     decay: str = "cosine"
@@ -50,15 +52,19 @@ class FitSettings:
     precision: str = "f32"
     verify: bool = True
 
-    def steps(self, steps_per_epoch: int) -> int | None:
-        """The number of steps of a fit that is bounded by epochs."""
-        return None if self.epochs is None else self.epochs * steps_per_epoch
+    def total_steps(self, steps_per_epoch: int) -> int | None:
+        """The number of steps of a fit that is bounded by epochs or steps."""
+        epochs = self.epochs
+        if epochs is None and self.steps is not None:
+            epochs = math.ceil(self.steps / max(1, steps_per_epoch))
+        return None if epochs is None else epochs * steps_per_epoch
 
     def fraction(self, step: int, seconds: float, steps_per_epoch: int) -> float:
-        """The part of the budget that is spent, 0 to 1 (the larger of epochs' and minutes')."""
+        """The part of the budget that is spent, 0 to 1 (the larger of steps' and minutes')."""
         spent = 0.0
-        if self.epochs is not None:
-            spent = step / max(1, self.epochs * steps_per_epoch)
+        total = self.total_steps(steps_per_epoch)
+        if total is not None:
+            spent = step / max(1, total)
         if self.minutes is not None:
             spent = max(spent, seconds / (60 * self.minutes))
         return min(spent, 1.0)
