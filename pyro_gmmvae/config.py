@@ -271,6 +271,13 @@ class Config(BaseModel):
         description="Share of a batch's rows, labelled ones first, that get the second pass of "
         "reconstruct=separate; less is faster.",
     )
+    teacher_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the rows without a label that classifiers of scikit-learn label "
+        "before the fit, the surest ones; 0: none.",
+    )
     pseudo_threshold: float | None = Field(
         None,
         gt=0,
@@ -290,6 +297,22 @@ class Config(BaseModel):
     )
 
     # fit
+    members: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Fits with other seeds, whose class probabilities are averaged.",
+    )
+    cv: int | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Folds of a cross-validation over the labelled rows; 0: none. none: 5 where a "
+        "table has too few labels for test rows.",
+    )
+    fold: int | None = Field(
+        None, ge=0, description="The fold that is held out (of the runs in RUN/folds)."
+    )
     init: Literal["random", "kmeans", "ae-gmm"] = Field(
         "random",
         description="Without labels: random weights, or clusters (kmeans, ae-gmm) that are used "

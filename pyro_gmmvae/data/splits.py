@@ -1,6 +1,7 @@
 """Splits into training, validation and test rows, and class-balanced label draws."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,6 +127,51 @@ def _hold_out_groups(
     label = np.where(counts.any(1), counts.argmax(1), -1)
     kept, held = _hold_out(np.arange(len(groups)), label, count, seed, name)
     return rows[np.isin(place, kept)], rows[np.isin(place, held)]
+
+
+def number_of_folds(y: Labels, asked: int) -> int:
+    """The number of folds for labels y (n,) that all have a class: no more than its rows.
+
+    0 where no class has two rows, or ``asked`` is below 2.
+    """
+    folds = min(asked, int(np.bincount(y).max(initial=0)))
+    return folds if folds > 1 else 0
+
+
+def hold_out_fold(
+    split: Split, y: Labels, folds: int, fold: int, seed: int, together: Labels | None = None
+) -> Split:
+    """One fold of the labelled rows becomes the validation part; folds are stratified by class.
+
+    Args:
+        split: of all rows; its validation rows stay out of the fit.
+        y: (N,) labels.
+        folds: their number.
+        fold: the number of the one that is held out, from 0.
+        seed: of the folds.
+        together: (N,) rows with the same number stay in one fold; None: each row by itself.
+
+    Raises:
+        GMMVAEError: fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    rows = split.labelled
+    groups = None if together is None else together[rows]
+    if groups is not None and len(np.unique(groups)) < folds:
+        raise GMMVAEError(
+            f"the labelled rows are of {len(np.unique(groups))} groups: too few for {folds} folds; "
+            "give a smaller --cv, or 0"
+        )
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds
+        parts = list(kind(folds, shuffle=True, random_state=seed).split(rows, y[rows], groups))
+    held = rows[parts[fold][1]]
+    if together is not None:  # their unlabelled rows too
+        held = split.train[np.isin(together[split.train], together[held])]
+    labelled, train = np.setdiff1d(rows, held), np.setdiff1d(split.train, held)
+    return replace(split, train=train, validation=held, labelled=labelled)
 
 
 def _hold_out(

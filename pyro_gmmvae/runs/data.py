@@ -20,8 +20,9 @@ from pyro_gmmvae.data import (
     StreamedRows,
     Transform,
 )
-from pyro_gmmvae.data.column_table import covariate_row
+from pyro_gmmvae.data.column_table import ColumnTable, covariate_row
 from pyro_gmmvae.data.row_values import check_values, in_model_units
+from pyro_gmmvae.data.splits import hold_out_fold, number_of_folds
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # configuration keys that only windows of poses have
 POSE_KEYS = frozenset(PoseWindow.own_keys())
+# with fewer labels in a table all of them are trained on, and cross-validated
+LABELS_TO_SPARE, FOLDS = 1000, 5
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,8 @@ class TrainingData:
         training_rows: numbers of the rows that a fit sees; it sees the labels of
             ``split.labelled`` only.
         factors: names of the further classes that the model has latents for.
+        taught: (training rows,) classes by a teacher, which are pseudo-labels from the start, -1
+            where it gives none; None: there is no teacher.
     """
 
     dataset: Dataset
@@ -191,19 +196,24 @@ class TrainingData:
     dtype: "torch.dtype"
     training_rows: Labels
     factors: tuple[str, ...] = ()
+    taught: Labels | None = None
 
     @classmethod
-    def from_config(cls, config: Config, schema: Schema | None = None) -> "TrainingData":
+    def from_config(
+        cls, config: Config, schema: Schema | None = None, dataset: Dataset | None = None
+    ) -> "TrainingData":
         """Load and split the data that ``config`` names.
 
         Args:
             config: the run's configuration.
             schema: of a run that exists; the data must still be what it was trained on.
+            dataset: the data, where it was loaded before.
 
         Raises:
             GMMVAEError: data that can't be used, or that changed.
         """
-        dataset = load_data(config.data, data_options(config))
+        dataset = dataset or load_data(config.data, data_options(config))
+        config = _with_parts(config, dataset)
         if config.labels and not dataset.classes:
             where = (
                 "no person is named (name people with --labels-file"
@@ -221,6 +231,11 @@ class TrainingData:
             label_seed=config.seed if config.label_seed is None else config.label_seed,
             together=dataset.together,
         )
+        if config.fold is not None:
+            folds = number_of_folds(dataset.y[split.labelled], config.cv or FOLDS)
+            split = hold_out_fold(
+                split, dataset.y, folds, config.fold, config.split_seed, dataset.together
+            )
         return cls.from_arrays(config, dataset, split, schema)
 
     @classmethod
@@ -274,6 +289,13 @@ class TrainingData:
         """The kind of the rows."""
         return self.schema.kind
 
+    def folds(self, config: Config) -> int:
+        """The number of folds of the cross-validation that a configuration asks for; 0: none."""
+        asked = 0 if config.fold is not None else config.cv
+        if asked is None:
+            asked = FOLDS if isinstance(self.kind, ColumnTable) and not len(self.split.test) else 0
+        return number_of_folds(self.dataset.y[self.split.labelled], asked)
+
     @property
     def groups(self) -> RowGroups:
         """Rows that are evaluated together."""
@@ -317,6 +339,20 @@ class TrainingData:
         x = torch.from_numpy(self.schema.featurize(self.dataset.x[rows]))
         x = x.to(device, self.dtype)
         return x, torch.from_numpy(self.dataset.y[rows]).to(device)
+
+    def points(self, rows: Labels) -> Floats:
+        """(n, features) finite numbers of some rows, for methods that compare distances.
+
+        Columns of a table enter as a network takes them, standardized and without the mask; of
+        other rows a missing entry is 0.
+        """
+        x = self.tensors(rows)[0].float()
+        if not self.kind.specs:
+            return x.flatten(1).nan_to_num().numpy()
+        from pyro_gmmvae.networks.columns import ColumnInputs
+
+        inputs = ColumnInputs(self.kind.specs).eval()(x)[:, : -len(self.kind.specs)]
+        return ((inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)).numpy()
 
     def _training_rows_on(self, device: "torch.device") -> "Tensor":
         """x of the training rows, not yet drawn where each batch draws them."""
@@ -380,10 +416,24 @@ class TrainingData:
         numbers = self.training_rows
         hidden = np.isin(numbers, self.split.labelled, invert=True)
         y = np.where(hidden, -1, self.dataset.y[numbers])
+        if self.taught is not None:
+            y = np.where((y < 0) & (self.taught >= 0), -2 - self.taught, y)
         # test rows that are fitted too show nothing
         train = np.isin(numbers, self.split.train)
         columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
         return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
+
+
+def _with_parts(config: Config, dataset: Dataset) -> Config:
+    """The configuration without test and validation rows, where a table has few labels.
+
+    A part that was asked for stays.
+    """
+    labels = int((dataset.y >= 0).sum())
+    if not isinstance(dataset.kind, ColumnTable) or not 0 < labels < LABELS_TO_SPARE:
+        return config
+    parts = {"test", "validation"} - config.given
+    return config.with_defaults(**dict.fromkeys(parts, 0)) if config.labels != 0 else config
 
 
 def _training_rows(split: Split, config: Config) -> Labels:

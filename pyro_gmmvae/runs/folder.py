@@ -36,6 +36,7 @@ CONFIG, ENVIRONMENT, METRICS, NAMES = (
     *("config.json", "environment.json"),
     *("metrics.json", "names.json"),
 )
+HISTORY = "history.csv"
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 FIGURES = "figures"
 # stems of the files in it; an animation is also a GIF
@@ -45,11 +46,14 @@ PICTURES = (
 )
 FORMATS = ("png", "svg", "pdf")
 CLUSTERS = "clusters.csv"
+# folders of the fits of an ensemble, and the scores of the rows that its folds held out
+MEMBERS, FOLDS, OUT_OF_FOLD = "members", "folds", "out_of_fold.csv"
+FINISHED = ("complete", "early-stopped")  # outcomes of a fit
 REPORT = "report.html"
 # all files that this package writes into a run folder; the last part may be a pattern
 OURS = (
     *(CONFIG, ENVIRONMENT, METRICS, NAMES),
-    "history.csv",
+    HISTORY,
     "training.pt",
     *WEIGHTS.values(),
     "mlflow.json",
@@ -57,6 +61,7 @@ OURS = (
     "estimator.json",
     "labels.safetensors",
     REPORT,
+    OUT_OF_FOLD,
     f"{FIGURES}/{CLUSTERS}",
     *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),
 )
@@ -122,9 +127,19 @@ def remove_replaced(out: Path) -> None:
             aside.rmdir()
 
 
+def _fits_of(folder: Path) -> list[Path]:
+    """Folders of the fits of an ensemble."""
+    return [fit for name in (MEMBERS, FOLDS) for fit in folder.glob(f"{name}/[0-9]*")]
+
+
 def _remove_ours(folder: Path) -> None:
     """Delete our files, and the folders in it that hold nothing else."""
     remove_leftovers(folder)
+    for inner in _fits_of(folder):
+        _remove_ours(inner)
+        for place in (inner, inner.parent):
+            if not any(place.iterdir()):
+                place.rmdir()
     for file in [file for name in OURS for file in folder.glob(name)]:
         file.unlink(missing_ok=True)
     for inner in {(folder / name).parent for name in OURS} - {folder}:
@@ -139,7 +154,7 @@ def undo(out: Path, made: bool) -> None:
         out: its folder.
         made: whether the folder goes too, unless it holds files that are not ours.
     """
-    if (out / "training.pt").exists():
+    if any((fit / "training.pt").exists() for fit in (out, *_fits_of(out))):
         return
     _remove_ours(out)
     if made and not any(out.iterdir()):
@@ -333,7 +348,7 @@ def save_checkpoint(out: Path, fit: "Fit") -> None:
 
 def write_history(out: Path, history: "pd.DataFrame") -> None:
     """Write ``history.csv``, a row per epoch."""
-    atomic_write(out / "history.csv", history.to_csv(index=False).encode())
+    atomic_write(out / HISTORY, history.to_csv(index=False).encode())
 
 
 def restore(fit: "Fit", out: Path) -> None:

@@ -52,7 +52,7 @@ def _kmeans(parts: Parts) -> Labels:
     from sklearn.cluster import KMeans
 
     K, data = parts.model.components, parts.data
-    x = data.tensors(data.training_rows)[0].flatten(1).nan_to_num().numpy()
+    x = data.points(data.training_rows)
     means = KMeans(K, n_init=RESTARTS, random_state=parts.config.seed)
     return np.asarray(means.fit_predict(x))
 

@@ -1,7 +1,8 @@
 """Trained runs: read from a folder, used on new rows."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
 from pyro_gmmvae.runs.densities import ELBO_SAMPLES, USUAL
 from pyro_gmmvae.runs.evaluate import measure, predict_sequences
 from pyro_gmmvae.runs.folder import (
+    MEMBERS,
     METRICS,
     WEIGHTS,
     component_names,
@@ -52,6 +54,8 @@ class Run:
         device: of the model.
         weights: "last" or "best".
         names: K names given to components after a fit without labels, or None.
+        others: further members of an ensemble. Class probabilities and ELBOs are means over all;
+            z, draws and figures are those of this one, the first.
     """
 
     path: Path
@@ -61,6 +65,7 @@ class Run:
     device: torch.device
     weights: str
     names: tuple[str, ...] | None = None
+    others: tuple["Run", ...] = ()
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", weights: str | None = None) -> "Run":
@@ -78,12 +83,25 @@ class Run:
         """
         path = Path(path)
         config, schema = read_config(path)
+        if (path / MEMBERS).is_dir():
+            return cls._ensemble(path, config, device, weights)
         which = weights or _default_weights(path, config)
         state, where = read_weights(path, which), resolve_device(device)
         check_precision(config.precision if config.precision == "f64" else "f32", where)
         with seeded(0, where):
             model = build_model(config, schema).to(where, dtype_of(config.precision))
         return cls._filled(path, config, schema, model, where, which, state)
+
+    @classmethod
+    def _ensemble(cls, path: Path, config: Config, device: str, weights: str | None) -> "Run":
+        """The members that have weights; a stopped training may lack the last ones."""
+        folders = [path / MEMBERS / str(number) for number in range(config.members)]
+        started = [f for f in folders if any((f / file).exists() for file in WEIGHTS.values())]
+        # where there is none the error says so
+        members = [cls.load(f, device=device, weights=weights) for f in started or folders[:1]]
+        first, *others = members
+        names = names_given(path, config, first.schema, first.model)
+        return replace(first, path=path, config=config, names=names, others=tuple(others))
 
     @classmethod
     def restored(cls, path: Path, model: LatentModel, device: torch.device) -> "Run":
@@ -178,8 +196,10 @@ class Run:
         """(N, K) log q(y|x), or None where the model has no classes."""
         if not self.model.components:
             return None
-        parts = [self.model.classify(rows) for rows in x.split(4096)]
-        return torch.cat(parts).cpu().numpy()
+        members = [self.model, *(other.model for other in self.others)]
+        parts = [torch.stack([m.classify(rows) for m in members]) for rows in x.split(4096)]
+        log_probs = torch.cat(parts, 1).logsumexp(0) - math.log(len(members))
+        return log_probs.cpu().numpy()
 
     @torch.no_grad()
     def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
@@ -189,7 +209,8 @@ class Run:
 
     def elbo(self, x: Tensor) -> np.ndarray[Any, Any]:
         """(N,) ELBO of rows in the model's units, in nats."""
-        return self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        own = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        return np.mean([own, *(other.elbo(x) for other in self.others)], axis=0)
 
     def evaluate(
         self,

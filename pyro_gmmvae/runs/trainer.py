@@ -11,13 +11,18 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.datasets import IN_MEMORY, is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers, save_weights, write_json
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.runs.ensemble import train_ensemble
 from pyro_gmmvae.runs.folder import (
+    CONFIG,
+    FINISHED,
+    MEMBERS,
     METRICS,
     WEIGHTS,
     environment,
@@ -33,6 +38,7 @@ from pyro_gmmvae.runs.folder import (
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.keys import BUDGETS
 from pyro_gmmvae.runs.run import Run, names_given, with_data_at
+from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.batches import check_batch_size
 from pyro_gmmvae.training.devices import machine, seeded
@@ -186,7 +192,39 @@ def train(
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
     config = _resolved(absolute_paths(config))
-    load = partial(TrainingData.from_config, config)
+    load = partial(_load, config)
+    # a named set has test rows
+    if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
+        data = load()
+        if config.members > 1 or data.folds(config):
+            options: dict[str, Any] = {"callbacks": callbacks, "command": command}
+            return train_ensemble(config, data, out, _fit_into, force=force, **options)
+        load = partial(_load, config, dataset=data.dataset)
+    return _train_one(config, load, out, force, callbacks, command)
+
+
+def _load(
+    config: Config, schema: Schema | None = None, dataset: Dataset | None = None
+) -> TrainingData:
+    """The data of a configuration, with the classes that a teacher gives to some of its rows."""
+    return with_teacher(config, TrainingData.from_config(config, schema, dataset))
+
+
+def _fit_into(config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback]) -> Run:
+    """Train one fit of an ensemble into a folder, or resume it there."""
+    if (out / CONFIG).exists():
+        return resume(out, callbacks=callbacks)
+    return _train_one(config, lambda: data, out, False, callbacks, None)
+
+
+def _train_one(
+    config: Config,
+    load: Callable[[], TrainingData],
+    out: Path,
+    force: bool,
+    callbacks: Sequence[Callback],
+    command: str | None,
+) -> Run:
     with _prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         with job.fit.world.raise_together():
             if job.fit.world.is_first:
@@ -237,7 +275,9 @@ def resume(
     if log is not None:
         config = config.replace(log=tuple(log))
     config = _resolved(config)
-    load = partial(TrainingData.from_config, config, schema)
+    load = partial(_load, config, schema)
+    if (out / MEMBERS).is_dir():
+        return _resume_ensemble(config, load, out, bool(longer), callbacks)
     with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit
         with fit.world.raise_together():
@@ -263,6 +303,23 @@ def resume(
                 write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)
+
+
+def _resume_ensemble(
+    config: Config,
+    load: Callable[[], TrainingData],
+    out: Path,
+    longer: bool,
+    callbacks: Sequence[Callback],
+) -> Run:
+    if longer:
+        raise GMMVAEError(
+            f"{out} holds several fits, whose budget can't be made longer; train again with more "
+            "--epochs or --steps"
+        )
+    if read_metrics(out).get("outcome") in FINISHED:
+        raise GMMVAEError(f"{out} is complete: all its members and folds are trained")
+    return train_ensemble(config, load(), out, _fit_into, callbacks=callbacks)
 
 
 def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = ()) -> Trained:
@@ -311,7 +368,14 @@ def fit_epoch(
             before.
     """
     done = 0 if before is None else int(before.metrics["epochs"])
-    changes = {"epochs": 1, "steps": None, "minutes": None, "decay": "constant", "patience": 0, "init": "random"}
+    changes = {
+        "epochs": 1,
+        "steps": None,
+        "minutes": None,
+        "decay": "constant",
+        "patience": 0,
+        "init": "random",
+    }
     config = resolve(config).with_defaults(**changes, pseudo_threshold=None, preset=None)
     # other noise and another order for each epoch
     other_seed = config.with_defaults(seed=(config.seed + done) % 2**32)

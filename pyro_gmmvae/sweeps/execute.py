@@ -18,6 +18,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json, try_lock
+from pyro_gmmvae.runs.folder import FINISHED
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
@@ -26,7 +27,6 @@ from pyro_gmmvae.sweeps.workers import Pool, check_backend, process_pool, ray_po
 from pyro_gmmvae.training import NonFiniteError
 from pyro_gmmvae.training.signals import sigterm_as_interrupt, stop_on_signal
 
-FINISHED = ("complete", "early-stopped")
 TEST_METRICS = (
     "accuracy",
     "probe_accuracy",

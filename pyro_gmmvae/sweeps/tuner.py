@@ -18,8 +18,8 @@ from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.folder import FINISHED
 from pyro_gmmvae.runs.trainer import absolute_paths
-from pyro_gmmvae.sweeps.execute import FINISHED
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import check_comparable, configured, corners, space_of
 from pyro_gmmvae.sweeps.study import (

@@ -1,0 +1,205 @@
+"""Runs of several fits: members whose probabilities are averaged, and folds of a cross-validation.
+
+Every fit is a run folder of its own: RUN/members/0, ..., and RUN/folds/0, ..., which have members
+again where there are several.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import atomic_write, read_bytes, write_json
+from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.folder import (
+    CONFIG,
+    FINISHED,
+    FOLDS,
+    HISTORY,
+    MEMBERS,
+    METRICS,
+    OUT_OF_FOLD,
+    environment,
+    new_folder,
+    read_metrics,
+    remove_replaced,
+    write_config,
+)
+from pyro_gmmvae.runs.out_of_fold import OutOfFold
+from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.training import Callback
+from pyro_gmmvae.training.devices import machine, resolve_device
+
+# trains or resumes a run of one fit, from a configuration, its data, a folder and callbacks
+Fitter = Callable[[Config, TrainingData, Path, Sequence[Callback]], Run]
+
+
+class PartialProgress(Callback):
+    """The callbacks of one of several fits of the same length.
+
+    Args:
+        callbacks: of all fits.
+        number: of this fit.
+        fits: how many there are.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], number: int, fits: int) -> None:
+        self.callbacks, self.number, self.fits = callbacks, number, fits
+
+    def on_start(self, about: str) -> None:
+        for callback in self.callbacks if self.number == 0 else ():
+            callback.on_start(about)
+
+    def on_step(self, progress: float) -> None:
+        for callback in self.callbacks:
+            callback.on_step((self.number + progress) / self.fits)
+
+    def on_epoch(self, record: dict[str, float]) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch(record)
+
+
+def train_ensemble(
+    config: Config,
+    data: TrainingData,
+    out: Path,
+    fit: Fitter,
+    *,
+    force: bool = False,
+    callbacks: Sequence[Callback] = (),
+    command: str | None = None,
+) -> Run:
+    """Train the members of a run and its folds, or those that a folder lacks.
+
+    Args:
+        config: resolved, of the whole.
+        data: of the whole.
+        out: the run folder; one with this configuration is continued.
+        fit: trains a run of one fit, or resumes it.
+        force: replace a run that exists.
+        callbacks: called after each epoch and each step of every fit.
+        command: the command line to record in ``environment.json``.
+
+    Raises:
+        GMMVAEError: as of one fit; several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise GMMVAEError(
+            "members and folds are fitted by one process; give --members 1 --cv 0, or leave "
+            "torchrun out"
+        )
+    is_new = force or not (out / CONFIG).exists()
+    with new_folder(out, force) if is_new else nullcontext():
+        if is_new:
+            where = machine(resolve_device(config.device))
+            write_config(out, config, data.schema, [environment(command, where)])
+        return _train(config, data, out, fit, callbacks)
+
+
+def _train(
+    config: Config, data: TrainingData, out: Path, fit: Fitter, callbacks: Sequence[Callback]
+) -> Run:
+    started, folds = time.monotonic(), data.folds(config)
+    fits = 1 + folds  # a fold takes as long as all members
+    outcome = "complete"
+    for number in range(config.members):
+        of_member = PartialProgress(callbacks, number, config.members * fits)
+        one = _member(config, number)
+        outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
+        remove_replaced(out)
+        if outcome not in FINISHED:
+            break
+    held_out = []
+    for fold in range(folds) if outcome in FINISHED else ():
+        if fold == 0:
+            _announce(data, folds, folds * (time.monotonic() - started), callbacks)
+        one = config.with_defaults(fold=fold, cv=folds)
+        rest = TrainingData.from_config(one, dataset=data.dataset)
+        folder, of_fold = out / FOLDS / str(fold), PartialProgress(callbacks, 1 + fold, fits)
+        outcome = _finish(one, rest, folder, fit, of_fold)
+        if outcome not in FINISHED:
+            break
+        held_out.append(_scores(Run.load(folder, device=config.device), rest, fold))
+    if held_out and outcome in FINISHED:
+        _joined(held_out).save(out / OUT_OF_FOLD)
+    run = Run.load(out, device=config.device)
+    # the first member stands for the others in tables and figures of the training
+    atomic_write(out / HISTORY, read_bytes(out / MEMBERS / "0" / HISTORY))
+    write_json(out / METRICS, _metrics(run, data, outcome, time.monotonic() - started))
+    for callback in callbacks:
+        callback.on_end(outcome)
+    return run
+
+
+def _finish(
+    config: Config, data: TrainingData, out: Path, fit: Fitter, progress: PartialProgress
+) -> str:
+    """Train one of the fits, unless it is finished; returns its outcome."""
+    if (out / CONFIG).exists() and read_metrics(out).get("outcome") in FINISHED:
+        return str(read_metrics(out)["outcome"])
+    if config.members > 1:
+        train_ensemble(config, data, out, fit, callbacks=[progress])
+    else:
+        fit(config, data, out, [progress])
+    return str(read_metrics(out)["outcome"])
+
+
+def _member(config: Config, number: int) -> Config:
+    """The configuration of a member: of another seed, with the same rows and labels."""
+    label_seed = config.seed if config.label_seed is None else config.label_seed
+    seed = (config.seed + number) % 2**32
+    cv = 0 if config.fold is None else config.cv
+    return config.with_defaults(members=1, cv=cv, seed=seed, label_seed=label_seed)
+
+
+def _announce(
+    data: TrainingData, folds: int, seconds: float, callbacks: Sequence[Callback]
+) -> None:
+    for callback in callbacks:
+        callback.on_start(
+            f"cross-validation: {folds} folds of {len(data.split.labelled)} labelled rows, about "
+            f"{math.ceil(seconds)} s (--cv 0: none)"
+        )
+
+
+def _scores(run: Run, data: TrainingData, fold: int) -> OutOfFold:
+    """Log-probabilities and ELBOs of the labelled rows that a fold's fit did not see."""
+    y = data.dataset.y[data.split.validation]
+    rows = data.split.validation[y >= 0]
+    x, _ = data.tensors(rows, run.device)
+    log_probs = run.log_probs(x)
+    assert log_probs is not None
+    return OutOfFold(
+        rows=data.dataset.row_numbers[rows],
+        fold=np.full(len(rows), fold),
+        y=y[y >= 0],
+        log_probs=log_probs,
+        elbo=run.elbo(x) if run.has_bound else np.full(len(rows), np.nan),
+        names=tuple(run.class_names()),
+    )
+
+
+def _joined(parts: Sequence[OutOfFold]) -> OutOfFold:
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("rows", "fold", "y", "log_probs", "elbo")
+    }
+    return OutOfFold(**arrays, names=parts[0].names)
+
+
+def _metrics(run: Run, data: TrainingData, outcome: str, seconds: float) -> dict[str, Any]:
+    """The content of ``metrics.json``: sums over the fits, and the cross-validation."""
+    first = read_metrics(run.path / MEMBERS / "0")
+    quantiles = run.measure_reference(data)
+    return first | {
+        "outcome": outcome,
+        "seconds": seconds,
+        "elbo_quantiles": quantiles.tolist(),
+    }
