@@ -72,6 +72,7 @@ def train_ensemble(
     out: Path,
     fit: Fitter,
     *,
+    resuming: bool = False,
     force: bool = False,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
@@ -81,8 +82,9 @@ def train_ensemble(
     Args:
         config: resolved, of the whole.
         data: of the whole.
-        out: the run folder; one with this configuration is continued.
+        out: the run folder.
         fit: trains a run of one fit, or resumes it.
+        resuming: the folder holds this configuration, and perhaps some of the fits.
         force: replace a run that exists.
         callbacks: called after each epoch and each step of every fit.
         command: the command line to record in ``environment.json``.
@@ -95,9 +97,8 @@ def train_ensemble(
             "members and folds are fitted by one process; give --members 1 --cv 0, or leave "
             "torchrun out"
         )
-    is_new = force or not (out / CONFIG).exists()
-    with new_folder(out, force) if is_new else nullcontext():
-        if is_new:
+    with nullcontext() if resuming else new_folder(out, force):
+        if not resuming:
             where = machine(resolve_device(config.device))
             write_config(out, config, data.schema, [environment(command, where)])
         return _train(config, data, out, fit, callbacks)
@@ -145,7 +146,8 @@ def _finish(
     if (out / CONFIG).exists() and read_metrics(out).get("outcome") in FINISHED:
         return str(read_metrics(out)["outcome"])
     if config.members > 1:
-        train_ensemble(config, data, out, fit, callbacks=[progress])
+        resuming = (out / CONFIG).exists()
+        train_ensemble(config, data, out, fit, resuming=resuming, callbacks=[progress])
     else:
         fit(config, data, out, [progress])
     return str(read_metrics(out)["outcome"])

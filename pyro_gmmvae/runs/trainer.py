@@ -319,7 +319,7 @@ def _resume_ensemble(
         )
     if read_metrics(out).get("outcome") in FINISHED:
         raise GMMVAEError(f"{out} is complete: all its members and folds are trained")
-    return train_ensemble(config, load(), out, _fit_into, callbacks=callbacks)
+    return train_ensemble(config, load(), out, _fit_into, resuming=True, callbacks=callbacks)
 
 
 def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = ()) -> Trained:
