@@ -21,8 +21,8 @@ from pyro_gmmvae.evaluation import Bounds, Draws, draw_from_guide, latent_draws,
 from pyro_gmmvae.files import atomic_file
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs import Run
+from pyro_gmmvae.runs.component_names import fitted_names
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.folder import fitted_names
 from pyro_gmmvae.runs.run import with_data_at
 from pyro_gmmvae.training.devices import seeded
 

@@ -42,7 +42,8 @@ def name(
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.runs import Run
     from pyro_gmmvae.runs.clusters import read_clusters
-    from pyro_gmmvae.runs.folder import NAMES, fitted_names, write_names
+    from pyro_gmmvae.runs.component_names import fitted_names, write_names
+    from pyro_gmmvae.runs.folder import NAMES
     from pyro_gmmvae.runs.label_components import name_components, read_labels, summary
 
     loaded = Run.load(run, device=device or "auto", weights=weights)

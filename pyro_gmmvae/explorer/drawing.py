@@ -32,7 +32,7 @@ from pyro_gmmvae.figures.cell_renderer import (
     renderer_of,
 )
 from pyro_gmmvae.figures.style import BLUE
-from pyro_gmmvae.runs.data import Schema
+from pyro_gmmvae.runs.schema import Schema
 
 Array = np.ndarray[Any, Any]
 Renderer = TypeVar("Renderer", bound=CellRenderer)

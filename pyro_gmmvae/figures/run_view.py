@@ -16,8 +16,8 @@ from pyro_gmmvae.files import read_table
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
+from pyro_gmmvae.runs.component_names import fitted_names
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.folder import fitted_names
 from pyro_gmmvae.runs.run import with_data_at
 
 Array = np.ndarray[Any, Any]

@@ -13,8 +13,9 @@ from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
 from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
-from pyro_gmmvae.runs.data import POSE_KEYS, Schema, TrainingData
+from pyro_gmmvae.runs.data import POSE_KEYS, TrainingData
 from pyro_gmmvae.runs.keys import LABEL_KEYS
+from pyro_gmmvae.runs.schema import Schema
 
 if TYPE_CHECKING:
     from torch import Tensor

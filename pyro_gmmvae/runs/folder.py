@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
@@ -22,8 +22,8 @@ from pyro_gmmvae.files import (
     validated,
     write_json,
 )
-from pyro_gmmvae.runs.data import Schema
 from pyro_gmmvae.runs.keys import configure
+from pyro_gmmvae.runs.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,7 +282,7 @@ def read_environments(out: Path) -> list[dict[str, Any]]:
     Raises:
         GMMVAEError: a damaged file.
     """
-    content = _read(out / ENVIRONMENT, _Environment, "delete it to resume without it")
+    content = read_record(out / ENVIRONMENT, _Environment, "delete it to resume without it")
     return [content, *content.pop("resumed", [])] if content else []
 
 
@@ -315,10 +315,15 @@ def read_metrics(out: Path) -> dict[str, Any]:
     Raises:
         GMMVAEError: a damaged file.
     """
-    return _read(out / METRICS, _Metrics, f"delete it and finish with 'gmmvae resume {out}'")
+    return read_record(out / METRICS, _Metrics, f"delete it and finish with 'gmmvae resume {out}'")
 
 
-def _read(file: Path, kind: type[BaseModel], advice: str) -> dict[str, Any]:
+def read_record(file: Path, kind: type[BaseModel], advice: str) -> dict[str, Any]:
+    """The content of a JSON file of a run; empty where there is none.
+
+    Raises:
+        GMMVAEError: a damaged file; the message ends with ``advice``.
+    """
     if not file.exists():
         return {}
     try:
@@ -403,52 +408,3 @@ def _check_finite(weights: "Mapping[str, Tensor]", file: Path) -> None:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise GMMVAEError(f"{file}: {name} has values that are not finite; train again")
-
-
-# -- names of components -----------------------------------------------------------------------
-
-
-def fitted_names(config: Config, schema: Schema) -> tuple[str, ...]:
-    """The classes that the first components stand for; empty where the fit saw no label."""
-    return () if config.labels == 0 else schema.classes
-
-
-def component_names(first: Sequence[str], components: int) -> list[str]:
-    """K names: those of the first components, then "component_k" for the others."""
-    return [*first, *(f"component_{k}" for k in range(len(first), components))]
-
-
-class _Names(BaseModel):
-    names: list[Annotated[str, StringConstraints(pattern=r"\S")]]
-
-
-def read_names(path: Path, components: int) -> tuple[str, ...] | None:
-    """The names that ``gmmvae name`` gave to the components of a run, or None.
-
-    Raises:
-        GMMVAEError: a damaged file, or one of a run with another number of components.
-    """
-    file = path / NAMES
-    advice = f"delete it, and name the components again with 'gmmvae name {path} LABELS.csv'"
-    content = _read(file, _Names, advice)
-    if not content:
-        return None
-    names = tuple(content["names"])
-    if len(names) != components:
-        raise GMMVAEError(
-            f"{file} holds {len(names)} names and the run has {components} components: it is of "
-            f"another run; {advice}"
-        )
-    return names
-
-
-def write_names(path: Path, names: Sequence[str], counts: Mapping[int, Mapping[str, int]]) -> None:
-    """Write ``names.json`` into a run folder, atomically.
-
-    Args:
-        path: the run folder.
-        names: K of them.
-        counts: for each labelled component, how often each name was given.
-    """
-    labels = {str(k): dict(labels) for k, labels in counts.items()}
-    write_json(path / NAMES, {"names": list(names), "from": labels})

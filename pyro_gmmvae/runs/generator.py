@@ -21,8 +21,8 @@ from pyro_gmmvae.evaluation import (
 )
 from pyro_gmmvae.evaluation.generation import NEIGHBORS
 from pyro_gmmvae.models import labels_or_predictions
+from pyro_gmmvae.runs.component_names import fitted_names
 from pyro_gmmvae.runs.data import TrainingData, some_of
-from pyro_gmmvae.runs.folder import fitted_names
 from pyro_gmmvae.training.devices import seeded
 
 if TYPE_CHECKING:

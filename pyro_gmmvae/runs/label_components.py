@@ -11,7 +11,7 @@ import pandas as pd
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 from pyro_gmmvae.runs.clusters import Clusters
-from pyro_gmmvae.runs.folder import component_names
+from pyro_gmmvae.runs.component_names import component_names
 
 
 @dataclass(frozen=True)

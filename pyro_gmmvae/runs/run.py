@@ -20,21 +20,20 @@ from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights, sum_by_name
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
 from pyro_gmmvae.runs.build import build_model
-from pyro_gmmvae.runs.data import Schema, TrainingData, dtype_of
+from pyro_gmmvae.runs.component_names import component_names, fitted_names, names_given
+from pyro_gmmvae.runs.data import TrainingData, dtype_of
 from pyro_gmmvae.runs.densities import ELBO_SAMPLES, USUAL
 from pyro_gmmvae.runs.evaluate import measure, predict_sequences
 from pyro_gmmvae.runs.folder import (
     MEMBERS,
     METRICS,
     WEIGHTS,
-    component_names,
-    fitted_names,
     read_config,
     read_metrics,
-    read_names,
     read_weights,
 )
 from pyro_gmmvae.runs.generator import check_draws, measure_generation
+from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
 
@@ -424,19 +423,6 @@ class Run:
         numbers = rows.validation_rows(1000)
         elbo = self.elbo(rows.tensors(numbers, self.device)[0])
         return np.quantile(rows.groups.mean(elbo, numbers), np.linspace(0, 1, 201))
-
-
-def names_given(
-    path: Path, config: Config, schema: Schema, model: LatentModel
-) -> tuple[str, ...] | None:
-    """The names given to the components of a run after a fit without labels, or None.
-
-    Raises:
-        GMMVAEError: a damaged ``names.json``, or one of another run.
-    """
-    if not model.components or fitted_names(config, schema):
-        return None
-    return read_names(path, model.components)
 
 
 def _default_weights(path: Path, config: Config) -> str:

@@ -17,7 +17,8 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers, save_weights, write_json
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.build import resolve
-from pyro_gmmvae.runs.data import Schema, TrainingData
+from pyro_gmmvae.runs.component_names import names_given
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.ensemble import train_ensemble
 from pyro_gmmvae.runs.folder import (
     CONFIG,
@@ -37,7 +38,8 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.keys import BUDGETS
-from pyro_gmmvae.runs.run import Run, names_given, with_data_at
+from pyro_gmmvae.runs.run import Run, with_data_at
+from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.batches import check_batch_size

@@ -11,7 +11,7 @@ import torch
 from pyro_gmmvae.data import Dataset, Image, RowGroups, RowKind, Sequences, Table, Transform
 from pyro_gmmvae.datasets import DATA, KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs.data import Schema
+from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.features import FEATURES, STATISTICS
 from pyro_gmmvae.skeletons.layouts import COCO_18

@@ -27,7 +27,7 @@ from pyro_gmmvae.explorer.space import (
 )
 from pyro_gmmvae.explorer.view import ExplorerView, load_view
 from pyro_gmmvae.runs import Run, default_config, train
-from pyro_gmmvae.runs.data import Schema
+from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.layouts import COCO_18
 

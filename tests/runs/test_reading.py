@@ -14,7 +14,7 @@ from pyro_gmmvae.figures import RunView
 from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.clusters import Clusters, read_clusters
-from pyro_gmmvae.runs.folder import component_names, read_names, write_names
+from pyro_gmmvae.runs.component_names import component_names, read_names, write_names
 from pyro_gmmvae.runs.label_components import LabelTable, name_components, read_labels, summary
 from tests.conftest import ROWS
 

@@ -18,8 +18,8 @@ from pyro_gmmvae.files import load_training, load_weights
 from pyro_gmmvae.inference_data import to_inference_data
 from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.clusters import read_clusters
+from pyro_gmmvae.runs.component_names import write_names
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import write_names
 from pyro_gmmvae.runs.label_components import LabelTable, name_components
 from pyro_gmmvae.skeletons import PoseWindow
 from pyro_gmmvae.skeletons.tracks import Track, write_tracks

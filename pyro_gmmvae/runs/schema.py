@@ -1,0 +1,154 @@
+"""Facts about the training data that a run keeps: kind, classes and units."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyro_gmmvae.data import Dataset, RowKind, Transform
+from pyro_gmmvae.data.column_table import covariate_row
+from pyro_gmmvae.data.row_values import check_values
+from pyro_gmmvae.data.transform import Floats
+from pyro_gmmvae.datasets import KINDS
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Facts about the training data that a run keeps in its folder.
+
+    Attributes:
+        kind: of the rows.
+        classes: names of the classes, in the order of the model's components.
+        transform: from the file's units to the model's.
+        fingerprint: of rows and labels, to notice that the data changed.
+        factors: further classes, a name and the classes' names for each.
+    """
+
+    kind: RowKind
+    classes: tuple[str, ...]
+    transform: Transform
+    fingerprint: str
+    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        kind = {"name": self.kind.name} | self.kind.to_json()
+        return {**vars(self), "kind": kind, "transform": self.transform.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Schema":
+        """The schema that :meth:`to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: content that does not describe a schema.
+        """
+        values = dict(content["kind"])
+        name = values.pop("name")
+        if name not in KINDS:
+            raise unknown_name("kind of rows", name, list(KINDS))
+        kind = KINDS[name].from_json(values)
+        parse_likelihood(kind.likelihood).completed(None, "the data")  # raises where it is none
+        transform = Transform.from_json(content["transform"])
+        for numbers in (transform.shift, transform.scale):
+            if numbers.shape not in ((), kind.x_shape):
+                raise ValueError(f"a transform of {numbers.shape} for rows of {kind.x_shape}")
+        return cls(
+            kind,
+            tuple(str(name) for name in content["classes"]),
+            transform,
+            str(content["fingerprint"]),
+            tuple((str(name), tuple(map(str, names))) for name, names in content["factors"]),
+        )
+
+    @property
+    def likelihood(self) -> LikelihoodSpec:
+        """Family and number of the rows' likelihood."""
+        return parse_likelihood(self.kind.likelihood)
+
+    def featurize(self, rows: Any) -> Floats:
+        """Rows as a data set holds them -> as the model takes them."""
+        return self.transform(self.kind.featurize_array(rows))
+
+    def featurizer(
+        self, device: "torch.device", dtype: "torch.dtype"
+    ) -> "Callable[[Tensor], Tensor]":
+        """:meth:`featurize` for tensors on a device."""
+        kind, limit = self.kind, self.transform.limit
+        import torch
+
+        shift = torch.as_tensor(self.transform.shift, device=device).to(dtype)
+        scale = torch.as_tensor(self.transform.scale, device=device).to(dtype)
+
+        def featurized(x: "Tensor") -> "Tensor":
+            x = (kind.featurize(x) - shift) / scale
+            return x if limit is None else x.clamp(-limit, limit)
+
+        return featurized
+
+    def rows_for_model(
+        self, dataset: Dataset, source: str, given: Mapping[str, Any] | None = None
+    ) -> Floats:
+        """A file's rows in the model's units, columns matched by name.
+
+        Args:
+            dataset: the rows.
+            source: of the rows, for messages.
+            given: values of covariates by name, in the place of each row's own.
+
+        Raises:
+            GMMVAEError: rows of another kind than the training rows, missing cells where the
+                model has no mask for them, or values that covariates can't have.
+        """
+        x, shape = dataset.x, self.kind.x_shape
+        if dataset.kind.missing and not self.kind.missing:
+            raise GMMVAEError(
+                f"{source} has missing cells (NaN), and the model was trained on rows without any; "
+                "fill them in, leave these rows out (--drop-nonfinite), or train on rows of which "
+                "some have missing cells"
+            )
+        if self.kind.columns is not None and dataset.kind.columns is not None:
+            place = {name: number for number, name in enumerate(dataset.kind.columns)}
+            missing = [name for name in self.kind.columns if name not in place]
+            if missing:
+                raise GMMVAEError(f"{source} lacks the columns {', '.join(missing[:5])}")
+            x = x[:, [place[name] for name in self.kind.columns]]
+        if int(np.prod(x.shape[1:])) == int(np.prod(shape)) and (x.ndim == 2 or len(shape) == 1):
+            x = x.reshape(-1, *shape)
+        if x.shape[1:] != shape:
+            raise GMMVAEError(
+                f"{source} holds rows of shape {x.shape[1:]}; the model was trained on {shape}"
+            )
+        rows = self.checked(x, source)
+        if not given:
+            return rows
+        covariates = self.covariates(given)
+        return np.where(np.isnan(covariates), rows, covariates)
+
+    def covariates(self, values: Mapping[str, Any]) -> Floats:
+        """A row (1, D) in the model's units with some covariates by name, and NaN elsewhere.
+
+        Raises:
+            GMMVAEError: as :func:`pyro_gmmvae.data.column_table.covariate_row`.
+        """
+        return self.transform.scaled(covariate_row(self.kind.specs, values)[None])
+
+    def checked(self, rows: Any, source: str, advice: str = "") -> Floats:
+        """Rows (N, *x_shape) of numbers in the model's units, if the likelihood accepts them.
+
+        Args:
+            rows: in the file's units.
+            source: of the rows, for messages.
+            advice: as for :func:`pyro_gmmvae.data.row_values.check_values`.
+
+        Raises:
+            GMMVAEError: as :func:`pyro_gmmvae.data.row_values.check_values`.
+        """
+        x = self.transform.scaled(rows)
+        check_values(x, self.likelihood, self.transform, source, advice)
+        return self.transform.binarized(x)
