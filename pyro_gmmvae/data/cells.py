@@ -1,5 +1,6 @@
 """Cells of tables: numbers, texts, marks of missing values, and names of columns."""
 
+import difflib
 import math
 import re
 from collections import Counter
@@ -30,6 +31,15 @@ def number_text(value: float) -> str:
     """A number as text, without a needless ".0"; it reads back as the same number."""
     whole = math.isfinite(value) and value == int(value) and abs(value) < 1e15
     return str(int(value)) if whole else repr(float(value))
+
+
+def natural_key(text: str) -> tuple[bool, float, list[tuple[float, str]]]:
+    """A key to sort texts by: numbers by size, then texts, with the numbers in them by size."""
+    number = number_of(text)
+    if number is not None:
+        return False, number, []
+    parts = re.split(r"([0-9]+)", text)
+    return True, 0.0, [(float(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def numbers_among(
@@ -98,6 +108,13 @@ def checked_names(names: Sequence[object], source: str) -> list[str]:
     if twice:
         raise GMMVAEError(f"{source} names the column {twice[0]!r} twice; give each its own name")
     return found
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a name that is not among them, in either case."""
+    folded = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
 
 
 def is_header(names: Sequence[str]) -> bool:

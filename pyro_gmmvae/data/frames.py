@@ -180,7 +180,7 @@ def _series_of(frame: Any, source: str) -> list[tuple[str, "pd.Series[Any]"]]:
     if isinstance(frame, pd.DataFrame):
         if any(name is not None for name in frame.index.names):
             frame = frame.reset_index()  # a csv file has the index as columns
-        return [(str(name), frame.iloc[:, k]) for k, name in enumerate(frame.columns)]
+        return [(str(name), values) for name, values in frame.items()]
     if type(frame).__module__.startswith("polars") and type(frame).__name__ == "DataFrame":
         return [(name, _from_polars(frame[name])) for name in frame.columns]
     raise GMMVAEError(f"{source} is a {type(frame).__name__}; give a pandas or polars DataFrame")
