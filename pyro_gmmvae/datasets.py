@@ -9,6 +9,7 @@ from pyro_gmmvae.data.arrays import load_array
 from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import DataOptions, Dataset
 from pyro_gmmvae.data.digits import load_digits, load_mnist
+from pyro_gmmvae.data.frames import is_table
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.presets import (
     DIGITS_PRESETS,
@@ -78,7 +79,8 @@ def presets_of(data: str) -> tuple[Presets, str]:
     """
     if data in DATA:
         return DATA[data].presets, DATA[data].preset
-    return {**FILE_PRESETS, **_image_presets()}, "permutation-invariant"
+    default = "table" if is_table(Path(data)) else "permutation-invariant"
+    return {**FILE_PRESETS, **_image_presets()}, default
 
 
 def _image_presets() -> Presets:

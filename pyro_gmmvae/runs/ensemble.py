@@ -36,6 +36,7 @@ from pyro_gmmvae.runs.out_of_fold import OutOfFold
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import machine, resolve_device
+from pyro_gmmvae.training.engines import shared_graphs
 
 # trains or resumes a run of one fit, from a configuration, its data, a folder and callbacks
 Fitter = Callable[[Config, TrainingData, Path, Sequence[Callback]], Run]
@@ -110,13 +111,14 @@ def _train(
     started, folds = time.monotonic(), data.folds(config)
     fits = 1 + folds  # a fold takes as long as all members
     outcome = "complete"
-    for number in range(config.members):
-        of_member = PartialProgress(callbacks, number, config.members * fits)
-        one = _member(config, number)
-        outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
-        remove_replaced(out)
-        if outcome not in FINISHED:
-            break
+    with shared_graphs(config.members):
+        for number in range(config.members):
+            of_member = PartialProgress(callbacks, number, config.members * fits)
+            one = _member(config, number)
+            outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
+            remove_replaced(out)
+            if outcome not in FINISHED:
+                break
     held_out = []
     for fold in range(folds) if outcome in FINISHED else ():
         if fold == 0:

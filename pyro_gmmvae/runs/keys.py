@@ -51,7 +51,7 @@ SHARED: Mapping[str, Fields] = {
 }
 # keys of every fit that only a model with a latent class uses
 LABEL_KEYS = frozenset(
-    {"alpha", "pseudo_alpha", "init", "labelled_elbo", "class_rows"}
+    {"alpha", "pseudo_alpha", "init", "labelled_elbo", "class_rows", "teacher_share"}
     | {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
 )
 

@@ -32,8 +32,10 @@ def with_teacher(config: Config, data: TrainingData) -> TrainingData:
         config: ``teacher_share`` is the share; 0: no teacher.
         data: with labelled rows of at least two classes, or nothing is done.
     """
+    if not config.teacher_share or config.class_site is None:
+        return data
     y = data.visible_labels().numpy()
-    if not config.teacher_share or y.ndim > 1 or len(np.unique(y[y >= 0])) < 2:
+    if y.ndim > 1 or len(np.unique(y[y >= 0])) < 2:
         return data
     free = np.flatnonzero(y < 0)
     some = np.random.default_rng(0).permutation(free)[:MOST_ROWS]

@@ -97,6 +97,7 @@ class CapturedStep:
         verify: compare one run of each graph with eager evaluation on the same seed.
         compiled_tolerance: of that comparison, for a compiled graph; None: by the type of the
             parameters, as for the others.
+        shared: graphs of other fits of the same program, which this one adds to.
 
     Raises:
         CaptureError: as soon as a graph can't be made, or computes something else than eager
@@ -112,13 +113,16 @@ class CapturedStep:
         compiled_shape: torch.Size | None = None,
         verify: bool = True,
         compiled_tolerance: float | None = None,
+        shared: "dict[Any, dict[Any, StepGraph]] | None" = None,
     ) -> None:
         self.evaluation = _Evaluation(objective, module)
         self.compiled_shape, self.verify = compiled_shape, verify
         self.compiled_tolerance = compiled_tolerance
         self.graphs: dict[Any, StepGraph] = {}
-        self._properties: list[Any] = []
+        self._properties: tuple[Any, ...] = ()
         self.refresh()
+        if shared is not None:
+            self.graphs = shared.setdefault((self._properties, compiled_shape), self.graphs)
 
     def refresh(self) -> None:
         """List the tensors again, after one may have been replaced or frozen.
@@ -126,10 +130,9 @@ class CapturedStep:
         Drops the graphs if the tensors have other names, shapes or types.
         """
         self._tensors = _tensors_by_name(self.evaluation)
-        properties = [(k, t.shape, t.dtype, t.requires_grad) for k, t in self._tensors.items()]
+        properties = tuple((k, t.shape, t.dtype, t.requires_grad) for k, t in self._tensors.items())
         if properties != self._properties:
-            self.graphs.clear()
-            self._properties = properties
+            self.graphs, self._properties = {}, properties
         names = {id(t): name for name, t in reversed(self._tensors.items())}  # tied ones once
         tensors = {name: self._tensors[name] for name in reversed(names.values())}
         self._parameters = {k: t for k, t in tensors.items() if t.requires_grad}
@@ -138,7 +141,7 @@ class CapturedStep:
 
     def __call__(self, *batch: Tensor) -> StepTerms:
         """Compute loss and parts of a batch; leave the gradients in each parameter's ``grad``."""
-        graph = self.graphs.get(self._key(batch)) or self.prepare(*batch)
+        graph = self.prepare(*batch)
         for leaf in self._leaves:  # also those that were frozen since
             leaf.grad = None  # its memory, still in the cache, is reused
         with torch.no_grad():
@@ -150,7 +153,12 @@ class CapturedStep:
         return StepTerms(loss, parts)
 
     def prepare(self, *batch: Tensor) -> StepGraph:
-        """Make and verify the graph for batches of this shape; leave every state as it was."""
+        """The graph for batches of this shape, made and verified where there is none.
+
+        Every state is left as it was.
+        """
+        if (known := self.graphs.get(self._key(batch))) is not None:
+            return known
         tensors = [*self._parameters.values(), *self._constants.values()]
         graph = capture(self.evaluation, self._tensors, tensors, batch)
         compiling = batch[0].shape == self.compiled_shape

@@ -1,6 +1,9 @@
 """Engines: three ways to compute a step's loss and gradients, and the choice for a budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -19,6 +22,38 @@ STEPS_TO_COMPILE = 20_000
 MINUTES_TO_COMPILE = 5.0
 
 Example = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class SharedGraphs:
+    """Graphs of several fits of one program: the first fit captures them for all.
+
+    Attributes:
+        fits: how many there are.
+        graphs: of a step, by the tensors of the fits.
+    """
+
+    fits: int
+    graphs: dict[Any, Any] = field(default_factory=dict)
+
+
+_SHARED: ContextVar[SharedGraphs | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def shared_graphs(fits: int) -> Iterator[None]:
+    """Within the block, fits of the same program, data and configuration share their graphs.
+
+    They may differ in their seeds.
+
+    Args:
+        fits: how many there will be; the choice of an engine counts the steps of all.
+    """
+    token = _SHARED.set(SharedGraphs(fits))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 class Engine(Protocol):
@@ -97,9 +132,10 @@ def build_engine(
     """
     if name not in ENGINES:
         raise unknown_name("engine", name, list(ENGINES))
-    reason = ""
+    reason, shared = "", _SHARED.get()
     if name == "auto":
-        name, reason = choose(steps, minutes)
+        fits = 1 if shared is None else shared.fits
+        name, reason = choose(None if steps is None else fits * steps, minutes)
     while name != "svi":
         if name == "compiled":
             log("compiling the step: up to a minute the first time, seconds after that")
@@ -109,6 +145,7 @@ def build_engine(
             compiled_shape=examples[0][0].shape if name == "compiled" else None,
             verify=verify,
             compiled_tolerance=compiled_tolerance,
+            shared=None if shared is None else shared.graphs,
         )
         try:
             for batch in examples:

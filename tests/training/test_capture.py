@@ -20,7 +20,12 @@ from pyro_gmmvae.training.capture import (
     CompileError,
     StepGraph,
 )
-from pyro_gmmvae.training.engines import STEPS_TO_CAPTURE, STEPS_TO_COMPILE, choose
+from pyro_gmmvae.training.engines import (
+    STEPS_TO_CAPTURE,
+    STEPS_TO_COMPILE,
+    choose,
+    shared_graphs,
+)
 from pyro_gmmvae.training.optimizer import Optimizer
 from pyro_gmmvae.training.precision import inductor_probe_in_process
 from tests.training.test_loop import SETTINGS, Regression, StopAfter, Terms, build, history
@@ -238,6 +243,40 @@ def test_the_budget_chooses_the_engine() -> None:
     assert choose(None, 10.0)[0] == "compiled"
     assert choose(STEPS_TO_CAPTURE - 1, 10.0)[0] == "svi"
     assert choose(STEPS_TO_COMPILE, 1.0)[0] == "captured"
+
+
+def test_fits_that_share_graphs_capture_once_and_stay_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    captured, same = [], Regression().state_dict()
+    original = capture.capture
+
+    def counting(*arguments: Any) -> StepGraph:
+        captured.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(capture, "capture", counting)
+
+    def regression() -> Regression:
+        module = Regression()
+        module.load_state_dict(same)
+        return module
+
+    alone = fit(regression(), "captured", epochs=2)
+    alone.run()
+    shapes = len(captured)
+    captured.clear()
+    with shared_graphs(2):
+        first, second = (fit(regression(), "auto", epochs=STEPS_TO_CAPTURE // 8) for _ in range(2))
+        first.run()
+        assert first.state.engine == "captured"  # for the steps of both
+        second.run()
+        again = fit(regression(), "captured", epochs=2)
+        again.run()
+    assert len(captured) == shapes
+    fit(regression(), "captured", epochs=2).run()
+    assert len(captured) == 2 * shapes  # after the block it is as before
+    torch.testing.assert_close(again.module.linear.weight, alone.module.linear.weight)
 
 
 def test_an_unknown_engine_is_refused() -> None:
