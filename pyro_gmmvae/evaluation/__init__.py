@@ -6,6 +6,12 @@ from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.evaluation.annealing import draw_by_annealing
+    from pyro_gmmvae.evaluation.calibration import fit_temperature, tempered
+    from pyro_gmmvae.evaluation.conformal import (
+        check_coverage,
+        conformal_sets,
+        new_class_shares,
+    )
     from pyro_gmmvae.evaluation.generation import (
         fit_judge,
         nearest,
@@ -71,8 +77,10 @@ __all__ = [
     "accuracy",
     "active_units",
     "assignment_entropy",
+    "check_coverage",
     "clustering_scores",
     "components_in_use",
+    "conformal_sets",
     "confusion",
     "contingency",
     "detection_auroc",
@@ -82,6 +90,7 @@ __all__ = [
     "draw_tilted",
     "expected_calibration_error",
     "fit_judge",
+    "fit_temperature",
     "guide_draws",
     "kl_of_units",
     "log_loss",
@@ -90,6 +99,7 @@ __all__ = [
     "n_components_used",
     "nearest",
     "neighbor_measures",
+    "new_class_shares",
     "pareto_k",
     "posterior_draws",
     "predictive_draws",
@@ -101,5 +111,6 @@ __all__ = [
     "silhouette",
     "split_r_hat",
     "sum_by_name",
+    "tempered",
     "wilson_interval",
 ]

@@ -63,7 +63,8 @@ class OutOfFold:
         """
         require_file(path)
         try:
-            lines = csv.reader(io.StringIO(path.read_text("utf-8"), newline=""))
+            text = path.read_bytes().decode()  # line ends in names stay as they are
+            lines = csv.reader(io.StringIO(text, newline=""))
             return cls._parsed(lines)
         except (ValueError, csv.Error, StopIteration, OSError) as error:
             reason = error if str(error) else "it ends early"
