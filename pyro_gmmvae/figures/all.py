@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.figures.animation import Animation
 from pyro_gmmvae.figures.classification import draw_confusion, draw_reliability
+from pyro_gmmvae.figures.column_shares import draw_columns
 from pyro_gmmvae.figures.components import draw_components, draw_entropy
 from pyro_gmmvae.figures.history import draw_training
 from pyro_gmmvae.figures.latent_scatter import draw_latent
@@ -88,6 +89,11 @@ PICTURES: dict[str, Picture] = {
         draw_components,
         "A line per component in use: its decoded mean, its nearest rows (highest q(s|x), then "
         "closest in z) and its least certain ones.",
+    ),
+    "columns": Picture(
+        draw_columns,
+        "Of a table, the reconstruction term of each column: how hard it is to explain, and how "
+        "much of the ELBO it is.",
     ),
     "entropy": Picture(
         draw_entropy, "Entropy of q(s|x) over rows, and its mean over the rows of each component."

@@ -33,6 +33,8 @@ from pyro_gmmvae.figures.style import (
     plain,
     tidy,
 )
+from pyro_gmmvae.runs.folder import OUT_OF_FOLD
+from pyro_gmmvae.runs.out_of_fold import OutOfFold
 
 CELL_INCHES = 0.46
 MIN_SIDE, MAX_SIDE = 2.2, 11.0  # inches, of all cells together
@@ -61,11 +63,17 @@ class LabeledRows:
 
 
 def labeled_rows(view: RunView) -> LabeledRows:
-    """The test rows that a run is evaluated on.
+    """The rows that a run is evaluated on: test rows, or the labelled rows of its folds.
 
     Raises:
-        NotApplicable: the model has no classes, or the class of no test row is known.
+        NotApplicable: the model has no classes, or the class of no such row is known.
     """
+    if not len(view.rows.split.test):
+        scores = view.run.path / OUT_OF_FOLD
+        if not scores.exists():
+            raise NotApplicable("the run has no test rows, and was not cross-validated")
+        held_out = OutOfFold.load(scores)
+        return LabeledRows(held_out.log_probs, held_out.y, "cross-validated row")
     log_probs, y = view.log_probs, view.y
     groups = view.rows.groups
     log_probs, y = groups.pool(log_probs, view.test), groups.first(y, view.test)

@@ -120,8 +120,9 @@ class RunView:
 
     @property
     def unit(self) -> str:
-        """The word for a row of the test set."""
-        return f"test {self.rows.groups.row_noun}"
+        """The word for a row of :attr:`test`."""
+        part = "test" if len(self.rows.split.test) else "training"
+        return f"{part} {self.rows.groups.row_noun}"
 
     @cached_property
     def clusters(self) -> Clusters:
@@ -134,11 +135,10 @@ class RunView:
 
     @cached_property
     def test(self) -> Array:
-        """(N,) row numbers of test rows, at most ``MAX_ROWS``."""
-        test = self.rows.split.test
-        if not len(test):
-            raise NotApplicable("the run has no test rows")
-        return test[some_of(len(test), MAX_ROWS)]
+        """(N,) row numbers of test rows, at most ``MAX_ROWS``; of training rows without any."""
+        split = self.rows.split
+        rows = split.test if len(split.test) else split.train
+        return rows[some_of(len(rows), MAX_ROWS)]
 
     @cached_property
     def _part(self) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.evaluation import USABLE_K, pareto_k, posterior_draws, split_r_hat
+from pyro_gmmvae.objectives.draws import draw
 from pyro_gmmvae.training.devices import seeded
 
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
 ELBO_SAMPLES = 10
+ROWS_AT_ONCE = 4096
 USUAL = {"guide": (200, 1000), "tilted": (200, 1000), "laplace": (100, 100), "ais": (16, 50)}
 """Samples of each row and the number of rows for ``nll``, by proposal."""
 CHAIN_ROWS, CHAINS, CHAIN_DRAWS = 20, 4, 100
@@ -44,6 +46,7 @@ def measure_densities(
         (median effective sample size), ``pareto_k`` (median of the rows' k-hat) and
         ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25 samples, see
         :func:`pyro_gmmvae.evaluation.pareto_k`).
+        Of a table ``log_px_of_columns`` (see :func:`log_px_of_columns`).
         ``rhat``: of chains of :func:`pyro_gmmvae.evaluation.posterior_draws`, the largest R-hat of
         a coordinate of the continuous latents, median of a few rows.
     """
@@ -51,6 +54,8 @@ def measure_densities(
     names = ("elbo", "rate", "distortion", "nll", "bits_per_dim", "ess", "pareto_k", "pareto_k_bad")
     numbers: Numbers = dict.fromkeys((*names, "rhat"))
     numbers["distortion"] = few.distortion.mean().item()
+    if run.schema.kind.specs:
+        numbers["log_px_of_columns"] = log_px_of_columns(run, x)
     if not run.has_bound:
         return numbers
     numbers |= {"elbo": few.elbo.mean().item(), "rate": few.rate.mean().item()}
@@ -72,6 +77,28 @@ def measure_densities(
         | _of_k(pareto_k(many.log_w))
         | {"rhat": _r_hat(run, x[chosen[:CHAIN_ROWS]], y[chosen[:CHAIN_ROWS]])}
     )
+
+
+@torch.no_grad()
+def log_px_of_columns(run: "Run", x: Tensor) -> dict[str, float]:
+    """E_q[log p(x_j|z,s)] of the columns of a table, means over rows, in nats per row.
+
+    A missing cell counts 0. Their sum is the reconstruction term of the ELBO.
+
+    Args:
+        run: trained on a table.
+        x: (N, D) rows in the model's units.
+    """
+    total = np.zeros(x.shape[1])
+    with seeded(0, run.device):
+        for rows in x.split(ROWS_AT_ONCE):
+            one = draw(run.model.model, run.model.guide, rows, None, run.model.latents)
+            entries = one.model["x"]["fn"].log_prob_of_entries(rows)
+            if one.weights is not None:  # of the classes that were summed out
+                entries = (one.weights.unsqueeze(-1) * entries).flatten(0, -3).sum(0)
+            total += entries.sum(0).cpu().numpy()
+    columns = run.schema.kind.specs
+    return {c.name: float(t) / len(x) for c, t in zip(columns, total, strict=True) if not c.given}
 
 
 def loose_bound(numbers: Numbers) -> str | None:

@@ -42,7 +42,7 @@ FIGURES = "figures"
 # stems of the files in it; an animation is also a GIF
 PICTURES = (
     *("training", "samples", "nearest", "analogies", "traversal", "interpolation", "manifold"),
-    *("latent", "confusion", "reliability", "reconstructions", "components", "entropy"),
+    *("latent", "confusion", "reliability", "reconstructions", "components", "entropy", "columns"),
 )
 FORMATS = ("png", "svg", "pdf")
 CLUSTERS = "clusters.csv"
