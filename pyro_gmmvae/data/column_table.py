@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.augment import hide, swap
 from pyro_gmmvae.data.kinds import RowKind
-from pyro_gmmvae.data.transform import Transform
+from pyro_gmmvae.data.transform import Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KNOTS = 101  # a percent of the rows between two of them
+ROWS_OF_KNOTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,34 @@ class ColumnTable(RowKind):
     def drawing(self) -> str:
         return "profile"
 
-    def fitted_on(self, rows: NDArray[Any]) -> tuple[Self, Transform]:
-        """The kind with the units and knots of rows (n, D), and the transform to these units.
+    def fitted_on(
+        self, x: NDArray[Any], rows: Labels | slice = slice(None)
+    ) -> tuple[Self, Transform]:
+        """The kind with the units and knots of its columns, and the transform to these units.
 
         Real columns are standardized, positive ones divided by their geometric mean; counts and
         codes stay as they are.
+
+        Args:
+            x: (N, D) rows in the file's units.
+            rows: numbers of the rows that units and knots are taken from.
         """
-        moments = Transform.standardizing(rows)
         shift, unit = np.zeros(len(self.specs)), np.ones(len(self.specs))
-        for number, column in enumerate(self.specs):
+        for number, column in enumerate(self.specs):  # one at a time: x may fill the memory
+            values = x[rows, number]
             if column.kind in ("real", "student-t"):
-                shift[number], unit[number] = moments.shift[number], moments.scale[number]
+                moments = Transform.standardizing(values)
+                shift[number], unit[number] = moments.shift, moments.scale
             elif column.kind == "positive":
-                values = rows[:, number]
                 unit[number] = np.exp(np.log(values[np.isfinite(values)]).mean())
         transform = Transform(shift, unit)
-        knots = _knots(transform.scaled(rows))
+        some = np.arange(len(x))[rows]
+        knots = _knots(transform.scaled(x[some[_some(len(some))]]))
         specs = tuple(
             replace(
                 column,
                 unit=float(unit[number]),
-                knots=_knots_of(column, rows[:, number], knots[number]),
+                knots=_knots_of(column, x[rows, number], knots[number]),
             )
             for number, column in enumerate(self.specs)
         )
@@ -143,6 +151,13 @@ def _knots_of(column: Column, values: NDArray[Any], knots: tuple[float, ...]) ->
     return tuple(np.quantile(known, steps, method="inverted_cdf").tolist())
 
 
+def _some(rows: int) -> NDArray[np.int64] | slice:
+    """Numbers of up to ``ROWS_OF_KNOTS`` rows, always the same ones."""
+    if rows <= ROWS_OF_KNOTS:
+        return slice(None)
+    return np.sort(np.random.default_rng(0).choice(rows, ROWS_OF_KNOTS, replace=False))
+
+
 def _knots(rows: NDArray[Any]) -> Sequence[tuple[float, ...]]:
     """Quantiles of each column of rows (n, D); (0, 1) where all cells are missing."""
     from sklearn.preprocessing import QuantileTransformer
@@ -150,5 +165,5 @@ def _knots(rows: NDArray[Any]) -> Sequence[tuple[float, ...]]:
     empty = np.isnan(rows).all(0)
     known = np.where(empty, np.resize([0.0, 1.0], (len(rows), 1)), rows)
     numbers = max(2, min(KNOTS, len(rows)))
-    made = QuantileTransformer(n_quantiles=numbers, subsample=100_000, random_state=0).fit(known)
+    made = QuantileTransformer(n_quantiles=numbers, subsample=None).fit(known)
     return [tuple(column) for column in made.quantiles_.T.tolist()]

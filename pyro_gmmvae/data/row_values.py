@@ -36,7 +36,7 @@ def in_model_units(
     """
     likelihood = likelihood_of(dataset, config)
     if isinstance(dataset.kind, ColumnTable):
-        return dataset.kind.fitted_on(dataset.x[rows])
+        return dataset.kind.fitted_on(dataset.x, rows)
     transform = transform or transform_for(dataset, likelihood, rows)
     transform = replace(transform, binarize=config.binarize)
     check_rows(dataset, likelihood, transform, config.data)

@@ -10,6 +10,7 @@ from pyro_gmmvae.data.binarize import by_draws, by_threshold
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+ROWS_AT_ONCE = 65_536
 BINARIZE = {"threshold": by_threshold, "dynamic": by_draws}
 
 
@@ -78,6 +79,15 @@ class Transform:
     def before_draws(self) -> "Transform":
         """The same without "dynamic", for training rows, which are drawn anew in each batch."""
         return replace(self, binarize=None) if self.binarize == "dynamic" else self
+
+    def of_rows(self, rows: NDArray[Any], numbers: Labels) -> Floats:
+        """Some of the rows in the model's units, made in blocks: without a copy in float64."""
+        first = self(rows[numbers[:1]])
+        made = np.empty((len(numbers), *first.shape[1:]), np.float32)
+        for start in range(0, len(numbers), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            made[block] = self(rows[numbers[block]])
+        return made
 
     def scaled(self, rows: NDArray[Any]) -> Floats:
         """Rows in the model's units, before they become binary."""

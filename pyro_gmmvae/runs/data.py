@@ -222,8 +222,12 @@ class TrainingData:
         """x of the training rows, not yet drawn where each batch draws them."""
         import torch
 
-        rows = self.kind.featurize_array(self.dataset.x[self.training_rows])
-        x = torch.from_numpy(self.schema.transform.before_draws(rows))
+        transform = self.schema.transform.before_draws
+        if self.kind.specs:
+            x = torch.from_numpy(transform.of_rows(self.dataset.x, self.training_rows))
+        else:
+            rows = self.kind.featurize_array(self.dataset.x[self.training_rows])
+            x = torch.from_numpy(transform(rows))
         return x.to(device, self.dtype)
 
     def soft_labels(self) -> tuple[Labels, NDArray[np.float64]]:
@@ -334,7 +338,7 @@ def _fingerprint(dataset: Dataset) -> str:
     x = dataset.x
     digest = hashlib.sha256(f"{x.dtype}{x.shape}{dataset.classes}".encode())
     # of shards some rows must do: reading all would take as long as an epoch
-    digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).tobytes())
+    digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).view(np.uint8))
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
     for values in (dataset.soft_labels, dataset.weights, dataset.together):
         if values is not None:
