@@ -338,7 +338,8 @@ def _fingerprint(dataset: Dataset) -> str:
     x = dataset.x
     digest = hashlib.sha256(f"{x.dtype}{x.shape}{dataset.classes}".encode())
     # of shards some rows must do: reading all would take as long as an epoch
-    digest.update(np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x).view(np.uint8))
+    content = np.ascontiguousarray(x.sample() if isinstance(x, Shards) else x)
+    digest.update(content.data.cast("B"))  # without a copy
     digest.update(np.ascontiguousarray(dataset.y).tobytes())
     for values in (dataset.soft_labels, dataset.weights, dataset.together):
         if values is not None:
