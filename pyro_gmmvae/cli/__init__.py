@@ -15,6 +15,7 @@ from pyro_gmmvae.cli.evaluate import evaluate
 from pyro_gmmvae.cli.explore import explore
 from pyro_gmmvae.cli.export import export
 from pyro_gmmvae.cli.figures import figures, report, traverse
+from pyro_gmmvae.cli.impute import impute
 from pyro_gmmvae.cli.name import name
 from pyro_gmmvae.cli.options import is_first_process, list_names
 from pyro_gmmvae.cli.predict import generate, predict
@@ -40,7 +41,7 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(train, resume, evaluate, predict, generate, traverse),
+    *(train, resume, evaluate, predict, impute, generate, traverse),
     *(figures, report, name, components, explore, export),
     *(tune, ablate, skeleton, list_names),
 )

@@ -117,6 +117,23 @@ def read_csv(path: Path, text: Collection[str] = ()) -> tuple[list[str], list[An
     return names, columns, notes + marks_notes(zip(names, marks, strict=True))
 
 
+def read_cells(path: Path) -> tuple["pd.DataFrame", str, str]:
+    """The cells of a csv file as their texts ("" where empty), its delimiter and decimal sign.
+
+    Columns have the names of the first line, stripped, "" where there is none.
+
+    Raises:
+        GMMVAEError: as :func:`pyro_gmmvae.data.frames.read_frame`.
+    """
+    import pandas as pd
+
+    with table_errors(path, "csv"):
+        encoding, _ = _encoding_of(path)
+        layout, names, _ = _layout_of(path, encoding, _start_of(path, encoding))
+        cells = pd.concat(layout.chunks(len(names), dtype=str)).fillna("")
+    return cells.set_axis(names, axis=1), layout.delimiter, layout.decimal
+
+
 # -- encoding and layout ---------------------------------------------------------------------------
 
 

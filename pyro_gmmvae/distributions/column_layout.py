@@ -28,6 +28,7 @@ class ColumnLayout(nn.Module):
 
     Attributes:
         columns: as given.
+        order: numbers of the columns in the order in which they are computed, by kind.
         sizes: the number of columns of each kind but categories; covariates do not count.
         outputs: P, the number of parameters of a row.
         scales: S, the number of scales and dispersions.
@@ -62,17 +63,17 @@ class ColumnLayout(nn.Module):
         self.scales = sum(self.sizes[kind] for kind in SCALED)
         groups = _groups_of(kinds["category"], columns)
         numbers = [number for kind in ORDER for number in kinds[kind]]
-        entries = numbers + [number for group in groups for number in group]
+        self.order = numbers + [number for group in groups for number in group]
         # an entry without a term takes the place behind the last one
-        where = {number: place for place, number in enumerate(entries)}
-        places = [where.get(number, len(entries)) for number in range(len(columns))]
-        units = [columns[n].unit if columns[n].kind != "count" else 1.0 for n in entries]
-        self._index("entries", entries)
+        where = {number: place for place, number in enumerate(self.order)}
+        places = [where.get(number, len(self.order)) for number in range(len(columns))]
+        units = [columns[n].unit if columns[n].kind != "count" else 1.0 for n in self.order]
+        self._index("entries", self.order)
         self._index("places", places)
         self._index("singles", [starts[number] for number in numbers])
         self._index("count_places", [starts[number] for number in kinds["count"]])
         self._numbers("log_units", [math.log(unit) for unit in units])
-        last = [len(columns[number].values) - 1.0 for number in entries[self.scales :]]
+        last = [len(columns[number].values) - 1.0 for number in self.order[self.scales :]]
         self._numbers("last_codes", last)
         self.coded = (self.sizes["binary"], self.sizes["binary"] + self.sizes["ordinal"])
         means = [_mean_of_knots(columns[number]) for number in kinds["count"]]

@@ -181,6 +181,17 @@ class Columns(BaseLikelihood):
             [_gumbel(logits).argmax(-2) for logits in self.layout.logits_of(parameters)],
         )
 
+    def code_probs(self) -> dict[int, Tensor]:
+        """P(k), ``batch_shape + (L,)``, of binary, category and ordinal columns by number."""
+        loc, columns = self._split(self.parameters), self.layout.columns
+        ones = loc["binary"].sigmoid()
+        groups = [torch.stack([1 - ones, ones], -2), self._ordinal_log_probs(loc["ordinal"]).exp()]
+        groups += [logits.softmax(-2) for logits in self.layout.logits_of(self.parameters)]
+        probs = [group[..., place] for group in groups for place in range(group.shape[-1])]
+        numbers = self.layout.order[self.layout.scales :]
+        pairs = zip(numbers, probs, strict=True)
+        return {number: own[..., : len(columns[number].values)] for number, own in pairs}
+
     # -- kinds ---------------------------------------------------------------------------------
 
     def _split(self, parameters: Tensor) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from pyro_gmmvae.runs.folder import (
     read_weights,
 )
 from pyro_gmmvae.runs.generator import check_draws, measure_generation
+from pyro_gmmvae.runs.imputation import impute_file
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
@@ -318,6 +319,10 @@ class Run:
             read_labels=False,
         )
         return self._row_columns(self.schema.rows_for_model(dataset, str(file), given), dataset)
+
+    def impute(self, file: Path | str, **options: Any) -> "pd.DataFrame":
+        """A table with its missing cells filled; options of :func:`.imputation.impute_file`."""
+        return impute_file(self, Path(file), **options)[0].cells
 
     def _row_columns(self, rows: Floats, dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
         x = torch.from_numpy(rows).to(self.device, self.dtype)

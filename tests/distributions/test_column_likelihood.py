@@ -228,6 +228,18 @@ def test_a_row_is_the_sum_of_its_columns() -> None:
     assert start == outputs_of(TABLE)
 
 
+def test_probabilities_of_codes_are_those_of_the_density() -> None:
+    p = table(3, 1)
+    probs = p.code_probs()
+    assert sorted(probs) == [n for n, c in enumerate(TABLE) if c.is_discrete and not c.given]
+    for number, found in probs.items():
+        assert found.shape == (3, 1, len(TABLE[number].values))
+        for code in range(found.shape[-1]):
+            x = torch.full((1, len(TABLE)), float(code))
+            wanted = p.log_prob_of_entries(x)[..., number]
+            torch.testing.assert_close(found[..., code].log(), wanted)
+
+
 def test_missing_cells_carry_no_term_and_no_gradient() -> None:
     p, x = table(5), rows()
     hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(3)) < 0.4
