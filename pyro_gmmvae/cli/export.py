@@ -93,6 +93,7 @@ def export(
     pareto_k, ...), prior, prior_predictive, observed_data. See
     help(pyro_gmmvae.inference_data.to_inference_data) for their variables and the meaning of loo.
     """
+    from pyro_gmmvae.cli.predict import of_first_member
     from pyro_gmmvae.inference_data import save, to_inference_data
     from pyro_gmmvae.runs import Run
 
@@ -103,7 +104,11 @@ def export(
     save(written, out)
     statistics = written["sample_stats"]
     chains, draws, rows = (statistics.sizes[name] for name in ("chain", "draw", "row"))
-    click.echo(f"draws per row: {chains} x {draws}, of {rows} {part} rows -> {out}", err=True)
+    click.echo(
+        f"draws per row: {chains} x {draws}, of {rows} {part} rows -> {out}"
+        f"{of_first_member(loaded)}",
+        err=True,
+    )
     click.echo(_pareto_k_line(statistics["pareto_k"].values), err=True)
 
 

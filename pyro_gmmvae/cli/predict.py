@@ -23,6 +23,8 @@ from pyro_gmmvae.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from pyro_gmmvae.runs import Run
+
 MAX_CELLS = 1000
 
 
@@ -116,7 +118,7 @@ def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
     type=PATH,
     required=True,
     metavar="FILE",
-    help="A picture (.png), or the numbers (.npz).",
+    help="A picture (.png), the numbers (.npz) or, for a run on a table, a table (.csv).",
 )
 @click.option(
     "--per-class",
@@ -157,13 +159,15 @@ def generate(
     The result is the mean of p(x|z,class) or, with --sample, a draw of x. Covariates without
     --as are drawn from the training rows'. Draws of one seed have the same z with all values.
     Images become a grid of pictures, other rows a grid of profiles over the features. An .npz
-    holds x (the draws, in the units of the training file) and y (their class names).
+    holds x (the draws, in the units of the training file) and y (their class names). A .csv has
+    the columns of the training table, with its texts, and the column of labels.
     """
     import numpy as np
 
+    from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.files import atomic_write
 
-    check_output(out, force, (".png", ".npz"))
+    check_output(out, force, (".png", ".npz", ".csv"))
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
@@ -173,15 +177,29 @@ def generate(
             f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
             f"{MAX_CELLS} with --per-class or --class, or write an .npz"
         )
+    columns = loaded.schema.kind.specs
+    if out.suffix == ".csv" and not columns:
+        raise GMMVAEError(f"{run} was not trained on a table: write .npz or .png instead of {out}")
     draws = loaded.generate(per_class, label=label, seed=seed, sample=sample, given=given)
+    rows, labels = draws.reshape(-1, *draws.shape[2:]), np.repeat(names, draws.shape[1])
     buffer = io.BytesIO()
     if out.suffix == ".png":
         from pyro_gmmvae.figures import renderer_of, sample_grid
 
         figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
         figure.savefig(buffer, format="png", dpi=150)
+    elif out.suffix == ".csv":
+        from pyro_gmmvae.data.column_codes import decode
+
+        table = decode(rows, columns)
+        table[loaded.config.label_column] = labels
+        buffer.write(table.to_csv(index=False).encode())
     else:
-        rows = draws.reshape(-1, *draws.shape[2:])
-        np.savez_compressed(buffer, x=rows, y=np.repeat(names, draws.shape[1]))
+        np.savez_compressed(buffer, x=rows, y=labels)
     atomic_write(out, buffer.getvalue())
-    click.echo(f"{draws.shape[0] * draws.shape[1]} draws -> {out}", err=True)
+    click.echo(f"{len(rows)} draws -> {out}{of_first_member(loaded)}", err=True)
+
+
+def of_first_member(run: "Run") -> str:
+    """A note where a result is that of one fit of several."""
+    return f" (of member 0 of {1 + len(run.others)})" if run.others else ""
