@@ -6,9 +6,12 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from pyro_gmmvae.config import Config
+from pyro_gmmvae.data.frames import is_table
+from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
 from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
@@ -68,6 +71,17 @@ def run_key(values: Sequence[Any]) -> str:
     return json.dumps([str(value) for value in values])
 
 
+def single_fit(data: str) -> dict[str, Any]:
+    """Configuration keys of one fit that is measured on held-out rows, where data is a table.
+
+    By default a table with few labels has no such rows, several members and a cross-validation.
+    """
+    if not (is_file_name(data) and is_table(Path(data))):
+        return {}
+    parts = {key: Config.model_fields[key].default for key in ("test", "validation")}
+    return {"members": 1, "cv": 0, **parts}
+
+
 def plan_sweep(
     common: Mapping[str, Any],
     *,
@@ -106,11 +120,12 @@ def plan_sweep(
     rows: dict[Any, TrainingData] = {}
     misfits: dict[str, None] = {}
     data = str(common["data"])
+    parts = single_fit(data)
     columns = itertools.product(models, guides, objectives, presets, variants)
     for label, (model, guide, objective, preset, variant) in itertools.product(labels, columns):
         if label not in rows:
             rows[label] = TrainingData.from_config(
-                default_config(data, common, _given(labels=label))
+                default_config(data, parts, common, _given(labels=label))
             )
         varied = _given(
             model=model,
@@ -121,7 +136,7 @@ def plan_sweep(
         )
         combination = [model, guide, objective, *(f"{k}={v}" for k, v in variant.items())]
         try:
-            config = resolve(default_config(data, common, varied, variant))
+            config = resolve(default_config(data, parts, common, varied, variant))
             settings = _settings(config, {**common, **variant})
             combination = [model, config.guide, config.objective, settings]
             checked_parts(config, rows[label])

@@ -20,7 +20,7 @@ from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import FINISHED
 from pyro_gmmvae.runs.trainer import absolute_paths
-from pyro_gmmvae.sweeps.plan import Log
+from pyro_gmmvae.sweeps.plan import Log, single_fit
 from pyro_gmmvae.sweeps.search_space import check_comparable, configured, corners, space_of
 from pyro_gmmvae.sweeps.study import (
     SAMPLERS,
@@ -163,7 +163,8 @@ def plan_study(
         metric: a key of ``VALIDATION_METRICS``, or None.
         options: the other fields of :class:`StudyPlan`.
     """
-    config = absolute_paths(resolve(default_config(str(keys.get("data", "digits")), keys)))
+    data = str(keys.get("data", "digits"))
+    config = absolute_paths(resolve(default_config(data, single_fit(data), keys)))
     rows = TrainingData.from_config(config)
     if not len(rows.split.validation):
         raise GMMVAEError(
