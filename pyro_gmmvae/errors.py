@@ -16,7 +16,8 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UnknownNameError:
     """The error for a name that isn't in a table, with its nearest match."""
     import difflib
 
-    near = difflib.get_close_matches(name, known, n=1)
+    same = [one for one in known if one.casefold() == name.casefold()]
+    near = same or difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(sorted(known))}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 

@@ -1,6 +1,7 @@
 """Rows of a table whose columns have kinds of their own."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data import ColumnTable
 from pyro_gmmvae.data.augment import MOST_HIDDEN, SWAPPED, hide, swap
+from pyro_gmmvae.errors import GMMVAEError
 
 SPECS = (
     Column("weight", "real"),
@@ -81,3 +83,39 @@ def test_swapped_cells_come_from_another_row_of_the_same_column() -> None:
     made = swap(x)
     assert (made != x).float().mean() == pytest.approx(SWAPPED, abs=0.03)
     assert torch.equal(made.frac(), x.frac())
+
+
+def test_covariates_of_texts_keep_their_shares_and_are_not_swapped() -> None:
+    specs = tuple(replace(c, given=c.name in ("city", "visits")) for c in SPECS)
+    x = rows()
+    kind, _ = ColumnTable(specs).fitted_on(x)
+    cities = np.array(kind.specs[3].knots)
+    for code in range(3):
+        share = (x[:, 3] == code).sum() / (~np.isnan(x[:, 3])).sum()
+        assert (cities == code).mean() == pytest.approx(share, abs=0.006)
+    assert ColumnTable(SPECS).fitted_on(x)[0].specs[3].knots == ()
+    augment = kind.augmentation("swap")
+    assert augment is not None
+    before = torch.arange(200.0).unsqueeze(1).expand(-1, len(specs))
+    changed = (augment(before) != before).any(0)
+    assert changed.tolist() == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "bad"),
+    [
+        (Column("a", "real"), {"-1.5": -1.5, 2: 2}, ["x", "inf", "nan", None]),
+        (Column("a", "positive"), {"0.5": 0.5}, ["0", "-1"]),
+        (Column("a", "count"), {"3": 3, 4.0: 4}, ["1.5", "-1"]),
+        (Column("a", "binary", ("no", "yes")), {" yes": 1}, ["maybe", ""]),
+        (Column("a", "ordinal", ("low", "high")), {"low": 0}, [0]),
+    ],
+)
+def test_an_entry_is_made_of_a_value_or_its_text(
+    column: Column, good: dict[object, float], bad: list[object]
+) -> None:
+    for value, entry in good.items():
+        assert column.entry_of(value) == entry
+    for value in bad:
+        with pytest.raises(GMMVAEError, match=r"a=|of a "):
+            column.entry_of(value)
