@@ -73,6 +73,8 @@ class Column:
         Raises:
             GMMVAEError: a value that the column does not have, or a number that its kind does not.
         """
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         text = str(value).strip()
         if self.is_discrete:
             if text not in self.values:

@@ -158,6 +158,11 @@ class Config(BaseModel):
     )
     data_dir: str | None = Field(None, description="Folder with the files of a named data set.")
     label_column: str = Field("label", description="Column or array with the labels.")
+    covariates: Names = Field(
+        (),
+        description="Columns of a table that are given to encoder and decoder, and are no part of "
+        "x.",
+    )
     labels: Labels = Field(
         None, description="Labels that the fit sees, balanced over the classes; all: every label."
     )

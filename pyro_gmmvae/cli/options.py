@@ -16,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # placeholders of values in help texts, where the type of a key says too little
 METAVARS = {
     "components": "K",
+    "covariates": "NAME,...",
     "data": "NAME|FILE",
     "data_dir": "DIR",
     "factors": "NAME[=K],...",

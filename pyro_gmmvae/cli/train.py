@@ -26,7 +26,7 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Train a model into a run folder.")
 @key_options(
-    *("data", "data_dir", "label_column", "labels", "missing"),
+    *("data", "data_dir", "label_column", "covariates", "labels", "missing"),
     *("tracks", "labels_file", "layout", "protocol"),
     *("preset", "model", "guide", "objective", "particles", "network", "likelihood"),
     *("components", "extra_components", "factors", "latent_dim", "init", "members", "cv"),

@@ -133,6 +133,7 @@ class DataOptions:
     Attributes:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
+        covariates: names of columns of tables that are given, and are no part of x.
         missing: of NaN in files: "model" (not known), or "refuse".
         drop_nonfinite: leave out rows of files that hold NaN or infinities.
         tracks: file of tracks (``data="skeleton"``); see ``read_tracks``.
@@ -144,6 +145,7 @@ class DataOptions:
 
     data_dir: Path | None = None
     label_column: str = "label"
+    covariates: tuple[str, ...] = ()
     missing: str = "model"
     drop_nonfinite: bool = False
     tracks: Path | None = None

@@ -76,6 +76,11 @@ class TrainingData:
         Raises:
             GMMVAEError: data that can't be used, or that changed.
         """
+        if config.label_column in config.covariates:
+            raise GMMVAEError(
+                f"covariates {config.label_column}: it is the label column; leave it out, or name "
+                "another one with --label-column"
+            )
         dataset = dataset or load_data(config.data, data_options(config))
         config = _with_parts(config, dataset)
         if config.labels and not dataset.classes:
@@ -126,6 +131,11 @@ class TrainingData:
         """
         if dataset.weights is not None:
             split = split.without(np.flatnonzero(dataset.weights == 0))
+        if config.covariates and not dataset.kind.specs:
+            raise GMMVAEError(
+                f"covariates {', '.join(config.covariates)}: they are columns of a table, and the "
+                f"rows of {config.data} are {dataset.kind.plural}; leave covariates out"
+            )
         training_rows = _training_rows(split, config)
         if not len(split.train):
             raise GMMVAEError("no training rows: all rows are test or validation rows")

@@ -151,3 +151,11 @@ def test_unknown_covariates_and_values_are_refused(
 def test_a_run_without_covariates_names_the_option(without: Run) -> None:
     with pytest.raises(GMMVAEError, match="no covariates; train one with --covariates site"):
         without.generate(2, given={"site": "A"})
+
+
+def test_covariates_are_columns_of_a_table_beside_the_label() -> None:
+    keys = {"covariates": "site,age", "epochs": 1}
+    with pytest.raises(GMMVAEError, match="covariates site, age: they are columns of a table"):
+        TrainingData.from_config(default_config("digits", keys))
+    with pytest.raises(GMMVAEError, match="covariates age: it is the label column"):
+        TrainingData.from_config(default_config("digits", keys, {"label_column": "age"}))
