@@ -112,6 +112,21 @@ Number = Annotated[
 ]
 
 
+def _range(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        low, high = (float(edge) for edge in split_list(value))
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not (low < high and max(-low, high) < LARGEST):
+        raise GMMVAEError(f"give the lowest and the highest of all values, as 0,255, not {value!r}")
+    return low, high
+
+
+Range = Annotated[tuple[float, float] | None, BeforeValidator(_range)]
+
+
 class Config(BaseModel):
     """The keys that every fit has. Schedules are a number or "start:end:steps".
 
@@ -177,6 +192,11 @@ class Config(BaseModel):
     )
     validation: int | float = Field(
         0.1, ge=0, description="Number or share of the training rows that are held out."
+    )
+    x_range: Range = Field(
+        None,
+        description="Lowest and highest value of all rows, such as 0,255, that become 0 and 1; "
+        "none: 0,1 or 0,255 where the values of an array show it, else rows are standardized.",
     )
     binarize: Literal["threshold", "dynamic"] | None = Field(
         None,

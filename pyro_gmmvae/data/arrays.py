@@ -36,8 +36,8 @@ def load_array(
     - npy: x (N, ...), no labels;
     - IDX images (gzipped or not), no labels.
 
-    Labels are strings or integers; an empty one, -1 or NaN is unknown. Arrays of unsigned
-    bytes are images (0..255); all other values are standardized later.
+    Labels are strings or integers; an empty one, -1 or NaN is unknown. Units of the rows are
+    found later, see :mod:`pyro_gmmvae.data.value_range`.
 
     Args:
         path: the file.
@@ -64,9 +64,8 @@ def load_array(
     x = checked_rows(x, path)
     y, classes = encode_labels(raw_labels if read_labels else None, len(x), path)
     kept, has_missing = usable_rows(x, path, missing=missing, drop=drop_nonfinite)
-    unit = 255.0 if x.dtype == np.uint8 else None
     return Dataset.of_arrays(
-        x[kept], y[kept], classes, columns=columns, unit=unit, kept=kept, missing=has_missing
+        x[kept], y[kept], classes, columns=columns, kept=kept, missing=has_missing
     )
 
 

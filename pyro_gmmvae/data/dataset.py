@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
-from pyro_gmmvae.data.transform import Labels, Transform
+from pyro_gmmvae.data.transform import Labels, Moments, Transform
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Dataset:
         y: (N,) int64 in 0..len(classes)-1, -1 where no label is known.
         classes: the classes' names, in the order of y.
         kind: of the rows.
-        unit: the largest value that the data can hold (x / unit is in [0, 1]); None: not known.
+        unit: the largest value that the rows of a named set can hold (x / unit is in [0, 1]);
+            None: not known, see :mod:`pyro_gmmvae.data.value_range`.
         test: row numbers of a published test set, or None to draw one.
         kept: where rows were left out, the numbers in the file of those that stay.
         validation: row numbers of given validation rows, or None to draw them.
@@ -88,7 +89,7 @@ class Dataset:
             y: (N,) class numbers, -1 where unknown.
             classes: their names.
             columns: names of the D entries.
-            unit: the pixels' full range, or None to standardize.
+            unit: the largest value that pixels can have, or None where it is not known.
             likelihood: the one that suits the rows; None: Bernoulli where the unit is known, else
                 Normal.
             test: row numbers of a published test set.
@@ -118,12 +119,14 @@ class Dataset:
         return np.arange(len(self.x)) if self.kept is None else self.kept
 
     def fit_transform_on(self, rows: Labels) -> Transform:
-        """The transform to the models' units, fitted on these rows only where it is fitted."""
-        if self.unit is not None:
-            return Transform.dividing_by(self.unit)
-        if not isinstance(self.x, np.ndarray):
-            return self.x.standardizing(rows)
-        return Transform.standardizing(self.kind.featurize_array(self.x[rows]), self.kind.limit)
+        """Zero mean and unit variance of each entry, or of a channel of images, over some rows."""
+        kind = self.kind
+        if isinstance(self.x, np.ndarray):
+            moments = Moments.of(kind.featurize_array(self.x[rows]))
+        else:
+            moments = self.x.moments(rows)
+        moments = moments.of_channels() if isinstance(kind, Image) else moments
+        return Transform.of_moments(moments, kind.limit, kind.rounding)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class RowKind(ABC):
         name: of the kind.
         plural: what rows are called in messages.
         limit: standard deviations that standardized entries are clipped to, or None.
+        rounding: the share of its mean by which rounding blurs an entry of :meth:`featurize`.
         augments_raw_rows: whether augmentation changes rows before :meth:`featurize`, in the
             file's units; otherwise it changes rows in the model's units.
         reads_tracks: whether rows are windows of tracks, which are read from tables of joints.
@@ -48,6 +49,7 @@ class RowKind(ABC):
     name: ClassVar[str]
     plural: ClassVar[str]
     limit: ClassVar[float | None] = None
+    rounding: ClassVar[float] = 0.0
     augments_raw_rows: ClassVar[bool] = False
     reads_tracks: ClassVar[bool] = False
     group_noun: ClassVar[str] = "row"

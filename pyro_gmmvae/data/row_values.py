@@ -1,18 +1,16 @@
 """The likelihood of a data set's rows, the unit that it needs, and the values that it accepts."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import Dataset
-from pyro_gmmvae.data.kinds import RowKind
-from pyro_gmmvae.data.shards import ROWS_AT_ONCE, Shards
+from pyro_gmmvae.data.kinds import Image, RowKind, Table
+from pyro_gmmvae.data.shards import blocks
 from pyro_gmmvae.data.transform import Floats, Labels, Transform
+from pyro_gmmvae.data.value_range import Range, likelihood_and_range
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 
@@ -21,62 +19,88 @@ ROUNDING = 0.01
 
 
 def in_model_units(
-    dataset: Dataset, config: Config, rows: Labels, transform: Transform | None = None
+    dataset: Dataset,
+    config: Config,
+    rows: Labels,
+    transform: Transform | None = None,
+    source: str = "X",
 ) -> tuple[RowKind, Transform]:
     """The kind of a data set's rows with their full likelihood, and the transform to its units.
 
     Args:
         dataset: the rows, all of which are checked.
-        config: names the likelihood, or leaves it to the data.
+        config: names the likelihood and the range of values, or leaves them to the data.
         rows: numbers of the rows to fit.
         transform: None: what suits the likelihood, fitted on ``rows``.
+        source: of the rows, for messages.
 
     Raises:
         GMMVAEError: a likelihood that does not suit the data, or a value that it does not accept.
     """
-    likelihood = likelihood_of(dataset, config)
+    likelihood, found = likelihood_of(dataset, config, source, known=transform is not None)
     if isinstance(dataset.kind, ColumnTable):
         return dataset.kind.fitted_on(dataset.x, rows)
-    transform = transform or transform_for(dataset, likelihood, rows)
+    if transform is None and found is not None:
+        transform = Transform.of_range(*found)
+    transform = transform or _standardizing(dataset, rows, source)
     transform = replace(transform, binarize=config.binarize)
-    check_rows(dataset, likelihood, transform, config.data)
+    check_rows(dataset, likelihood, transform, source)
     kind: RowKind = replace(dataset.kind, likelihood=str(likelihood))  # type: ignore[type-var]
     return kind, transform
 
 
-def likelihood_of(dataset: Dataset, config: Config) -> LikelihoodSpec:
-    """The likelihood that a configuration names, or the one that suits the data, with its number.
+def likelihood_of(
+    dataset: Dataset, config: Config, source: str, *, known: bool = False
+) -> tuple[LikelihoodSpec, Range | None]:
+    """The likelihood that a configuration names, or the one that suits the data, and the range.
+
+    Args:
+        dataset: the rows.
+        config: of the fit.
+        source: of the rows, for messages.
+        known: the units are known already; there is no range then.
 
     Raises:
-        GMMVAEError: a number is needed and not known, or ``binarize`` beside another likelihood
-            than Bernoulli.
+        GMMVAEError: as :func:`pyro_gmmvae.data.value_range.likelihood_and_range`; ``x_range`` of
+            rows that have several units; ``binarize`` beside another likelihood than Bernoulli.
     """
-    named = parse_likelihood(config.likelihood or dataset.kind.likelihood)
-    found = named.completed(dataset.unit, config.data)
-    if config.binarize is None:
-        return found
-    if found.family != "bernoulli":
+    kind = dataset.kind
+    x_range = config.x_range or (None if dataset.unit is None else (0.0, dataset.unit))
+    if known or not isinstance(kind, Image | Table):
+        if x_range is not None and not known:
+            raise GMMVAEError(
+                f"x_range is the one range of all values, and {source} holds {kind.plural}; leave "
+                "it out"
+            )
+        likelihood = parse_likelihood(config.likelihood or kind.likelihood)
+        found, values = likelihood.completed(None, source), None
+    else:
+        # of plain numbers "normal" stands for no choice
+        declared = None if kind.likelihood == "normal" else kind.likelihood
+        found, values = likelihood_and_range(
+            dataset.x,
+            x_range=x_range,
+            image=isinstance(kind, Image),
+            likelihood=config.likelihood or declared,
+            source=source,
+        )
+    if config.binarize is not None and found.family != "bernoulli":
         raise GMMVAEError(
             f"binarize={config.binarize} is for likelihood=bernoulli, and the likelihood is "
             f"{found}; leave binarize out, or give likelihood=bernoulli"
         )
-    return found
+    return found, values
 
 
-def transform_for(dataset: Dataset, likelihood: LikelihoodSpec, rows: Labels) -> Transform:
-    """The transform of a data set's rows to the units of a likelihood.
-
-    Whole numbers are divided by the largest one, other bounded rows by the data's unit (1 where
-    none is known); rows of unknown unit are standardized by the moments of ``rows``.
-    """
-    if likelihood.bounded:
-        return Transform.dividing_by(float(likelihood.largest or dataset.unit or 1))
-    return dataset.fit_transform_on(rows)
+def _standardizing(dataset: Dataset, rows: Labels, source: str) -> Transform:
+    with np.errstate(over="ignore", invalid="ignore"):
+        transform = dataset.fit_transform_on(rows)
+    if not (np.isfinite(transform.shift).all() and np.isfinite(transform.scale).all()):
+        raise GMMVAEError(f"{source} holds numbers that are too large to be standardized")
+    return transform
 
 
-def check_values(
-    x: Floats, likelihood: LikelihoodSpec, transform: Transform, source: str, advice: str = ""
-) -> None:
+def check_values(x: Floats, likelihood: LikelihoodSpec, transform: Transform, source: str) -> None:
     """Refuse rows in the model's units where the likelihood has no density or probability.
 
     Args:
@@ -84,7 +108,6 @@ def check_values(
         likelihood: with its number.
         transform: by which the rows came to the model's units.
         source: of the rows, for the message.
-        advice: in the message, for rows that are not whole numbers in range.
 
     Raises:
         GMMVAEError: a value out of range, or not a whole number where the likelihood needs one.
@@ -109,8 +132,8 @@ def check_values(
     ends = transform.invert(np.asarray([0, 1, bad], np.float32))
     raise GMMVAEError(
         f"{source} holds {ends[2]:.6g}, and likelihood {likelihood} is of whole numbers from "
-        f"{ends[0]:g} to {ends[1]:g}; "
-        + (advice or "give rows as they were counted, or take another count or likelihood")
+        f"{ends[0]:g} to {ends[1]:g}; give rows as they were counted, with their range as x_range, "
+        "or take another count or likelihood"
     )
 
 
@@ -125,14 +148,6 @@ def check_rows(
     bytes_fit = dataset.x.dtype == np.uint8 and bool((transform.scale >= 255).all())
     if not likelihood.bounded or (bytes_fit and not transform.shift.any()):
         return
-    for rows in _blocks(dataset.x):
+    for rows in blocks(dataset.x):
         scaled = transform.scaled(dataset.kind.featurize_array(rows))
         check_values(scaled, likelihood, transform, source)
-
-
-def _blocks(x: Any) -> Iterator[NDArray[Any]]:
-    if isinstance(x, Shards):
-        yield from x.chunks(np.arange(len(x)))
-        return
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        yield x[start : start + ROWS_AT_ONCE]

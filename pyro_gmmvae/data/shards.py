@@ -19,7 +19,7 @@ from pyro_gmmvae.data.arrays import (
 )
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.missing_cells import usable_rows
-from pyro_gmmvae.data.transform import Labels, Transform
+from pyro_gmmvae.data.transform import Labels, Moments, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import require_file
 
@@ -69,8 +69,8 @@ class Shards:
         """Up to 1,000 rows, always the same ones, spread over all shards."""
         return self[np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(np.int64))]
 
-    def standardizing(self, rows: Labels) -> Transform:
-        """As :meth:`Transform.standardizing`, for rows that are read twice, in chunks.
+    def moments(self, rows: Labels) -> Moments:
+        """Moments of each entry over some rows, which are read twice, in chunks.
 
         Raises:
             GMMVAEError: if their squares are too large for a mean.
@@ -83,7 +83,14 @@ class Shards:
         variance = np.where(known, variance, 1.0)
         if not np.isfinite(variance).all():
             raise GMMVAEError("the shards hold numbers too large to standardize; clean them")
-        return Transform.of_moments(np.asarray(mean), np.sqrt(variance))
+        return Moments(np.asarray(known), np.asarray(mean), variance)
+
+
+def blocks(x: "NDArray[Any] | Shards") -> Iterator[NDArray[Any]]:
+    """All rows in blocks, in their order."""
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        stop = min(len(x), start + ROWS_AT_ONCE)
+        yield x[start:stop] if isinstance(x, np.ndarray) else x[np.arange(start, stop)]
 
 
 class StreamedRows:
@@ -142,8 +149,7 @@ def load_shards(folder: Path, label_column: str, missing: str = "model") -> Data
         raise GMMVAEError(f"{folder} has no column {label_column!r} to take labels from")
     raw = _labels_of(labels) if labels else None
     y, classes = encode_labels(raw, len(x), folder)
-    unit = 255.0 if x.dtype == np.uint8 else None
-    return Dataset.of_arrays(x, y, classes, columns=columns, unit=unit, missing=any(has_missing))
+    return Dataset.of_arrays(x, y, classes, columns=columns, missing=any(has_missing))
 
 
 def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:

@@ -15,12 +15,47 @@ BINARIZE = {"threshold": by_threshold, "dynamic": by_draws}
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Of each entry of some rows, in double precision; missing entries (NaN) are left out.
+
+    Attributes:
+        count: the number of rows where it is known.
+        mean: 0 where there are none.
+        variance: 1 where there are none.
+    """
+
+    count: NDArray[Any]
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> "Moments":
+        """The moments of rows (N, *x_shape)."""
+        wide = rows.astype(np.float64)
+        if np.isfinite(wide).all():
+            return cls(np.full(wide.shape[1:], len(wide)), wide.mean(0), wide.var(0))
+        known = np.ma.masked_invalid(wide)
+        mean, variance = np.ma.filled(known.mean(0), 0.0), np.ma.filled(known.var(0), 1.0)
+        return cls(known.count(0), mean, variance)
+
+    def of_channels(self) -> "Moments":
+        """Of all pixels of a channel together, (channels, 1, 1)."""
+        axes = tuple(range(1, self.mean.ndim))
+        total = self.count.sum(axes, keepdims=True)
+        share = self.count / np.maximum(total, 1)
+        mean = (share * self.mean).sum(axes, keepdims=True)
+        within = (share * self.variance).sum(axes, keepdims=True)
+        between = (share * np.square(self.mean - mean)).sum(axes, keepdims=True)
+        return Moments(total, mean, np.where(total, within + between, 1.0))
+
+
+@dataclass(frozen=True)
 class Transform:
     """x -> (x - shift) / scale, elementwise, from a file's units to a model's.
 
     Attributes:
-        shift: scalar or (*x_shape), in the file's units.
-        scale: scalar or (*x_shape), positive, in the file's units.
+        shift: scalar, (*x_shape) or, of images, (channels, 1, 1), in the file's units.
+        scale: of the same shape, positive, in the file's units.
         limit: results are clipped to +-limit; None: they are not clipped.
         binarize: results in [0, 1] become 0 or 1: "threshold" (1 from 1/2 on) or "dynamic" (drawn,
             with noise from the row's content); None: they stay as they are.
@@ -32,35 +67,33 @@ class Transform:
     binarize: str | None = None
 
     @classmethod
-    def dividing_by(cls, unit: float) -> "Transform":
-        """For pixels of known range."""
-        return cls(np.zeros(()), np.full((), unit))
+    def of_range(cls, low: float, high: float) -> "Transform":
+        """From [low, high] to [0, 1]."""
+        return cls(np.full((), low), np.full((), high - low))
 
     @classmethod
-    def standardizing(cls, rows: NDArray[Any], limit: float | None = None) -> "Transform":
-        """Zero mean and unit variance per entry over ``rows``; constant entries keep scale 1.
-
-        Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17, and more
-        where the rows are in single precision.
-        Missing entries (NaN) are left out; an entry missing in all rows is unchanged.
-        """
-        rounding = 16 * np.finfo(rows.dtype).eps if rows.dtype.kind == "f" else 0.0
-        wide = rows.astype(np.float64)
-        if np.isfinite(wide).all():
-            return cls.of_moments(wide.mean(0), wide.std(0), limit, rounding)
-        known = np.ma.masked_invalid(wide)
-        mean, scale = np.ma.filled(known.mean(0), 0.0), np.ma.filled(known.std(0), 1.0)
-        return cls.of_moments(mean, scale, limit, rounding)
+    def standardizing(
+        cls, rows: NDArray[Any], limit: float | None = None, rounding: float = 0.0
+    ) -> "Transform":
+        """Zero mean and unit variance per entry over ``rows``, see :meth:`of_moments`."""
+        return cls.of_moments(Moments.of(rows), limit, rounding)
 
     @classmethod
     def of_moments(
-        cls,
-        mean: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        limit: float | None = None,
-        rounding: float = 0.0,
+        cls, moments: Moments, limit: float | None = None, rounding: float = 0.0
     ) -> "Transform":
-        """From the mean and standard deviation of each entry, which rounding blurs by a share."""
+        """Zero mean and unit variance; constant entries keep scale 1.
+
+        Constant up to rounding: a thousand times 0.1 has a standard deviation of 1e-17. An entry
+        that is missing in all rows is unchanged.
+
+        Args:
+            moments: of each entry.
+            limit: as for the class.
+            rounding: the share of its mean by which rounding blurs an entry, where it was
+                computed in single precision.
+        """
+        mean, scale = moments.mean, np.sqrt(moments.variance)
         constant = scale <= max(1e-12, rounding) * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, scale), limit)
 

@@ -18,20 +18,16 @@ from torch.overrides import TorchFunctionMode
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.kinds import Image, RowKind
-from pyro_gmmvae.data.row_values import check_values
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.inputs import (
     config_of,
     dataset_of,
-    likelihood_and_range,
     seed_of,
     shape_of_rows,
-    transform_of,
 )
 from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
 from pyro_gmmvae.evaluation import log_weights
-from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
@@ -43,7 +39,6 @@ Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
 ROWS_AT_ONCE = 128
 COPIES_AT_ONCE = 4096
-COUNTS = "give X as it was counted, not scaled, and its range as x_range"
 
 
 class RowsEstimator(BaseEstimator):
@@ -72,20 +67,17 @@ class RowsEstimator(BaseEstimator):
 
     def _fit(self, x: Array, y: Labels, classes: Array) -> None:
         """Fit rows (N, D) with class numbers y, -1 where unknown."""
-        config, dataset, pixels = self._prepared(x, y, classes)
+        config, dataset = self._prepared(x, y, classes)
         split = _split(config, y, len(classes), config.validation)
-        rows = split.train if config.use_unlabelled else split.labelled
-        transform = transform_of(dataset.x[rows], pixels)
-        data = TrainingData.from_arrays(config, dataset, split, transform=transform)
+        data = TrainingData.from_arrays(config, dataset, split)
         self._keep(fit(config, data, callbacks=self._callbacks()))
 
     def _fit_epoch(self, x: Array, y: Labels, classes: Array) -> None:
         """One epoch over rows; units are those of the first rows that were fitted."""
         before: Trained | None = getattr(self, "_fitted", None)
-        config, dataset, pixels = self._prepared(x, y, classes)
-        if before is None:
-            transform = transform_of(dataset.x, pixels)
-        else:
+        config, dataset = self._prepared(x, y, classes)
+        transform = None
+        if before is not None:
             schema = before.run.schema
             transform = schema.transform
             config = config.replace(likelihood=schema.kind.likelihood)
@@ -97,10 +89,8 @@ class RowsEstimator(BaseEstimator):
         )
         self._keep(fit_epoch(config, data, before, callbacks=self._callbacks()))
 
-    def _prepared(
-        self, x: Array, y: Labels, classes: Array
-    ) -> tuple[Config, Dataset, tuple[float, float] | None]:
-        """The fit's configuration, its rows, and their range where they are pixels."""
+    def _prepared(self, x: Array, y: Labels, classes: Array) -> tuple[Config, Dataset]:
+        """The fit's configuration and its rows."""
         arguments = self.get_params(deep=False)
         config = config_of(arguments, self._preset, self._fixed, seed_of(arguments["random_state"]))
         model_class: Any = MODELS.get(config.model)
@@ -115,19 +105,14 @@ class RowsEstimator(BaseEstimator):
                 f"augment={config.augment} is for images, and rows of X are plain numbers; give "
                 "image_shape=(height, width), or another augment or preset"
             )
-        missing = bool(np.isnan(x).any())
+        unknown = np.isnan(x)
+        missing = bool(unknown.any())
         if missing and config.missing == "refuse":
             raise GMMVAEError("X contains NaN, and settings has missing='refuse'; fill them in")
-        likelihood, pixels = likelihood_and_range(
-            x, arguments["x_range"], image=len(shape) == 3, likelihood=config.likelihood
-        )
-        if pixels is not None:
-            spec = parse_likelihood(likelihood)
-            transform = transform_of(x, pixels)
-            check_values(transform.scaled(x), spec, transform, "X", COUNTS)
-        config = config.replace(likelihood=likelihood)
+        if unknown.all():
+            raise GMMVAEError("X: every entry is missing (NaN)")
         names = getattr(self, "feature_names_in_", None)
-        return config, dataset_of(x, shape, y, classes, names, missing), pixels
+        return config, dataset_of(x, shape, y, classes, names, missing)
 
     def _callbacks(self) -> list[Callback]:
         return [PrintProgress()] if self.get_params(deep=False)["verbose"] else []
@@ -144,8 +129,7 @@ class RowsEstimator(BaseEstimator):
 
     def _dtypes(self) -> list[Any]:
         """What rows may be of without being converted to the first."""
-        pixels = self.get_params(deep=False)["image_shape"] is not None
-        return [np.float64, np.float32, *([np.uint8] if pixels else [])]
+        return [np.float64, np.float32, np.uint8, np.bool_]
 
     def _validated(self, *arrays: Any, reset: bool = True) -> Any:
         """X, or X and y, as scikit-learn checks them; NaN in X is a missing entry."""
@@ -177,7 +161,7 @@ class RowsEstimator(BaseEstimator):
             if np.isinf(schema.transform.scaled(rows)).any():
                 most = np.nanmax(np.abs(x))
                 raise GMMVAEError(f"X goes up to {most:.3g}, which single precision can't")
-        rows = schema.checked(rows, "X", COUNTS)
+        rows = schema.checked(rows, "X")
         return x, torch.from_numpy(rows).to(self._fitted.run.dtype)
 
     def _by_rows(self, function: Any, rows: Tensor) -> Array:

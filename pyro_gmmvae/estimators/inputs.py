@@ -9,11 +9,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset, Transform
+from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.runs import default_config
 
 Array = NDArray[Any]
@@ -23,8 +22,8 @@ KEYS = {
         name: name
         for name in (
             *("model", "guide", "objective", "components", "latent_dim", "network", "hidden"),
-            *("likelihood", "preset", "epochs", "minutes", "batch_size", "learning_rate"),
-            *("device", "engine", "precision"),
+            *("likelihood", "x_range", "preset", "epochs", "minutes", "batch_size"),
+            *("learning_rate", "device", "engine", "precision"),
         )
     },
     "n_clusters": "components",
@@ -117,111 +116,6 @@ def shape_of_rows(features: int, image_shape: Any) -> tuple[int, ...]:
             f"image_shape {shape} is of {int(np.prod(shape))} pixels, and X has {features} features"
         )
     return tuple(int(n) for n in (1, *shape)[-3:])
-
-
-Range = tuple[float, float]
-
-
-def likelihood_and_range(
-    x: Array, x_range: Any, *, image: bool, likelihood: str | None
-) -> tuple[str, Range | None]:
-    """The likelihood with its number, and the lowest and highest value a feature can have.
-
-    The range is that of counts or levels where the likelihood has a number, and that of
-    :func:`range_of_pixels` otherwise; without a range rows are standardized.
-
-    Args:
-        x: rows (N, D).
-        x_range: as it was given.
-        image: whether rows are images.
-        likelihood: as it was given, or by a preset; None: Bernoulli for rows with a range, else
-            Normal.
-
-    Raises:
-        GMMVAEError: as :func:`range_of_pixels`; a number that is not known or that differs from
-            the range.
-    """
-    spec = None if likelihood is None else parse_likelihood(likelihood)
-    if spec is None or spec.number_name is None:
-        pixels = range_of_pixels(x, x_range, image=image, likelihood=likelihood)
-        return likelihood or ("normal" if pixels is None else "bernoulli"), pixels
-    if x_range is None:
-        spec = spec.completed(255.0 if x.dtype == np.uint8 else None, "X")
-        return str(spec), (0.0, float(spec.largest or 0))
-    low, high = _checked_range(x_range)
-    spec = spec.completed(high - low, "X")
-    if spec.largest != high - low:
-        raise GMMVAEError(
-            f"x_range is {x_range}, and likelihood {spec} is of whole numbers from 0 to "
-            f"{spec.largest}; give x_range=(0, {spec.largest}), or leave one of the two out"
-        )
-    return str(spec), (low, high)
-
-
-def _checked_range(x_range: Any) -> Range:
-    try:
-        low, high = (float(value) for value in x_range)
-    except (TypeError, ValueError):
-        low = high = np.nan
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise GMMVAEError(f"x_range must be (lowest, highest) of all X, not {x_range!r}")
-    return low, high
-
-
-def range_of_pixels(x: Array, x_range: Any, *, image: bool, likelihood: str | None) -> Range | None:
-    """Lowest and highest value a feature can have, or None: rows are then standardized.
-
-    As it was given; else that of bytes or of [0, 1], where rows are images or the likelihood is of
-    rows in [0, 1].
-
-    Raises:
-        GMMVAEError: a value that is not a range, a range that X leaves, or a likelihood of rows in
-            [0, 1] for rows of unknown range.
-    """
-    bounded = likelihood is not None and parse_likelihood(likelihood).bounded
-    if x_range is not None:
-        low, high = _checked_range(x_range)
-        lowest, highest = _extremes(x)
-        if likelihood != "normal" and not low <= lowest <= highest <= high:
-            raise GMMVAEError(
-                f"x_range is {x_range}, and X goes from {lowest:.3g} to {highest:.3g}; give the "
-                "range of all X, or likelihood='normal'"
-            )
-        return low, high
-    if likelihood == "normal" or not (image or bounded):
-        return None
-    if x.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = _extremes(x)
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    if bounded:
-        raise GMMVAEError(
-            f"likelihood={likelihood!r}: X goes from {low:.3g} to {high:.3g}; say from where to "
-            "where it can go, x_range=(0, 255) for bytes"
-        )
-    return None
-
-
-def _extremes(x: Array) -> Range:
-    """The lowest and highest entry, missing ones (NaN) left out."""
-    return float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))
-
-
-def transform_of(x: Array, pixels: tuple[float, float] | None) -> Transform:
-    """To the model's units, [0, 1] or zero mean and unit variance.
-
-    Raises:
-        GMMVAEError: numbers too large to have a variance.
-    """
-    if pixels is not None:
-        low, high = pixels
-        return Transform(np.full((), low), np.full((), high - low))
-    with np.errstate(over="ignore", invalid="ignore"):
-        transform = Transform.standardizing(x)
-    if not (np.isfinite(transform.shift).all() and np.isfinite(transform.scale).all()):
-        raise GMMVAEError(f"X goes up to {np.nanmax(np.abs(x)):.3g}: too large to be standardized")
-    return transform
 
 
 ADVICE = "unlabelled rows are -1, in an array of dtype object where labels are text"

@@ -23,7 +23,7 @@ from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.row_values import in_model_units
 from pyro_gmmvae.data.splits import hold_out_fold, number_of_folds
 from pyro_gmmvae.data.transform import Floats, Labels
-from pyro_gmmvae.datasets import load_data
+from pyro_gmmvae.datasets import IN_MEMORY, load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.skeletons import PoseWindow
@@ -143,7 +143,8 @@ class TrainingData:
             raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
         fingerprint = _fingerprint(dataset)
         if schema is None:
-            kind, transform = in_model_units(dataset, config, training_rows, transform)
+            source = "X" if config.data == IN_MEMORY else config.data
+            kind, transform = in_model_units(dataset, config, training_rows, transform, source)
             schema = Schema(
                 kind=kind,
                 classes=dataset.classes,

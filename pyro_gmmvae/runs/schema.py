@@ -56,7 +56,8 @@ class Schema:
         parse_likelihood(kind.likelihood).completed(None, "the data")  # raises where it is none
         transform = Transform.from_json(content["transform"])
         for numbers in (transform.shift, transform.scale):
-            if numbers.shape not in ((), kind.x_shape):
+            channels = (*kind.x_shape[:1], *[1] * (len(kind.x_shape) - 1))
+            if numbers.shape not in ((), channels, kind.x_shape):
                 raise ValueError(f"a transform of {numbers.shape} for rows of {kind.x_shape}")
         return cls(
             kind,
@@ -138,17 +139,16 @@ class Schema:
         """
         return self.transform.scaled(covariate_row(self.kind.specs, values)[None])
 
-    def checked(self, rows: Any, source: str, advice: str = "") -> Floats:
+    def checked(self, rows: Any, source: str) -> Floats:
         """Rows (N, *x_shape) of numbers in the model's units, if the likelihood accepts them.
 
         Args:
             rows: in the file's units.
             source: of the rows, for messages.
-            advice: as for :func:`pyro_gmmvae.data.row_values.check_values`.
 
         Raises:
             GMMVAEError: as :func:`pyro_gmmvae.data.row_values.check_values`.
         """
         x = self.transform.scaled(rows)
-        check_values(x, self.likelihood, self.transform, source, advice)
+        check_values(x, self.likelihood, self.transform, source)
         return self.transform.binarized(x)

@@ -56,6 +56,8 @@ class PoseWindow(RowKind):
     plural: ClassVar[str] = "windows of poses"
     # joints that jump are rare, and far away
     limit: ClassVar[float | None] = 6.0
+    # features are computed in single precision
+    rounding: ClassVar[float] = 16 * float(np.finfo(np.float32).eps)
     augments_raw_rows: ClassVar[bool] = True
     reads_tracks: ClassVar[bool] = True
     group_noun: ClassVar[str] = Sequences.noun

@@ -112,7 +112,7 @@ def test_only_indexed_rows_are_read(tmp_path: Path) -> None:
 
     rows.arrays[1] = rows.arrays[1].view(Counting)
     streamed = StreamedRows(
-        rows, np.arange(120), Transform.dividing_by(16), torch.device("cpu"), torch.float64
+        rows, np.arange(120), Transform.of_range(0, 16), torch.device("cpu"), torch.float64
     )
     got = streamed[torch.tensor([70, 3, 119])]
     np.testing.assert_allclose(got.numpy(), x[[70, 3, 119]] / 16, rtol=1e-6)

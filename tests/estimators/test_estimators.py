@@ -236,7 +236,8 @@ def test_frames_of_pandas_and_polars(blobs: Digits) -> None:
         fitted.predict(pd.DataFrame(x, columns=[*"abce"]))
 
 
-def test_bytes_are_pixels_of_images_alone(digits: Digits) -> None:
+def test_bytes_are_pixels(digits: Digits) -> None:
+    """As in files; others are plain numbers in a table."""
     x, shown = digits
     whole = (x * 255).astype(np.uint8)
     images = GMMVAEClassifier(**QUICK, image_shape=(8, 8)).fit(whole, shown)
@@ -244,9 +245,12 @@ def test_bytes_are_pixels_of_images_alone(digits: Digits) -> None:
     assert_array_equal(
         images.predict_proba(whole), asked.fit(whole.astype(float), shown).predict_proba(whole)
     )
-    table = GMMVAEClassifier(**QUICK).fit(whole, shown)
-    drawn, _ = table.sample(5)
-    assert drawn.min() < 0 or drawn.max() > 1  # a Normal's draws, in bytes
+    kinds = {"bernoulli": whole, "normal": (x * 16).astype(np.uint8)}
+    for likelihood, rows in (*kinds.items(), ("bernoulli", x > 0.5)):
+        table = GMMVAEClassifier(**QUICK).fit(rows, shown)
+        assert str(table._fitted.run.schema.likelihood) == likelihood
+    with pytest.raises(GMMVAEError, match="give x_range=0,255 or x_range=0,16"):
+        GMMVAEClassifier(**QUICK, image_shape=(8, 8)).fit(kinds["normal"], shown)
 
 
 # -- densities ---------------------------------------------------------------------------------
@@ -366,10 +370,10 @@ def test_draws_of_a_component(cluster: GMMVAECluster) -> None:
         ({"components": 100}, "only 60 training rows"),
         ({"image_shape": (2, 3)}, "of 6 pixels, and X has 4 features"),
         ({"image_shape": 4}, "image_shape must be"),
-        ({"x_range": (1, 0)}, "x_range must be"),
+        ({"x_range": (1, 0)}, "x_range: give the lowest and the highest"),
         ({"x_range": (0, 1)}, "and X goes from"),
         ({"settings": {"log": ("tensorboard",)}}, "for runs of files"),
-        ({"likelihood": "bernoulli"}, "say from where to where"),
+        ({"likelihood": "bernoulli"}, "give the range of all values"),
         ({"preset": "digits/bets"}, "did you mean 'digits/best'"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"epochs": 0}, "epochs"),

@@ -51,7 +51,11 @@ def config_of(file: str, **keys: Any) -> Any:
         (BYTES, "categorical", "categorical(256)", 256),
         (BYTES, "discretized-logistic", "discretized-logistic(256)", 256),
         (BYTES, "normal", "normal", None),
-        (SHARES, None, "normal", None),
+        (SHARES, None, "bernoulli", 2),
+        (SHARES - 0.5, None, "normal", None),
+        (BYTES > 99, None, "bernoulli", 2),
+        ((BYTES > 99).astype(np.uint8), None, "bernoulli", 2),
+        (COUNTS.astype(np.uint8), None, "normal", None),
         (SHARES, "bernoulli", "bernoulli", 2),
         (SHARES, "continuous-bernoulli", "continuous-bernoulli", None),
         (COUNTS, None, "normal", None),
@@ -75,7 +79,7 @@ def test_a_run_from_rows_to_draws(
     assert means.shape == draws.shape == (2, 30, *x.shape[1:])
     assert not np.array_equal(means, draws)
     if support is not None:
-        top = 255 if x.dtype == np.uint8 else support - 1
+        top = 255 if x.max() > 99 else support - 1
         steps = draws / (top / (support - 1))
         np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
         assert steps.min() >= 0
@@ -115,7 +119,12 @@ NEEDS_COUNT = "the largest value of .*x.npy is not known; write it, as in "
         (COUNTS, {"likelihood": "continuous-bernoulli"}, r"needs rows in \[0, 1\]"),
         (SHARES - 0.1, {"likelihood": "continuous-bernoulli"}, r"needs rows in \[0, 1\]"),
         (COUNTS, {"likelihood": "bernoulli"}, r"needs rows in \[0, 1\]"),
-        (SHARES, {"binarize": "threshold"}, "is for likelihood=bernoulli, .* is normal"),
+        (COUNTS, {"binarize": "threshold"}, "is for likelihood=bernoulli, .* is normal"),
+        (BYTES // 16, {}, r"images of bytes that go up to 15 .*x_range=0,255 or x_range=0,15"),
+        (COUNTS, {"x_range": (0, 20)}, "x_range is 0,20, and .*x.npy goes from 0 to 21; give"),
+        (COUNTS, {"x_range": "0,21", "likelihood": "binomial(9)"}, "give x_range=0,9, or leave"),
+        (COUNTS, {"x_range": "21,0"}, "give the lowest and the highest of all values, as 0,255"),
+        (COUNTS, {"x_range": "21"}, "x_range: give the lowest and the highest"),
         (BYTES, {"binarize": "dynamic", "likelihood": "binomial"}, r"is binomial\(255\)"),
         (BYTES, {"binarize": "static"}, "binarize: .*'static'"),
     ],
@@ -137,6 +146,25 @@ def test_a_count_that_differs_between_shards(tmp_path: Path) -> None:
         TrainingData.from_config(config_of(str(tmp_path), likelihood="binomial(21)"))
     data = TrainingData.from_config(config_of(str(tmp_path), likelihood="binomial(42)"))
     assert data.tensors(np.arange(119))[0].max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("x", "keys", "wanted"),
+    [
+        (COUNTS, {"x_range": (0, 30)}, "bernoulli"),
+        (COUNTS + 5, {"x_range": "5,35", "likelihood": "binomial"}, "binomial(30)"),
+        (COUNTS - 40, {"x_range": "-40,-10", "likelihood": "normal"}, "normal"),
+        (BYTES // 16, {"x_range": "0,30"}, "bernoulli"),
+    ],
+)
+def test_a_given_range_is_the_unit(
+    tmp_path: Path, x: Any, keys: dict[str, Any], wanted: str
+) -> None:
+    data = TrainingData.from_config(config_of(saved(tmp_path, x), **keys))
+    assert data.kind.likelihood == wanted
+    scaled = data.tensors(np.arange(60))[0]
+    low = float(x.min())
+    np.testing.assert_allclose(scaled, (x.astype(float) - low) / 30, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
