@@ -8,6 +8,10 @@ class GMMVAEError(ValueError):
     """
 
 
+class GMMVAEWarning(UserWarning):
+    """Input that is used, and that hardly anyone means; the command line prints it as one line."""
+
+
 class UnknownNameError(GMMVAEError):
     """A name that is not in its table."""
 

@@ -6,6 +6,8 @@ Command modules import click alone at the top and the package inside their funct
 
 import os
 import sys
+import warnings
+from typing import Any
 
 import click
 
@@ -22,7 +24,7 @@ from pyro_gmmvae.cli.predict import generate, predict
 from pyro_gmmvae.cli.skeleton import skeleton
 from pyro_gmmvae.cli.train import resume, train
 from pyro_gmmvae.cli.tune import tune
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -56,6 +58,7 @@ def main() -> None:
 
 def run(command: click.Command, name: str | None = None) -> None:
     """Run a command: errors of input print one line and exit with status 2."""
+    warnings.showwarning = _show_warning
     try:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -92,6 +95,16 @@ def run(command: click.Command, name: str | None = None) -> None:
             error,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_show_other_warning = warnings.showwarning
+
+
+def _show_warning(message: Any, category: type[Warning], *others: Any, **options: Any) -> None:
+    if not issubclass(category, GMMVAEWarning):
+        _show_other_warning(message, category, *others, **options)
+    elif is_first_process():
+        click.echo(f"gmmvae: warning: {message}", err=True)
 
 
 def _complain(message: str, error: BaseException | None = None) -> int:

@@ -26,6 +26,7 @@ METAVARS = {
     "layout": "NAME|TOML",
     "likelihood": "NAME[(N)]",
     "tracks": "FILE",
+    "x_range": "LOW,HIGH",
 }
 # keys that take names of a table, by the kind of 'gmmvae list'
 TABLES_OF_KEYS = {

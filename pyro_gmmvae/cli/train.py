@@ -28,7 +28,7 @@ from pyro_gmmvae.cli.options import (
 @key_options(
     *("data", "data_dir", "label_column", "covariates", "labels", "missing"),
     *("tracks", "labels_file", "layout", "protocol"),
-    *("preset", "model", "guide", "objective", "particles", "network", "likelihood"),
+    *("preset", "model", "guide", "objective", "particles", "network", "likelihood", "x_range"),
     *("components", "extra_components", "factors", "latent_dim", "init", "members", "cv"),
     *("epochs", "steps", "minutes", "batch_size", "learning_rate", "patience", "seed"),
     *("engine", "precision", "device", "log"),

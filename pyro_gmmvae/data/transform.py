@@ -69,7 +69,7 @@ class Transform:
     @classmethod
     def of_range(cls, low: float, high: float) -> "Transform":
         """From [low, high] to [0, 1]."""
-        return cls(np.full((), low), np.full((), high - low))
+        return cls(np.full((), float(low)), np.full((), float(high - low)))
 
     @classmethod
     def standardizing(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.data.shards import Shards, blocks
+from pyro_gmmvae.data.transform import Floats, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 
@@ -119,6 +120,41 @@ def extremes(x: NDArray[Any] | Shards) -> Range:
     found = [(np.fmin.reduce(b, axis=None), np.fmax.reduce(b, axis=None)) for b in blocks(x)]
     low, high = np.fmin.reduce([a for a, _ in found]), np.fmax.reduce([b for _, b in found])
     return float(np.nan_to_num(low)), float(np.nan_to_num(high))
+
+
+# -- rows in another unit than those of training ------------------------------------------------
+
+FAR, ALIKE, LOW = 20.0, 0.02, 0.1
+FEW = 10  # rows; as many may well be alike
+
+
+def standardized_otherwise(rows: Floats) -> str | None:
+    """Why standardized rows (N, D) look as if they were in another unit, or None.
+
+    A unit that is much smaller puts most cells far from the training rows' mean; one that is much
+    larger makes all rows alike.
+    """
+    known = np.abs(rows[~np.isnan(rows)])
+    if not len(known):
+        return None
+    if np.median(known) > FAR:
+        return f"most cells are more than {FAR:g} standard deviations from the training rows' mean"
+    if len(rows) <= FEW:
+        return None
+    spread = np.nanmax(rows, 0, initial=-np.inf) - np.nanmin(rows, 0, initial=np.inf)
+    spread = spread[np.isfinite(spread) & (spread > 0)]
+    if len(spread) and np.median(spread) < ALIKE:
+        return f"in most columns they differ by less than {ALIKE:g} of a standard deviation"
+    return None
+
+
+def low_in_range(rows: Floats, transform: Transform) -> str | None:
+    """Why rows in [0, 1] look as if they were in another unit, or None; cells may be NaN."""
+    high = float(np.nan_to_num(np.fmax.reduce(rows, axis=None)))
+    if not 0 < high < LOW:
+        return None
+    low, found, top = transform.invert(np.asarray([0, high, 1], np.float32))
+    return f"they go up to {found:.4g}, and the range is {low:g} to {top:g}"
 
 
 def _text(x_range: Range) -> str:

@@ -1,5 +1,6 @@
 """Facts about the training data that a run keeps: kind, classes and units."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyro_gmmvae.data import Dataset, RowKind, Transform
-from pyro_gmmvae.data.column_table import covariate_row
+from pyro_gmmvae.data.column_table import ColumnTable, covariate_row
 from pyro_gmmvae.data.row_values import check_values
 from pyro_gmmvae.data.transform import Floats
+from pyro_gmmvae.data.value_range import low_in_range, standardized_otherwise
 from pyro_gmmvae.datasets import KINDS
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning, unknown_name
 from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 
 if TYPE_CHECKING:
@@ -107,12 +109,6 @@ class Schema:
                 model has no mask for them, or values that covariates can't have.
         """
         x, shape = dataset.x, self.kind.x_shape
-        if dataset.kind.missing and not self.kind.missing:
-            raise GMMVAEError(
-                f"{source} has missing cells (NaN), and the model was trained on rows without any; "
-                "fill them in, leave these rows out (--drop-nonfinite), or train on rows of which "
-                "some have missing cells"
-            )
         if self.kind.columns is not None and dataset.kind.columns is not None:
             place = {name: number for number, name in enumerate(dataset.kind.columns)}
             missing = [name for name in self.kind.columns if name not in place]
@@ -125,11 +121,36 @@ class Schema:
             raise GMMVAEError(
                 f"{source} holds rows of shape {x.shape[1:]}; the model was trained on {shape}"
             )
+        if not self.kind.missing and np.isnan(x).any():
+            raise GMMVAEError(
+                f"{source} has missing cells (NaN), and the model was trained on rows without any; "
+                "fill them in, leave these rows out (--drop-nonfinite), or train on rows of which "
+                "some have missing cells"
+            )
         rows = self.checked(x, source)
+        self._warn_of_units(rows, source)
         if not given:
             return rows
         covariates = self.covariates(given)
         return np.where(np.isnan(covariates), rows, covariates)
+
+    def _warn_of_units(self, rows: Floats, source: str) -> None:
+        """Warn of rows that look as if they were in another unit than the training rows."""
+        if isinstance(self.kind, ColumnTable):
+            real = [spec.kind in ("real", "student-t") for spec in self.kind.specs]
+            note = standardized_otherwise(rows[:, real])
+        elif not self.likelihood.bounded:
+            note = standardized_otherwise(rows.reshape(len(rows), -1))
+        elif self.likelihood.number is None:
+            note = low_in_range(rows, self.transform)
+        else:  # of counts and levels every value is checked
+            return
+        if note is not None:
+            warnings.warn(
+                f"{source} may be in another unit than the training rows: {note}",
+                GMMVAEWarning,
+                stacklevel=3,
+            )
 
     def covariates(self, values: Mapping[str, Any]) -> Floats:
         """A row (1, D) in the model's units with some covariates by name, and NaN elsewhere.

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from pyro_gmmvae.cli import run as run_command
+from pyro_gmmvae.errors import GMMVAEWarning
 
 from .conftest import SMALL, Gmmvae
 
@@ -144,6 +146,21 @@ def test_non_finite_rows(gmmvae: Gmmvae, tmp_path: Path) -> None:
     arguments = ("--data", tmp_path / "f.csv", *SMALL, "--epochs", 1, "--out", tmp_path / "r")
     refused(gmmvae("train", *arguments), "1 of 60 rows", "--drop-nonfinite")
     assert gmmvae("train", *arguments, "--drop-nonfinite").code == 0
+
+
+def test_predict_warns_of_another_unit(gmmvae: Gmmvae, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.save(tmp_path / "f.npy", x)
+    np.save(tmp_path / "g.npy", 1000 * x)
+    arguments = ("--data", tmp_path / "f.npy", *SMALL, "--labels", 0, "--epochs", 1)
+    assert gmmvae("train", *arguments, "--out", tmp_path / "r").code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", GMMVAEWarning)
+        result = gmmvae("predict", tmp_path / "r", tmp_path / "g.npy")
+    assert result.code == 0
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("gmmvae: warning: ")
+    assert "g.npy may be in another unit" in result.err
 
 
 def test_bernoulli_of_rows_outside_its_range(gmmvae: Gmmvae, tmp_path: Path) -> None:
@@ -315,7 +332,8 @@ def test_weights_of_another_model(gmmvae: Gmmvae, copied: Path) -> None:
     [
         (np.zeros((3, 63)), ["(63,)", "(1, 8, 8)"]),
         (np.zeros((3, 28, 28), np.uint8), ["(1, 28, 28)", "(1, 8, 8)"]),
-        (np.full((3, 64), np.nan), ["3 of 3 rows"]),
+        (np.full((3, 64), np.nan), ["every cell is missing"]),
+        (np.array([[np.nan] + 63 * [3]]), ["missing cells", "train on rows of which some"]),
         (np.full((3, 64), 255.0), ["holds 255,", "whole numbers from 0 to 16"]),
         (np.full((3, 64), 0.3), ["holds 0.3,", "whole numbers from 0 to 16"]),
     ],
