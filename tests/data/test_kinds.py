@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_gmmvae.data import Dataset, Image, RowGroups, RowKind, Sequences, Table, Transform
+from pyro_gmmvae.column_spec import Column
+from pyro_gmmvae.data import (
+    ColumnTable,
+    Dataset,
+    Image,
+    RowGroups,
+    RowKind,
+    Sequences,
+    Table,
+    Transform,
+)
 from pyro_gmmvae.datasets import DATA, KINDS, load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.schema import Schema
@@ -21,6 +31,7 @@ EXAMPLES: dict[str, RowKind] = {
     "image": Image((1, 4, 3), "bernoulli", missing=True),
     "table": Table((3,), columns=("a", "b", "c")),
     "pose_window": POSES,
+    "columns": ColumnTable((Column("age", "real"), Column("sex", "category", ("f", "m", "x")))),
 }
 
 
@@ -66,7 +77,8 @@ def test_keys_of_a_kind_are_the_keywords_of_its_constructor() -> None:
 
 def test_each_kind_is_drawn_its_own_way() -> None:
     drawings = {name: kind.drawing for name, kind in EXAMPLES.items()}
-    assert drawings == {"image": "image", "table": "profile", "pose_window": "skeleton"}
+    flat = {"table": "profile", "columns": "profile"}
+    assert drawings == {"image": "image", "pose_window": "skeleton", **flat}
     assert Table((4, 3)).drawing == "series"
     assert PoseWindow(COCO_18, 5, 1).drawing == "profile"
     with pytest.raises(GMMVAEError, match="no joint positions"):
