@@ -114,6 +114,11 @@ class Dataset:
         return self.y if self.weights is None else np.where(self.weights > 0, self.y, -1)
 
     @property
+    def never_drawn(self) -> Labels:
+        """Row numbers of weight 0."""
+        return np.arange(0) if self.weights is None else np.flatnonzero(self.weights == 0)
+
+    @property
     def row_numbers(self) -> Labels:
         """(N,) the rows' numbers in the file, from 0."""
         return np.arange(len(self.x)) if self.kept is None else self.kept

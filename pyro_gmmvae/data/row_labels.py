@@ -72,7 +72,7 @@ def checked_weights(weights: Any, rows: int, source: str, first: int = 0) -> Num
             "positive number"
         )
     if not values.any():
-        raise GMMVAEError(f"{source} are all 0: no row would be drawn; give some a positive one")
+        raise GMMVAEError(f"{source} are all zero: no row would be drawn; give some a positive one")
     return None if (values == values[0]).all() else values
 
 

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.kinds import Image, RowKind
+from pyro_gmmvae.data.row_labels import checked_weights
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.inputs import (
@@ -65,14 +66,18 @@ class RowsEstimator(BaseEstimator):
             self.__dict__.update(before)
             raise
 
-    def _fit(self, x: Array, y: Labels, classes: Array) -> None:
-        """Fit rows (N, D) with class numbers y, -1 where unknown."""
+    def _fit(self, x: Array, y: Labels, classes: Array, **beside: Any) -> None:
+        """Fit rows (N, D) with class numbers y, -1 where unknown.
+
+        ``beside`` are further fields of the :class:`Dataset`: soft labels and weights.
+        """
         config, dataset = self._prepared(x, y, classes)
-        split = _split(config, y, len(classes), config.validation)
+        dataset = replace(dataset, **beside)
+        split = _split(config, dataset, config.validation)
         data = TrainingData.from_arrays(config, dataset, split)
         self._keep(fit(config, data, callbacks=self._callbacks()))
 
-    def _fit_epoch(self, x: Array, y: Labels, classes: Array) -> None:
+    def _fit_epoch(self, x: Array, y: Labels, classes: Array, **beside: Any) -> None:
         """One epoch over rows; units are those of the first rows that were fitted."""
         before: Trained | None = getattr(self, "_fitted", None)
         config, dataset = self._prepared(x, y, classes)
@@ -84,9 +89,9 @@ class RowsEstimator(BaseEstimator):
             _check_missing(schema.kind, x)
             kind: Any = replace(dataset.kind, missing=schema.kind.missing)  # type: ignore[type-var]
             dataset = replace(dataset, kind=kind)
-        data = TrainingData.from_arrays(
-            config, dataset, _split(config, y, len(classes), 0), transform=transform
-        )
+        dataset = replace(dataset, **beside)
+        split = _split(config, dataset, 0)
+        data = TrainingData.from_arrays(config, dataset, split, transform=transform)
         self._keep(fit_epoch(config, data, before, callbacks=self._callbacks()))
 
     def _prepared(self, x: Array, y: Labels, classes: Array) -> tuple[Config, Dataset]:
@@ -141,6 +146,12 @@ class RowsEstimator(BaseEstimator):
             ensure_all_finite="allow-nan",
             ensure_min_samples=2,
         )
+
+    def _weights(self, weights: Any, rows: int) -> dict[str, Any]:
+        """The field of a :class:`Dataset` for weights of rows; None: all are equal."""
+        if weights is None:
+            return {}
+        return {"weights": checked_weights(weights, rows, "sample_weight")}
 
     # -- scores of rows ----------------------------------------------------------------------
 
@@ -291,17 +302,18 @@ class RowsEstimator(BaseEstimator):
         return estimator
 
 
-def _split(config: Config, y: Labels, classes: int, validation: float) -> Split:
-    """All rows but those to watch."""
-    return split_rows(
-        y,
-        classes=classes,
+def _split(config: Config, dataset: Dataset, validation: float) -> Split:
+    """All rows but those to watch, and those that no fit draws."""
+    split = split_rows(
+        dataset.drawn_labels,
+        classes=len(dataset.classes),
         labels=config.labels,
         test=0,
         validation=validation,
         split_seed=config.split_seed,
         label_seed=config.seed,
     )
+    return split.without(dataset.never_drawn)
 
 
 def _check_missing(kind: RowKind, x: Array) -> None:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
-from pyro_gmmvae.estimators.inputs import encoded, encoded_by, has_label
+from pyro_gmmvae.estimators.inputs import encoded, encoded_by, has_label, is_soft, soft_encoded
 
 Array = NDArray[Any]
 
@@ -66,6 +66,8 @@ class GMMVAEClassifier(
         model_: the plain Pyro module, with ``model`` and ``guide``.
         history_: data frame with a row per epoch; ELBOs are in nats per row, in the model's
             units. ``val_`` is of validation rows, or of training rows if there are none.
+        transduction_: (N,) a class for each row of :meth:`fit`: its label, or the most probable
+            class where the label is unknown or soft. Not saved in folders.
         n_iter_: epochs.
         n_features_in_: D.
         feature_names_in_: (D,) names of the columns, where all are text.
@@ -144,23 +146,43 @@ class GMMVAEClassifier(
         tags.input_tags.allow_nan = True
         return tags
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit rows X (N, D) and labels y (N,), -1 for an unlabelled row.
 
         Where labels are text, y is an array of dtype object that holds the number -1, as for
-        scikit-learn's ``SelfTrainingClassifier``.
+        scikit-learn's ``SelfTrainingClassifier``. With y (N, C) labels are soft: a row holds the
+        prior of its class, or NaN where it has none; the classes are the columns of a frame, or
+        0 to C - 1.
+
+        Args:
+            X: the rows.
+            y: their labels.
+            sample_weight: (N,) in proportion to which rows are drawn for batches, labelled ones
+                within their class. Gradients are not weighted, and a row of weight 0 is not drawn.
 
         Raises:
             GMMVAEError: arguments, rows or labels that can't be used; nothing of an earlier fit is
                 lost then, nor where Ctrl-C stops this one.
         """
         with self._all_or_nothing():
-            x, y = self._validated(X, y)
-            codes, self.classes_ = encoded(y)
-            self._fit(x, codes, self.classes_)
+            beside: dict[str, Any] = {}
+            if is_soft(y):
+                x = self._validated(X)
+                codes, self.classes_, beside = soft_encoded(y)
+                check_consistent_length(x, codes)
+            else:
+                x, y = self._validated(X, y)
+                codes, self.classes_ = encoded(y)
+            self._fit(x, codes, self.classes_, **beside, **self._weights(sample_weight, len(codes)))
+            self.transduction_ = self.predict(X)
+            soft = beside.get("soft_labels")
+            certain = codes >= 0
+            if soft is not None:
+                certain &= np.isnan(soft).all(1)
+            self.transduction_[certain] = self.classes_[codes[certain]]
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Take one pass over rows X (N, D), after other passes or after a whole fit.
 
         Adam's moments and schedules continue from call to call (a whole fit and a folder keep no
@@ -173,6 +195,7 @@ class GMMVAEClassifier(
             X: at least as many rows as components.
             y: (N,) labels, -1 for an unlabelled row.
             classes: all there will be, without -1; needed at the first call.
+            sample_weight: as for :meth:`fit`.
 
         Raises:
             GMMVAEError: arguments, rows or labels that can't be used; the estimator is unchanged.
@@ -193,7 +216,9 @@ class GMMVAEClassifier(
                 raise GMMVAEError(
                     f"classes are {self.classes_.tolist()} since the first call, not {classes!r}"
                 )
-            self._fit_epoch(x, encoded_by(y, self.classes_), self.classes_)
+            weights = self._weights(sample_weight, len(y))
+            self._fit_epoch(x, encoded_by(y, self.classes_), self.classes_, **weights)
+            self.__dict__.pop("transduction_", None)
         return self
 
     def predict_proba(self, X: Any) -> Array:
@@ -219,10 +244,15 @@ class GMMVAEClassifier(
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy on the rows that have a label; those with y = -1 are left out.
 
+        Of soft labels (N, C) the most probable class counts.
+
         Raises:
             GMMVAEError: no row has a label.
             ValueError: labels or weights that are not one per row.
         """
+        if is_soft(y):
+            codes = soft_encoded(y)[0]
+            y = np.where(codes < 0, -1, self.classes_.astype(object)[codes])
         predicted, y = self.predict(X), column_or_1d(y)
         check_consistent_length(predicted, y, sample_weight)
         known = has_label(y)

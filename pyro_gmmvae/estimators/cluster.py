@@ -108,8 +108,15 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         tags.input_tags.allow_nan = True
         return tags
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,  # noqa: ARG002 - scikit-learn's signature
+        sample_weight: Any = None,
+    ) -> Self:
         """Cluster rows X (N, D); y is ignored.
+
+        Rows are drawn for batches in proportion to ``sample_weight`` (N,).
 
         Raises:
             GMMVAEError: arguments or rows that can't be used; an earlier fit is kept
@@ -117,7 +124,8 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         """
         with self._all_or_nothing():
             x = self._validated(X)
-            self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
+            unknown, weights = np.full(len(x), -1, np.int64), self._weights(sample_weight, len(x))
+            self._fit(x, unknown, NO_CLASSES, **weights)
             self.labels_ = self.predict(X)
         return self
 

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset
+from pyro_gmmvae.data.row_labels import checked_soft_labels
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
@@ -30,7 +31,8 @@ KEYS = {
 }
 # keys of data in files and of what is written; here rows and labels are given to fit
 FILE_KEYS = {
-    *("data", "data_dir", "label_column", "labels", "label_seed", "test", "transductive"),
+    *("data", "data_dir", "label_column", "weight_column", "group_column", "labels"),
+    *("label_seed", "test", "transductive"),
     *("drop_nonfinite", "tracks", "labels_file", "layout", "protocol", "window", "stride"),
     *("max_gap", "scale", "features", "statistics", "joint_dropout"),
     *("checkpoint_seconds", "log"),
@@ -189,3 +191,37 @@ def dataset_of(
     return Dataset.of_arrays(
         x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names, missing=missing
     )
+
+
+def is_soft(y: Any) -> bool:
+    """Whether y (N, C) holds a probability of each class."""
+    shape = np.asarray(y).shape
+    return len(shape) == 2 and shape[1] > 1
+
+
+def soft_encoded(y: Any) -> tuple[Labels, Array, dict[str, Any]]:
+    """The most probable classes, the classes, and the rows that are not certain.
+
+    Args:
+        y: (N, C) probabilities; a row of NaN has no label. The classes are the columns of a frame,
+            with or without "p_" before each, or 0 to C - 1.
+
+    Returns:
+        (N,) class numbers, -1 where unknown, (C,) classes, and the field of a data set for soft
+        labels.
+
+    Raises:
+        GMMVAEError: rows that are no probabilities, or no row with a label.
+    """
+    names = [str(name) for name in getattr(y, "columns", ())]
+    if names and all(name.startswith("p_") for name in names):
+        names = [name[2:] for name in names]
+    try:
+        probs = np.asarray(y, np.float64)
+    except (TypeError, ValueError) as error:
+        raise GMMVAEError(f"y (N, C) must hold probabilities ({error})") from error
+    codes, soft = checked_soft_labels(probs, "y")
+    if not (codes >= 0).any():
+        raise GMMVAEError("y holds no label (every row is NaN): give some rows their probabilities")
+    classes = np.array(names) if names else np.arange(probs.shape[1])
+    return codes, classes, {"soft_labels": soft}

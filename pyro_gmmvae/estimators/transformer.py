@@ -101,8 +101,15 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         tags.input_tags.allow_nan = True
         return tags
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,  # noqa: ARG002 - scikit-learn's signature
+        sample_weight: Any = None,
+    ) -> Self:
         """Fit rows X (N, D); y is ignored.
+
+        Rows are drawn for batches in proportion to ``sample_weight`` (N,).
 
         Raises:
             GMMVAEError: arguments or rows that can't be used; nothing of an earlier fit is lost
@@ -110,7 +117,8 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """
         with self._all_or_nothing():
             x = self._validated(X)
-            self._fit(x, np.full(len(x), -1, np.int64), NO_CLASSES)
+            unknown, weights = np.full(len(x), -1, np.int64), self._weights(sample_weight, len(x))
+            self._fit(x, unknown, NO_CLASSES, **weights)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature

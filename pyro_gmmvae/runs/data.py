@@ -129,8 +129,8 @@ class TrainingData:
         Raises:
             GMMVAEError: nothing to fit, or data that changed.
         """
-        if dataset.weights is not None:
-            split = split.without(np.flatnonzero(dataset.weights == 0))
+        if len(dataset.never_drawn):
+            split = split.without(dataset.never_drawn)
         if config.covariates and not dataset.kind.specs:
             raise GMMVAEError(
                 f"covariates {', '.join(config.covariates)}: they are columns of a table, and the "
@@ -258,8 +258,10 @@ class TrainingData:
         """(n,) weights of the training rows; None: all are equal."""
         import torch
 
-        weights = self.dataset.weights
-        return None if weights is None else torch.from_numpy(weights[self.training_rows])
+        if self.dataset.weights is None:
+            return None
+        weights = self.dataset.weights[self.training_rows]
+        return None if (weights == weights[0]).all() else torch.from_numpy(weights)
 
     @property
     def labels(self) -> int:

@@ -54,7 +54,7 @@ def _kmeans(parts: Parts) -> Labels:
     K, data = parts.model.components, parts.data
     x = data.points(data.training_rows)
     means = KMeans(K, n_init=RESTARTS, random_state=parts.config.seed)
-    return np.asarray(means.fit_predict(x))
+    return np.asarray(means.fit_predict(x, sample_weight=data.training_weights))
 
 
 def _ae_gmm(parts: Parts) -> Labels:

@@ -65,7 +65,7 @@ def test_equal_weights_are_none() -> None:
         ([1, -1, 1], "row 1 has -1"),
         ([1, 1, NAN], "row 2 has nan"),
         ([1, np.inf, 1], "row 1 has inf"),
-        ([0, 0, 0], "all 0"),
+        ([0, 0, 0], "all zero"),
         ([1, 1], "one for each of 3 rows"),
         (["much", "1", "1"], "must be numbers"),
     ],
