@@ -345,7 +345,10 @@ class Config(BaseModel):
     )
     epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
     steps: int | None = Field(
-        None, ge=1, description="Optimizer steps, rounded up to whole epochs; instead of epochs."
+        None,
+        ge=1,
+        description="Optimizer steps, instead of epochs; rounded up to whole epochs, then "
+        "of about 20 steps or more.",
     )
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget, instead of epochs.")
     batch_size: int = Field(128, ge=2, description="Rows per step.")

@@ -32,6 +32,8 @@ from pyro_gmmvae.training.batches import binary_draws, check_batch_size, class_l
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
+STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -106,6 +108,7 @@ class Parts:
             world,
             weights=data.training_weights,
             classes=data.visible_labels() if labelled and len(data.soft_labels()[0]) else None,
+            least_steps=1 if config.steps is None else STEPS_OF_EPOCH,
         )
 
     def fit(self, callbacks: Sequence[Callback] = (), world: World = SINGLE_PROCESS) -> Fit:

@@ -17,6 +17,7 @@ Array = NDArray[Any]
 FOLDS = 5
 # of out-of-fold accuracy: a teacher that is right in 5 % more rows weighs e times as much
 SHARPNESS = 20.0
+TREES = 150
 SHARPNESS_OF_DISTANCES = 2.0
 # the least probability of a row that self-training labels; with the default of 0.75 it went
 # astray on tables of unequal classes
@@ -108,7 +109,7 @@ def _supervised(make: Callable[[int], Any]) -> Teacher:
 def _trees(seed: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(300, random_state=seed)
+    return ExtraTreesClassifier(TREES, random_state=seed)
 
 
 def _svm(seed: int) -> Any:  # noqa: ARG001

@@ -69,7 +69,7 @@ class IndexedRows(Protocol):
 class Batches:
     """Shuffled minibatches of (x, y) on one device.
 
-    An epoch is one pass over all rows in a random order. Each batch also holds ``labelled``
+    An epoch is one pass over all rows in a random order, or several. Each batch holds ``labelled``
     rows drawn class-balanced, with replacement, from those that have a label: with 100 labels
     among 50,000 rows they would otherwise be seen once in 500 rows and drown.
 
@@ -86,6 +86,8 @@ class Batches:
         world: the processes that share each batch; all draw the same order.
         weights: (N,) positive weights of the rows; None: all are equal.
         classes: (N,) the class by which a row is balanced, -1 for none; None: its label.
+        least_steps: an epoch has as many passes as make about this many steps, at least one; a fit
+            validates after each epoch, which would take most of its time where rows are few.
 
     Raises:
         GMMVAEError: sizes that disagree or leave no room for the shuffled rows.
@@ -102,6 +104,7 @@ class Batches:
         *,
         weights: Tensor | None = None,
         classes: Tensor | None = None,
+        least_steps: int = 1,
     ) -> None:
         if len(x) != len(y) or not len(x):
             raise GMMVAEError(f"{len(x)} rows and {len(y)} labels can't be batched")
@@ -112,6 +115,7 @@ class Batches:
         rows = torch.nonzero(y >= 0).squeeze(-1)
         self.labelled = labelled if len(rows) else 0
         self.shuffled = min(batch_size - self.labelled, len(x))
+        self.passes = max(1, least_steps // -(-len(x) // self.shuffled))
         if world.size > 1 and self.labelled // world.size + self.shuffled // world.size < 2:
             raise GMMVAEError(
                 f"batch_size {batch_size} leaves less than two rows to each of the {world.size} "
@@ -126,7 +130,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps per epoch; the last batch may be smaller."""
-        return -(-len(self.x) // self.shuffled)
+        return -(-self.passes * len(self.x) // self.shuffled)
 
     def epoch(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch from step ``start`` on.
@@ -134,7 +138,7 @@ class Batches:
         All random numbers are drawn first, so that the generator's state at the start of an
         epoch determines its batches.
         """
-        order = self._order()
+        order = torch.cat([self._order() for _ in range(self.passes)])
         # the host reads rows from disk, and need not wait for a device
         where = self.x.device if isinstance(self.x, Tensor) else order.device
         order, balanced = order.to(where), self._balanced_rows().to(where)
@@ -145,7 +149,7 @@ class Batches:
             yield self.x[rows], self.y[rows.to(self.y.device)]
 
     def _order(self) -> Tensor:
-        """(N,) row numbers of one epoch, shuffled."""
+        """(N,) row numbers of one pass, shuffled."""
         N = len(self.x)
         order = torch.randperm(N, generator=self.generator, device="cpu")
         if self._weights is None:
@@ -174,7 +178,8 @@ class Batches:
 
     def examples(self) -> list[tuple[Tensor, Tensor]]:
         """A batch of each shape an epoch has, the usual one first; draws nothing."""
-        last = self._fewest(len(self.x) - (len(self) - 1) * self.shuffled)
+        rows_of_epoch = self.passes * len(self.x)
+        last = self._fewest(rows_of_epoch - (len(self) - 1) * self.shuffled)
         sizes = dict.fromkeys((self.shuffled, last) if len(self) > 1 else (last,))
         labelled = self._by_class[torch.arange(self.labelled) % max(1, len(self._by_class))]
         rows = [self._shared(labelled, torch.arange(n, device="cpu")) for n in sizes]

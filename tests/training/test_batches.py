@@ -107,3 +107,13 @@ def test_rows_are_balanced_by_the_class_that_is_given() -> None:
     for rows, labels in batches.epoch():
         assert torch.bincount(y[rows[:9].squeeze(-1).long()]).tolist() == [3, 0, 3, 0, 0, 3]
         assert (labels[:9] >= 6).all()
+
+
+def test_an_epoch_of_few_rows_has_several_passes() -> None:
+    x, y = torch.arange(10.0).unsqueeze(1), torch.full((10,), -1)
+    batches = Batches(x, y, batch_size=4, labelled=0, seed=0, least_steps=9)
+    assert (len(batches), batches.passes) == (8, 3)
+    seen = torch.cat([rows for rows, _ in batches.epoch()]).squeeze(1)
+    assert torch.bincount(seen.long()).tolist() == [3] * 10
+    assert sorted(seen[:10].tolist()) == list(range(10))  # one pass after the other
+    assert len(Batches(x, y, batch_size=4, labelled=0, seed=0, least_steps=2)) == 3
