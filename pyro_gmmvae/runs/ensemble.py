@@ -28,6 +28,7 @@ from pyro_gmmvae.runs.folder import (
     OUT_OF_FOLD,
     environment,
     new_folder,
+    read_environments,
     read_metrics,
     remove_replaced,
     write_config,
@@ -98,10 +99,10 @@ def train_ensemble(
             "members and folds are fitted by one process; give --members 1 --cv 0, or leave "
             "torchrun out"
         )
+    before = read_environments(out) if resuming else []
     with nullcontext() if resuming else new_folder(out, force):
-        if not resuming:
-            where = machine(resolve_device(config.device))
-            write_config(out, config, data.schema, [environment(command, where)])
+        now = environment(command, machine(resolve_device(config.device)))
+        write_config(out, config, data.schema, [*before, now])
         return _train(config, data, out, fit, callbacks)
 
 

@@ -215,7 +215,8 @@ def _load(
 def _fit_into(config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback]) -> Run:
     """Train one fit of an ensemble into a folder, or resume it there."""
     if (out / CONFIG).exists():
-        return resume(out, callbacks=callbacks)
+        moved = config.data if is_file_name(config.data) else config.data_dir
+        return resume(out, data=moved, device=config.device, callbacks=callbacks)
     return _train_one(config, lambda: data, out, False, callbacks, None)
 
 
@@ -279,7 +280,7 @@ def resume(
     config = _resolved(config)
     load = partial(_load, config, schema)
     if (out / MEMBERS).is_dir():
-        return _resume_ensemble(config, load, out, bool(longer), callbacks)
+        return _resume_ensemble(config, load, out, bool(longer), callbacks, command)
     with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit
         with fit.world.raise_together():
@@ -313,6 +314,7 @@ def _resume_ensemble(
     out: Path,
     longer: bool,
     callbacks: Sequence[Callback],
+    command: str | None,
 ) -> Run:
     if longer:
         raise GMMVAEError(
@@ -321,7 +323,8 @@ def _resume_ensemble(
         )
     if read_metrics(out).get("outcome") in FINISHED:
         raise GMMVAEError(f"{out} is complete: all its members and folds are trained")
-    return train_ensemble(config, load(), out, _fit_into, resuming=True, callbacks=callbacks)
+    options: dict[str, Any] = {"callbacks": callbacks, "command": command}
+    return train_ensemble(config, load(), out, _fit_into, resuming=True, **options)
 
 
 def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = ()) -> Trained:
