@@ -168,11 +168,16 @@ class Config(BaseModel):
     data: str = Field(
         "digits",
         min_length=1,
-        description="A name of 'gmmvae list data', a file (npz, npy, csv, parquet), or a folder of "
-        "npy or parquet shards.",
+        description="A name of 'gmmvae list data', a table (csv, parquet, feather, xlsx), arrays "
+        "(npz, npy), or a folder of npy or parquet shards.",
     )
     data_dir: str | None = Field(None, description="Folder with the files of a named data set.")
     label_column: str = Field("label", description="Column or array with the labels.")
+    column: Names = Field(
+        (),
+        description="Kinds of columns of a table, NAME=KIND: real, student-t, positive, count, "
+        "binary, category, ordinal(low<mid<high), or skip to leave a column out.",
+    )
     covariates: Names = Field(
         (),
         description="Columns of a table that are given to encoder and decoder, and are no part of "
@@ -440,7 +445,16 @@ def validate(
 def read_config(path: Path) -> dict[str, Any]:
     """Read the keys of a TOML file; "none" stands for None, which TOML does not have.
 
+    A table ``[columns]``, ``NAME = "KIND"``, is the key ``column``.
+
     Raises:
-        GMMVAEError: as :func:`pyro_gmmvae.files.read_toml`.
+        GMMVAEError: as :func:`pyro_gmmvae.files.read_toml`, or a kind that is not text.
     """
-    return {key: None if value == "none" else value for key, value in read_toml(path).items()}
+    values = {key: None if value == "none" else value for key, value in read_toml(path).items()}
+    kinds = values.pop("columns", {})
+    if not isinstance(kinds, dict) or not all(isinstance(kind, str) for kind in kinds.values()):
+        raise GMMVAEError(f'{path}: [columns] is a table of texts, such as age = "count"')
+    if kinds:
+        before = split_list(values.get("column", ()))
+        values["column"] = (*before, *(f"{name}={kind}" for name, kind in kinds.items()))
+    return values

@@ -22,6 +22,7 @@ from pyro_gmmvae.data.presets import (
     Presets,
 )
 from pyro_gmmvae.data.shards import load_shards
+from pyro_gmmvae.data.table_rows import load_table
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.kind import PoseWindow
 from pyro_gmmvae.skeletons.sources import (
@@ -114,7 +115,7 @@ def check_data(data: str) -> None:
 
 
 def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # noqa: B008
-    """Rows of a named set, of an npz, npy, csv or parquet file, or of a folder of shards.
+    """Rows of a named set, of a table, of an npz or npy file, or of a folder of shards.
 
     Raises:
         GMMVAEError: unknown name, or a file that can't be used.
@@ -131,6 +132,8 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
         if options.drop_nonfinite:
             raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
         return load_shards(Path(data), options.label_column, options.missing)
+    if is_table(Path(data)):
+        return load_table(Path(data), options)
     return load_array(
         Path(data),
         label_column=options.label_column,

@@ -15,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # placeholders of values in help texts, where the type of a key says too little
 METAVARS = {
+    "column": "NAME=KIND",
     "components": "K",
     "covariates": "NAME,...",
     "data": "NAME|FILE",
@@ -28,6 +29,7 @@ METAVARS = {
     "tracks": "FILE",
     "x_range": "LOW,HIGH",
 }
+REPEATED = ("column",)  # options that are given once for each value
 # keys that take names of a table, by the kind of 'gmmvae list'
 TABLES_OF_KEYS = {
     "data": "data",
@@ -157,7 +159,10 @@ def key_options(*keys: str, **flags: bool) -> Callable[[Command], Command]:
             declaration = f"--{name}/--no-{name}" if default else f"--{name}"
             command = click.option(declaration, cls=KeyOption, is_flag=True, default=None)(command)
         for key in reversed(keys):
-            command = click.option(f"--{key.replace('_', '-')}", cls=KeyOption)(command)
+            several: dict[str, Any] = {}
+            if key in REPEATED:
+                several = {"multiple": True, "callback": lambda _, __, values: values or None}
+            command = click.option(f"--{key.replace('_', '-')}", cls=KeyOption, **several)(command)
         return command
 
     return decorate

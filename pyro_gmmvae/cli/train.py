@@ -73,6 +73,8 @@ def train(
         without_none(options),
         assignments(sets),
     ]
+    if "column" in layers[0] and "column" in layers[1]:  # kinds of single columns
+        layers[1]["column"] = (*layers[0]["column"], *layers[1]["column"])
     data = next((layer["data"] for layer in reversed(layers) if "data" in layer), "digits")
     resolved = resolve(default_config(str(data), *layers))
     folder = out or Path("runs") / Path(resolved.data).stem

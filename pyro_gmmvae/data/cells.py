@@ -29,8 +29,20 @@ def number_of(text: str) -> float | None:
 
 def number_text(value: float) -> str:
     """A number as text, without a needless ".0"; it reads back as the same number."""
-    whole = math.isfinite(value) and value == int(value) and abs(value) < 1e15
+    whole = math.isfinite(value) and value == int(value) and abs(value) < 2**53
     return str(int(value)) if whole else repr(float(value))
+
+
+def _number_text(text: str) -> str:
+    """The text of a number without a needless ".0"; all digits of a whole number stay."""
+    number = None if re.fullmatch(r"-?[0-9]+", text) else number_of(text)
+    return text if number is None else number_text(number)
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a number as :func:`number_text` writes it."""
+    number = number_of(text)
+    return number is not None and number_text(number) == text
 
 
 def natural_key(text: str) -> tuple[bool, float, list[tuple[float, str]]]:
@@ -86,7 +98,7 @@ def text_column(
     numbers = [number_of(text) for text in texts]
     padded = any(n is not None and _PADDED.match(t) for n, t in zip(numbers, texts, strict=True))
     if not padded and all(n is not None for n, t in zip(numbers, texts, strict=True) if t):
-        texts = ["" if n is None else number_text(n) for n in numbers]
+        texts = [_number_text(text) for text in texts]
     place = {text: number for number, text in enumerate(dict.fromkeys(filter(None, texts)))}
     table = np.array([*(place.get(text, -1) for text in texts), -1], np.int64)
     dtype = pd.CategoricalDtype(pd.Index(list(place), dtype=object), ordered=ordered)

@@ -13,6 +13,8 @@ from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
 from pyro_gmmvae.data.transform import Labels, Moments, Transform
 
+DEFAULT_LABEL = "label"
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -141,7 +143,9 @@ class DataOptions:
     Attributes:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
+        column: kinds of columns of tables, "NAME=KIND".
         covariates: names of columns of tables that are given, and are no part of x.
+        likelihood: of the rows of tables; None or "columns": one for each column.
         missing: of NaN in files: "model" (not known), or "refuse".
         drop_nonfinite: leave out rows of files that hold NaN or infinities.
         tracks: file of tracks (``data="skeleton"``); see ``read_tracks``.
@@ -152,8 +156,10 @@ class DataOptions:
     """
 
     data_dir: Path | None = None
-    label_column: str = "label"
+    label_column: str = DEFAULT_LABEL
+    column: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
+    likelihood: str | None = None
     missing: str = "model"
     drop_nonfinite: bool = False
     tracks: Path | None = None

@@ -236,6 +236,8 @@ def _cell(value: Any, where: str) -> float | str | None:
         value, complex | np.complexfloating
     ):
         number = float(value)  # type: ignore[arg-type]
+        if isinstance(value, int | np.integer) and abs(number) >= 2**53:
+            return str(int(value))  # all digits of an identifier
         return None if math.isnan(number) else number
     if isinstance(value, datetime.timedelta | np.timedelta64):
         return str(value)

@@ -1,16 +1,64 @@
 """What a file says of its rows beside x: soft labels, weights, and groups that stay together."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_gmmvae.data.cells import natural_key, number_of, number_text
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 
 SUM_TOLERANCE = 1e-3
 Numbers = NDArray[np.float64]
+
+
+def encode_labels(raw: Any, rows: int, path: Path) -> tuple[Labels, tuple[str, ...]]:
+    """Class numbers with -1 for unknown, and the classes' names in order.
+
+    Args:
+        raw: (N,) whole numbers or texts, or a categorical of texts. An empty text, -1 or NaN is
+            unknown. None: no label is known.
+        rows: N.
+        path: of the file, for messages.
+
+    Raises:
+        GMMVAEError: other values, or another number of them.
+    """
+    if raw is None:
+        return np.full(rows, -1, np.int64), ()
+    import pandas as pd
+
+    if raw.shape != (rows,):
+        raise GMMVAEError(f"{path}: {rows} rows and labels of shape {raw.shape}")
+    if getattr(raw.dtype, "kind", "O") in "Vc":
+        raise GMMVAEError(f"{path}: labels must be whole numbers or text, not {raw.dtype}")
+    codes, found = pd.factorize(pd.Series(raw))
+    texts = [_label_text(label, path) for label in found.tolist()]
+    classes = sorted(set(texts) - {""}, key=natural_key)
+    if classes == ["1"] and ((codes < 0).any() or "" in texts):
+        raise GMMVAEError(
+            f"{path}: the only label besides -1 (unknown) is 1; write two classes -1/+1 as 0/1"
+        )
+    place = {name: number for number, name in enumerate(classes)}
+    table = np.array([*(place.get(text, -1) for text in texts), -1], np.int64)
+    return table[codes], tuple(classes)
+
+
+def _label_text(label: Any, path: Path) -> str:
+    """The name of a class; "" where the class is not known."""
+    text = label.strip() if isinstance(label, str) else str(label)
+    number = number_of(text)
+    if number is None or (np.isinf(number) and isinstance(label, str)):
+        return text
+    if not abs(number) <= 2**53 or number != round(number):
+        raise GMMVAEError(f"{path}: labels must be whole numbers or text, not {text}")
+    if number < -1:
+        raise GMMVAEError(f"{path}: label {text} is out of range (-1: unknown)")
+    # a text of digits stays as it is: 01 is not 1
+    return "" if number == -1 else text if text.isdecimal() else number_text(number)
 
 
 def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Numbers | None]:

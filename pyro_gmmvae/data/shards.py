@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.arrays import (
-    DEFAULT_LABEL,
-    checked_rows,
-    encode_labels,
-    read_table_rows,
-)
-from pyro_gmmvae.data.dataset import Dataset
+from pyro_gmmvae.data.arrays import checked_rows
+from pyro_gmmvae.data.dataset import DEFAULT_LABEL, Dataset
 from pyro_gmmvae.data.missing_cells import usable_rows
+from pyro_gmmvae.data.row_labels import encode_labels
+from pyro_gmmvae.data.table_rows import read_table_rows
 from pyro_gmmvae.data.transform import Labels, Moments, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import require_file
@@ -260,8 +257,7 @@ def _unpack(file: Path, label_column: str, folder: Path) -> None:
         made.mkdir()
         np.save(made / "x.npy", x)
         if labels is not None:
-            kind = labels if labels.dtype.kind in "iufb" else pd.Series(labels).fillna("")
-            np.save(made / "y.npy", np.asarray(kind, None if kind is labels else "U"))
+            np.save(made / "y.npy", np.where(pd.isna(labels), "", labels).astype("U"))
         (made / "columns.txt").write_text("\n".join(columns))
         with contextlib.suppress(OSError):  # another process was faster
             made.rename(folder)
