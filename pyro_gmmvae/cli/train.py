@@ -26,7 +26,7 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Train a model into a run folder.")
 @key_options(
-    *("data", "data_dir", "label_column", "covariates", "labels", "missing"),
+    *("data", "data_dir", "label_column", "column", "covariates", "labels", "missing"),
     *("tracks", "labels_file", "layout", "protocol"),
     *("preset", "model", "guide", "objective", "particles", "network", "likelihood", "x_range"),
     *("components", "extra_components", "factors", "latent_dim", "init", "members", "cv"),
@@ -62,7 +62,7 @@ def train(
     gmmvae train --data rows.csv --label-column person --guide conditional --out runs/rows
     gmmvae train --data skeleton --tracks tracks.parquet --labels-file people.csv --out runs/gait
     """
-    from pyro_gmmvae.config import read_config
+    from pyro_gmmvae.config import read_config, split_list
     from pyro_gmmvae.datasets import check_data
     from pyro_gmmvae.runs.build import resolve
     from pyro_gmmvae.runs.folder import check_free
@@ -73,8 +73,8 @@ def train(
         without_none(options),
         assignments(sets),
     ]
-    if "column" in layers[0] and "column" in layers[1]:  # kinds of single columns
-        layers[1]["column"] = (*layers[0]["column"], *layers[1]["column"])
+    if "column" in layers[1]:  # kinds of single columns, which replace those of the file
+        layers[1]["column"] = (*split_list(layers[0].get("column", ())), *layers[1]["column"])
     data = next((layer["data"] for layer in reversed(layers) if "data" in layer), "digits")
     resolved = resolve(default_config(str(data), *layers))
     folder = out or Path("runs") / Path(resolved.data).stem

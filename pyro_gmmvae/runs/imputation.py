@@ -193,7 +193,9 @@ def impute_file(
             lacks a column, or a column that has the name of a further one.
     """
     _check(run, statistic, draws, interval)
-    dataset = load_array(file, label_column=run.config.label_column, read_labels=False)
+    dataset = load_array(
+        file, label_column=run.config.label_column, read_labels=False, kind=run.schema.kind
+    )
     rows = run.schema.rows_for_model(dataset, str(file))
     table = CellTable.read(file, typed=typed)
     numbers = np.flatnonzero(np.isnan(rows).any(1))

@@ -99,6 +99,9 @@ class Schema:
     ) -> Floats:
         """A file's rows in the model's units, columns matched by name.
 
+        Notes on the rows, such as values that the training rows did not have and that are taken as
+        missing, are given as a :class:`pyro_gmmvae.errors.GMMVAEWarning`.
+
         Args:
             dataset: the rows.
             source: of the rows, for messages.
@@ -108,6 +111,8 @@ class Schema:
             GMMVAEError: rows of another kind than the training rows, missing cells where the
                 model has no mask for them, or values that covariates can't have.
         """
+        for note in dataset.notes:
+            warnings.warn(GMMVAEWarning(f"{source}: {note}"), stacklevel=2)
         x, shape = dataset.x, self.kind.x_shape
         if self.kind.columns is not None and dataset.kind.columns is not None:
             place = {name: number for number, name in enumerate(dataset.kind.columns)}
