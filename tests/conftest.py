@@ -96,6 +96,7 @@ def clustered(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "labels": 0,
         "components": 5,
         "init": "kmeans",
+        "likelihood": "normal",
         "epochs": 4,
         "hidden": "16",
         "latent_dim": 2,
