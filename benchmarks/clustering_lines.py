@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.runs import TrainingData, default_config, resolve
 from pyro_gmmvae.sweeps import DATA_KEYS, SWEPT_KEYS
 

@@ -1,130 +1,23 @@
 """The configuration of a run: one flat set of keys, the same in Python, TOML and on the CLI."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.functional_serializers import PlainSerializer
-from pydantic.functional_validators import BeforeValidator, WrapValidator
-from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import MAX_INTEGER, read_toml
-
-
-def split_list(value: Any) -> Any:
-    """ "256,256" -> ["256", "256"], so that --set hidden=256,256 works."""
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-
-LARGEST = 3e38  # about the largest number in single precision
-MAX_SIZE = 100_000  # larger layers do not fit any memory
-Widths = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=MAX_SIZE)], ...], BeforeValidator(split_list)
-]
-Labels = Annotated[
-    Annotated[int, Field(ge=0)] | None, BeforeValidator(lambda v: None if v == "all" else v)
-]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Names = Annotated[
-    tuple[str, ...], BeforeValidator(lambda v: () if v is None else v), BeforeValidator(split_list)
-]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A straight line from ``start`` to ``end`` over the first ``steps`` steps, then constant.
-
-    Written "0.5" (constant) or "start:end:steps", for example "0:1:500" for a warm-up.
-    """
-
-    start: float
-    end: float
-    steps: int = 0
-
-    def __call__(self, step: int) -> float:
-        """The value at optimizer step ``step`` (the first is 0)."""
-        if step >= self.steps:
-            return self.end
-        return self.start + (self.end - self.start) * step / self.steps
-
-    def __str__(self) -> str:
-        start, end = _plain(self.start), _plain(self.end)
-        return f"{start}:{end}:{self.steps}" if self.steps or self.start != self.end else end
-
-    @classmethod
-    def constant(cls, value: float) -> "Schedule":
-        """The schedule that stays at ``value``."""
-        return cls(float(value), float(value))
-
-    @classmethod
-    def parse(cls, value: "str | float | Schedule") -> "Schedule":
-        """Read a number or "start:end:steps".
-
-        Raises:
-            GMMVAEError: if it is neither, or holds a number that is not finite.
-        """
-        if isinstance(value, Schedule):
-            return value
-        try:
-            if isinstance(value, int | float):
-                return cls.constant(value)
-            start, *rest = value.split(":")
-            end, steps = rest or (start, "0")
-            schedule = cls(float(start), float(end), int(steps))
-        except (ValueError, AttributeError, OverflowError) as error:
-            raise GMMVAEError(
-                f"a schedule is a number or start:end:steps, such as 0:1:500, not {value!r}"
-            ) from error
-        if schedule.steps < 0:
-            raise GMMVAEError(f"a schedule's steps can't be negative: {value!r}")
-        if not all(abs(end) < LARGEST for end in (schedule.start, schedule.end)):
-            raise GMMVAEError(f"a schedule's values must be finite, and below 3e38: {value!r}")
-        return schedule
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
-        )
-
-
-def _plain(number: float) -> str:
-    """A number as text without a needless ".0"; it reads back as the same float."""
-    return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
-
-
-def _number_or_schedule(value: Any, number: Any) -> Any:
-    if isinstance(value, str) and ":" in value:
-        value = Schedule.parse(value)
-    if isinstance(value, Schedule):
-        return value if value.steps else value.end
-    return number(value)
-
-
-# a number that a schedule may change, where the model has a buffer of its name
-Number = Annotated[
-    float,
-    WrapValidator(_number_or_schedule),
-    PlainSerializer(lambda value: str(value) if isinstance(value, Schedule) else value),
-]
-
-
-def _range(value: Any) -> Any:
-    if value is None:
-        return None
-    try:
-        low, high = (float(edge) for edge in split_list(value))
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not (low < high and max(-low, high) < LARGEST):
-        raise GMMVAEError(f"give the lowest and the highest of all values, as 0,255, not {value!r}")
-    return low, high
-
-
-Range = Annotated[tuple[float, float] | None, BeforeValidator(_range)]
+from pyro_gmmvae.key_types import (
+    MAX_SIZE,
+    Labels,
+    Names,
+    Range,
+    Schedule,
+    Seed,
+    Widths,
+    split_list,
+)
 
 
 class Config(BaseModel):

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pyro_gmmvae"
 # an import goes to a lower level only
 LEVELS = (
     {"errors", "lazy"},
-    {"param_store", "files", "ranges", "likelihood_spec", "column_spec"},
+    {"param_store", "files", "ranges", "likelihood_spec", "column_spec", "key_types"},
     {"config"},
     {"distributions", "networks", "data"},
     {"objectives", "guides", "skeletons"},

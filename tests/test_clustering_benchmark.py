@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.figures.cluster_curves import cluster_dots, cluster_tradeoff
-from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.data import load_array
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.sweeps import read_results

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.runs.keys import configure
 
 

@@ -62,8 +62,9 @@ def train(
     gmmvae train --data rows.csv --label-column person --guide conditional --out runs/rows
     gmmvae train --data skeleton --tracks tracks.parquet --labels-file people.csv --out runs/gait
     """
-    from pyro_gmmvae.config import read_config, split_list
+    from pyro_gmmvae.config import read_config
     from pyro_gmmvae.datasets import check_data
+    from pyro_gmmvae.key_types import split_list
     from pyro_gmmvae.runs.build import resolve
     from pyro_gmmvae.runs.folder import check_free
     from pyro_gmmvae.runs.keys import default_config

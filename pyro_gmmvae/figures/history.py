@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.figures.run_view import NotApplicable, RunView
 from pyro_gmmvae.figures.style import COLORS, SMALL, STYLES, TEXT, TITLE, new_figure, tidy
+from pyro_gmmvae.key_types import Schedule
 
 PANEL_INCHES = (3.5, 2.5)
 MAX_ACROSS = 3

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Shards, StreamedRows
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels

@@ -5,10 +5,11 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import DATA, presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS

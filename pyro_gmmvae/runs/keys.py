@@ -9,10 +9,11 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
-from pyro_gmmvae.config import Config, Names, Number, Schedule, split_list, validate
+from pyro_gmmvae.config import Config, validate
 from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, unknown_name
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.key_types import Names, Number, Schedule, split_list
 from pyro_gmmvae.lazy import Declaration
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import REGULARIZERS

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.ranges import Choice, Dimension, Real, SearchSpace, Whole, label
 from pyro_gmmvae.runs.keys import unknown_key

@@ -11,8 +11,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.training.batches import Batches, Preprocessing, class_labels
 from pyro_gmmvae.training.callbacks import Callback, checked
 from pyro_gmmvae.training.capture import BF16_TOLERANCE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyro_gmmvae.config import Schedule
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import Run
 from tests.cli.conftest import Gmmvae, gmmvae  # noqa: F401 - a fixture

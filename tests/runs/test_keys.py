@@ -10,10 +10,11 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import DATA, FILE_PRESETS
 from pyro_gmmvae.distributions import Concrete, positive_scale
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import MODELS, LatentModel
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register

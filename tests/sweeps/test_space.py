@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_gmmvae.config import Config, Schedule
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.ranges import Choice, Real, Whole
 from pyro_gmmvae.runs import default_config

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.config import Schedule
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.objectives.elbo import labels_of
 from pyro_gmmvae.training import (
     Batches,
