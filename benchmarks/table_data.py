@@ -1,7 +1,7 @@
 """Tables of the benchmark of few labels, and draws of test rows and labels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,3 +114,10 @@ def draw(table: LabelledTable, labels: int, seed: int) -> Draw:
         shown = order[y[order] == label][:labels]
         visible[shown] = label
     return Draw(table, seed, train, test, visible)
+
+
+def leaving_out(draw: Draw) -> tuple[Draw, int]:
+    """The draw without the training rows of a class (in each draw another), and its number."""
+    left_out = draw.seed % len(draw.table.classes)
+    kept = draw.table.y[draw.train] != left_out
+    return replace(draw, train=draw.train[kept], visible=draw.visible[kept]), left_out

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from figures.label_curves import label_curves
+from scipy.stats import binom
+from table_data import TEST_SHARE
 from table_references import REFERENCES
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -13,6 +15,8 @@ from pyro_gmmvae.files import atomic_write, read_json
 from pyro_gmmvae.sweeps.tables import markdown
 
 CELL = ["table", "labels", "draw"]
+NUMBERS = ("accuracy", "log_loss", "seconds", "coverage", "set_size", "auroc")
+ASKED = 0.9  # the coverage of the sets
 
 
 def read_measured(out: Path) -> pd.DataFrame:
@@ -23,7 +27,8 @@ def read_measured(out: Path) -> pd.DataFrame:
     """
     rows = [
         {"table": file["table"], "labels": file["labels"], "draw": int(seed), "method": method}
-        | {"accuracy": np.nan, "log_loss": np.nan, "seconds": np.nan, "error": ""}
+        | {"test_rows": round(TEST_SHARE * file["rows"]), "error": ""}
+        | dict.fromkeys(NUMBERS, np.nan)
         | measured
         for file in map(read_json, sorted(out.glob("*-*.json")))
         for method, draws in file["measured"].items()
@@ -35,8 +40,10 @@ def read_measured(out: Path) -> pd.DataFrame:
 
 
 def report(found: pd.DataFrame, out: Path, methods: Sequence[str] | None = None) -> None:
-    """Write OUT/table.md, and OUT/labels.png where a method was measured."""
+    """Write OUT/table.md; OUT/labels.png and OUT/answers.md where there are numbers for them."""
     atomic_write(out / "table.md", page(found, methods).encode())
+    if (found["coverage"].notna() | found["auroc"].notna()).any():
+        atomic_write(out / "answers.md", answers_page(found).encode())
     shown = pd.concat([shared(part, methods) for _, part in found.groupby("labels")])
     if len(shown):
         label_curves(shown, set(REFERENCES)).savefig(out / "labels.png", dpi=110)
@@ -74,7 +81,7 @@ def shared(found: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.Data
     Raises:
         GMMVAEError: an unknown method.
     """
-    valid = found[found["accuracy"].notna()]
+    valid = comparable(found)
     counts = valid["method"].value_counts()
     if methods is None:
         methods = list(counts[counts == counts.max()].index)
@@ -84,6 +91,11 @@ def shared(found: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.Data
     valid = valid[valid["method"].isin(methods)]
     complete = valid.groupby(CELL)["method"].transform("nunique") == len(set(methods))
     return valid[complete]
+
+
+def comparable(found: pd.DataFrame) -> pd.DataFrame:
+    """The results of whole fits without cross-validation, which were not refused."""
+    return found[found["accuracy"].notna() & found["coverage"].isna() & found["auroc"].isna()]
 
 
 def mean_accuracies(found: pd.DataFrame) -> pd.DataFrame:
@@ -143,6 +155,22 @@ def leaving_one_out(found: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame({"chosen": chosen, "accuracy": accuracies}, index=tables.index)
 
 
+def coverages(found: pd.DataFrame) -> pd.DataFrame:
+    """Coverage of the sets on each table: means over draws, by labels and table.
+
+    Returns:
+        ``coverage``, ``set_size`` and ``draws``; ``low`` and ``high``, the central 95 % of the
+        share of a draw's test rows, were each covered with the probability ``ASKED`` by itself;
+        ``inside`` them or not.
+    """
+    sets = found[found["coverage"].notna()].groupby(["method", "labels", "table"])
+    result = sets[["coverage", "set_size", "test_rows"]].mean()
+    low, high = (binom.ppf(q, result["test_rows"], ASKED) for q in (0.025, 0.975))
+    result = result.assign(low=low / result["test_rows"], high=high / result["test_rows"])
+    inside = result["coverage"].between(result["low"], result["high"])
+    return result.assign(draws=sets.size(), inside=inside).reset_index()
+
+
 # -- as text ---------------------------------------------------------------------------------------
 
 
@@ -180,6 +208,39 @@ def by_table_text(found: pd.DataFrame) -> pd.DataFrame:
     return lines.reset_index(names="method")
 
 
+def answers_page(found: pd.DataFrame) -> str:
+    """The tables of sets of classes, and of new classes, in Markdown."""
+    parts = []
+    for (method, labels), lines in coverages(found).groupby(["method", "labels"]):
+        parts += [
+            f"### {method}, {labels} labels a class: sets of {ASKED:.0%}",
+            f"Mean over {len(lines)} tables: coverage {lines['coverage'].mean():.3f}, size "
+            f"{lines['set_size'].mean():.2f}; {lines['inside'].sum()} of {len(lines)} tables "
+            "inside the binomial interval of a draw's test rows.",
+            markdown(
+                pd.DataFrame(
+                    {
+                        "table": line.table,
+                        "coverage": f"{line.coverage:.3f}",
+                        "binomial": f"{line.low:.3f} to {line.high:.3f}",
+                        "size": f"{line.set_size:.2f}",
+                        "draws": str(line.draws),
+                    }
+                    for line in lines.itertuples()
+                )
+            ),
+        ]
+    for labels, rows in found[found["auroc"].notna()].groupby("labels"):
+        tables = rows.pivot_table(index="method", columns="table", values="auroc")
+        tables.insert(0, "mean", tables.mean(axis=1))
+        text = tables.sort_values("mean", ascending=False).map("{:.3f}".format)
+        parts += [
+            f"### {labels} labels a class: AUROC for a class without training rows",
+            markdown(text.replace("nan", "").reset_index()),
+        ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
 def _spread(error: float, decimals: int = 3) -> str:
     return "" if pd.isna(error) else f" ± {error:.{decimals}f}"
 
@@ -208,7 +269,7 @@ def of_others(found: pd.DataFrame) -> list[str]:
 
 def of_partly_measured(found: pd.DataFrame, part: pd.DataFrame) -> list[str]:
     """Lines about methods that were measured on some of the tables and draws only."""
-    valid = found[found["accuracy"].notna()]
+    valid = comparable(found)
     best = part.groupby("method")["accuracy"].mean()
     best = best[[name for name in best.index if name in REFERENCES]]
     lines = []

@@ -8,7 +8,12 @@ The tables are scikit-learn's iris, wine, breast_cancer and digits, and each csv
 last column is the label (or the column of ``table_data.LABEL_COLUMNS``). A draw holds out 30 % of
 the rows for the test, and shows some labels of each class; the other training rows have no label.
 All methods get the same draws. gmmvae trains on a csv file, with the settings of
-``gmmvae train --data FILE``; ``--variant NAME --set KEY=VALUE`` is measured as ``gmmvae:NAME``.
+``gmmvae train --data FILE --cv 0``; ``--variant NAME --set KEY=VALUE`` is measured as
+``gmmvae:NAME``. ``--coverage 0.9`` cross-validates, and measures sets of classes: their coverage
+and size, as ``gmmvae:sets``. ``--leave-out`` trains without the rows of one class, in each draw
+another, and measures the AUROC of its test rows against the others by the column ``new`` of gmmvae
+and by 1 - max p of other methods, as ``METHOD:new``; the accuracy is that of the other classes.
+Tables of two classes are left out there.
 
 The same command resumes an interrupted benchmark: OUT/TABLE-LABELS.json has all results, and
 ``--again`` measures them once more. A table that a method refused is tried in each command.
@@ -21,16 +26,19 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 import table_references
 import table_runs
 import torch
-from table_data import Draw, LabelledTable, draw, read_labelled, table_names
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from table_data import Draw, LabelledTable, draw, leaving_out, read_labelled, table_names
 from table_report import read_measured, report
 from threadpoolctl import threadpool_limits
 
@@ -40,6 +48,8 @@ from pyro_gmmvae.cli.options import NameList, assignments
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import acquire_lock, atomic_write, read_json
 
+# class numbers, probabilities or None, and the columns of gmmvae predict or None
+Prediction = tuple[NDArray[np.int64], NDArray[np.float64] | None, pd.DataFrame | None]
 OURS = "gmmvae"
 # a probability of 0 for the true class would count as infinitely wrong
 SMALLEST = 1e-4
@@ -53,6 +63,8 @@ SMALLEST = 1e-4
 @click.option("--draws", default=10, show_default=True, help="Splits and labels, seeds 0, 1, ...")
 @click.option("--variant", metavar="NAME", help="Name of the settings of --set: gmmvae:NAME.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="As for gmmvae train.")
+@click.option("--coverage", type=float, help="Measure the sets of gmmvae, as gmmvae:sets.")
+@click.option("--leave-out", is_flag=True, help="Measure the AUROC for a new class: METHOD:new.")
 @click.option("--budget", type=float, help="Minutes; what is left is for the next call.")
 @click.option("--again", is_flag=True, help="Measure again what OUT has.")
 @click.option("--summary", is_flag=True, help="Measure nothing; write table.md and labels.png.")
@@ -65,6 +77,8 @@ def main(
     draws: int,
     variant: str | None,
     sets: tuple[str, ...],
+    coverage: float | None,
+    leave_out: bool,
     budget: float | None,
     again: bool,
     summary: bool,
@@ -79,7 +93,8 @@ def main(
     if data_dir is not None and not data_dir.is_dir():
         raise GMMVAEError(f"{data_dir} is not a folder")
     tables = chosen("table", tables, table_names(data_dir))
-    default = table_references.REFERENCES if variant is None else (OURS,)
+    asks_ours = variant is not None or coverage is not None
+    default = (OURS,) if asks_ours else table_references.REFERENCES
     methods = chosen("method", methods, [*table_references.REFERENCES, OURS], default)
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of processes that a method starts
@@ -89,16 +104,23 @@ def main(
     # the first draws of everything come first
     for seed, name, count in itertools.product(range(draws), tables, map(int, labels)):
         file = out / f"{name}-{count}.json"
+        if leave_out and len(read(name).classes) < 3:
+            continue  # one class would be left
         known = {} if again or not file.exists() else read_json(file)["measured"]
         for method in methods:
             line = f"{OURS}:{variant}" if method == OURS and variant else method
+            line += ":sets" * (coverage is not None) + ":new" * leave_out
             if "accuracy" in known.get(line, {}).get(str(seed), {}):
                 continue
             if time.monotonic() > until:
                 log("the budget is used up; give the command again for the rest")
                 report(read_measured(out), out)
                 return
-            measured = measure(method, draw(read(name), count, seed), assignments(sets))
+            one = draw(read(name), count, seed)
+            if leave_out:
+                measured = measure_new(method, one, assignments(sets))
+            else:
+                measured = measure(method, one, assignments(sets), coverage)
             write(file, about(read(name), count), line, seed, measured)
             shown = measured.get("accuracy", measured.get("error"))
             log(f"{name}, {count} labels a class, draw {seed}: {line} {shown}")
@@ -122,26 +144,76 @@ def chosen(
     return given or default or tuple(known)
 
 
-def measure(method: str, draw: Draw, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy, log loss and seconds of a method on a draw, or its error."""
-    started = time.monotonic()
-    with threadpool_limits(1):
-        try:
-            if method == OURS:
-                label, probabilities = table_runs.predict(draw, settings)
-            else:
-                label, probabilities = table_references.predict(method, draw)
-        except Exception as error:  # the other tables are measured all the same
-            name = "" if isinstance(error, GMMVAEError) else f"{type(error).__name__}: "
-            return {"error": name + str(error)}
-    seconds = time.monotonic() - started
-    y = draw.table.y[draw.test]
-    found = {"accuracy": round(float((label == y).mean()), 4)}
-    if probabilities is not None:
-        p = probabilities.clip(SMALLEST)
-        p /= p.sum(1, keepdims=True)
+def measure(
+    method: str, draw: Draw, settings: Mapping[str, Any], coverage: float | None = None
+) -> dict[str, Any]:
+    """Accuracy, log loss and seconds of a method on a draw, or its error.
+
+    With ``coverage`` also ``coverage``, the share of test rows whose set has their class, and
+    ``set_size``, the mean number of its classes.
+    """
+
+    def predict() -> Prediction:
+        if method == OURS:
+            sets = {"folds": coverage is not None, "coverage": coverage}
+            return table_runs.predict(draw, settings, **sets)
+        return *table_references.predict(method, draw), None
+
+    y, result = draw.table.y[draw.test], timed(predict)
+    if isinstance(result, str):
+        return {"error": result}
+    (label, p, columns), seconds = result
+    found = {"accuracy": share(label == y)}
+    if p is not None:
+        p = p.clip(SMALLEST) / p.clip(SMALLEST).sum(1, keepdims=True)
         found["log_loss"] = round(float(-np.log(p[np.arange(len(y)), y]).mean()), 4)
-    return found | {"seconds": round(seconds, 2)}
+    if coverage is not None and columns is not None:
+        sets = [text.split("|") if text else [] for text in columns["set"]]
+        true = draw.table.labels[draw.test]
+        covered = [name in names for name, names in zip(true, sets, strict=True)]
+        found["coverage"] = share(covered)
+        found["set_size"] = round(float(np.mean([len(names) for names in sets])), 3)
+    return found | {"seconds": seconds}
+
+
+def measure_new(method: str, draw: Draw, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """AUROC of the test rows of a class without training rows against those of the others.
+
+    Returns:
+        ``auroc``, ``accuracy`` of the others, and ``seconds``; or ``error``.
+    """
+    seen, left_out = leaving_out(draw)
+
+    def predict() -> Prediction:
+        if method == OURS:
+            return table_runs.predict(seen, settings, folds=True)
+        return *table_references.predict(method, seen), None
+
+    y, result = draw.table.y[draw.test], timed(predict)
+    if isinstance(result, str):
+        return {"error": result}
+    (label, p, columns), seconds = result
+    if p is None:
+        return {"error": "no probabilities"}
+    new = 1 - p.max(1) if columns is None else columns["new"]
+    known = y != left_out
+    found = {"accuracy": share((label == y)[known]), "auroc": round(roc_auc_score(~known, new), 4)}
+    return found | {"seconds": seconds}
+
+
+def timed(predict: Callable[[], Prediction]) -> tuple[Prediction, float] | str:
+    """What a method predicts and its seconds on one thread, or its error."""
+    started = time.monotonic()
+    try:
+        with threadpool_limits(1):
+            return predict(), round(time.monotonic() - started, 2)
+    except Exception as error:  # the other tables are measured all the same
+        return ("" if isinstance(error, GMMVAEError) else f"{type(error).__name__}: ") + str(error)
+
+
+def share(right: Any) -> float:
+    """The share of true values."""
+    return round(float(np.mean(right)), 4)
 
 
 def about(table: LabelledTable, labels: int) -> dict[str, Any]:

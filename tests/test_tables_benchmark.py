@@ -70,7 +70,7 @@ def test_methods_are_measured_once_and_refused_tables_are_said(
     tables.main([*given, *methods], standalone_mode=False)
     assert file.read_bytes() == written
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise GMMVAEError("column size is odd")
 
     monkeypatch.setattr(tables.table_runs, "predict", refuse)
@@ -91,6 +91,41 @@ def test_gmmvae_is_a_method_and_its_settings_have_a_name(tmp_path: Path) -> None
     assert list(found) == ["gmmvae:small"]
     assert found["gmmvae:small"]["0"]["accuracy"] > 0.8
     assert found["gmmvae:small"]["0"]["log_loss"] < 1
+
+
+def test_sets_and_new_classes_are_measured_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = importlib.import_module("tables")
+    seen: list[set[int]] = []
+
+    def predict(draw: Any, _: Any, **__: Any) -> Any:
+        """Sets of the true class and another, but none for each third row."""
+        seen.append(set(draw.table.y[draw.train]))
+        true = draw.table.labels[draw.test]
+        y = draw.table.y[draw.test]
+        sets = ["" if i % 3 == 0 else f"{name}|other" for i, name in enumerate(true)]
+        new = np.where(y == draw.seed % 3, 0.9, 0.1)
+        return y, np.eye(3)[y], pd.DataFrame({"set": sets, "new": new})
+
+    monkeypatch.setattr(tables.table_runs, "predict", predict)
+    given = ["--tables", "iris,breast_cancer", "--draws", "2", "--labels", "3"]
+    given += ["--out", str(tmp_path)]
+    tables.main([*given, "--tables", "iris", "--coverage", "0.9"], standalone_mode=False)
+    tables.main([*given, "--methods", "gmmvae,logistic", "--leave-out"], standalone_mode=False)
+    assert seen == [{0, 1, 2}, {0, 1, 2}, {1, 2}, {0, 2}]  # and none of two classes
+    found = json.loads((tmp_path / "iris-3.json").read_text())["measured"]
+    assert list(found) == ["gmmvae:new", "gmmvae:sets", "logistic:new"]
+    sets = found["gmmvae:sets"]["0"]
+    assert (sets["coverage"], sets["set_size"]) == (0.6667, 1.333)
+    assert found["gmmvae:new"]["1"]["auroc"] == 1
+    # versicolor lies between the others, and setosa far behind one of them
+    assert found["logistic:new"]["1"]["auroc"] > 0.8 > found["logistic:new"]["0"]["auroc"]
+    text = (tmp_path / "answers.md").read_text()
+    assert "coverage 0.667, size 1.33; 0 of 1 tables inside" in text
+    assert "| gmmvae:new | 1.000 | 1.000 |" in text
+    report = importlib.import_module("table_report")
+    assert not len(report.shared(report.read_measured(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +162,8 @@ def measured() -> pd.DataFrame:
             "accuracy": accuracy + 0.01 * draw - 0.005,
             "log_loss": 1.0,
             "seconds": 2.0,
+            "coverage": np.nan,
+            "auroc": np.nan,
             "error": "",
         }
         for table, methods in MADE.items()

@@ -53,7 +53,8 @@ def label_curves(found: pd.DataFrame, references: Collection[str]) -> Figure:
         tidy(axes)
     for axes in list(figure.axes)[len(panels) :]:
         axes.set_visible(False)
-    figure.suptitle("labels a class, standard error over draws", fontsize=TEXT, color=GRAY)
+    about = "by labels of each class; bars: standard error over draws"
+    figure.suptitle(about, fontsize=TEXT, color=GRAY)
     figure.supylabel("accuracy of test rows (%)", fontsize=TEXT, color=GRAY)
     figure.legend(loc="outside lower center", ncols=4, fontsize=TEXT, frameon=False)
     return figure
