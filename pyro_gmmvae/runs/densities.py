@@ -42,8 +42,8 @@ def measure_densities(
         In nats per row (None for a model without a bound, but ``distortion``): ``elbo``, ``rate``
         and ``distortion``, from draws of the guide. ``nll``, minus the importance-weighted bound of
         ``nll_samples`` draws of ``nll_proposal`` on ``nll_rows`` rows, and ``bits_per_dim`` (nll in
-        bits per entry of x that is not missing, in the model's units). Of its weights ``ess``
-        (median effective sample size), ``pareto_k`` (median of the rows' k-hat) and
+        bits per entry of x that is not missing and no covariate, in the model's units). Of its
+        weights ``ess`` (median effective sample size), ``pareto_k`` (median of the rows' k-hat) and
         ``pareto_k_bad`` (share of rows with one above 0.7; both None below 25 samples, see
         :func:`pyro_gmmvae.evaluation.pareto_k`).
         Of a table ``log_px_of_columns`` (see :func:`log_px_of_columns`).
@@ -63,7 +63,10 @@ def measure_densities(
         return numbers
     many = run.bounds(x[chosen], samples, y=y[chosen], proposal=proposal)
     nll = -many.iwae.mean().item()
-    entries = x[chosen].isfinite().sum().item() / len(chosen)
+    present = x[chosen].isfinite()
+    for place, column in enumerate(run.schema.kind.specs):
+        present[:, place] &= not column.given
+    entries = present.sum().item() / len(chosen)
     return (
         numbers
         | {

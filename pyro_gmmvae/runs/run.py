@@ -317,7 +317,7 @@ class Run:
             missing=self.config.missing,
             drop_nonfinite=drop_nonfinite,
             read_labels=False,
-            kind=self.schema.kind,
+            kind=self.schema.kind_of_files(given),
         )
         return self._row_columns(self.schema.rows_for_model(dataset, str(file), given), dataset)
 

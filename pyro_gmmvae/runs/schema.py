@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +105,8 @@ class Schema:
         Args:
             dataset: the rows.
             source: of the rows, for messages.
-            given: values of covariates by name, in the place of each row's own.
+            given: values of covariates by name, in the place of each row's own; their columns may
+                be absent.
 
         Raises:
             GMMVAEError: rows of another kind than the training rows, missing cells where the
@@ -116,10 +117,13 @@ class Schema:
         x, shape = dataset.x, self.kind.x_shape
         if self.kind.columns is not None and dataset.kind.columns is not None:
             place = {name: number for number, name in enumerate(dataset.kind.columns)}
-            missing = [name for name in self.kind.columns if name not in place]
+            absent = [name for name in self.kind.columns if name not in place]
+            missing = [name for name in absent if name not in (given or {})]
             if missing:
                 raise GMMVAEError(f"{source} lacks the columns {', '.join(missing[:5])}")
-            x = x[:, [place[name] for name in self.kind.columns]]
+            x = x[:, [place.get(name, 0) for name in self.kind.columns]]
+            if absent:
+                x[:, [name in absent for name in self.kind.columns]] = np.nan
         if int(np.prod(x.shape[1:])) == int(np.prod(shape)) and (x.ndim == 2 or len(shape) == 1):
             x = x.reshape(-1, *shape)
         if x.shape[1:] != shape:
@@ -156,6 +160,17 @@ class Schema:
                 GMMVAEWarning,
                 stacklevel=3,
             )
+
+    def kind_of_files(self, given: Mapping[str, Any] | None = None) -> RowKind:
+        """The kind of rows of a file, without the covariates that have a value here.
+
+        Raises:
+            GMMVAEError: as :meth:`covariates`.
+        """
+        if not given or not isinstance(self.kind, ColumnTable):
+            return self.kind
+        self.covariates(given)
+        return replace(self.kind, specs=tuple(c for c in self.kind.specs if c.name not in given))
 
     def covariates(self, values: Mapping[str, Any]) -> Floats:
         """A row (1, D) in the model's units with some covariates by name, and NaN elsewhere.
