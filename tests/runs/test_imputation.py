@@ -40,12 +40,13 @@ KEYS = {
     "hidden": "32",
     "latent_dim": 2,
     "epochs": 40,
+    "batch_size": 64,
     "learning_rate": 0.01,
     "engine": "svi",
 }
 
 
-def made_rows(n: int = 400) -> np.ndarray:
+def made_rows(n: int = 300) -> np.ndarray:
     """All columns but the covariate follow one number."""
     random = np.random.default_rng(0)
     t = random.normal(size=n)
