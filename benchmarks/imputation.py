@@ -156,7 +156,7 @@ def filled_by_gmmvae(cells: HiddenCells, settings: Mapping[str, Any]) -> NDArray
         as_frame(cells.seen, cells.columns).to_csv(file, index=False)
         # the kinds of the whole table: half of the cells may look different
         kinds = [f"{column.name}={column.kind}" for column in cells.columns]
-        keys = {"preset": "impute", "seed": SEED, "device": "cpu", "columns": kinds}
+        keys = {"preset": "impute", "seed": SEED, "device": "cpu", "column": kinds}
         train(default_config(str(file), keys | dict(settings)), Path(folder) / "run")
         frame = Run.load(Path(folder) / "run", device="cpu").impute(file)
     filled, _ = encode(frame_of(frame), cells.columns)
