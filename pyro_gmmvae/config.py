@@ -79,6 +79,11 @@ class Config(BaseModel):
     labels: Labels = Field(
         None, description="Labels that the fit sees, balanced over the classes; all: every label."
     )
+    leave_out: str | None = Field(
+        None,
+        description="A class whose rows are left out of the fit: 'gmmvae evaluate' measures how "
+        "well they are recognized as new.",
+    )
     use_unlabelled: bool = Field(True, description="Fit rows without a label as well.")
     transductive: bool = Field(False, description="Fit the test rows as well, without labels.")
     label_seed: Seed | None = Field(

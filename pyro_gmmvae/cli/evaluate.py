@@ -18,8 +18,19 @@ from pyro_gmmvae.cli.options import (
 from pyro_gmmvae.evaluation import PROPOSALS
 
 MEANING = {
+    "from": "the rows that were measured, where they are not test rows",
     "accuracy": "share of test rows classified correctly",
     "ece": "expected calibration error",
+    "log_loss": "-log probability of the true class, nats per row",
+    "temperature": "of the class probabilities, fitted on rows that were held out",
+    "calibrated_log_loss": "log loss with this temperature",
+    "calibrated_ece": "expected calibration error with this temperature",
+    "sets_asked": "coverage that sets of classes were made for",
+    "set_coverage": "share of rows whose set holds their class",
+    "set_size": "mean number of classes in a set",
+    "new_alarms": "share of rows of known classes with new >= 0.95",
+    "new_auroc": "AUROC of new for rows of no known class",
+    "folds": "folds of the cross-validation",
     "sequence_accuracy": "share of test sequences, their windows pooled",
     "sequence_cluster_accuracy": "components matched to people one to one, windows pooled",
     "sequence_nmi": "normalized mutual information of both",
@@ -93,6 +104,12 @@ MEANING = {
     show_default=True,
     help="Draws to measure the generator on, at most as many as test rows; 0: none.",
 )
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Probability that the set of classes of a row holds its class.  [default: 0.9]",
+)
 @moved_data_option
 @weights_option
 @device_option
@@ -103,12 +120,16 @@ def evaluate(
     proposal: str,
     nll_rows: int | None,
     draws: int,
+    coverage: float | None,
     data: str | None,
     weights: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
     """Measure RUN on its test rows: accuracy, bounds on log p(x), and draws beside real rows.
+
+    A run that was cross-validated and has no test rows is measured on its labelled rows, each by
+    the model that was trained without its fold; there are no densities and draws then.
 
     The numbers are also written to RUN/metrics.json. Pareto k says whether the proposal covers the
     posterior (Yao et al. 2018, arXiv:1802.02538): below 0.5 well, to 0.7 well enough; above, it is
@@ -124,9 +145,8 @@ def evaluate(
     from pyro_gmmvae.runs.densities import loose_bound
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    result = loaded.evaluate(
-        samples=samples, nll_rows=nll_rows, proposal=proposal, draws=draws, data=data
-    )
+    options: dict[str, Any] = {"proposal": proposal, "draws": draws, "coverage": coverage}
+    result = loaded.evaluate(samples=samples, nll_rows=nll_rows, data=data, **options)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -134,14 +154,20 @@ def evaluate(
         click.echo(line)
     if (warning := loose_bound(result)) is not None:
         click.echo(f"\n{warning}")
-    if draws and result["test_rows"] <= NEIGHBORS:
+    out_of_fold = result.get("from") == "out-of-fold"
+    if out_of_fold:
+        click.echo(
+            f"\nthe run has no test rows: cross-validated over {result['labels']} labelled rows, "
+            f"in {result['folds']} folds"
+        )
+    if not out_of_fold and draws and result["test_rows"] <= NEIGHBORS:
         click.echo(
             f"\ndraws were not measured: recall with {NEIGHBORS} neighbors needs at least "
             f"{NEIGHBORS + 1} test rows, and there are {result['test_rows']}"
         )
-    if result["component_sizes"] is not None:
+    if result.get("component_sizes") is not None:
         click.echo(_sizes(loaded.class_names(), result["component_sizes"]))
-    if not result["labels"] and result["cluster_accuracy"] is not None:
+    if not result["labels"] and result.get("cluster_accuracy") is not None:
         click.echo("\nthe fit saw no class label; those of the data served this evaluation only")
     if result["confusion"] is not None:
         classes = len(loaded.schema.classes)

@@ -25,6 +25,7 @@ METAVARS = {
     "labels_file": "CSV",
     "latent_dim": "D",
     "layout": "NAME|TOML",
+    "leave_out": "CLASS",
     "likelihood": "NAME[(N)]",
     "tracks": "FILE",
     "x_range": "LOW,HIGH",

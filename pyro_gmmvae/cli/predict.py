@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,13 @@ MAX_CELLS = 1000
     metavar="CSV",
     help="Table to write (.csv or .parquet).  [default: print CSV]",
 )
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Add the column set: classes that hold the true one with about this probability, as 0.9.",
+)
+@click.option("--raw", is_flag=True, help="Leave the probabilities as the model gives them.")
 @drop_nonfinite_option
 @given_option
 @weights_option
@@ -47,6 +55,8 @@ def predict(
     run: Path,
     file: Path,
     out: Path | None,
+    coverage: float | None,
+    raw: bool,
     drop_nonfinite: bool | None,
     given: dict[str, str],
     weights: str | None,
@@ -56,14 +66,21 @@ def predict(
 ) -> None:
     """Label the rows of FILE (npz, npy, csv, parquet, IDX images) with RUN.
 
-    For a run on skeletons FILE is a table of tracks; there is a row per sequence, with columns
-    sequence, windows (how many), person, probability, p_CLASS, elbo and elbo_quantile.
+    Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats),
+    elbo_quantile (share of held-out rows with a lower ELBO: near 0 for a row unlike the training
+    data), new and set. A label column in FILE is ignored. Where RUN was trained without labels,
+    classes are the names that 'gmmvae name' gave, or else components. With --as all rows are
+    predicted as if the covariate had this value.
 
-    Columns: row (number in the file, from 0), label, p_CLASS (its probability), elbo (nats)
-    and elbo_quantile (share of validation rows with a lower ELBO: near 0 for a row unlike the
-    training data). A label column in FILE is ignored. Where RUN was
-    trained without labels, classes are the names that 'gmmvae name' gave, or else components.
-    With --as all rows are predicted as if the covariate had this value.
+    Where labelled rows were held out, by cross-validation or as validation rows, a temperature
+    fitted on them calibrates the probabilities, and there is the column new: near 1 for a row of
+    no known class. It is at least 0.95 for about 5 % of the rows of known classes. The column set
+    names classes, joined by "|". It holds the true class with about the probability of --coverage;
+    after cross-validation P the guarantee is 1 - 2 (1 - P) (CV+, arXiv:1905.02928). It is empty
+    where no class is as probable as the true one usually is.
+
+    For a run on skeletons FILE is a table of tracks; there is a row per sequence, and in the place
+    of row and label the columns sequence, windows (how many), person and probability.
     """
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.files import atomic_write
@@ -74,15 +91,20 @@ def predict(
         check_output(out, force, (".csv", ".parquet"))
     # imported after the checks, since it loads torch
     from pyro_gmmvae.runs import Run
+    from pyro_gmmvae.runs.answers import Answers
+    from pyro_gmmvae.runs.predictions import predict_columns
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
-    columns = loaded.predict_columns(file, drop_nonfinite=bool(drop_nonfinite), given=given)
+    options: dict[str, Any] = {"drop_nonfinite": bool(drop_nonfinite), "given": given}
+    columns = predict_columns(loaded, file, **options, raw=raw, coverage=coverage)
+    answers = Answers.of(loaded)
     if as_json or (out is not None and out.suffix == ".parquet"):
         import pandas as pd
 
         table = pd.DataFrame(columns)
     if as_json:
-        click.echo(table.to_json(orient="records"))
+        rows = json.loads(table.to_json(orient="records"))
+        click.echo(json.dumps({"rows": rows} | ({} if answers is None else answers.about())))
     if out is None:
         if not as_json:
             click.echo(csv_text(columns), nl=False)
@@ -90,6 +112,8 @@ def predict(
     is_csv = out.suffix == ".csv"
     atomic_write(out, csv_text(columns).encode() if is_csv else table.to_parquet(index=False))
     click.echo(f"{len(next(iter(columns.values())))} rows -> {out}", err=True)
+    if answers is not None:
+        click.echo(answers.describe(), err=True)
 
 
 def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:

@@ -1,7 +1,7 @@
 """The rows of a data source: values, labels, kind and given parts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyro_gmmvae.data.kinds import Image, RowKind, Table
 from pyro_gmmvae.data.row_groups import RowGroups, Sequences
 from pyro_gmmvae.data.transform import Labels, Moments, Transform
+from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 DEFAULT_LABEL = "label"
 
@@ -53,6 +54,7 @@ class Dataset:
         weights: (N,) of the rows, in proportion to which a fit draws them; None: all are equal.
         together: (N,) numbers of groups of rows that are on one side of each split, such as those
             of one patient; None: each row by itself.
+        left_out: numbers of the rows of a class that was left out; they are in no part.
     """
 
     x: Any
@@ -69,6 +71,7 @@ class Dataset:
     soft_labels: NDArray[np.float64] | None = None
     weights: NDArray[np.float64] | None = None
     together: Labels | None = None
+    left_out: Labels | None = None
 
     @classmethod
     def of_arrays(
@@ -104,6 +107,37 @@ class Dataset:
             shape, likelihood, None if columns is None else tuple(columns), missing
         )
         return cls(x, y, tuple(classes), kind, unit, test=test, kept=kept)
+
+    def leaving_out(self, name: str) -> "Dataset":
+        """The same rows, without a class: its rows have no label, and are ``left_out``.
+
+        Left-out sequences are of an unknown person.
+
+        Raises:
+            GMMVAEError: not the name of a class, or that of the only one.
+        """
+        if name not in self.classes:
+            raise unknown_name("class", name, list(self.classes))
+        if len(self.classes) == 1:
+            raise GMMVAEError(f"the class {name!r} can't be left out: it is the only one")
+        number = self.classes.index(name)
+        rows = np.flatnonzero(self.y == number)
+        y = np.where(self.y == number, -1, self.y - (self.y > number))
+        soft = self.soft_labels
+        if soft is not None:
+            soft = np.delete(soft, number, axis=1)
+            with np.errstate(invalid="ignore"):  # a row of the left-out class alone
+                soft = soft / soft.sum(1, keepdims=True)
+            soft[rows] = np.nan
+        return replace(
+            self,
+            y=y,
+            classes=tuple(one for one in self.classes if one != name),
+            soft_labels=soft,
+            sequences=None if self.sequences is None else self.sequences.with_unknown(name, rows),
+            left_out=rows,
+            notes=(*self.notes, f"{len(rows)} rows of the class {name!r} are left out"),
+        )
 
     @cached_property
     def groups(self) -> RowGroups:

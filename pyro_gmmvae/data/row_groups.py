@@ -1,6 +1,6 @@
 """Groups of rows that are evaluated together: single rows, or the windows of sequences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,6 +147,12 @@ class Sequences(RowGroups):
         """The number of different frames that occur both in some sequences and in others."""
         frames = set().union(*(self.frames[s] for s in np.unique(some)))
         return len(frames & set().union(*(self.frames[s] for s in np.unique(others))))
+
+    def with_unknown(self, name: str, rows: Labels) -> "Sequences":
+        """The same sequences; the person of those of some rows is not a class."""
+        unknown = self.unknown_person.copy()
+        unknown[self.of_row[rows]] = len(self.unknown_names)
+        return replace(self, unknown_person=unknown, unknown_names=(*self.unknown_names, name))
 
     def rows_of(self, sequences: Labels) -> Labels:
         """Numbers of the rows of these sequences."""

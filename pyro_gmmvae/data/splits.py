@@ -30,6 +30,14 @@ class Split:
         train, labelled = (np.setdiff1d(part, rows) for part in (self.train, self.labelled))
         return Split(train, self.validation, self.test, labelled)
 
+    def leaving_out(self, rows: Labels, *, to_test: bool) -> "Split":
+        """The split without some rows in any part, or with all of them in the test part."""
+        train, validation, test, labelled = (
+            np.setdiff1d(part, rows)
+            for part in (self.train, self.validation, self.test, self.labelled)
+        )
+        return Split(train, validation, np.union1d(test, rows) if to_test else test, labelled)
+
 
 def split_rows(
     y: Labels,

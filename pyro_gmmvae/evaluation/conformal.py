@@ -106,7 +106,7 @@ def _at_least(scores: Array, order: Array) -> Array:
 
 
 def _finite(scores: Array) -> Array:
-    return np.nan_to_num(scores, nan=np.inf, posinf=np.finfo(float).max)
+    return np.nan_to_num(scores.astype(float), nan=np.inf, posinf=np.finfo(float).max)
 
 
 def _error(coverage: float) -> Fraction:

@@ -14,6 +14,7 @@ from pyro_gmmvae.data import (
     Dataset,
     RowGroups,
     RowKind,
+    Sequences,
     Shards,
     Split,
     StreamedRows,
@@ -81,7 +82,7 @@ class TrainingData:
                 f"covariates {config.label_column}: it is the label column; leave it out, or name "
                 "another one with --label-column"
             )
-        dataset = dataset or load_data(config.data, data_options(config))
+        dataset = dataset or _loaded(config)
         config = _with_parts(config, dataset)
         if config.labels and not dataset.classes:
             where = (
@@ -100,6 +101,8 @@ class TrainingData:
             label_seed=config.seed if config.label_seed is None else config.label_seed,
             together=dataset.together,
         )
+        if dataset.left_out is not None:
+            split = split.leaving_out(dataset.left_out, to_test=dataset.groups.merges)
         if config.fold is not None:
             folds = number_of_folds(dataset.y[split.labelled], config.cv or FOLDS)
             split = hold_out_fold(
@@ -175,6 +178,14 @@ class TrainingData:
     def groups(self) -> RowGroups:
         """Rows that are evaluated together."""
         return self.dataset.groups
+
+    @property
+    def unknown(self) -> Labels:
+        """Numbers of the rows of a class that was left out, or of unknown people in the test."""
+        if isinstance(self.groups, Sequences):
+            test = self.split.test
+            return test[self.groups.unknown_person[self.groups.of_row[test]] >= 0]
+        return np.arange(0) if self.dataset.left_out is None else self.dataset.left_out
 
     def factor_labels(self, name: str, rows: Labels) -> Labels:
         """Classes of a further factor, of some rows; -1 where unknown."""
@@ -303,6 +314,11 @@ class TrainingData:
         train = np.isin(numbers, self.split.train)
         columns = [np.where(train, self.factor_labels(f, numbers), -1) for f in self.factors]
         return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
+
+
+def _loaded(config: Config) -> Dataset:
+    dataset = load_data(config.data, data_options(config))
+    return dataset if config.leave_out is None else dataset.leaving_out(config.leave_out)
 
 
 def _with_parts(config: Config, dataset: Dataset) -> Config:

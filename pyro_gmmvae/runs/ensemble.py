@@ -12,8 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write, read_bytes, write_json
@@ -33,8 +31,8 @@ from pyro_gmmvae.runs.folder import (
     remove_replaced,
     write_config,
 )
-from pyro_gmmvae.runs.out_of_fold import OutOfFold
-from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.runs.out_of_fold import OutOfFold, save_validation_scores
+from pyro_gmmvae.runs.run import Run, elbo_quantiles
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import machine, resolve_device
 from pyro_gmmvae.training.engines import shared_graphs
@@ -130,13 +128,20 @@ def _train(
         outcome = _finish(one, rest, folder, fit, of_fold)
         if outcome not in FINISHED:
             break
-        held_out.append(_scores(Run.load(folder, device=config.device), rest, fold))
-    if held_out and outcome in FINISHED:
-        _joined(held_out).save(out / OUT_OF_FOLD)
+        of_fold_run = Run.load(folder, device=config.device)
+        held_out.append(OutOfFold.of(of_fold_run, rest, rest.split.validation, fold))
     run = Run.load(out, device=config.device)
+    scores = OutOfFold.joined(held_out) if held_out and outcome in FINISHED else None
+    if scores is not None:
+        scores.save(out / OUT_OF_FOLD)
+    else:
+        save_validation_scores(run, data, out)
     # the first member stands for the others in tables and figures of the training
     atomic_write(out / HISTORY, read_bytes(out / MEMBERS / "0" / HISTORY))
-    write_json(out / METRICS, _metrics(run, data, outcome, time.monotonic() - started))
+    write_json(
+        out / METRICS,
+        _metrics(run, data, scores) | {"outcome": outcome, "seconds": time.monotonic() - started},
+    )
     for callback in callbacks:
         callback.on_end(outcome)
     return run
@@ -174,37 +179,10 @@ def _announce(
         )
 
 
-def _scores(run: Run, data: TrainingData, fold: int) -> OutOfFold:
-    """Log-probabilities and ELBOs of the labelled rows that a fold's fit did not see."""
-    y = data.dataset.y[data.split.validation]
-    rows = data.split.validation[y >= 0]
-    x, _ = data.tensors(rows, run.device)
-    log_probs = run.log_probs(x)
-    assert log_probs is not None
-    return OutOfFold(
-        rows=data.dataset.row_numbers[rows],
-        fold=np.full(len(rows), fold),
-        y=y[y >= 0],
-        log_probs=log_probs,
-        elbo=run.elbo(x) if run.has_bound else np.full(len(rows), np.nan),
-        names=tuple(run.class_names()),
-    )
-
-
-def _joined(parts: Sequence[OutOfFold]) -> OutOfFold:
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("rows", "fold", "y", "log_probs", "elbo")
-    }
-    return OutOfFold(**arrays, names=parts[0].names)
-
-
-def _metrics(run: Run, data: TrainingData, outcome: str, seconds: float) -> dict[str, Any]:
-    """The content of ``metrics.json``: sums over the fits, and the cross-validation."""
-    first = read_metrics(run.path / MEMBERS / "0")
-    quantiles = run.measure_reference(data)
-    return first | {
-        "outcome": outcome,
-        "seconds": seconds,
-        "elbo_quantiles": quantiles.tolist(),
-    }
+def _metrics(run: Run, data: TrainingData, scores: OutOfFold | None) -> dict[str, Any]:
+    """The content of ``metrics.json``: of the first fit, and the ELBOs of rows held out."""
+    if scores is None or not run.has_bound:
+        quantiles = run.measure_reference(data)
+    else:
+        quantiles = elbo_quantiles(scores.elbo)
+    return read_metrics(run.path / MEMBERS / "0") | {"elbo_quantiles": quantiles.tolist()}

@@ -1,13 +1,11 @@
 """Metrics of a run on its test rows, and predictions for sequences."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pyro_gmmvae.data.row_groups import Sequences, mean_by_group, pool_by_group
+from pyro_gmmvae.data.row_groups import Sequences
 from pyro_gmmvae.evaluation import (
     accuracy,
     assignment_entropy,
@@ -24,7 +22,6 @@ from pyro_gmmvae.evaluation import (
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.densities import measure_densities
-from pyro_gmmvae.skeletons import PoseWindow
 
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
@@ -210,38 +207,3 @@ def measure_sequences(
     scores = clustering_scores(pooled.argmax(1), unknown_person)
     names = {"cluster_accuracy": "accuracy", "nmi": "nmi", "ari": "ari"}
     return numbers | {f"unknown_{names[key]}": value for key, value in scores.items()}
-
-
-def predict_sequences(run: "Run", file: Path) -> tuple[dict[str, Array], Array]:
-    """Predictions for a file's tracks: sequence, windows, person and probabilities.
-
-    A track without any joint has no windows and no prediction.
-
-    Returns:
-        The columns by name, and each track's mean ELBO over its windows (NaN without any).
-
-    Raises:
-        GMMVAEError: a file that can't be read, or tracks of another layout.
-    """
-    kind = run.schema.kind
-    assert isinstance(kind, PoseWindow)
-    tracks, windows = kind.read(file)
-    x = torch.from_numpy(run.schema.featurize(windows.x)).to(next(run.model.parameters()))
-    present, place = np.unique(windows.of_track, return_inverse=True)
-    counts = np.bincount(windows.of_track, minlength=len(tracks))
-    names_of_tracks = np.array([track.sequence for track in tracks], str)
-    table: dict[str, Array] = {"sequence": names_of_tracks, "windows": counts}
-    elbo = np.full(len(tracks), np.nan)
-    elbo[present] = mean_by_group(run.elbo(x), place)
-    log_probs = run.log_probs(x)
-    if log_probs is not None:
-        # components of one name are summed per window: a sequence whose windows alternate between
-        # two of them is certainly of that name
-        names, of_names = sum_by_name(log_probs, run.class_names())
-        probs = np.full((len(tracks), len(names)), np.nan)
-        probs[present] = np.exp(pool_by_group(of_names, place))
-        best = np.nan_to_num(probs).argmax(1)
-        table["person"] = np.where(counts > 0, np.asarray(names)[best], "")
-        table["probability"] = probs[np.arange(len(tracks)), best]
-        table |= {f"p_{name}": probs[:, k] for k, name in enumerate(names)}
-    return table, elbo

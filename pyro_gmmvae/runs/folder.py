@@ -48,6 +48,7 @@ FORMATS = ("png", "svg", "pdf")
 CLUSTERS = "clusters.csv"
 # folders of the fits of an ensemble, and the scores of the rows that its folds held out
 MEMBERS, FOLDS, OUT_OF_FOLD = "members", "folds", "out_of_fold.csv"
+VALIDATION_SCORES = "validation_scores.csv"  # where there are no folds
 FINISHED = ("complete", "early-stopped")  # outcomes of a fit
 REPORT = "report.html"
 # all files that this package writes into a run folder; the last part may be a pattern
@@ -61,7 +62,7 @@ OURS = (
     "estimator.json",
     "labels.safetensors",
     REPORT,
-    OUT_OF_FOLD,
+    *(OUT_OF_FOLD, VALIDATION_SCORES),
     f"{FIGURES}/{CLUSTERS}",
     *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),
 )

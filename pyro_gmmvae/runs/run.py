@@ -12,18 +12,17 @@ import torch
 from torch import Tensor
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset, load_array
-from pyro_gmmvae.data.transform import Floats
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights, sum_by_name
+from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
+from pyro_gmmvae.runs.answer_metrics import measure_answers, measure_out_of_fold
 from pyro_gmmvae.runs.build import build_model
 from pyro_gmmvae.runs.component_names import component_names, fitted_names, names_given
 from pyro_gmmvae.runs.data import TrainingData, dtype_of
 from pyro_gmmvae.runs.densities import ELBO_SAMPLES, USUAL
-from pyro_gmmvae.runs.evaluate import measure, predict_sequences
+from pyro_gmmvae.runs.evaluate import measure
 from pyro_gmmvae.runs.folder import (
     MEMBERS,
     METRICS,
@@ -34,6 +33,7 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.generator import check_draws, measure_generation
 from pyro_gmmvae.runs.imputation import impute_file
+from pyro_gmmvae.runs.predictions import predict_columns
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
@@ -181,11 +181,6 @@ class Run:
         """Whether the model has latents and so a bound on log p(x); an autoencoder has neither."""
         return bool(self.model.latents)
 
-    @property
-    def _bound_name(self) -> str:
-        """The column of :meth:`elbo` in tables."""
-        return "elbo" if self.has_bound else "log_px"
-
     @torch.no_grad()
     def embed(self, x: Tensor) -> np.ndarray[Any, Any]:
         """(N, d) posterior means of z of rows in the model's units."""
@@ -220,8 +215,12 @@ class Run:
         proposal: str = "tilted",
         draws: int = 1000,
         data: str | None = None,
+        coverage: float | None = None,
     ) -> dict[str, Any]:
         """Compute metrics on the test rows, and write them to ``metrics.json`` under "test".
+
+        A run that has no test rows, and was cross-validated, is measured on its labelled rows,
+        each by the model that was trained without its fold.
 
         Args:
             samples: importance samples per row for ``nll`` (at least 2); None: 200, for "laplace"
@@ -234,29 +233,35 @@ class Run:
                 0: none, and the measures of :func:`pyro_gmmvae.runs.generator.measure_generation`
                 are None.
             data: the new path of the data, if it was moved: the file, or the set's folder.
+            coverage: of sets of classes (see :meth:`predict`); None: 0.9, where enough labelled
+                rows were held out for it.
 
         Returns:
-            The metrics of :func:`pyro_gmmvae.runs.evaluate.measure` and
-            :func:`pyro_gmmvae.runs.generator.measure_generation`, and the run's seed, model,
+            The metrics of :func:`pyro_gmmvae.runs.evaluate.measure`,
+            :func:`pyro_gmmvae.runs.generator.measure_generation` and
+            :func:`pyro_gmmvae.runs.answer_metrics.measure_answers`, or without test rows those of
+            :func:`pyro_gmmvae.runs.answer_metrics.measure_out_of_fold`; and the run's seed, model,
             guide, objective, preset and data.
 
         Raises:
-            GMMVAEError: no test rows, an unknown proposal or one of other models, fewer draws than
-                the measures need, data that changed, or a damaged ``metrics.json``.
+            GMMVAEError: neither test rows nor a cross-validation, an unknown proposal or one of
+                other models, fewer draws than the measures need, data that changed, or a damaged
+                ``metrics.json``; a coverage without test rows, or one for which too few labelled
+                rows were held out.
         """
         check_draws(draws)
         metrics = read_metrics(self.path)  # first: a damaged file is found before the work
         rows = TrainingData.from_config(with_data_at(self.config, data), self.schema)
         if not len(rows.split.test):
-            raise GMMVAEError(
-                f"{self.path} was trained without test rows (test = 0, or a split that names none)"
-            )
+            result = measure_out_of_fold(self, rows, coverage)
+        else:
+            usual_samples, usual_rows = USUAL.get(proposal, USUAL["tilted"])
+            samples = usual_samples if samples is None else samples
+            nll_rows = usual_rows if nll_rows is None else nll_rows
+            result = measure(self, rows, samples, nll_rows, proposal)
+            result |= measure_answers(self, rows, coverage) | measure_generation(self, rows, draws)
         keys = {"seed", "model", "guide", "objective", "preset", "data"}
-        usual_samples, usual_rows = USUAL.get(proposal, USUAL["tilted"])
-        samples = usual_samples if samples is None else samples
-        nll_rows = usual_rows if nll_rows is None else nll_rows
-        result = measure(self, rows, samples, nll_rows, proposal)
-        result |= measure_generation(self, rows, draws) | self.config.model_dump(include=keys)
+        result |= self.config.model_dump(include=keys)
         write_json(self.path / METRICS, metrics | {"test": result})
         return result
 
@@ -266,15 +271,23 @@ class Run:
         *,
         drop_nonfinite: bool = False,
         given: Mapping[str, Any] | None = None,
+        raw: bool = False,
+        coverage: float | None = None,
     ) -> "pd.DataFrame":
-        """Predict the rows of a file: label, class probabilities, ELBO and its quantile.
+        """Predict the rows of a file: label, class probabilities, ELBO, and how usual a row is.
 
-        For a fit without labels the probabilities are those of the names that were given to
-        components later, or of the components.
+        Where labelled rows were held out (by cross-validation, or as validation rows), a
+        temperature fitted on them calibrates the probabilities, and there are the columns ``new``
+        and, on request, ``set``. For a fit without labels the probabilities are those of the names
+        that were given to components later, or of the components.
 
-        ``elbo_quantile`` is the share of validation rows whose ELBO is lower: near 0 for a row
-        that is unlike the training rows. Rows keep the order and the numbers they
-        have in the file, from 0.
+        ``elbo_quantile`` is the share of held-out rows whose ELBO is lower: near 0 for a row
+        that is unlike the training rows. ``new`` is near 1 for a row of no known class, and at
+        least 0.95 for about 5 % of the rows of known classes (see
+        :func:`pyro_gmmvae.evaluation.new_class_shares`). ``set`` holds the names of classes, joined
+        by "|", that cover the true one (see :func:`pyro_gmmvae.evaluation.conformal_sets`); it is
+        empty where no class is as probable as the true one usually is. Rows keep the order and the
+        numbers they have in the file, from 0.
 
         For a run on skeletons the file is a table of tracks, and the result has a row per
         sequence: log-probabilities are averaged over its windows, and ``elbo_quantile`` compares
@@ -284,62 +297,26 @@ class Run:
             file: the rows.
             drop_nonfinite: leave out rows with missing cells or infinite values.
             given: values of covariates by name, in the place of each row's own.
+            raw: leave the probabilities as the model gives them.
+            coverage: the probability that ``set`` holds the true class, such as 0.9; None: no sets.
 
         Raises:
-            GMMVAEError: a file that can't be read or whose rows are of another kind, or a
-                covariate or a value of it that the run does not have.
+            GMMVAEError: a file that can't be read or whose rows are of another kind, a covariate
+                or a value of it that the run does not have, or a coverage that needs more labelled
+                rows outside training.
         """
         import pandas as pd
 
-        columns = self.predict_columns(file, drop_nonfinite=drop_nonfinite, given=given)
+        asked: dict[str, Any] = {"given": given, "raw": raw, "coverage": coverage}
+        columns = predict_columns(self, Path(file), drop_nonfinite=drop_nonfinite, **asked)
         return pd.DataFrame(columns)
-
-    def predict_columns(
-        self,
-        file: Path | str,
-        *,
-        drop_nonfinite: bool = False,
-        given: Mapping[str, Any] | None = None,
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """The columns of :meth:`predict` by name, without importing pandas.
-
-        Raises:
-            GMMVAEError: as :meth:`predict`.
-        """
-        if self.schema.kind.reads_tracks:
-            columns, elbo = predict_sequences(self, Path(file))
-            # a track without any joint has no ELBO
-            quantile = np.where(columns["windows"] > 0, self._elbo_quantile(elbo), np.nan)
-            return columns | {self._bound_name: elbo, "elbo_quantile": quantile}
-        dataset = load_array(
-            Path(file),
-            label_column=self.config.label_column,
-            missing=self.config.missing,
-            drop_nonfinite=drop_nonfinite,
-            read_labels=False,
-            kind=self.schema.kind_of_files(given),
-        )
-        return self._row_columns(self.schema.rows_for_model(dataset, str(file), given), dataset)
 
     def impute(self, file: Path | str, **options: Any) -> "pd.DataFrame":
         """A table with its missing cells filled; options of :func:`.imputation.impute_file`."""
         return impute_file(self, Path(file), **options)[0].cells
 
-    def _row_columns(self, rows: Floats, dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
-        x = torch.from_numpy(rows).to(self.device, self.dtype)
-        elbo = self.elbo(x)
-        table = {"row": dataset.row_numbers}
-        log_probs = self.log_probs(x)
-        if log_probs is not None:
-            names, of_names = sum_by_name(log_probs, self.class_names())
-            table["label"] = np.asarray(names)[of_names.argmax(1)]
-            table |= {f"p_{name}": np.exp(of_names[:, k]) for k, name in enumerate(names)}
-        table[self._bound_name] = elbo
-        table["elbo_quantile"] = self._elbo_quantile(elbo)
-        return table
-
-    def _elbo_quantile(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Share of validation rows (or sequences) whose ELBO is not higher."""
+    def elbo_quantile(self, elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Share of held-out rows (or sequences) whose ELBO is not higher."""
         reference = self.reference()
         quantile = np.searchsorted(reference, elbo, "right") / len(reference)
         # the density of a row that is far out can underflow
@@ -428,7 +405,12 @@ class Run:
         """Compute :meth:`reference` from validation rows (training rows if there are none)."""
         numbers = rows.validation_rows(1000)
         elbo = self.elbo(rows.tensors(numbers, self.device)[0])
-        return np.quantile(rows.groups.mean(elbo, numbers), np.linspace(0, 1, 201))
+        return elbo_quantiles(rows.groups.mean(elbo, numbers))
+
+
+def elbo_quantiles(elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(201,) sorted quantiles of the ELBOs of rows."""
+    return np.asarray(np.quantile(elbo, np.linspace(0, 1, 201)))
 
 
 def _default_weights(path: Path, config: Config) -> str:

@@ -38,6 +38,7 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.keys import BUDGETS
+from pyro_gmmvae.runs.out_of_fold import save_validation_scores
 from pyro_gmmvae.runs.run import Run, with_data_at
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.teacher import with_teacher
@@ -110,6 +111,7 @@ class _Job:
         outcome, world = self.run(partial(save_checkpoint, out)), self.fit.world
         if world.is_first:
             run = Run.restored(out, self.parts.model, self.parts.device)
+            save_validation_scores(run, self.parts.data, out)
             write_json(out / METRICS, self.result(outcome, run).metrics)
         world.gather(None)  # the others wait until the first process has written everything
         return run if world.is_first else Run.restored(out, self.parts.model, self.parts.device)

@@ -35,6 +35,7 @@ FILES = {
     "history.csv",
     "metrics.json",
     "training.pt",
+    "validation_scores.csv",
     "weights.safetensors",
 }
 
@@ -172,7 +173,7 @@ def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path)
     assert table["elbo_quantile"].between(0, 1).all()
     printed = gmmvae("predict", trained, rows_file).out
     assert pd.read_csv(io.StringIO(printed)).equals(table)
-    as_json = json.loads(gmmvae("predict", trained, rows_file, "--json").out)
+    as_json = json.loads(gmmvae("predict", trained, rows_file, "--json").out)["rows"]
     assert len(as_json) == 30
 
 
