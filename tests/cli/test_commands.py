@@ -166,7 +166,8 @@ def test_predict(gmmvae: Gmmvae, trained: Path, rows_file: Path, tmp_path: Path)
     assert gmmvae("predict", trained, rows_file, "--out", out).code == 0
     table = pd.read_csv(out)
     probabilities = table[[f"p_{k}" for k in range(10)]]
-    assert list(table.columns) == ["row", "label", *probabilities.columns, "elbo", "elbo_quantile"]
+    last = ["elbo", "elbo_quantile", "new"]
+    assert list(table.columns) == ["row", "label", *probabilities.columns, *last]
     assert list(table["row"]) == list(range(30))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
     assert (probabilities.to_numpy().argmax(1) == table["label"]).all()
