@@ -1,5 +1,6 @@
 """Predictions for the rows of a file, or for the sequences of a table of tracks."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from pyro_gmmvae.data import load_array
 from pyro_gmmvae.data.row_groups import mean_by_group, pool_by_group
 from pyro_gmmvae.data.transform import Labels
+from pyro_gmmvae.errors import GMMVAEWarning
 from pyro_gmmvae.evaluation import sum_by_name
 from pyro_gmmvae.runs.answers import Answers, answers_for_coverage
 from pyro_gmmvae.skeletons import PoseWindow
@@ -146,7 +148,9 @@ def _sets(answers: Answers, rows: NewRows, coverage: float) -> Array:
     """(present rows,) names of the classes in the set of each, joined by "|"."""
     by_fold = []
     for one in answers.models():
-        found = rows.log_probs(one, rows.tensor(one))
+        with warnings.catch_warnings(action="ignore", category=GMMVAEWarning):  # given before
+            x = rows.tensor(one)
+        found = rows.log_probs(one, x)
         assert found is not None
         by_fold.append(found[1])
     classes = np.asarray(answers.run.schema.classes)
