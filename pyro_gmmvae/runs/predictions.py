@@ -97,7 +97,7 @@ def rows_to_predict(
         missing=run.config.missing,
         drop_nonfinite=drop_nonfinite,
         read_labels=False,
-        kind=kind,
+        kind=run.schema.kind_of_files(given),
     )
     return NewRows(
         {"row": dataset.row_numbers},
