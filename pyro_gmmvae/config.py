@@ -19,6 +19,9 @@ from pyro_gmmvae.key_types import (
     split_list,
 )
 
+# starts of a fit; any other is the folder of a run
+INITS = ("random", "kmeans", "ae-gmm")
+
 
 class Config(BaseModel):
     """The keys that every fit has. Schedules are a number or "start:end:steps".
@@ -241,10 +244,12 @@ class Config(BaseModel):
     fold: int | None = Field(
         None, ge=0, description="The fold that is held out (of the runs in RUN/folds)."
     )
-    init: Literal["random", "kmeans", "ae-gmm"] = Field(
+    init: str = Field(
         "random",
-        description="Without labels: random weights, or clusters (kmeans, ae-gmm) that are used "
-        "as labels for the first steps.",
+        min_length=1,
+        description="Start of a fit: random weights; without labels also clusters (kmeans, "
+        "ae-gmm) that are used as labels for the first steps; or the folder of a run, whose "
+        "weights are taken and whose components are matched to the classes.",
     )
     epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
     steps: int | None = Field(
@@ -279,6 +284,11 @@ class Config(BaseModel):
     verify: bool = Field(
         True, description="Check a captured step against eager evaluation before it is used."
     )
+
+    @property
+    def init_run(self) -> Path | None:
+        """The folder of the run whose weights a fit starts from, where there is one."""
+        return None if self.init in INITS else Path(self.init)
 
     @property
     def given(self) -> frozenset[str]:

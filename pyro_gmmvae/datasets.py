@@ -114,8 +114,17 @@ def check_data(data: str) -> None:
         raise GMMVAEError(f"{data} does not exist")
 
 
-def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # noqa: B008
+def load_data(
+    data: str,
+    options: DataOptions = DataOptions(),  # noqa: B008
+    kind: RowKind | None = None,
+) -> Dataset:
     """Rows of a named set, of a table, of an npz or npy file, or of a folder of shards.
+
+    Args:
+        data: the name or path.
+        options: of the loaders.
+        kind: of the rows of a run, whose columns are read from a table; None: those of the table.
 
     Raises:
         GMMVAEError: unknown name, or a file that can't be used.
@@ -133,7 +142,7 @@ def load_data(data: str, options: DataOptions = DataOptions()) -> Dataset:  # no
             raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
         return load_shards(Path(data), options.label_column, options.missing)
     if is_table(Path(data)):
-        return load_table(Path(data), options)
+        return load_table(Path(data), options, kind=kind)
     return load_array(
         Path(data),
         label_column=options.label_column,

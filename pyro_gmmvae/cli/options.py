@@ -21,6 +21,7 @@ METAVARS = {
     "data": "NAME|FILE",
     "data_dir": "DIR",
     "factors": "NAME[=K],...",
+    "init": "NAME|RUN",
     "labels": "N|all",
     "labels_file": "CSV",
     "latent_dim": "D",

@@ -296,7 +296,8 @@ def _check_components(config: Config, model: LatentModel, data: TrainingData) ->
         first, rows = x[data.training_rows[0]], data.training_rows
         if all((x[part] == first).all() for part in np.array_split(rows, 1 + N // 4096)):
             raise GMMVAEError("all training rows are equal: there is nothing to cluster")
-    if config.init != "random" and config.labels != 0 and len(data.split.labelled):
+    named = config.init != "random" and config.init_run is None
+    if named and config.labels != 0 and len(data.split.labelled):
         raise GMMVAEError(
             f"init={config.init} names components by itself and is for fits without labels; give "
             "--labels 0, or --init random"

@@ -5,7 +5,7 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import INITS, Config
 from pyro_gmmvae.datasets import DATA, presets_of
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.guides import GUIDES
@@ -63,6 +63,18 @@ def _check_names(config: Config) -> None:
             raise unknown_name(kind, name, list(table))
     if config.likelihood is not None:
         parse_likelihood(config.likelihood)
+    check_init(config)
+
+
+def check_init(config: Config) -> None:
+    """Refuse a start that is neither a name nor looks like a folder.
+
+    Raises:
+        GMMVAEError: with the nearest name.
+    """
+    start = config.init_run
+    if start is not None and not start.is_dir() and len(start.parts) == 1:
+        raise unknown_name("init", config.init, [*INITS, "RUN (a run folder)"])
 
 
 def _check_keys(config: Config) -> None:

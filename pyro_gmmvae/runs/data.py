@@ -1,7 +1,7 @@
 """Data that is ready to fit: rows in the model's units, their parts and their labels."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from pyro_gmmvae.data.splits import hold_out_fold, number_of_folds
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.datasets import IN_MEMORY, load_data
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.folder import read_config
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.skeletons import PoseWindow
 
@@ -82,7 +83,7 @@ class TrainingData:
                 f"covariates {config.label_column}: it is the label column; leave it out, or name "
                 "another one with --label-column"
             )
-        dataset = dataset or _loaded(config)
+        dataset = dataset or _loaded(config, schema)
         config = _with_parts(config, dataset)
         if config.labels and not dataset.classes:
             where = (
@@ -132,6 +133,11 @@ class TrainingData:
         Raises:
             GMMVAEError: nothing to fit, or data that changed.
         """
+        source = "X" if config.data == IN_MEMORY else config.data
+        start = None
+        if config.init_run is not None:
+            start = schema or read_config(config.init_run)[1]
+            dataset = start.of_further_rows(dataset, source)
         if len(dataset.never_drawn):
             split = split.without(dataset.never_drawn)
         if config.covariates and not dataset.kind.specs:
@@ -146,8 +152,10 @@ class TrainingData:
             raise GMMVAEError("use_unlabelled=false leaves nothing to fit: no row has a label")
         fingerprint = _fingerprint(dataset)
         if schema is None:
-            source = "X" if config.data == IN_MEMORY else config.data
-            kind, transform = in_model_units(dataset, config, training_rows, transform, source)
+            if start is not None:
+                kind, transform = start.kind, start.transform
+            else:
+                kind, transform = in_model_units(dataset, config, training_rows, transform, source)
             schema = Schema(
                 kind=kind,
                 classes=dataset.classes,
@@ -316,8 +324,12 @@ class TrainingData:
         return torch.from_numpy(np.stack([y, *columns], -1) if columns else y).to(device)
 
 
-def _loaded(config: Config) -> Dataset:
-    dataset = load_data(config.data, data_options(config))
+def _loaded(config: Config, schema: Schema | None) -> Dataset:
+    options, kind = data_options(config), None
+    if config.init_run is not None:  # columns, kinds and units are those of that run
+        kind = (schema or read_config(config.init_run)[1]).kind
+        options = replace(options, column=(), covariates=())
+    dataset = load_data(config.data, options, kind)
     return dataset if config.leave_out is None else dataset.leaving_out(config.leave_out)
 
 

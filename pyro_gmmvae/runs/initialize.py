@@ -1,4 +1,4 @@
-"""Initialization of a fit without labels: by a clustering that it then improves on."""
+"""Start of a fit: at a clustering that it then improves on, or at another run."""
 
 import time
 import warnings
@@ -11,6 +11,7 @@ from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.objectives import REGULARIZERS
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.keys import configure
+from pyro_gmmvae.runs.start_from_run import take_weights
 from pyro_gmmvae.training import Callback
 
 AUTOENCODER_STEPS, WARM_UP_STEPS = 2000, 300
@@ -22,10 +23,11 @@ AUTOENCODER_KL = 0.1
 
 
 def initialize(parts: Parts, callbacks: Sequence[Callback] = ()) -> float:
-    """Warm-start a model from a clustering: for the first steps, cluster numbers are the labels.
+    """Start a model from another run's weights, or from a clustering.
 
-    They enter as labels do, by the prior of s and the classification term. So this works for
-    every model, guide and objective with classes.
+    Of a clustering the numbers are the labels for the first steps. They enter as labels do, by the
+    prior of s and the classification term. So this works for every model, guide and objective with
+    classes.
 
     Args:
         parts: of the fit that follows; its ``init`` names the clustering.
@@ -37,11 +39,18 @@ def initialize(parts: Parts, callbacks: Sequence[Callback] = ()) -> float:
     from sklearn.exceptions import ConvergenceWarning
 
     started, init = time.monotonic(), parts.config.init
+    if parts.config.init_run is not None:
+        return _notified(callbacks, take_weights(parts), started)
     with warnings.catch_warnings():
         # rows with many duplicates make fewer clusters, or mixtures that do not converge
         warnings.simplefilter("ignore", ConvergenceWarning)
         clusters = INITS[init](parts)
     parts.pretrain(torch.from_numpy(clusters.astype(np.int64)), WARM_UP_STEPS)
+    return _notified(callbacks, init, started)
+
+
+def _notified(callbacks: Sequence[Callback], init: str, started: float) -> float:
+    """The seconds since a start, of which the callbacks get a line."""
     seconds = time.monotonic() - started
     for callback in callbacks:
         callback.on_start(f"init: {init}, {seconds:.0f} s")

@@ -1,7 +1,7 @@
 """Facts about the training data that a run keeps: kind, classes and units."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +114,37 @@ class Schema:
         """
         for note in dataset.notes:
             warnings.warn(GMMVAEWarning(f"{source}: {note}"), stacklevel=2)
+        rows = self.checked(self._in_order(dataset, source, given or {}), source)
+        self._warn_of_units(rows, source)
+        if not given:
+            return rows
+        covariates = self.covariates(given)
+        return np.where(np.isnan(covariates), rows, covariates)
+
+    def of_further_rows(self, dataset: Dataset, source: str) -> Dataset:
+        """Rows of this run's kind, to fit in its units.
+
+        Args:
+            dataset: the rows.
+            source: of the rows, for messages.
+
+        Raises:
+            GMMVAEError: as :meth:`rows_for_model`.
+        """
+        x = self._in_order(dataset, source, {})
+        self.checked(x, source)
+        return replace(dataset, x=x, kind=self.kind)
+
+    def _in_order(self, dataset: Dataset, source: str, given: Collection[str]) -> Any:
+        """A file's rows (N, *x_shape) in its units, columns matched by name.
+
+        Those of ``given`` may be absent.
+        """
         x, shape = dataset.x, self.kind.x_shape
         if self.kind.columns is not None and dataset.kind.columns is not None:
             place = {name: number for number, name in enumerate(dataset.kind.columns)}
             absent = [name for name in self.kind.columns if name not in place]
-            missing = [name for name in absent if name not in (given or {})]
+            missing = [name for name in absent if name not in given]
             if missing:
                 raise GMMVAEError(f"{source} lacks the columns {', '.join(missing[:5])}")
             x = x[:, [place.get(name, 0) for name in self.kind.columns]]
@@ -136,12 +162,7 @@ class Schema:
                 "fill them in, leave these rows out (--drop-nonfinite), or train on rows of which "
                 "some have missing cells"
             )
-        rows = self.checked(x, source)
-        self._warn_of_units(rows, source)
-        if not given:
-            return rows
-        covariates = self.covariates(given)
-        return np.where(np.isnan(covariates), rows, covariates)
+        return x
 
     def _warn_of_units(self, rows: Floats, source: str) -> None:
         """Warn of rows that look as if they were in another unit than the training rows."""

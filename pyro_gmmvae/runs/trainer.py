@@ -41,6 +41,7 @@ from pyro_gmmvae.runs.keys import BUDGETS
 from pyro_gmmvae.runs.out_of_fold import save_validation_scores
 from pyro_gmmvae.runs.run import Run, with_data_at
 from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.start_from_run import with_structure_of_init
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.batches import check_batch_size
@@ -195,7 +196,7 @@ def train(
     Raises:
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
-    config = _resolved(absolute_paths(config))
+    config = _resolved(with_structure_of_init(absolute_paths(config)))
     load = partial(_load, config)
     # a named set has test rows
     if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
@@ -343,7 +344,8 @@ def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = (
         GMMVAEError: anything in the config or data that can't be used.
         KeyboardInterrupt: Ctrl-C. Other signals are sent again when the fit has ended.
     """
-    with _prepared(_resolved(config), lambda: data, callbacks) as job:
+    config = _resolved(with_structure_of_init(config))
+    with _prepared(config, lambda: data, callbacks) as job:
         job.start()
         outcome = job.run()
         if not outcome.startswith("SIG"):
@@ -418,6 +420,8 @@ def absolute_paths(config: Config) -> Config:
     changes: dict[str, Any] = {}
     if is_file_name(config.data):
         changes["data"] = str(Path(config.data).resolve())
+    if config.init_run is not None and config.init_run.is_dir():
+        changes["init"] = str(config.init_run.resolve())
     for key in ("data_dir", "tracks", "labels_file"):
         if getattr(config, key) is not None:
             changes[key] = str(Path(getattr(config, key)).resolve())

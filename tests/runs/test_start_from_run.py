@@ -1,0 +1,133 @@
+"""A labelled fit that starts from a run without labels."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs import Run, default_config, train
+from pyro_gmmvae.runs.start_from_run import match
+from pyro_gmmvae.training import Callback
+
+NETWORKS: dict[str, Any] = {"hidden": (32,), "latent_dim": 2, "likelihood": "normal"}
+CENTERS = np.random.default_rng(0).normal(size=(3, 12))
+COLUMNS = list("abcdefghijkl")
+
+
+class Lines(Callback):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_start(self, about: str) -> None:
+        self.lines.append(about)
+
+
+def table(rows: int, seed: int, labels: int | None = None) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    y = np.arange(rows) % 3
+    x = pd.DataFrame(CENTERS[y] + 0.3 * generator.normal(size=(rows, 12)), columns=COLUMNS)
+    if labels is not None:
+        names = np.array(["red", "green", "blue"], object)[y]
+        x["color"] = np.where(np.arange(rows) < labels, names, "")
+    return x
+
+
+def labelled(data: Path, **more: Any) -> Config:
+    keys = {"label_column": "color", "epochs": 2, "learning_rate": 1e-3, "engine": "svi", "cv": 0}
+    return default_config(
+        str(data), {"preset": "paper", "validation": 0.2, "test": 0, **keys, **more}
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables, and a run of three clusters without labels."""
+    folder = tmp_path_factory.mktemp("start")
+    table(300, 0).to_csv(folder / "many.csv", index=False)
+    table(300, 1, 30)[[*COLUMNS[::-1], "color"]].to_csv(folder / "few.csv", index=False)
+    table(300, 1, 30).to_csv(folder / "few_in_order.csv", index=False)
+    keys = {"labels": 0, "components": 3, "init": "kmeans", "epochs": 20, "test": 0, "cv": 0}
+    config = default_config(
+        str(folder / "many.csv"), {"preset": "paper", "engine": "svi", **NETWORKS, **keys}
+    )
+    train(config, folder / "clusters")
+    return folder
+
+
+def test_a_fit_from_clusters_is_better_from_the_first_epoch(folder: Path) -> None:
+    lines = Lines()
+    started = train(
+        labelled(folder / "few.csv", init=str(folder / "clusters")),
+        folder / "started",
+        callbacks=[lines],
+    )
+    train(labelled(folder / "few_in_order.csv", **NETWORKS), folder / "random")
+    of_start, of_random = (
+        pd.read_csv(folder / name / "history.csv").iloc[0] for name in ("started", "random")
+    )
+    assert of_start["val_elbo"] > of_random["val_elbo"] + 2
+    assert of_start["val_accuracy"] > 0.9
+    assert started.config.hidden == (32,)  # as the clusters have it, and not as the preset
+    line = next(line for line in lines.lines if line.startswith("init: "))
+    assert "parameters of" in line
+    # the first components are the classes, whatever the numbers of the clusters
+    assert started.class_names() == ["blue", "green", "red"]
+    base = Run.load(folder / "clusters")
+    assert started.schema.kind == base.schema.kind
+    assert np.array_equal(started.schema.transform.shift, base.schema.transform.shift)
+
+
+def test_further_components_are_the_clusters_that_are_left(folder: Path) -> None:
+    """One class of three has labels: the other two clusters are components beyond it."""
+    two = table(300, 1, 30)
+    two.loc[two["color"] == "red", "color"] = ""
+    two.to_csv(folder / "two.csv", index=False)
+    config = labelled(folder / "two.csv", init=str(folder / "clusters"), extra_components=1)
+    run = train(config, folder / "two")
+    found = run.predict(folder / "two.csv")["label"].to_numpy()
+    truth = np.array(["component_2", "green", "blue"], object)[np.arange(300) % 3]
+    assert (found == truth).mean() > 0.9
+
+
+def test_a_run_goes_on_without_the_run_it_started_from(folder: Path) -> None:
+    from pyro_gmmvae.runs import resume
+
+    shutil.copytree(folder / "clusters", folder / "gone")
+    train(labelled(folder / "few.csv", init=str(folder / "gone")), folder / "goes_on")
+    shutil.rmtree(folder / "gone")
+    assert len(pd.read_csv(resume(folder / "goes_on", epochs=3).path / "history.csv")) == 3
+
+
+def test_matching_is_one_to_one_where_it_can_be() -> None:
+    probs = np.array([[0.6, 0.4, 0], [0.55, 0.45, 0], [0.9, 0.1, 0], [0, 0.1, 0.9], [0.9, 0.1, 0]])
+    y = np.array([0, 0, 1, -1, -1])
+    found = match(np.log(probs + 1e-9), y, classes=2, components=3)
+    assert found.tolist() == [1, 0, 2]
+
+
+def test_a_class_can_be_without_a_cluster() -> None:
+    probs = np.eye(2)[[0, 0, 1, 1]]
+    found = match(np.log(probs + 1e-9), np.array([0, 2, 1, -1]), classes=3, components=4)
+    assert sorted(found.tolist()) == [-1, -1, 0, 1]
+    assert found[1] == 1
+
+
+def test_what_does_not_fit_is_refused(folder: Path) -> None:
+    few, base = folder / "few.csv", str(folder / "clusters")
+    with pytest.raises(GMMVAEError, match="did you mean 'kmeans'"):
+        train(labelled(few, init="kmean"), folder / "x")
+    with pytest.raises(GMMVAEError, match="a run folder"):
+        train(labelled(few, init=str(folder)), folder / "x")
+    with pytest.raises(GMMVAEError, match="leave hidden"):
+        train(labelled(few, init=base, hidden=(7,), latent_dim=3), folder / "x")
+    with pytest.raises(GMMVAEError, match="leave likelihood out"):
+        train(labelled(few, init=base, likelihood="bernoulli"), folder / "x")
+    table(30, 0, 9).drop(columns="c").to_csv(folder / "lacks.csv", index=False)
+    with pytest.raises(GMMVAEError, match="c"):
+        train(labelled(folder / "lacks.csv", init=base), folder / "x")
+    assert not (folder / "x").exists()
