@@ -28,7 +28,7 @@ def draw_columns(view: RunView) -> Figure:
     labels = [f"{cut(name, MAX_LETTERS)} ({kinds[name]})" for name in names]
     axes.set_yticks(places, labels, fontsize=SMALL, parse_math=False)
     axes.invert_yaxis()
-    axes.set_xlabel("E[-log p(x|z,s)] of the cells that are there, nats per row")
+    axes.set_xlabel("E[-log p(x|z,s)], nats per row, of values in the model's units")
     count = view.count(range(len(names)), len(by_name))
     axes.set_title(
         f"Reconstruction term by column{count}, {len(view.x)} {view.unit}s", fontsize=TITLE

@@ -86,21 +86,24 @@ def measure_densities(
 def log_px_of_columns(run: "Run", x: Tensor) -> dict[str, float]:
     """E_q[log p(x_j|z,s)] of the columns of a table, means over rows, in nats per row.
 
-    A missing cell counts 0. Their sum is the reconstruction term of the ELBO.
+    Densities are those of values in the model's units, in which columns of different units can be
+    compared. A missing cell counts 0.
 
     Args:
         run: trained on a table.
         x: (N, D) rows in the model's units.
     """
+    columns = run.schema.kind.specs
     total = np.zeros(x.shape[1])
+    log_units = x.new_tensor([math.log(column.unit) for column in columns])
     with seeded(0, run.device):
         for rows in x.split(ROWS_AT_ONCE):
             one = draw(run.model.model, run.model.guide, rows, None, run.model.latents)
             entries = one.model["x"]["fn"].log_prob_of_entries(rows)
             if one.weights is not None:  # of the classes that were summed out
                 entries = (one.weights.unsqueeze(-1) * entries).flatten(0, -3).sum(0)
+            entries = entries + log_units * ~rows.isnan()
             total += entries.sum(0).cpu().numpy()
-    columns = run.schema.kind.specs
     return {c.name: float(t) / len(x) for c, t in zip(columns, total, strict=True) if not c.given}
 
 
