@@ -33,6 +33,7 @@ from pyro_gmmvae.training.batches import binary_draws, check_batch_size, class_l
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 
+MOST_STEPS = 3000  # of a preset's budget
 STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
 
 
@@ -128,7 +129,7 @@ class Parts:
             self.objective,
             self.model,
             self._batches(y, config.labelled_per_batch, world),
-            FitSettings(**config.model_dump(include=set(FitSettings.__dataclass_fields__))),
+            self._settings(),
             schedules=self.schedules,
             preprocessing=self.preprocessing,
             pseudo_labeler=labeler,
@@ -136,6 +137,14 @@ class Parts:
             callbacks=callbacks,
             labelled_weight=self.objective.labelled_weight,
         )
+
+    def _settings(self) -> FitSettings:
+        """The settings of the fit; a preset's budget in steps grows with the labels."""
+        config = self.config
+        values = config.model_dump(include=set(FitSettings.__dataclass_fields__))
+        if config.steps is not None and "steps" not in config.given:
+            values["steps"] = min(config.steps + len(self.data.split.labelled), MOST_STEPS)
+        return FitSettings(**values)
 
     def about(self) -> str:
         """A line on the data and the rows of the ELBO, with warnings on settings."""
