@@ -18,6 +18,7 @@ from pyro_gmmvae.cli.explore import explore
 from pyro_gmmvae.cli.export import export
 from pyro_gmmvae.cli.figures import figures, report, traverse
 from pyro_gmmvae.cli.impute import impute
+from pyro_gmmvae.cli.inspect import inspect_file
 from pyro_gmmvae.cli.name import name
 from pyro_gmmvae.cli.options import is_first_process, list_names
 from pyro_gmmvae.cli.predict import generate, predict
@@ -45,7 +46,7 @@ def cli() -> None:
 COMMANDS = (
     *(train, resume, evaluate, predict, impute, generate, traverse),
     *(figures, report, name, components, explore, export),
-    *(tune, ablate, skeleton, list_names),
+    *(inspect_file, tune, ablate, skeleton, list_names),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -45,13 +45,14 @@ def is_plain_number(text: str) -> bool:
     return number is not None and number_text(number) == text
 
 
-def natural_key(text: str) -> tuple[bool, float, list[tuple[float, str]]]:
+def natural_key(text: str) -> tuple[bool, float, list[tuple[float, str]], str]:
     """A key to sort texts by: numbers by size, then texts, with the numbers in them by size."""
     number = number_of(text)
     if number is not None:
-        return False, number, []
+        return False, number, [], text
     parts = re.split(r"([0-9]+)", text)
-    return True, 0.0, [(float(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    split = [(float(part), "") if part.isdecimal() else (-1.0, part) for part in parts]
+    return True, 0.0, split, text
 
 
 def numbers_among(

@@ -92,8 +92,21 @@ def infer_columns(
         given: names of the covariates.
 
     Raises:
+        GMMVAEError: as :func:`report_columns`, or no column that is modelled.
+    """
+    reports = report_columns(frame, overrides, given)
+    check_any_modelled(reports, frame.source)
+    return reports
+
+
+def report_columns(
+    frame: RawFrame, overrides: Mapping[str, str] | None = None, given: Sequence[str] = ()
+) -> list[ColumnReport]:
+    """:func:`infer_columns`, also of a table whose columns are all left out.
+
+    Raises:
         GMMVAEError: a name or kind that is not known (with the nearest match), values that the
-            kind can't have, a covariate that is left out, or no column that is not.
+            kind can't have, or a covariate that is left out.
     """
     names = frame.table.columns
     for name in (*(overrides or {}), *given):
@@ -112,10 +125,18 @@ def infer_columns(
                 )
             report = replace(report, column=replace(report.column, given=True))
         reports.append(report)
+    return reports
+
+
+def check_any_modelled(reports: Sequence[ColumnReport], source: str) -> None:
+    """Refuse a table without a column to model.
+
+    Raises:
+        GMMVAEError: all columns are left out or covariates.
+    """
     if all(report.column is None or report.column.given for report in reports):
         reasons = "; ".join(left_out_notes(reports)) or "all columns are covariates"
-        raise GMMVAEError(f"{frame.source} has no column to model: {reasons}")
-    return reports
+        raise GMMVAEError(f"{source} has no column to model: {reasons}")
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, str]:
@@ -348,9 +369,10 @@ class _Cells:
         if kind in DISCRETE:
             self._check_values(str(kind), values)
         column = None if kind is None else Column(self.name, kind, tuple(values))
+        finite = None if self.numbers is None else self.numbers[np.isfinite(self.numbers)]
         low, high = None, None
-        if self.numbers is not None and len(self.numbers):
-            low, high = float(self.numbers.min()), float(self.numbers.max())
+        if finite is not None and len(finite):
+            low, high = float(finite.min()), float(finite.max())
         return ColumnReport(
             self.name,
             kind,

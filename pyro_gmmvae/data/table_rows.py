@@ -1,5 +1,6 @@
 """Rows and labels of a table in a file: each column with a kind of its own, or plain numbers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from pyro_gmmvae.data.cells import is_plain_number
 from pyro_gmmvae.data.column_codes import encode
 from pyro_gmmvae.data.column_kinds import (
     ColumnReport,
-    infer_columns,
+    check_any_modelled,
     left_out_notes,
     listed,
     parse_overrides,
+    report_columns,
     unknown_column,
 )
 from pyro_gmmvae.data.column_table import ColumnTable
@@ -57,9 +59,10 @@ def load_table(
     frame, y, classes, reports = inspected(path, options, kind=kind, read_labels=read_labels)
     notes = [*frame.notes, *left_out_notes(reports)]
     if reports:
+        check_any_modelled(reports, str(path))
         columns = tuple(report.column for report in reports if report.column is not None)
-    elif kind is not None and kind.columns is not None:
-        columns = kind.specs or tuple(Column(name, "real") for name in kind.columns)
+    elif _columns_of(kind):
+        columns = kind.specs if kind and kind.specs else _real(_columns_of(kind))
     else:
         columns = _plain_columns(frame)
     x, unseen = encode(frame, columns)
@@ -96,31 +99,36 @@ def inspected(
         codes = {c.name for c in kind.specs if not all(map(is_plain_number, c.values))}
     frame = read_frame(path, {options.label_column, *codes})
     names = list(frame.table.columns)
-    found = options.label_column in names
-    labels = frame.table[options.label_column] if found else None
-    if read_labels and labels is None and options.label_column != DEFAULT_LABEL:
-        raise unknown_column(options.label_column, names, str(path))
-    y, classes = encode_labels(labels if read_labels else None, len(frame.table), path)
-    if found and (kind is None or options.label_column not in (kind.columns or ())):
+    rows, labels = len(frame.table), None
+    if options.label_column in names and options.label_column not in _columns_of(kind):
+        labels = frame.table[options.label_column]
         frame = frame.without([options.label_column])
-    if not found and read_labels:
+        if len(names) == 1:
+            raise GMMVAEError(f"{path} holds no column beside the labels")
+    elif read_labels and options.label_column != DEFAULT_LABEL:
+        raise unknown_column(options.label_column, names, str(path))
+    elif read_labels:
         frame = replace(frame, notes=(*frame.notes, *lookalike_note(names)))
-    plain = options.likelihood not in (None, "columns")
-    if kind is not None or plain:
-        if overrides or options.covariates:
-            raise GMMVAEError(
-                f"kinds of columns and covariates are for likelihood=columns, not for "
-                f"{options.likelihood}; leave one of the two out"
-            )
-        return frame, y, classes, []
-    return frame, y, classes, infer_columns(frame, overrides, options.covariates)
+    y, classes = encode_labels(labels if read_labels else None, rows, path)
+    if kind is None and options.likelihood in (None, "columns"):
+        return frame, y, classes, report_columns(frame, overrides, options.covariates)
+    if kind is None and overrides:
+        raise GMMVAEError(
+            f"column {', '.join(overrides)}: kinds of columns are for likelihood=columns, not for "
+            f"{options.likelihood}; leave one of the two out"
+        )
+    return frame, y, classes, []
+
+
+def _columns_of(kind: RowKind | None) -> tuple[str, ...]:
+    return () if kind is None else kind.columns or ()
 
 
 def _plain_columns(frame: RawFrame) -> tuple[Column, ...]:
     """All columns as ones of numbers.
 
     Raises:
-        GMMVAEError: a column of text, or none.
+        GMMVAEError: a column of text.
     """
     names = list(frame.table.columns)
     text = [name for name in names if frame.table[name].dtype.kind != "f"]
@@ -130,8 +138,10 @@ def _plain_columns(frame: RawFrame) -> tuple[Column, ...]:
             "name the label with --label-column, remove other text columns, or take "
             "likelihood=columns"
         )
-    if not names:
-        raise GMMVAEError(f"{frame.source} holds no column beside the labels")
+    return _real(names)
+
+
+def _real(names: Sequence[str]) -> tuple[Column, ...]:
     return tuple(Column(name, "real") for name in names)
 
 
