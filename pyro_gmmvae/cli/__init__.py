@@ -23,6 +23,7 @@ from pyro_gmmvae.cli.name import name
 from pyro_gmmvae.cli.options import is_first_process, list_names
 from pyro_gmmvae.cli.predict import generate, predict
 from pyro_gmmvae.cli.skeleton import skeleton
+from pyro_gmmvae.cli.suggest import suggest
 from pyro_gmmvae.cli.train import resume, train
 from pyro_gmmvae.cli.tune import tune
 from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
@@ -45,7 +46,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(train, resume, evaluate, predict, impute, generate, traverse),
-    *(figures, report, name, components, explore, export),
+    *(figures, report, name, suggest, components, explore, export),
     *(inspect_file, tune, ablate, skeleton, list_names),
 )
 for command in COMMANDS:

@@ -26,7 +26,7 @@ def load_array(
     label_column: str = DEFAULT_LABEL,
     missing: str = "model",
     drop_nonfinite: bool = False,
-    read_labels: bool = True,
+    read_labels: bool | None = True,
     kind: RowKind | None = None,
 ) -> Dataset:
     """Rows and labels of a file.
@@ -44,7 +44,7 @@ def load_array(
         label_column: name of the label column or array; any name but the default must exist.
         missing: NaN is an entry that is not known ("model"), or an error ("refuse").
         drop_nonfinite: drop rows that hold NaN or infinities; else infinities are an error.
-        read_labels: if false, labels are not needed and not read.
+        read_labels: false: labels are not needed and not read; None: they may be absent.
         kind: of the rows of a run, whose columns are read from a table.
 
     Raises:
@@ -67,7 +67,7 @@ def load_array(
     if read_labels and raw_labels is None and label_column != DEFAULT_LABEL:
         raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
     x = checked_rows(x, path)
-    y, classes = encode_labels(raw_labels if read_labels else None, len(x), path)
+    y, classes = encode_labels(None if read_labels is False else raw_labels, len(x), path)
     kept, has_missing = usable_rows(x, path, missing=missing, drop=drop_nonfinite)
     return Dataset.of_arrays(x[kept], y[kept], classes, kept=kept, missing=has_missing)
 

@@ -35,7 +35,7 @@ def load_table(
     options: DataOptions,
     *,
     kind: RowKind | None = None,
-    read_labels: bool = True,
+    read_labels: bool | None = True,
 ) -> Dataset:
     """Rows and labels of a table.
 
@@ -47,7 +47,7 @@ def load_table(
         options: of these the column of labels, kinds of columns, covariates, likelihood, and the
             use of missing cells.
         kind: of the rows of a run: its columns are read, and others ignored.
-        read_labels: if false, labels are not needed and not read.
+        read_labels: false: labels are not needed and not read; None: they may be absent.
 
     Raises:
         GMMVAEError: as :func:`pyro_gmmvae.data.frames.read_frame`,
@@ -84,7 +84,7 @@ def inspected(
     options: DataOptions,
     *,
     kind: RowKind | None = None,
-    read_labels: bool = True,
+    read_labels: bool | None = True,
 ) -> tuple[RawFrame, NDArray[np.int64], tuple[str, ...], list[ColumnReport]]:
     """The table without its labels, the labels, the classes' names, and reports of its columns.
 
@@ -109,7 +109,7 @@ def inspected(
         raise unknown_column(options.label_column, names, str(path))
     elif read_labels:
         frame = replace(frame, notes=(*frame.notes, *lookalike_note(names)))
-    y, classes = encode_labels(labels if read_labels else None, rows, path)
+    y, classes = encode_labels(None if read_labels is False else labels, rows, path)
     if kind is None and options.likelihood in (None, "columns"):
         return frame, y, classes, report_columns(frame, overrides, options.covariates)
     if kind is None and overrides:

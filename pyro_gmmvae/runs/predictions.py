@@ -34,12 +34,14 @@ class NewRows:
         inputs: the rows, or windows, in the units of a run.
         group: of each window its sequence, from 0; None: rows are single.
         present: (N,) whether there is anything to predict: a sequence can lack windows.
+        labelled: (N,) whether the file has a label of the row, where they were read.
     """
 
     columns: Columns
     inputs: "Callable[[Run], Array]"
     group: Labels | None
     present: Array
+    labelled: Array
 
     def tensor(self, run: "Run") -> Tensor:
         """The inputs on the run's device."""
@@ -62,6 +64,11 @@ class NewRows:
         elbo = run.elbo(x)
         return elbo if self.group is None else mean_by_group(elbo, self.group)
 
+    def embed(self, run: "Run", x: Tensor) -> Array:
+        """(present rows, d) posterior means of z; of a sequence the mean over its windows."""
+        z = run.embed(x)
+        return z if self.group is None else mean_by_group(z, self.group)
+
     def spread(self, values: Array) -> Array:
         """Values of the present rows as those of all rows, with NaN or "" for the others."""
         missing = "" if values.dtype.kind == "U" else np.nan
@@ -73,9 +80,21 @@ class NewRows:
 
 
 def rows_to_predict(
-    run: "Run", file: Path, *, drop_nonfinite: bool, given: Mapping[str, Any] | None
+    run: "Run",
+    file: Path,
+    *,
+    drop_nonfinite: bool = False,
+    given: Mapping[str, Any] | None = None,
+    read_labels: bool | None = False,
 ) -> NewRows:
     """Read the rows of a file, or the tracks that it holds.
+
+    Args:
+        run: the run.
+        file: the rows.
+        drop_nonfinite: leave out rows with missing cells or infinite values.
+        given: values of covariates by name, in the place of each row's own.
+        read_labels: None: read labels where there are some, to see which rows have one.
 
     Raises:
         GMMVAEError: a file that can't be read, or rows or tracks of another kind.
@@ -90,13 +109,14 @@ def rows_to_predict(
             lambda one: one.schema.featurize(windows.x),
             np.unique(windows.of_track, return_inverse=True)[1],
             counts > 0,
+            np.zeros(len(tracks), bool),
         )
     dataset = load_array(
         file,
         label_column=run.config.label_column,
         missing=run.config.missing,
         drop_nonfinite=drop_nonfinite,
-        read_labels=False,
+        read_labels=read_labels,
         kind=run.schema.kind_of_files(given),
     )
     return NewRows(
@@ -104,6 +124,7 @@ def rows_to_predict(
         lambda one: one.schema.rows_for_model(dataset, str(file), given),
         None,
         np.ones(len(dataset.row_numbers), bool),
+        dataset.y >= 0,
     )
 
 

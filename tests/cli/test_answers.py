@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pyro_gmmvae.runs import Run, default_config, train
+from pyro_gmmvae.runs.suggest import farthest_first
 
 from .conftest import Gmmvae
 from .test_bad_input import refused
@@ -129,6 +130,48 @@ def test_validation_and_test_rows_are_used_where_there_are_some(
     assert found["new_alarms"] < 0.25
     table = Run.load(tmp_path / "run").predict(folder / "others.csv", coverage=0.8)
     assert {"new", "set"} <= set(table)
+
+
+def test_suggest_names_uncertain_rows_that_differ(
+    folder: Path, gmmvae: Gmmvae, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "twice.csv", tmp_path / "s.csv"
+    table = rows(2, 100, 0.3)
+    pd.concat([table, table]).to_csv(file, index=False)
+    result = gmmvae("suggest", folder / "run", file, "--n", 8, "--out", out)
+    assert result.code == 0, result.err
+    found = pd.read_csv(out)
+    assert list(found) == ["row", "label", "reason"]
+    # none that has a label, and none beside its copy
+    assert (table["label"].to_numpy()[found["row"] % 100] == "").all()
+    assert len(set(found["row"] % 100)) == 8
+    predicted = Run.load(folder / "run").predict(file)
+    probs = predicted.filter(regex="^p_").to_numpy()
+    margin = np.diff(np.sort(probs, axis=1)[:, -2:])[:, 0]
+    free = np.flatnonzero(np.tile(table["label"] == "", 2))
+    assert found["row"][0] == free[margin[free].argmin()]
+    assert set(found["row"]) <= set(free[np.argsort(margin[free])[:40]])
+    assert list(found["label"]) == list(predicted["label"][found["row"]])
+    second = np.sort(probs[found["row"][0]])[-2]
+    assert (
+        f"or {['ash', 'birch', 'cedar'][list(probs[found['row'][0]]).index(second)]}"
+        in (found["reason"][0])
+    )
+
+
+def test_suggest_needs_a_row_without_a_label(folder: Path, gmmvae: Gmmvae, tmp_path: Path) -> None:
+    run, others = folder / "run", folder / "others.csv"
+    refused(gmmvae("suggest", run, others), "no row without a label")
+    refused(gmmvae("suggest", run, tmp_path / "absent.csv"), "does not exist")
+    file = tmp_path / "few.csv"
+    rows(3, 6, 0).drop(columns="label").to_csv(file, index=False)
+    assert len(gmmvae("suggest", run, file, "--n", 50).out.splitlines()) == 7
+
+
+def test_points_that_are_far_from_each_other() -> None:
+    z = np.array([[0.0, 0], [0, 0.1], [5, 0], [5, 0.2], [0, 9], [0, 0]])
+    assert farthest_first(z, 4) == [0, 4, 3, 2]
+    assert sorted(farthest_first(z, 99)) == list(range(6))
 
 
 def test_what_can_not_be_answered_is_refused(folder: Path, gmmvae: Gmmvae, tmp_path: Path) -> None:
