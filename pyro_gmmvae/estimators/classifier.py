@@ -149,10 +149,9 @@ class GMMVAEClassifier(
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit rows X (N, D) and labels y (N,), -1 for an unlabelled row.
 
-        Where labels are text, y is an array of dtype object that holds the number -1, as for
-        scikit-learn's ``SelfTrainingClassifier``. With y (N, C) labels are soft: a row holds the
-        prior of its class, or NaN where it has none; the classes are the columns of a frame, or
-        0 to C - 1.
+        Where labels are text, "-1" and "" stand for no label, too. With y (N, C) labels are soft:
+        a row holds the prior of its class, or NaN where it has none; the classes are the columns
+        of a frame, or 0 to C - 1.
 
         Args:
             X: the rows.

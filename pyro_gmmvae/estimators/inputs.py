@@ -12,6 +12,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.data.row_labels import checked_soft_labels
 from pyro_gmmvae.data.transform import Labels
+from pyro_gmmvae.data.unlabelled import unlabelled_rows
 from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
@@ -120,23 +121,18 @@ def shape_of_rows(features: int, image_shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in (1, *shape)[-3:])
 
 
-ADVICE = "unlabelled rows are -1, in an array of dtype object where labels are text"
+ADVICE = "rows without a label are -1, or '-1' where labels are text"
 
 
 def has_label(y: Array) -> NDArray[np.bool_]:
-    """(N,) which rows have a label.
+    """(N,) which rows have a label; -1, '-1' and '' stand for none.
 
     Raises:
-        GMMVAEError: text that may stand for no label.
+        GMMVAEError: labels that are NaN or None.
     """
-    if y.dtype.kind in "US":
-        # -1 beside text becomes the text "-1" in such an array
-        if (y.astype(str) == "-1").any():
-            raise GMMVAEError(f"y is of text and holds '-1': {ADVICE}")
-        return np.ones(len(y), bool)
     if y.dtype.kind == "O" and any(v is None or v != v for v in y.tolist()):
         raise GMMVAEError(f"Input y contains NaN or None: {ADVICE}")
-    return np.asarray(y != -1, bool)
+    return ~unlabelled_rows(y)
 
 
 def encoded_by(y: Array, classes: Array) -> Labels:

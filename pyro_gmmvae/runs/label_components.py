@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_gmmvae.data.unlabelled import is_unlabelled
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 from pyro_gmmvae.runs.clusters import Clusters
@@ -74,10 +75,10 @@ def read_labels(file: Path, unit: str) -> LabelTable:
     labels: dict[str, str] = {}
     for line, (key, label) in enumerate(table[[keys[0], "label"]].itertuples(index=False), 2):
         key, label = key.strip(), label.strip()
-        if not label or label.lower() == "nan":
+        if is_unlabelled(label):
             raise GMMVAEError(
-                f"{file} line {line}: the label of {keys[0]} {key or '?'} is empty; write one, or "
-                "leave the line out"
+                f"{file} line {line}: the label of {keys[0]} {key or '?'} is {label or 'empty'}, "
+                "which is none; write one, or leave the line out"
             )
         key = key if keys[0] == "sequence" else _whole_number(key, keys[0], f"{file} line {line}")
         if labels.setdefault(key, label) != label:

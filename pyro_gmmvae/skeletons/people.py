@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyro_gmmvae.data.unlabelled import is_unlabelled
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 
@@ -34,8 +35,8 @@ class People:
 def read_people(path: Path, sequences: Sequence[str]) -> People:
     """Read the labels of some sequences.
 
-    The file is a CSV with the columns sequence, person (empty: unknown) and, optionally, split
-    (train, val, test) and one for each further factor. Sequences that it does not list are
+    The file is a CSV with the columns sequence, person (empty or -1: unknown) and, optionally,
+    split (train, val, test) and one for each further factor. Sequences that it does not list are
     unlabelled training sequences.
 
     Raises:
@@ -50,6 +51,8 @@ def read_people(path: Path, sequences: Sequence[str]) -> People:
             )
     if table.empty:
         raise GMMVAEError(f"{path} holds no rows")
+    labels = table.columns.difference(["sequence", "split"])
+    table[labels] = table[labels].mask(table[labels].map(is_unlabelled), "")
     known = set(sequences)
     missing = [name for name in table["sequence"].unique() if name not in known]
     if missing:

@@ -30,7 +30,10 @@ def test_tables_with_text_labels_and_missing_ones(tmp_path: Path, kind: str) -> 
     assert plain.x.tolist() == data.x.tolist()
 
 
-@pytest.mark.parametrize("labels", [[3, -1, 0, 3], [3.0, np.nan, 0.0, 3.0], ["3", "-1", "0", "3"]])
+@pytest.mark.parametrize(
+    "labels",
+    [[3, -1, 0, 3], [3.0, np.nan, 0.0, 3.0], ["3", "-1", "0", "3"], ["3", "-1.0", "0", "3"]],
+)
 def test_labels_of_any_kind_become_class_numbers(tmp_path: Path, labels: list[object]) -> None:
     file = tmp_path / "f.csv"
     table(label=labels).to_csv(file, index=False)

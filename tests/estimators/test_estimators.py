@@ -25,6 +25,7 @@ from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
 from pyro_gmmvae.estimators.base import bound
+from pyro_gmmvae.estimators.inputs import encoded
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS
@@ -394,8 +395,9 @@ def test_arguments_that_cannot_be_used(
         (np.full(60, -1), "no label"),
         (np.ones(60, int), "1 class"),
         (np.where(np.arange(60) % 2, -1, 1), "write two classes -1/[+]1 as 0/1"),
-        (np.where(np.arange(60) % 2, "a", "-1"), "dtype object"),
-        (np.where(np.arange(60) % 2, "a", None), "dtype object"),
+        (np.where(np.arange(60) % 2, "a", "-1"), "1 class, 'a' besides -1"),
+        (np.where(np.arange(60) % 2, "1", "-1"), "write two classes -1/[+]1 as 0/1"),
+        (np.where(np.arange(60) % 2, "a", None), "NaN or None: rows without a label are -1"),
         (np.array(["a", 1] * 30, object), "several types"),
         (np.linspace(0, 1, 60), "continuous"),
         (np.zeros(59, int), "inconsistent"),
@@ -404,6 +406,21 @@ def test_arguments_that_cannot_be_used(
 def test_labels_that_cannot_be_used(y: Any, match: str, blobs: Digits) -> None:
     with pytest.raises(ValueError, match=match):
         GMMVAEClassifier(**QUICK).fit(blobs[0], y)
+
+
+def test_text_for_no_label_is_no_class(blobs: Digits) -> None:
+    x, shown = blobs
+    text = np.where(shown < 0, "-1", np.array([*"abc"])[shown])
+    labels: list[Any] = [
+        *(text, text.astype(object), pd.Series(text), pd.Series(text, dtype="string")),
+        np.where(shown < 0, " ", text),
+        np.where(shown < 0, -1, text.astype(object)),
+    ]
+    for y in labels:
+        model = GMMVAEClassifier(**QUICK).fit(x, y)
+        assert model.classes_.tolist() == [*"abc"]
+        assert_array_equal(encoded(np.asarray(y))[0], shown)
+        assert model.score(x, y) == model.score(x[shown >= 0], text[shown >= 0])
 
 
 def test_rows_that_cannot_be_used(blobs: Digits, classifier: GMMVAEClassifier) -> None:

@@ -171,7 +171,7 @@ def test_what_is_not_there_can_not_be_labelled(
         ("component,label\n1,a\n1.0,b\n", "line 3: component 1 is called"),
         ("row,label\n1, \n", "line 2: the label of row 1 is empty"),
         ("row,label\n1\n", "line 2: the label of row 1 is empty"),
-        ("row,label\n1,NaN\n", "line 2: the label of row 1 is empty"),
+        ("row,label\n1,-1\n", "line 2: the label of row 1 is -1, which is none"),
         ("row,label\nnan,a\n", "row 'nan' is not a whole number"),
         ("row,label\n1.5,a\n", "row '1.5' is not a whole number"),
         ("row,label\n1,a,b\n", "more entries than the first"),

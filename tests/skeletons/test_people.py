@@ -38,6 +38,12 @@ def test_names_that_look_like_missing_values_are_names(tmp_path: Path) -> None:
     assert read(tmp_path, "sequence,person\na,NA\nb,nan\nc,007\n").person == ("NA", "nan", "007")
 
 
+def test_minus_one_is_no_name(tmp_path: Path) -> None:
+    people = read(tmp_path, "sequence,person,view\na,-1,front\na,bo,-1\nb,-1,-1\n")
+    assert people.person == ("bo", None, None)
+    assert people.factors == {"view": ("front", None, None)}
+
+
 def test_lines_that_agree_are_merged(tmp_path: Path) -> None:
     people = read(tmp_path, "sequence,person,view\na,bo,\na,,front\na,bo,front\nb\n")
     assert people.person == ("bo", None, None)
