@@ -177,6 +177,7 @@ def components(
     """
     from pyro_gmmvae.errors import GMMVAEError
     from pyro_gmmvae.figures import component_curves
+    from pyro_gmmvae.figures.saving import figure_bytes
     from pyro_gmmvae.files import atomic_write
     from pyro_gmmvae.sweeps import candidates, compare_components
 
@@ -189,7 +190,8 @@ def components(
         common | assignments(sets), numbers, out, seeds=seeds, jobs=jobs, log=_log
     )
     atomic_write(out / "components.csv", table.to_csv(index=False).encode())
-    component_curves(table, Path(common["data"]).stem).savefig(out / "components.png", dpi=150)
+    drawn = figure_bytes(component_curves(table, Path(common["data"]).stem))
+    atomic_write(out / "components.png", drawn)
     click.echo(
         table.to_json(orient="records") if as_json else table.round(3).to_string(index=False)
     )

@@ -209,9 +209,10 @@ def generate(
     buffer = io.BytesIO()
     if out.suffix == ".png":
         from pyro_gmmvae.figures import renderer_of, sample_grid
+        from pyro_gmmvae.figures.saving import figure_bytes
 
         figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
-        figure.savefig(buffer, format="png", dpi=150)
+        buffer.write(figure_bytes(figure))
     elif out.suffix == ".csv":
         from pyro_gmmvae.data.column_codes import decode
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.cell_renderer import Array
 from pyro_gmmvae.figures.cell_sheet import Grid
-from pyro_gmmvae.figures.style import boxes_for_missing_letters
+from pyro_gmmvae.figures.fonts import all_letters
 
 GIF_DPI = 90
 GIF_COLORS = 32
@@ -39,7 +39,7 @@ def ping_pong_gif(grid: Grid, frames: Iterable[Array]) -> bytes:
         grid: all that does not change, with the cells of the first frame.
         frames: (lines, columns, *x_shape) each.
     """
-    with boxes_for_missing_letters():
+    with all_letters(grid.figure):
         images = _images(grid, frames)
     loop = images + images[-2:0:-1]
     pauses = [MILLISECONDS] * len(loop)

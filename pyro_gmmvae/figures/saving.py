@@ -8,7 +8,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.figures.animation import Animation
-from pyro_gmmvae.figures.style import DPI, boxes_for_missing_letters
+from pyro_gmmvae.figures.fonts import all_letters
+from pyro_gmmvae.figures.style import DPI
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.runs.clusters import Clusters
 from pyro_gmmvae.runs.folder import CLUSTERS
@@ -31,7 +32,7 @@ def figure_bytes(figure: Figure, ending: str = "png", dpi: int = DPI) -> bytes:
         dpi: dots per inch, of PNG and of raster images in the others.
     """
     buffer = io.BytesIO()
-    with rc_context(RC), boxes_for_missing_letters():
+    with rc_context(RC), all_letters(figure):
         figure.savefig(buffer, format=ending, dpi=dpi, metadata=UNDATED[ending])
     return buffer.getvalue()
 

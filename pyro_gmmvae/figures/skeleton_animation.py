@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from pyro_gmmvae.figures.fonts import all_letters
+
 LONGER_SIDE = 6.4  # inches
 MARGINS = (0.5, 0.3, 0.12, 0.35)  # inches: left, bottom, right, top
 INCHES_PER_LETTER = 0.085
@@ -90,7 +92,8 @@ class SkeletonAnimation:
             OSError, subprocess.CalledProcessError: the file can't be written.
         """
         settings: dict[Any, str] = {} if ffmpeg is None else {"animation.ffmpeg_path": ffmpeg}
-        with rc_context(settings):
+        self.show(0)  # its letters are looked for
+        with rc_context(settings), all_letters(self.figure):
             writer: AbstractMovieWriter = PillowWriter(fps=fps)
             if ffmpeg is not None:
                 writer = FFMpegWriter(fps=fps, codec="h264")

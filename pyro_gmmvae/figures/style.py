@@ -1,9 +1,5 @@
 """Colors, text sizes and helpers that all figures share."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,14 +30,6 @@ def tidy(axes: Axes) -> None:
         spine.set_visible(side in ("left", "bottom"))
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_fontsize(TEXT)
-
-
-@contextmanager
-def boxes_for_missing_letters() -> Iterator[None]:
-    """Draw letters that the font lacks as boxes, without warnings."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
-        yield
 
 
 def cut(text: str, letters: int) -> str:

@@ -276,11 +276,9 @@ def write_dot_plot(
         # an old plot, of another metric, does not belong to this table
         (out / "table.png").unlink(missing_ok=True)
         return
-    from pyro_gmmvae.figures.style import DPI
+    from pyro_gmmvae.figures.saving import figure_bytes
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    atomic_write(out / "table.png", buffer.getvalue())
+    atomic_write(out / "table.png", figure_bytes(figure))
 
 
 def footnotes(table: pd.DataFrame, command: str) -> list[str]:
