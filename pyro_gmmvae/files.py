@@ -110,6 +110,11 @@ def require_file(path: Path) -> None:
         raise GMMVAEError(f"{path} is {found}")
 
 
+def ending(path: Path) -> str:
+    """The ending of a file's name in small letters, such as ".npz"."""
+    return path.suffix.lower()
+
+
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
     """Read a regular file of at most ``limit`` bytes; a pipe or device is refused, not waited for.
 
@@ -210,7 +215,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or error
         raise GMMVAEError(f"{path} can't be read: {reason}") from error
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark
         # a key of many parts takes tomllib time that grows with their square
         keys = re.split(r"[=,\[\]{}\n]|#.*", text)
         if any(key.count(".") > MAX_DEPTH for key in keys):
@@ -278,7 +283,7 @@ def read_table(path: Path, **csv: Any) -> "pd.DataFrame":
     import pandas as pd
 
     require_file(path)
-    if path.suffix == ".parquet":
+    if ending(path) == ".parquet":
         with table_errors(path, "parquet"):
             return pd.read_parquet(path)
     with table_errors(path, "csv"):

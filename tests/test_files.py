@@ -248,6 +248,11 @@ def test_toml_beyond_the_limits_is_refused(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_toml_may_begin_with_a_mark_and_is_utf8(tmp_path: Path) -> None:
+    (tmp_path / "f.toml").write_bytes("\ufeff# 日本\nname = '甲'\n".encode())
+    assert read_toml(tmp_path / "f.toml") == {"name": "甲"}
+
+
 def test_toml_within_the_limits_is_read(tmp_path: Path) -> None:
     (tmp_path / "f.toml").write_text(f"# {'.' * 200}\na.b = [{', '.join(['0.5'] * 200)}]\n")
     assert read_toml(tmp_path / "f.toml") == {"a": {"b": [0.5] * 200}}

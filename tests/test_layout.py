@@ -26,6 +26,18 @@ def lines_with(pattern: str, *, but: set[str]) -> list[str]:
     ]
 
 
+def test_endings_of_files_are_compared_in_small_letters() -> None:
+    """ROWS.CSV is a csv file; files.ending gives the ending to compare."""
+    compared = r"\.suffix (==|!=|in\b|not in\b)|\bglob\(f?\"[^\"]*\.(csv|npz|npy|parquet|json)\""
+    assert lines_with(compared, but=set()) == []
+
+
+def test_text_is_read_and_written_in_a_named_encoding() -> None:
+    """Without a name it would be the locale's, which may be ASCII."""
+    unnamed = r"\.read_text\(\)|\.write_text\([^\"]*\)$|open\(\"[rwa]t?\"\)\.(read|write)"
+    assert lines_with(unnamed, but=set()) == []
+
+
 def test_models_are_not_probed() -> None:
     """An attribute that a model may lack belongs into LatentModel, with a default."""
     model = r"(self\.|view\.|run\.|loaded\.)*(model|model_class|MODELS\[[^]]+\])"

@@ -4,6 +4,8 @@ Command modules import click alone at the top and the package inside their funct
 ``gmmvae --help`` answers before torch could be loaded.
 """
 
+import codecs
+import io
 import os
 import sys
 import warnings
@@ -61,6 +63,7 @@ def main() -> None:
 def run(command: click.Command, name: str | None = None) -> None:
     """Run a command: errors of input print one line and exit with status 2."""
     warnings.showwarning = _show_warning
+    _print_all_letters()
     try:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -97,6 +100,13 @@ def run(command: click.Command, name: str | None = None) -> None:
             error,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_all_letters() -> None:
+    """Print UTF-8 where the locale knows ASCII only: names of classes may be of any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name == "ascii":
+            stream.reconfigure(encoding="utf-8")
 
 
 _show_other_warning = warnings.showwarning

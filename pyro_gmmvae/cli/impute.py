@@ -69,6 +69,7 @@ def impute(
     """
     from pyro_gmmvae.data.cell_table import WRITTEN
     from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.files import ending
 
     if not file.exists():
         raise GMMVAEError(f"{file} does not exist")
@@ -84,7 +85,7 @@ def impute(
         statistic=statistic,
         draws=draws or 0,
         interval=interval,
-        typed=out.suffix != ".csv",
+        typed=ending(out) != ".csv",
         seed=seed,
     )
     table.write(out)

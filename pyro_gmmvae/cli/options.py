@@ -279,7 +279,9 @@ given_option = click.option(
 
 def check_output(out: Path, force: bool, suffixes: tuple[str, ...]) -> None:
     """Refuse, before any work, an output that can't or should not be written."""
-    if out.suffix not in suffixes:
+    from pyro_gmmvae.files import ending
+
+    if ending(out) not in suffixes:
         raise click.UsageError(f"{out}: the name must end in {' or '.join(suffixes)}")
     if out.is_dir():
         raise click.UsageError(f"{out} is a folder")

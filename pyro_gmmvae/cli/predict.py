@@ -83,7 +83,7 @@ def predict(
     of row and label the columns sequence, windows (how many), person and probability.
     """
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.files import atomic_write, ending
 
     if not file.exists():
         raise GMMVAEError(f"{file} does not exist")
@@ -98,7 +98,7 @@ def predict(
     options: dict[str, Any] = {"drop_nonfinite": bool(drop_nonfinite), "given": given}
     columns = predict_columns(loaded, file, **options, raw=raw, coverage=coverage)
     answers = Answers.of(loaded)
-    if as_json or (out is not None and out.suffix == ".parquet"):
+    if as_json or (out is not None and ending(out) == ".parquet"):
         import pandas as pd
 
         table = pd.DataFrame(columns)
@@ -109,7 +109,7 @@ def predict(
         if not as_json:
             click.echo(csv_text(columns), nl=False)
         return
-    is_csv = out.suffix == ".csv"
+    is_csv = ending(out) == ".csv"
     atomic_write(out, csv_text(columns).encode() if is_csv else table.to_parquet(index=False))
     click.echo(f"{len(next(iter(columns.values())))} rows -> {out}", err=True)
     if answers is not None:
@@ -189,31 +189,31 @@ def generate(
     import numpy as np
 
     from pyro_gmmvae.errors import GMMVAEError
-    from pyro_gmmvae.files import atomic_write
+    from pyro_gmmvae.files import atomic_write, ending
 
     check_output(out, force, (".png", ".npz", ".csv"))
     from pyro_gmmvae.runs import Run
 
     loaded = Run.load(run, device=device or "auto", weights=weights)
     names = loaded.block_names(label)
-    if out.suffix == ".png" and per_class * len(names) > MAX_CELLS:
+    if ending(out) == ".png" and per_class * len(names) > MAX_CELLS:
         raise click.UsageError(
             f"a picture of {per_class * len(names)} draws can't be read; ask for at most "
             f"{MAX_CELLS} with --per-class or --class, or write an .npz"
         )
     columns = loaded.schema.kind.specs
-    if out.suffix == ".csv" and not columns:
+    if ending(out) == ".csv" and not columns:
         raise GMMVAEError(f"{run} was not trained on a table: write .npz or .png instead of {out}")
     draws = loaded.generate(per_class, label=label, seed=seed, sample=sample, given=given)
     rows, labels = draws.reshape(-1, *draws.shape[2:]), np.repeat(names, draws.shape[1])
     buffer = io.BytesIO()
-    if out.suffix == ".png":
+    if ending(out) == ".png":
         from pyro_gmmvae.figures import renderer_of, sample_grid
         from pyro_gmmvae.figures.saving import figure_bytes
 
         figure = sample_grid(renderer_of(loaded.schema.kind, draws), draws, names)
         buffer.write(figure_bytes(figure))
-    elif out.suffix == ".csv":
+    elif ending(out) == ".csv":
         from pyro_gmmvae.data.column_codes import decode
 
         table = decode(rows, columns)

@@ -84,7 +84,7 @@ def run_with_progress(fit: Callable[[Sequence[Any]], Any], as_json: bool) -> int
             bar = Progress(*columns, TimeRemainingColumn(), console=console)
             callback = Bar(stack.enter_context(bar))
         run = fit([callback] if speaks else [])
-    metrics = json.loads((run.path / "metrics.json").read_text())
+    metrics = json.loads((run.path / "metrics.json").read_text("utf-8"))
     outcome = metrics["outcome"]
     status = 128 + int(Signals[outcome]) if outcome.startswith("SIG") else 0
     if not speaks:

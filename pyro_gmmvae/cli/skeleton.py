@@ -331,9 +331,10 @@ def render(
     pip install 'pyro-gmmvae[video]'.
     """
     from pyro_gmmvae.figures.skeleton_animation import SkeletonAnimation
+    from pyro_gmmvae.files import ending
 
     check_output(out, force, tuple(MAX_FRAMES))
-    ffmpeg = _ffmpeg() if out.suffix == ".mp4" else None
+    ffmpeg = _ffmpeg() if ending(out) == ".mp4" else None
     all_tracks, used_layout = _read(tracks, layout)
     chosen, of_clip, clips = _choose_clip(all_tracks, clip, tracks)
     numbers = _frame_numbers(of_clip, first, frames, out, f"{tracks}, clip {chosen!r}")
@@ -396,6 +397,7 @@ def _frame_numbers(
     import numpy as np
 
     from pyro_gmmvae.errors import GMMVAEError
+    from pyro_gmmvae.files import ending
 
     seen = np.unique(np.concatenate([track.frames for track in tracks]))
     # a clip that has every tenth frame is drawn in steps of ten
@@ -406,10 +408,10 @@ def _frame_numbers(
             raise GMMVAEError(f"{place}: frame {first} is outside its frames {begin} to {end}")
         begin += -(-(first - begin) // step) * step
     numbers = range(begin, end + 1, step)[:count]
-    if len(numbers) > MAX_FRAMES[out.suffix]:
+    if len(numbers) > MAX_FRAMES[ending(out)]:
         raise GMMVAEError(
             f"{place}: {len(numbers)} frames are too many for a {out.suffix}; choose at most "
-            f"{MAX_FRAMES[out.suffix]} with --first and --frames"
+            f"{MAX_FRAMES[ending(out)]} with --first and --frames"
         )
     return list(numbers)
 

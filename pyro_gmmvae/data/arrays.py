@@ -15,7 +15,7 @@ from pyro_gmmvae.data.missing_cells import usable_rows
 from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_rows import load_table
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import require_file
+from pyro_gmmvae.files import ending, require_file
 
 CHANNELS = (1, 3, 4)
 
@@ -56,7 +56,7 @@ def load_array(
         )
         return load_table(path, options, kind=kind, read_labels=read_labels)
     require_file(path)
-    if path.suffix.lower() in (".npz", ".npy"):
+    if ending(path) in (".npz", ".npy"):
         x, raw_labels = _from_numpy(path, label_column)
     elif "idx3" in path.name.lower():
         x, raw_labels = read_idx(path, IMAGES), None
@@ -88,8 +88,7 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
             arrays = {name: content[name] for name in content.files}
     except _NOT_READABLE as error:
         raise GMMVAEError(
-            f"{path} can't be read as {path.suffix[1:].lower()}: damaged, another kind, or pickled "
-            "objects"
+            f"{path} can't be read as {ending(path)[1:]}: damaged, another kind, or pickled objects"
         ) from error
     if "x" not in arrays:
         raise GMMVAEError(

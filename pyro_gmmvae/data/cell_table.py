@@ -12,7 +12,7 @@ from pyro_gmmvae.data.cells import number_text
 from pyro_gmmvae.data.csv_files import read_cells
 from pyro_gmmvae.data.frames import CSV, read_frame
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import atomic_file, table_errors
+from pyro_gmmvae.files import atomic_file, ending, table_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,10 +106,10 @@ class CellTable:
         Raises:
             GMMVAEError: a package that is not installed, or cells that the format can't hold.
         """
-        with atomic_file(path) as file, table_errors(path, path.suffix[1:]):
-            if path.suffix == ".csv":
+        with atomic_file(path) as file, table_errors(path, ending(path)[1:]):
+            if ending(path) == ".csv":
                 self.cells.to_csv(file, sep=self.delimiter or ",", index=False)
-            elif path.suffix == ".parquet":
+            elif ending(path) == ".parquet":
                 self.cells.to_parquet(file, index=False)
             else:
                 with file.open("wb") as binary:  # pandas goes by the ending of a name

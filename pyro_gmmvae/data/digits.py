@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import read_bytes
+from pyro_gmmvae.files import ending, read_bytes
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # SHA-256 of the gzipped files as the mirror serves them
@@ -108,7 +108,7 @@ def _read(path: Path) -> bytes:
         raise GMMVAEError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
     except OSError as error:
         raise GMMVAEError(f"{path} can't be read: {error.strerror or error}") from error
-    if path.suffix == ".gz" and content:
+    if ending(path) == ".gz" and content:
         raise GMMVAEError(
             f"{path} is not a gzip file, although its name ends in .gz; fetch it again"
         )
@@ -121,10 +121,19 @@ def _find(name: str, data_dir: Path | None) -> Path:
     if folder is None:
         return _download(name)
     for place in (folder, folder / "mnist"):
-        for path in (place / f"{name}.gz", place / name):
-            if path.exists():
-                return path
+        if path := _named_alike(name, place):
+            return path
     raise GMMVAEError(f"{folder} has no {name}(.gz); --data-dir must hold MNIST's four IDX files")
+
+
+def _named_alike(name: str, folder: Path) -> Path | None:
+    """The file of a name that may have other marks, as train-images.idx3-ubyte, or end in .gz."""
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        plain = path.name.lower().removesuffix(".gz").replace(".", "-").replace("_", "-")
+        if plain == name and path.is_file():
+            found[path.name != f"{name}.gz", path.name != name] = path
+    return found[min(found)] if found else None
 
 
 def _download(name: str) -> Path:

@@ -18,7 +18,7 @@ from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_rows import read_table_rows
 from pyro_gmmvae.data.transform import Labels, Moments, Transform
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import require_file
+from pyro_gmmvae.files import ending, require_file
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ def load_shards(folder: Path, label_column: str, missing: str = "model") -> Data
         GMMVAEError: no shards, a missing or damaged one, one of another width or type, or one
             that holds infinite values.
     """
-    tables = sorted(folder.glob("*.parquet"))
+    tables = sorted(file for file in folder.iterdir() if ending(file) == ".parquet")
     files, labels, columns = _unpacked(tables, label_column) if tables else _numbered_pairs(folder)
     arrays = [checked_rows(_mapped(file), file) for file in files]
     _check_alike(arrays, files)
@@ -168,8 +168,8 @@ def _numbered_pairs(folder: Path) -> tuple[list[Path], list[Path], None]:
 def _numbered(folder: Path, name: str) -> list[Path]:
     """``name-0.npy``, ``name-1.npy``, ... in the order of their numbers."""
     found: dict[int, Path] = {}
-    for file in sorted(folder.glob(f"{name}-*.npy")):
-        match = re.fullmatch(rf"{name}-(\d+)", file.stem)
+    for file in sorted(folder.iterdir()):
+        match = re.fullmatch(rf"{name}-(\d+)\.npy", file.name, re.IGNORECASE)
         if match is None:
             continue
         number = int(match[1])
@@ -237,7 +237,7 @@ def _unpacked(
         if not (folder / "columns.txt").exists():
             _unpack(file, label_column, folder)
         folders.append(folder)
-        names.append(tuple((folder / "columns.txt").read_text().split("\n")))
+        names.append(tuple((folder / "columns.txt").read_text("utf-8").split("\n")))
         if names[-1] != names[0]:
             raise GMMVAEError(f"{file} has other columns than {tables[0].name}")
     labels = [folder / "y.npy" for folder in folders if (folder / "y.npy").exists()]
@@ -258,7 +258,7 @@ def _unpack(file: Path, label_column: str, folder: Path) -> None:
         np.save(made / "x.npy", x)
         if labels is not None:
             np.save(made / "y.npy", np.where(pd.isna(labels), "", labels).astype("U"))
-        (made / "columns.txt").write_text("\n".join(columns))
+        (made / "columns.txt").write_text("\n".join(columns), "utf-8")
         with contextlib.suppress(OSError):  # another process was faster
             made.rename(folder)
 

@@ -425,6 +425,6 @@ def absolute_paths(config: Config) -> Config:
     for key in ("data_dir", "tracks", "labels_file"):
         if getattr(config, key) is not None:
             changes[key] = str(Path(getattr(config, key)).resolve())
-    if config.layout is not None and config.layout.endswith(".toml"):
+    if config.layout is not None and config.layout.lower().endswith(".toml"):
         changes["layout"] = str(Path(config.layout).resolve())
     return config.with_defaults(**changes) if changes else config

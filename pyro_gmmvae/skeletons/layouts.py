@@ -175,7 +175,7 @@ def find_layout(text: str) -> Layout:
     Raises:
         GMMVAEError: an unknown name, or a file that does not describe a layout.
     """
-    if not text.endswith(".toml"):
+    if not text.lower().endswith(".toml"):
         if text.lower().replace("-", "_") in LAYOUTS:
             return LAYOUTS[text.lower().replace("-", "_")]
         raise unknown_name("layout", text, [*LAYOUTS, "a file that ends in .toml"])

@@ -25,7 +25,8 @@ KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the latter until version 1.1
 MAX_PIXEL = 1e6
 
 _NAME = re.compile(
-    r"(?P<prefix>.*?)[_-]?(?P<number>\d{1,18})(_(?P<suffix>keypoints.*))?\.json", re.ASCII
+    r"(?P<prefix>.*?)[_-]?(?P<number>\d{1,18})(_(?P<suffix>keypoints.*))?\.json",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -178,7 +179,7 @@ def _in_order(names: Iterable[str], source: Path) -> list[tuple[str, int, str]]:
         match = _NAME.fullmatch(file)
         if match is None or "/" in folder or file.startswith(".") or folder.startswith("."):
             continue
-        suffix = match["suffix"] if match["suffix"] != "keypoints" else None
+        suffix = match["suffix"] if match["suffix"] not in ("keypoints", "KEYPOINTS") else None
         clip = "_".join(filter(None, (match["prefix"], suffix)))
         files.append(("/".join(filter(None, (folder, clip))) or whole, int(match["number"]), name))
     keys = {clip: natural(clip) for clip in {clip for clip, *_ in files}}

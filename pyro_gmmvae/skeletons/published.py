@@ -19,8 +19,8 @@ GAIT_RUNS = range(1, 7)  # the README of the data set advises against the sevent
 NECK = COCO_18.joints.index("Neck")
 CEPSTRA = 12
 
-_GAIT = re.compile(r"subject(\d+)_Seq_(\d+)_Gen_([MF])_GeometricPositions_\w+\.csv")
-_ACTION = re.compile(r"a(\d+)_s(\d+)_t(\d+)_color.*\.csv")
+_GAIT = re.compile(r"subject(\d+)_Seq_(\d+)_Gen_([MF])_GeometricPositions_\w+\.csv", re.IGNORECASE)
+_ACTION = re.compile(r"a(\d+)_s(\d+)_t(\d+)_color.*\.csv", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _matching_files(
     """The numbers in the names of matching files, the matches, and the files, in order."""
     _require_folder(folder)
     files: dict[tuple[int, ...], tuple[tuple[int, ...], re.Match[str], Path]] = {}
-    for path in sorted(folder.rglob("*.csv")):
+    for path in sorted(folder.rglob("*.*")):
         if match := pattern.fullmatch(path.name):
             numbers = tuple(int(group) for group in match.groups() if group.isdecimal())
             if numbers in files:

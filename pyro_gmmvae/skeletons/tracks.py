@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.data.transform import Floats, Labels
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
-from pyro_gmmvae.files import atomic_file, read_table, require_file
+from pyro_gmmvae.files import atomic_file, ending, read_table, require_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,16 +173,16 @@ def _read(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     require_file(path)
-    if path.suffix in (".csv", ".parquet"):
+    if ending(path) in (".csv", ".parquet"):
         # a sequence may be called NA
         missing = {name: ["", "nan", "NaN", "NA"] for name in NUMBERS}
         return read_table(path, dtype={"sequence": str}, keep_default_na=False, na_values=missing)
     try:
-        if path.suffix == ".npz":
+        if ending(path) == ".npz":
             return pd.DataFrame(_arrays(path))
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().split("\n")[0]
-        raise GMMVAEError(f"{path} can't be read as {path.suffix[1:]}: {reason}") from error
+        raise GMMVAEError(f"{path} can't be read as {ending(path)[1:]}: {reason}") from error
     raise GMMVAEError(f"{path}: unknown kind of file; tracks are .parquet, .npz or .csv")
 
 
@@ -204,17 +204,18 @@ def write_tracks(tracks: Iterable[Track], path: Path) -> None:
         GMMVAEError: another ending, or parquet without pyarrow.
     """
     table = to_table(tracks)
-    if path.suffix not in (".parquet", ".csv", ".npz"):
+    if ending(path) not in (".parquet", ".csv", ".npz"):
         raise GMMVAEError(f"{path}: tracks are written as .parquet, .npz or .csv")
     try:
         with atomic_file(path) as part:
-            if path.suffix == ".parquet":
+            if ending(path) == ".parquet":
                 table.to_parquet(part, index=False)
-            elif path.suffix == ".csv":
+            elif ending(path) == ".csv":
                 table.to_csv(part, index=False)
             else:
                 columns: dict[str, Any] = {name: _plain(table[name]) for name in table.columns}
-                np.savez_compressed(part, **columns)
+                with part.open("wb") as file:  # NumPy goes by the ending of a name
+                    np.savez_compressed(file, **columns)
     except ImportError as error:
         raise missing_extra("a parquet file", "pyarrow", "parquet") from error
 

@@ -67,7 +67,7 @@ def read_stored_results(file: Path, log: Log = print) -> pd.DataFrame:
     if not file.exists() or (file.is_file() and not file.stat().st_size):
         return pd.DataFrame(columns=REQUIRED)
     try:
-        text = file.read_text()
+        text = file.read_text("utf-8")
         # rows are written with their line end, so a last line without one was cut off
         whole_lines = text[: text.rfind("\n") + 1]
         table = pd.read_csv(io.StringIO(whole_lines), dtype=str, on_bad_lines="skip")

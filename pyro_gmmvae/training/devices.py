@@ -95,7 +95,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line for line in info.read_text("utf-8").splitlines() if line.startswith("model name")
+        ]
         if names:
             return names[0].split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -173,7 +173,11 @@ def _thread_pool() -> _NoPool:
     maps = Path("/proc/self/maps")
     if torch.get_num_threads() == 1 or not maps.exists():
         return _NoPool()
-    loaded = {line.split()[-1] for line in maps.read_text().splitlines() if "libgomp" in line}
+    loaded = {
+        line.split()[-1]
+        for line in maps.read_text("utf-8", "replace").splitlines()
+        if "libgomp" in line
+    }
     # other packages (scikit-learn) may load another copy, with threads of its own
     own = {path for path in loaded if Path(torch.__file__).parent in Path(path).parents}
     libraries = own or loaded

@@ -41,6 +41,19 @@ def test_mnist_is_read_with_its_published_split(tmp_path: Path, compress: bool) 
     assert data.unit == 255
 
 
+@pytest.mark.parametrize("compress", [True, False])
+def test_mnist_may_have_a_dot_in_its_names(tmp_path: Path, compress: bool) -> None:
+    """As in archives of the set that went round."""
+    write_set(tmp_path, compress=compress)
+    wanted = load_mnist(tmp_path).x
+    for file in list(tmp_path.iterdir()):
+        other = file.name.replace("-idx", ".idx")
+        file.rename(tmp_path / (other.upper() if "labels" in other else other))
+    np.testing.assert_array_equal(load_mnist(tmp_path).x, wanted)
+    np.save(tmp_path / "train-images.idx3-ubyte.npy", wanted)  # another file
+    np.testing.assert_array_equal(load_mnist(tmp_path).x, wanted)
+
+
 def test_the_folder_can_be_given_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
