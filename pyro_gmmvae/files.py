@@ -104,8 +104,7 @@ def require_file(path: Path) -> None:
     except FileNotFoundError:
         raise GMMVAEError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise GMMVAEError(f"{path} can't be read: {reason}") from error
+        raise GMMVAEError(f"{path} can't be read: {_reason(error)}") from error
     if found := _not_regular(state) or ("" if state.st_size else "empty"):
         raise GMMVAEError(f"{path} is {found}")
 
@@ -163,8 +162,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise GMMVAEError(f"{path} is missing; is {path.parent} a run folder?") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise GMMVAEError(f"{path} can't be read as JSON: {reason}") from error
+        raise GMMVAEError(f"{path} can't be read as JSON: {_reason(error)}") from error
 
 
 def read_json_as(path: Path, schema: type[Content]) -> Content:
@@ -197,7 +195,7 @@ def validated(content: Any, schema: type[Content], source: object) -> Content:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         message = _MESSAGES.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
-        found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
+        found = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
         raise GMMVAEError(
             f"{source} is damaged: {field + ': ' if field else ''}{message}{found}"
         ) from error
@@ -212,8 +210,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         content = read_bytes(path, MAX_TOML_BYTES)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise GMMVAEError(f"{path} can't be read: {reason}") from error
+        raise GMMVAEError(f"{path} can't be read: {_reason(error)}") from error
     try:
         text = content.decode("utf-8-sig")  # some editors begin a file with a mark
         # a key of many parts takes tomllib time that grows with their square
@@ -261,9 +258,8 @@ def _check_depth(values: Any) -> None:
         level, depth = [value for inner in nested for value in inner], depth + 1
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 # ---------------------------------------------------------------------------------- tables
@@ -323,8 +319,8 @@ def table_errors(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:  # pandas and pyarrow raise many types for a bad file
         unknown = "its encoding is not known; save it as UTF-8"
         text = unknown if isinstance(error, UnicodeDecodeError) else str(error)
-        reason = text.strip().split("\n")[0]
-        raise GMMVAEError(f"{path} can't be read as {kind}: {reason}") from error
+        first = text.strip().split("\n")[0]
+        raise GMMVAEError(f"{path} can't be read as {kind}: {first}") from error
 
 
 # ---------------------------------------------------------------------------------- tensors

@@ -1,4 +1,4 @@
-"""What a file says of its rows beside x: soft labels, weights, and groups that stay together."""
+"""What rows have beside x: labels, soft labels, weights, and groups that stay together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +59,26 @@ def _label_text(label: Any, path: Path) -> str:
         raise GMMVAEError(f"{path}: label {text} is out of range (-1: unknown)")
     # a text of digits stays as it is: 01 is not 1
     return "" if number == -1 else text if text.isdecimal() else number_text(number)
+
+
+def is_unlabelled(label: Any) -> bool:
+    """Whether a label is -1 or empty, as a number or as text.
+
+    >>> [is_unlabelled(label) for label in (-1, "-1", "-1.0", " ", 0, "a")]
+    [True, True, True, True, False, False]
+    """
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
+    if isinstance(label, str):
+        return not label.strip() or number_of(label.strip()) == -1
+    return bool(label == -1)
+
+
+def unlabelled_rows(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) whether each label of an array of any type is -1 or empty."""
+    if labels.dtype.kind in "OUS":
+        return np.fromiter(map(is_unlabelled, labels.tolist()), bool, len(labels))
+    return np.asarray(labels == -1, bool)
 
 
 def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Numbers | None]:

@@ -10,9 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset
-from pyro_gmmvae.data.row_labels import checked_soft_labels
+from pyro_gmmvae.data.row_labels import checked_soft_labels, unlabelled_rows
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.data.unlabelled import unlabelled_rows
 from pyro_gmmvae.datasets import IN_MEMORY
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config

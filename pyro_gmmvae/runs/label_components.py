@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_gmmvae.data.unlabelled import is_unlabelled
+from pyro_gmmvae.data.row_labels import is_unlabelled
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 from pyro_gmmvae.runs.clusters import Clusters

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyro_gmmvae.data.unlabelled import is_unlabelled
+from pyro_gmmvae.data.row_labels import is_unlabelled
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_text_table
 
