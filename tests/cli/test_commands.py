@@ -312,7 +312,7 @@ def test_data_that_has_moved_is_found_again(gmmvae: Gmmvae, tmp_path: Path) -> N
     file, run = tmp_path / "f.csv", tmp_path / "r"
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=[*"abc"])
     frame.to_csv(file, index=False)
-    gmmvae("train", "--data", file, *SMALL, "--epochs", 1, "--out", run)
+    gmmvae("train", "--data", file, *SMALL, "--epochs", 1, "--members", 1, "--out", run)
     file.rename(tmp_path / "g.csv")
     assert gmmvae("evaluate", run, "--samples", 2).code == 2
     assert gmmvae("evaluate", run, "--samples", 2, "--data", tmp_path / "g.csv").code == 0
