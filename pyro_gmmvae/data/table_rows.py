@@ -29,6 +29,8 @@ from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_oddities import label_notes, lookalike_note
 from pyro_gmmvae.errors import GMMVAEError
 
+_MEANINGS = {"column": "kinds of columns", "covariates": "covariates"}
+
 
 def load_table(
     path: Path,
@@ -112,11 +114,12 @@ def inspected(
     y, classes = encode_labels(None if read_labels is False else labels, rows, path)
     if kind is None and options.likelihood in (None, "columns"):
         return frame, y, classes, report_columns(frame, overrides, options.covariates)
-    if kind is None and overrides:
-        raise GMMVAEError(
-            f"column {', '.join(overrides)}: kinds of columns are for likelihood=columns, not for "
-            f"{options.likelihood}; leave one of the two out"
-        )
+    for key, names_of_key in (("column", [*overrides]), ("covariates", [*options.covariates])):
+        if kind is None and names_of_key:
+            raise GMMVAEError(
+                f"{key} {', '.join(names_of_key)}: {_MEANINGS[key]} are for likelihood=columns, "
+                f"not for {options.likelihood}; leave one of the two out"
+            )
     return frame, y, classes, []
 
 

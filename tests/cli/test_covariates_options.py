@@ -72,7 +72,7 @@ def test_predict_as_another_site(folder: Path, gmmvae: Gmmvae) -> None:
     for name, options in {"own": (), "as": ("--as", "site=Osaka", "--as", "age=40")}.items():
         done = gmmvae("predict", folder / "run", folder / "rows.csv", "--json", *options)
         assert done.code == 0, done.err
-        tables[name] = pd.DataFrame(json.loads(done.out))
+        tables[name] = pd.DataFrame(json.loads(done.out)["rows"])
     at_osaka = pd.read_csv(folder / "rows.csv")["site"] == "Osaka"
     loss = tables["own"]["elbo"] - tables["as"]["elbo"]
     assert loss[~at_osaka].mean() > loss[at_osaka].abs().mean() + 3
