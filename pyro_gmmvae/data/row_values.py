@@ -39,6 +39,8 @@ def in_model_units(
     """
     likelihood, found = likelihood_of(dataset, config, source, known=transform is not None)
     if isinstance(dataset.kind, ColumnTable):
+        if transform is not None:
+            return dataset.kind, transform
         return dataset.kind.fitted_on(dataset.x, rows)
     if transform is None and found is not None:
         transform = Transform.of_range(*found)

@@ -1,7 +1,6 @@
 """The base class of the estimators: fit, scores of rows, draws, and run folders."""
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +10,38 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
+from pyro_gmmvae.data.column_codes import decode
+from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.kinds import Image, RowKind
 from pyro_gmmvae.data.row_labels import checked_weights
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.estimators.frame_rows import FrameRows, first_rows, further_rows
 from pyro_gmmvae.estimators.inputs import (
     config_of,
+    covariates_of,
     dataset_of,
     seed_of,
     shape_of_rows,
+    takes_columns,
 )
+from pyro_gmmvae.estimators.row_scores import bound, by_blocks
 from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
-from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.models import MODELS
+from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.trainer import Trained, fit, fit_epoch
+from pyro_gmmvae.runs.trained import Trained
+from pyro_gmmvae.runs.trainer import fit, fit_epoch
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.settings import Record
@@ -39,7 +49,6 @@ from pyro_gmmvae.training.settings import Record
 Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
 ROWS_AT_ONCE = 128
-COPIES_AT_ONCE = 4096
 
 
 class RowsEstimator(BaseEstimator):
@@ -50,6 +59,7 @@ class RowsEstimator(BaseEstimator):
     """
 
     _preset: ClassVar[str | None] = None
+    _preset_of_frames: ClassVar[str | None] = None
     _fixed: ClassVar[dict[str, Any]] = {}
     _needs_classes: ClassVar[bool] = True
 
@@ -66,38 +76,46 @@ class RowsEstimator(BaseEstimator):
             self.__dict__.update(before)
             raise
 
-    def _fit(self, x: Array, y: Labels, classes: Array, **beside: Any) -> None:
+    def _fit(self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any) -> None:
         """Fit rows (N, D) with class numbers y, -1 where unknown.
 
         ``beside`` are further fields of the :class:`Dataset`: soft labels and weights.
         """
-        config, dataset = self._prepared(x, y, classes)
+        config, dataset = self._prepared(rows, y, classes)
         dataset = replace(dataset, **beside)
         split = _split(config, dataset, config.validation)
         data = TrainingData.from_arrays(config, dataset, split)
         self._keep(fit(config, data, callbacks=self._callbacks()))
 
-    def _fit_epoch(self, x: Array, y: Labels, classes: Array, **beside: Any) -> None:
+    def _fit_epoch(
+        self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any
+    ) -> None:
         """One epoch over rows; units are those of the first rows that were fitted."""
         before: Trained | None = getattr(self, "_fitted", None)
-        config, dataset = self._prepared(x, y, classes)
+        config, dataset = self._prepared(rows, y, classes)
         transform = None
         if before is not None:
             schema = before.run.schema
             transform = schema.transform
             config = config.replace(likelihood=schema.kind.likelihood)
-            _check_missing(schema.kind, x)
-            kind: Any = replace(dataset.kind, missing=schema.kind.missing)  # type: ignore[type-var]
-            dataset = replace(dataset, kind=kind)
+            if not isinstance(rows, FrameRows):
+                _check_missing(schema.kind, rows)
+                kind: Any = dataset.kind
+                dataset = replace(dataset, kind=replace(kind, missing=schema.kind.missing))
         dataset = replace(dataset, **beside)
         split = _split(config, dataset, 0)
         data = TrainingData.from_arrays(config, dataset, split, transform=transform)
         self._keep(fit_epoch(config, data, before, callbacks=self._callbacks()))
 
-    def _prepared(self, x: Array, y: Labels, classes: Array) -> tuple[Config, Dataset]:
+    def _prepared(
+        self, rows: Array | FrameRows, y: Labels, classes: Array
+    ) -> tuple[Config, Dataset]:
         """The fit's configuration and its rows."""
         arguments = self.get_params(deep=False)
-        config = config_of(arguments, self._preset, self._fixed, seed_of(arguments["random_state"]))
+        of_frame = isinstance(rows, FrameRows)
+        preset = self._preset_of_frames if of_frame else self._preset
+        x: Array = rows.x if isinstance(rows, FrameRows) else rows
+        config = config_of(arguments, preset, self._fixed, seed_of(arguments["random_state"]))
         model_class: Any = MODELS.get(config.model)
         if self._needs_classes and model_class and not model_class.has_classes():
             raise GMMVAEError(
@@ -116,6 +134,8 @@ class RowsEstimator(BaseEstimator):
             raise GMMVAEError("X contains NaN, and settings has missing='refuse'; fill them in")
         if unknown.all():
             raise GMMVAEError("X: every entry is missing (NaN)")
+        if isinstance(rows, FrameRows):
+            return config, Dataset(x, y, tuple(map(str, classes.tolist())), rows.kind)
         names = getattr(self, "feature_names_in_", None)
         return config, dataset_of(x, shape, y, classes, names, missing)
 
@@ -136,16 +156,37 @@ class RowsEstimator(BaseEstimator):
         """What rows may be of without being converted to the first."""
         return [np.float64, np.float32, np.uint8, np.bool_]
 
-    def _validated(self, *arrays: Any, reset: bool = True) -> Any:
-        """X, or X and y, as scikit-learn checks them; NaN in X is a missing entry."""
-        return validate_data(
-            self,
-            *arrays,
-            reset=reset,
-            dtype=self._dtypes(),
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2,
-        )
+    def _validated(self, X: Any, *y: Any, reset: bool = True) -> Any:
+        """X, or X and y, as scikit-learn checks them; a missing entry is NaN.
+
+        A frame, of which ``fit`` takes each column by its kind, becomes :class:`FrameRows`.
+        """
+        arguments = self.get_params(deep=False)
+        of_frame = takes_columns(X, arguments) if reset else self._has_columns
+        if not of_frame:
+            if reset and arguments["columns"] is not None:
+                raise GMMVAEError("columns gives kinds to the columns of a frame; X has none")
+            options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_min_samples": 2}
+            return validate_data(self, X, *y, reset=reset, ensure_all_finite="allow-nan", **options)
+        kinds, covariates = arguments["columns"], covariates_of(arguments)
+        rows = first_rows(X, kinds, covariates) if reset else self._further(X)
+        if reset:
+            self.feature_names_in_ = np.array([str(name) for name in X.columns], object)
+            self.n_features_in_ = len(self.feature_names_in_)
+        if not y:
+            return rows
+        labels = column_or_1d(y[0], warn=True)
+        check_consistent_length(rows.x, labels)
+        return rows, labels
+
+    @property
+    def _has_columns(self) -> bool:
+        """Whether the fit took each column of a frame by its kind."""
+        return isinstance(self._fitted.run.schema.kind, ColumnTable)
+
+    def _further(self, X: Any) -> FrameRows:
+        kind: Any = self._fitted.run.schema.kind
+        return further_rows(X, kind, self.feature_names_in_)
 
     def _weights(self, weights: Any, rows: int) -> dict[str, Any]:
         """The field of a :class:`Dataset` for weights of rows; None: all are equal."""
@@ -165,8 +206,12 @@ class RowsEstimator(BaseEstimator):
         """
         check_is_fitted(self)
         schema = self._fitted.run.schema
-        x = validate_data(self, X, reset=False, dtype=self._dtypes(), ensure_all_finite="allow-nan")
-        _check_missing(schema.kind, x)
+        if self._has_columns:
+            x = self._further(X).x
+        else:
+            options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_all_finite": "allow-nan"}
+            x = validate_data(self, X, reset=False, **options)
+            _check_missing(schema.kind, x)
         with np.errstate(over="ignore"):
             rows = x.reshape(-1, *schema.kind.x_shape)
             if np.isinf(schema.transform.scaled(rows)).any():
@@ -189,8 +234,14 @@ class RowsEstimator(BaseEstimator):
     def _log_probs(self, X: Any) -> Array:
         """(N, K) log q(y|x) of all components, normalized in double precision."""
         _, rows = self._rows(X)
-        log_probs = self._by_rows(self.model_.classify, rows).astype(np.float64)
-        return np.asarray(log_probs)
+        parts = [self._by_rows(run.model.classify, rows).astype(np.float64) for run in self._runs]
+        return np.asarray(np.logaddexp.reduce(parts) - np.log(len(parts)))
+
+    @property
+    def _runs(self) -> tuple[Run, ...]:
+        """The members of the fit."""
+        run = self._fitted.run
+        return run, *run.others
 
     def _embedded(self, X: Any) -> Array:
         """(N, d) posterior means of z, of the rows' own type where it is a floating one."""
@@ -205,7 +256,7 @@ class RowsEstimator(BaseEstimator):
         row's score does not depend on the rows it comes with. Under a Normal or a continuous
         Bernoulli likelihood it is a density in the units of X, comparable with that of other
         estimators; under those of whole numbers it is a probability. It is that of the entries
-        that are not missing.
+        that are not missing. Of several members it is the density of their mixture.
 
         Args:
             X: rows (N, D).
@@ -230,8 +281,9 @@ class RowsEstimator(BaseEstimator):
         y = None
         if run.model.given_class:
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
-        scores = bound(run.model, rows, samples, y).cpu().numpy().astype(np.float64)
-        if run.schema.likelihood.density:  # of X = shift + scale x
+        parts = [bound(one.model, rows, samples, y).cpu().double().numpy() for one in self._runs]
+        scores = np.logaddexp.reduce(parts) - np.log(len(parts))
+        if run.schema.likelihood.density and not self._has_columns:  # of X = shift + scale x
             scale = np.broadcast_to(run.schema.transform.scale, run.schema.kind.x_shape)
             observed = ~np.isnan(x.reshape(len(x), -1))
             scores -= (np.log(scale).ravel() * observed).sum(1)
@@ -239,8 +291,11 @@ class RowsEstimator(BaseEstimator):
 
     # -- drawing ----------------------------------------------------------------------------
 
-    def _draw(self, components: Labels | None, n: int, mean: bool) -> Array:
-        """Draws of x in the units of X, (n, D), of components (n,) in order, or of none."""
+    def _draw(self, components: Labels | None, n: int, mean: bool) -> Any:
+        """Draws of x in the units of X, (n, D), of components (n,) in order, or of none.
+
+        Of the first member; a pandas frame where a frame was fitted.
+        """
         run = self._fitted.run
         model = run.model
         if not model.latents:
@@ -253,7 +308,13 @@ class RowsEstimator(BaseEstimator):
                 labels, counts = np.unique(components, return_counts=True)
                 pairs = zip(labels.tolist(), counts.tolist(), strict=True)
                 x = torch.cat([model.generate(count, k, mean=mean) for k, count in pairs])
-        return np.asarray(run.schema.transform.invert(x.cpu().numpy()).reshape(len(x), -1))
+        return self._in_units_of_x(x.cpu().numpy())
+
+    def _in_units_of_x(self, x: Array) -> Any:
+        """Rows (n, D) from those of a model: an array, or a pandas frame of the fitted columns."""
+        schema = self._fitted.run.schema
+        rows = np.asarray(schema.transform.invert(x).reshape(len(x), -1))
+        return decode(rows, schema.kind.specs) if self._has_columns else rows
 
     def _components(self, n: int, among: Labels) -> Labels:
         """(n,) components in order, drawn by their weights pi (flat where the model has none)."""
@@ -334,67 +395,6 @@ def checked_count(n: Any, name: str = "n_samples") -> int:
     if not isinstance(n, int | np.integer) or n < 1:
         raise GMMVAEError(f"{name} must be a positive whole number, not {n!r}")
     return int(n)
-
-
-@torch.no_grad()
-def by_blocks(function: Callable[..., Tensor], *columns: Tensor, rows: int) -> Tensor:
-    """Apply a function of rows to blocks of ``rows`` rows.
-
-    Matrix products of another number of rows may be summed in another order, so the last block is
-    filled up with its first row.
-    """
-    results = []
-    for start in range(0, len(columns[0]), rows):
-        blocks = [column[start : start + rows] for column in columns]
-        here = len(blocks[0])
-        filled = [torch.cat([b, b[:1].expand(rows - here, *b.shape[1:])]) for b in blocks]
-        results.append(function(*filled)[:here])
-    return torch.cat(results)
-
-
-def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
-    """(N,) importance-weighted bounds on log p(x) in nats, the same noise for every row.
-
-    Noise of its own for each row would make a row's bound depend on its place among others. So
-    errors of the rows' bounds are not independent, as those of
-    :func:`pyro_gmmvae.evaluation.log_weights` are.
-
-    Args:
-        model: in evaluation mode.
-        x: rows in the model's units.
-        samples: draws per row.
-        y: (N,) labels that are given to the model; None: no labels.
-
-    Reference:
-        Burda et al. 2016, arXiv:1509.00519.
-    """
-
-    def of_row(row: Tensor, label: Tensor | None = None) -> Tensor:
-        given = None if label is None else label[None]
-        return log_weights(model.model, model.guide, row[None], samples, y=given).iwae[0]
-
-    def of_rows(*columns: Tensor) -> Tensor:
-        with warnings.catch_warnings(), seeded(0, x.device), _ByInversion():
-            warnings.filterwarnings("ignore", ".*performance drop")  # rows one by one: right, slow
-            return torch.func.vmap(of_row, randomness="same")(*columns)
-
-    columns = (x,) if y is None else (x, y)
-    return by_blocks(of_rows, *columns, rows=max(1, COPIES_AT_ONCE // samples))
-
-
-class _ByInversion(TorchFunctionMode):
-    """Discrete draws from uniform noise, since vmap shares no noise of ``torch.multinomial``."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is not torch.multinomial:
-            return func(*args, **(kwargs or {}))
-        weights, draws = args[0], args[1]
-        steps = weights.cumsum(-1)
-        noise = torch.rand(*weights.shape[:-1], draws, dtype=weights.dtype, device=weights.device)
-        below = (noise * steps[..., -1:]).unsqueeze(-1) >= steps.unsqueeze(-2)
-        return below.sum(-1).clamp_max(weights.shape[-1] - 1)
 
 
 class PrintProgress(Callback):

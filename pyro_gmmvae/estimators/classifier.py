@@ -41,13 +41,16 @@ class GMMVAEClassifier(
         likelihood: of X, as :func:`pyro_gmmvae.distributions.parse_likelihood` reads it:
             "binomial(16)" for counts 0..16, "bernoulli" for X in [0, 1] or in ``x_range``, "normal"
             for standardized X, and others; None: bernoulli for images of known range, else normal.
+        columns: by name, kinds of columns of a frame, "real", "student-t", "positive", "count",
+            "binary", "category" or "ordinal", or "skip" to leave one out; None: kinds are those
+            that suit the cells.
         image_shape: (height, width) or (channels, height, width) where rows are images.
         x_range: lowest and highest value of all X, that become 0 and 1; None: (0, n) for counts
             0..n, (0, 255) for images of unsigned bytes, (0, 1) for images with no value outside,
             else unknown.
         preset: named settings for files, "paper", "permutation-invariant", "best", or those of a
-            set of images, "digits/best" (counts 0..16), "mnist/best"; None:
-            permutation-invariant.
+            set of images, "digits/best" (counts 0..16), "mnist/best"; None: "table" for frames,
+            permutation-invariant for arrays.
         epochs: passes over the rows; None: 100, or the preset's.
         minutes: wall-clock budget of a fit, in the place of ``epochs``.
         batch_size: rows per step; None: 128.
@@ -59,7 +62,9 @@ class GMMVAEClassifier(
             weights that ``gmmvae train`` gives.
         verbose: 1: print a line per epoch.
         settings: all other keys of :class:`pyro_gmmvae.config.Config`; 'gmmvae list keys' tells
-            of them. All rows are fitted unless ``patience`` or ``validation`` is set.
+            of them. All rows are fitted unless ``patience`` or ``validation`` is set. With
+            ``{"members": N}`` class probabilities are means over N fits; z and draws are those of
+            the first.
 
     Attributes:
         classes_: (C,) sorted labels.
@@ -70,7 +75,7 @@ class GMMVAEClassifier(
             class where the label is unknown or soft. Not saved in folders.
         n_iter_: epochs.
         n_features_in_: D.
-        feature_names_in_: (D,) names of the columns, where all are text.
+        feature_names_in_: (D,) names of the columns of a frame.
 
     References:
         arXiv:1406.5298 (semi-supervised learning with deep generative models), arXiv:1611.00712
@@ -91,6 +96,7 @@ class GMMVAEClassifier(
         >>> rows, labels = model.sample(5, label=2)
     """
 
+    _preset_of_frames = "table"
     _fixed = {"labels": None}  # noqa: RUF012 - never changed
 
     def __init__(
@@ -104,6 +110,7 @@ class GMMVAEClassifier(
         network: str | None = None,
         hidden: Sequence[int] | None = None,
         likelihood: str | None = None,
+        columns: Mapping[str, str] | None = None,
         image_shape: Sequence[int] | None = None,
         x_range: Sequence[float] | None = None,
         preset: str | None = None,
@@ -126,6 +133,7 @@ class GMMVAEClassifier(
         self.network = network
         self.hidden = hidden
         self.likelihood = likelihood
+        self.columns = columns
         self.image_shape = image_shape
         self.x_range = x_range
         self.preset = preset
@@ -148,6 +156,12 @@ class GMMVAEClassifier(
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit rows X (N, D) and labels y (N,), -1 for an unlabelled row.
+
+        X is an array of numbers, or a frame of pandas or polars; NaN and empty cells are missing.
+        Of a frame each column gets a kind from its cells (see ``columns``) and a likelihood, text
+        is taken as it is, and a warning names the columns that no model can use. After the fit
+        columns are matched by their names: others are ignored, and values that a column did not
+        have in the fit become missing, with a warning.
 
         Where labels are text, "-1" and "" stand for no label, too. With y (N, C) labels are soft:
         a row holds the prior of its class, or NaN where it has none; the classes are the columns
@@ -262,7 +276,7 @@ class GMMVAEClassifier(
 
     def sample(
         self, n_samples: int = 1, label: Any = None, *, mean: bool = False
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Any, Array]:
         """Draw rows in the units of X: a class, z from p(z|class), x from p(x|z,class).
 
         Args:
@@ -271,7 +285,8 @@ class GMMVAEClassifier(
             mean: the mean of p(x|z,class) in the place of a draw, as 'gmmvae generate' writes it.
 
         Returns:
-            X (n, D) and y (n,), in the order of classes. Of models without p(x|class), y is what
+            X (n, D), a pandas frame where a frame was fitted, and y (n,), in the order of classes.
+            Of models without p(x|class), y is what
             :meth:`predict` gives for the rows.
 
         Raises:

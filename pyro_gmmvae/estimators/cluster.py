@@ -27,9 +27,9 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         model: key of ``pyro_gmmvae.models.MODELS`` that has components.
         preset: None: "cluster"; of sets of images there is "digits/cluster", "mnist/cluster".
         latent_dim: d, the size of z; None: 10, or the preset's.
-        guide, objective, network, hidden, likelihood, image_shape, x_range, epochs, minutes,
-            batch_size, learning_rate, device, engine, precision, random_state, verbose, settings:
-            as for :class:`GMMVAEClassifier`.
+        guide, objective, network, hidden, likelihood, columns, image_shape, x_range, epochs,
+            minutes, batch_size, learning_rate, device, engine, precision, random_state, verbose,
+            settings: as for :class:`GMMVAEClassifier`.
 
     Attributes:
         labels_: (N,) components of the fitted rows.
@@ -52,8 +52,8 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         (2, 3)
     """
 
-    _preset = "cluster"
-    _fixed = {"labels": 0}  # noqa: RUF012 - never changed
+    _preset = _preset_of_frames = "cluster"
+    _fixed = {"labels": 0, "members": 1}  # noqa: RUF012 - never changed
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         network: str | None = None,
         hidden: Sequence[int] | None = None,
         likelihood: str | None = None,
+        columns: Mapping[str, str] | None = None,
         image_shape: Sequence[int] | None = None,
         x_range: Sequence[float] | None = None,
         preset: str | None = None,
@@ -88,6 +89,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         self.network = network
         self.hidden = hidden
         self.likelihood = likelihood
+        self.columns = columns
         self.image_shape = image_shape
         self.x_range = x_range
         self.preset = preset
@@ -114,7 +116,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         y: Any = None,  # noqa: ARG002 - scikit-learn's signature
         sample_weight: Any = None,
     ) -> Self:
-        """Cluster rows X (N, D); y is ignored.
+        """Cluster rows X (N, D), an array or a frame; y is ignored.
 
         Rows are drawn for batches in proportion to ``sample_weight`` (N,).
 
@@ -148,7 +150,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
 
     def sample(
         self, n_samples: int = 1, label: int | None = None, *, mean: bool = False
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Any, Array]:
         """Draw rows in the units of X: a component, z from p(z|s), x from p(x|z,s).
 
         Args:
@@ -157,7 +159,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
             mean: the mean of p(x|z,s) in the place of a draw, as 'gmmvae generate' writes it.
 
         Returns:
-            X (n, D) and components (n,), in order.
+            X (n, D), a pandas frame where a frame was fitted, and components (n,), in order.
 
         Raises:
             GMMVAEError: a component that is not there.

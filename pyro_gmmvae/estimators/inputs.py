@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import Config, split_list
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.data.row_labels import checked_soft_labels, unlabelled_rows
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.datasets import IN_MEMORY
+from pyro_gmmvae.datasets import IN_MEMORY, presets_of
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.estimators.frame_rows import is_frame
 from pyro_gmmvae.runs import default_config
 
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ FILE_KEYS = {
     *("label_seed", "test", "transductive"),
     *("drop_nonfinite", "tracks", "labels_file", "layout", "protocol", "window", "stride"),
     *("max_gap", "scale", "features", "statistics", "joint_dropout"),
-    *("checkpoint_seconds", "log"),
+    *("cv", "fold", "checkpoint_seconds", "log"),
 }
 WATCHED_SHARE = 0.1
 
@@ -66,6 +67,8 @@ def config_of(
         "seed": "random_state"
     }
     for key in given:
+        if key in fixed:
+            raise GMMVAEError(f"settings: {key} is for GMMVAEClassifier; leave it out")
         if key in place_of:
             raise GMMVAEError(f"settings: {key} has an argument of its own, {place_of[key]}")
         if key in FILE_KEYS:
@@ -79,6 +82,28 @@ def config_of(
     config = default_config(IN_MEMORY, default, named, given, fixed, {"test": 0, "seed": seed})
     watched = given.get("validation", WATCHED_SHARE if config.patience else 0)
     return config.replace(validation=watched)
+
+
+def takes_columns(rows: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether rows are a frame whose columns each have a kind and a likelihood.
+
+    Of images, of a given range and under another likelihood a frame is an array of numbers.
+
+    Args:
+        rows: as they were given.
+        arguments: of the estimator's constructor.
+    """
+    preset = presets_of(IN_MEMORY)[0].get(str(arguments["preset"]), {})
+    likelihood = arguments["likelihood"] or preset.get("likelihood")
+    plain = arguments["image_shape"] is not None or arguments["x_range"] is not None
+    return is_frame(rows) and not plain and likelihood in (None, "columns")
+
+
+def covariates_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the columns that ``settings`` make covariates."""
+    settings = arguments["settings"]
+    names = settings.get("covariates", ()) if isinstance(settings, Mapping) else ()
+    return tuple(split_list(names))
 
 
 def seed_of(random_state: Any) -> int:

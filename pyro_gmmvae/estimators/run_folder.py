@@ -8,18 +8,17 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
+from pyro_gmmvae.data import RowKind
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import (
     load_weights,
     read_json,
-    read_table,
     remove_leftovers,
     save_weights,
     write_json,
 )
-from pyro_gmmvae.runs import Run
-from pyro_gmmvae.runs.folder import new_folder, remove_replaced
-from pyro_gmmvae.runs.trainer import Trained
+from pyro_gmmvae.runs.folder import new_folder, read_config, remove_replaced
+from pyro_gmmvae.runs.trained import Trained
 
 FILE, LABELS = "estimator.json", "labels.safetensors"
 PLAIN = ("n_features_in_",)
@@ -102,6 +101,19 @@ def _plain(name: str, value: Any) -> Any:
     raise GMMVAEError(f"the argument {name} of type {type(value).__name__} can't be saved")
 
 
+def _check_features(attributes: dict[str, Any], kind: RowKind) -> None:
+    """Check the number and the names of the features against the rows of the run.
+
+    Raises:
+        KeyError, ValueError: they are of other rows.
+    """
+    features, names = attributes["n_features_in_"], attributes.get("feature_names_in_")
+    if not kind.specs and features != int(np.prod(kind.x_shape)):
+        raise ValueError("n_features_in_ is not that of config.json")
+    if kind.specs and (names is None or features != len(names)):
+        raise ValueError("feature_names_in_ are not those of a frame")
+
+
 def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:
     """Read the folder that :func:`write_folder` wrote.
 
@@ -113,7 +125,7 @@ def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:
     Raises:
         GMMVAEError: a folder that is missing, damaged, or of another estimator or a run.
     """
-    run = Run.load(path, device=device)
+    read_config(path)  # first: a folder that is no run has an error of its own
     file = path / FILE
     if not file.exists():
         raise GMMVAEError(
@@ -126,6 +138,8 @@ def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:
     try:
         if found != kind:
             raise ValueError(f"class {found!r}")
+        fitted = Trained.load(path, device)
+        run = fitted.run
         params = {k: tuple(v) if isinstance(v, list) else v for k, v in content["params"].items()}
         attributes = dict(content["attributes"])
         for name, array in content["arrays"].items():
@@ -135,17 +149,10 @@ def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:
         classes = attributes.get("classes_", np.array([]))
         if classes.shape != (len(run.schema.classes),):
             raise ValueError("classes_ are not those of config.json")
-        if attributes["n_features_in_"] != int(np.prod(run.schema.kind.x_shape)):
-            raise ValueError("n_features_in_ is not that of config.json")
-        metrics = {"epochs": 0, "steps": 0} | read_json(path / "metrics.json")
+        _check_features(attributes, run.schema.kind)
         if (path / LABELS).exists():
             attributes["labels_"] = load_weights(path / LABELS)["labels"].numpy()
-        # as text first: pandas itself would round the last digit
-        history = read_table(path / "history.csv", dtype=str).astype(float)
-        history = history.astype({"epoch": int, "step": int})
-        if metrics["epochs"] != len(history):
-            raise ValueError("history.csv is of other epochs than metrics.json")
-        return SavedEstimator(params, attributes, Trained(run, metrics, history))
+        return SavedEstimator(params, attributes, fitted)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, GMMVAEError):
             raise

@@ -23,9 +23,9 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
     Args:
         model: "vae" or "ae", or one with components: "gmvae-discrete", "gmmvae" and others.
         components: K, for models that have them; None: 10.
-        guide, objective, latent_dim, network, hidden, likelihood, image_shape, x_range, preset,
-            epochs, minutes, batch_size, learning_rate, device, engine, precision, random_state,
-            verbose, settings: as for :class:`GMMVAEClassifier`.
+        guide, objective, latent_dim, network, hidden, likelihood, columns, image_shape, x_range,
+            preset, epochs, minutes, batch_size, learning_rate, device, engine, precision,
+            random_state, verbose, settings: as for :class:`GMMVAEClassifier`.
 
     Attributes:
         model_, history_, n_iter_, n_features_in_, feature_names_in_: as for
@@ -45,7 +45,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         ((150, 2), (150, 4), (150,))
     """
 
-    _fixed = {"labels": 0}  # noqa: RUF012 - never changed
+    _fixed = {"labels": 0, "members": 1}  # noqa: RUF012 - never changed
     _needs_classes = False
 
     def __init__(
@@ -59,6 +59,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         network: str | None = None,
         hidden: Sequence[int] | None = None,
         likelihood: str | None = None,
+        columns: Mapping[str, str] | None = None,
         image_shape: Sequence[int] | None = None,
         x_range: Sequence[float] | None = None,
         preset: str | None = None,
@@ -81,6 +82,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         self.network = network
         self.hidden = hidden
         self.likelihood = likelihood
+        self.columns = columns
         self.image_shape = image_shape
         self.x_range = x_range
         self.preset = preset
@@ -107,7 +109,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         y: Any = None,  # noqa: ARG002 - scikit-learn's signature
         sample_weight: Any = None,
     ) -> Self:
-        """Fit rows X (N, D); y is ignored.
+        """Fit rows X (N, D), an array or a frame; y is ignored.
 
         Rows are drawn for batches in proportion to ``sample_weight`` (N,).
 
@@ -142,8 +144,10 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """(N, d) posterior means of z."""
         return self._embedded(X)
 
-    def inverse_transform(self, X: Any) -> Array:
+    def inverse_transform(self, X: Any) -> Any:
         """(N, D) means of p(x|z) for z (N, d), in the units of the fitted rows.
+
+        After the fit of a frame they are a pandas frame of the columns that were not left out.
 
         Where x needs s, too, s is p(s|z), the responsibilities of the mixture.
 
@@ -158,8 +162,8 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         rows = torch.from_numpy(np.array(z)).to(run.dtype)
         if not rows.isfinite().all():
             raise GMMVAEError(f"X goes up to {np.abs(z).max():.3g}, which single precision can't")
-        decoded = run.schema.transform.invert(self._by_rows(self._decode, rows))
-        return np.asarray(decoded.reshape(len(z), -1).astype(z.dtype, copy=False))
+        decoded = self._in_units_of_x(self._by_rows(self._decode, rows))
+        return decoded if self._has_columns else decoded.astype(z.dtype, copy=False)
 
     def _decode(self, z: Tensor) -> Any:
         model = self.model_
@@ -177,8 +181,10 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """Mean of :meth:`score_samples`, in nats per row."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, *, mean: bool = False) -> Array:
+    def sample(self, n_samples: int = 1, *, mean: bool = False) -> Any:
         """Draw rows (n, D) in the units of X: z from the prior, x from p(x|z).
+
+        They are a pandas frame where a frame was fitted.
 
         Args:
             n_samples: how many.

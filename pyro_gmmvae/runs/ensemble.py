@@ -113,7 +113,7 @@ def _train(
     with shared_graphs(config.members):
         for number in range(config.members):
             of_member = PartialProgress(callbacks, number, config.members * fits)
-            one = _member(config, number)
+            one = member_config(config, number)
             outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
             remove_replaced(out)
             if outcome not in FINISHED:
@@ -161,7 +161,7 @@ def _finish(
     return str(read_metrics(out)["outcome"])
 
 
-def _member(config: Config, number: int) -> Config:
+def member_config(config: Config, number: int) -> Config:
     """The configuration of a member: of another seed, with the same rows and labels."""
     label_seed = config.seed if config.label_seed is None else config.label_seed
     seed = (config.seed + number) % 2**32

@@ -14,18 +14,17 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.datasets import IN_MEMORY, is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import remove_leftovers, save_weights, write_json
+from pyro_gmmvae.files import remove_leftovers, write_json
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.component_names import names_given
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.ensemble import train_ensemble
+from pyro_gmmvae.runs.ensemble import PartialProgress, member_config, train_ensemble
 from pyro_gmmvae.runs.folder import (
     CONFIG,
     FINISHED,
     MEMBERS,
     METRICS,
-    WEIGHTS,
     environment,
     new_folder,
     read_config,
@@ -34,7 +33,6 @@ from pyro_gmmvae.runs.folder import (
     restore,
     save_checkpoint,
     write_config,
-    write_history,
 )
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.keys import BUDGETS
@@ -43,41 +41,16 @@ from pyro_gmmvae.runs.run import Run, with_data_at
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.start_from_run import with_structure_of_init
 from pyro_gmmvae.runs.teacher import with_teacher
+from pyro_gmmvae.runs.trained import Trained
 from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
 from pyro_gmmvae.training.batches import check_batch_size
 from pyro_gmmvae.training.devices import machine, seeded
 from pyro_gmmvae.training.distributed import process_group
+from pyro_gmmvae.training.engines import shared_graphs
 from pyro_gmmvae.training.loggers import build_loggers, closing
 from pyro_gmmvae.training.signals import raise_signal
 
-
-@dataclass(frozen=True)
-class Trained:
-    """A fit that ended.
-
-    Attributes:
-        run: the trained model; of a fit in memory its path is only a name.
-        metrics: the content of ``metrics.json``.
-        history: a row per epoch.
-        optimizer: Adam's moments, where the fit can continue with other rows; else None.
-    """
-
-    run: Run
-    metrics: dict[str, Any]
-    history: pd.DataFrame
-    optimizer: dict[str, Any] | None = None
-
-    def save(self, out: Path) -> None:
-        """Write the files of a run into a folder that exists.
-
-        ``config.json`` comes last: a folder without one is not a run, so half of one is never
-        read.
-        """
-        save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
-        write_history(out, self.history)
-        write_json(out / METRICS, self.metrics)
-        now = environment(None, machine(self.run.device))
-        write_config(out, self.run.config, self.run.schema, [now])
+CHANGED = "arguments changed since the last fit, and the model with them; call fit again"
 
 
 @dataclass(frozen=True)
@@ -333,7 +306,7 @@ def _resume_ensemble(
 def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = ()) -> Trained:
     """Fit rows in memory, as :func:`train` fits those of files; nothing is written.
 
-    The same rows, parts and config give the same weights.
+    The same rows, parts and config give the same weights, of all members.
 
     Args:
         config: see :func:`pyro_gmmvae.runs.default_config`; where its data is is not looked at.
@@ -345,6 +318,11 @@ def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = (
         KeyboardInterrupt: Ctrl-C. Other signals are sent again when the fit has ended.
     """
     config = _resolved(with_structure_of_init(config))
+    data = with_teacher(config, data)
+    return _of_members(config, data, callbacks, lambda one, _, called: _fit(one, data, called))
+
+
+def _fit(config: Config, data: TrainingData, callbacks: Sequence[Callback]) -> Trained:
     with _prepared(config, lambda: data, callbacks) as job:
         job.start()
         outcome = job.run()
@@ -352,6 +330,27 @@ def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = (
             return job.result(outcome, job.run_in_memory())
     raise_signal(outcome)
     raise KeyboardInterrupt  # where no handler ended the process
+
+
+def _of_members(
+    config: Config,
+    data: TrainingData,
+    callbacks: Sequence[Callback],
+    fit_one: Callable[[Config, int, Sequence[Callback]], Trained],
+) -> Trained:
+    """The fit of a configuration, or those of its members, each with a number from 0 on."""
+    if config.members == 1:
+        return fit_one(config, 0, callbacks)
+    with shared_graphs(config.members):
+        members = [
+            fit_one(
+                member_config(config, number),
+                number,
+                [PartialProgress(callbacks, number, config.members)],
+            )
+            for number in range(config.members)
+        ]
+    return Trained.of_members(config, data, members)
 
 
 def fit_epoch(
@@ -376,7 +375,6 @@ def fit_epoch(
         GMMVAEError: anything in the config or data that can't be used, or another model than
             before.
     """
-    done = 0 if before is None else int(before.metrics["epochs"])
     changes = {
         "epochs": 1,
         "steps": None,
@@ -386,6 +384,18 @@ def fit_epoch(
         "init": "random",
     }
     config = resolve(config).with_defaults(**changes, pseudo_threshold=None, preset=None)
+    fits = (before.members or (before,)) if before else (None,) * config.members
+    if len(fits) != config.members:
+        raise GMMVAEError(f"partial_fit: {CHANGED}")
+    return _of_members(
+        config, data, callbacks, lambda one, k, called: _fit_epoch(one, data, fits[k], called)
+    )
+
+
+def _fit_epoch(
+    config: Config, data: TrainingData, before: Trained | None, callbacks: Sequence[Callback]
+) -> Trained:
+    done = 0 if before is None else int(before.metrics["epochs"])
     # other noise and another order for each epoch
     other_seed = config.with_defaults(seed=(config.seed + done) % 2**32)
     with _prepared(other_seed, lambda: data, callbacks) as job:
@@ -397,10 +407,7 @@ def fit_epoch(
             try:
                 fit.restore(state)
             except RuntimeError as error:
-                raise GMMVAEError(
-                    "partial_fit: arguments changed since the last fit, and the model with them; "
-                    "call fit again"
-                ) from error
+                raise GMMVAEError(f"partial_fit: {CHANGED}") from error
         fit.run_epoch()
         run = replace(job.run_in_memory(), config=config)
         trained = job.result("partial", run)

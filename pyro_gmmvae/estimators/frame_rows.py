@@ -1,0 +1,144 @@
+"""Rows of frames as numbers: kinds of columns at a fit, columns matched by name after it."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_gmmvae.column_spec import Column
+from pyro_gmmvae.data.cells import number_of, number_text
+from pyro_gmmvae.data.column_codes import encode
+from pyro_gmmvae.data.column_kinds import infer_columns, left_out_notes
+from pyro_gmmvae.data.column_table import ColumnTable
+from pyro_gmmvae.data.frames import frame_of
+from pyro_gmmvae.errors import GMMVAEError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class FrameRows:
+    """Rows of a frame, packed.
+
+    Attributes:
+        x: (N, D) in the frame's units, codes of texts, NaN where a cell is missing.
+        kind: of the rows.
+    """
+
+    x: Array
+    kind: ColumnTable
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def is_frame(rows: Any) -> bool:
+    """Whether rows are a pandas or polars DataFrame; neither package is imported."""
+    kind = type(rows)
+    package = kind.__module__.partition(".")[0]
+    return kind.__name__ == "DataFrame" and package in ("pandas", "polars")
+
+
+def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
+    """The rows of a frame to fit, with a kind for each column.
+
+    Columns that no model can use, such as constants and identifiers, are left out. A warning names
+    these, and cells that are taken as missing.
+
+    Args:
+        frame: of pandas or polars.
+        kinds: by name, the kinds that a user gives; None: they are found from the cells.
+        given: names of the covariates.
+
+    Raises:
+        GMMVAEError: as ``frame_of`` and ``infer_columns``, fewer than two rows, or infinite
+            values.
+    """
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise GMMVAEError(f"columns must be a dict of kinds by name, not {kinds!r}")
+    raw = frame_of(_without_index(frame))
+    if len(raw.table) < 2:
+        raise GMMVAEError("X holds 1 row, and a fit needs two or more")
+    kinds = {str(name): str(kind) for name, kind in (kinds or {}).items()}
+    reports = infer_columns(raw, kinds, tuple(given))
+    columns = [report.column for report in reports if report.column is not None]
+    x, notes = encode(raw, columns)
+    _check_finite(x, columns)
+    odd = [
+        f"column {report.name!r}: {oddity}"
+        for report in reports
+        for oddity in report.oddities
+        if report.column is not None
+    ]
+    found = [report for report in reports if report.name not in kinds]
+    _warn([*left_out_notes(found), *raw.notes, *notes, *odd])
+    return FrameRows(x, ColumnTable(tuple(columns)))
+
+
+def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
+    """Rows of a frame or an array as the columns of a fit, matched by name.
+
+    Other columns are ignored. Values that a column does not have become missing, and a warning
+    names them.
+
+    Args:
+        frame: of pandas or polars, or an array (N, features) of the columns of the fit.
+        kind: of the fit's rows.
+        names: (features,) of the columns of an array.
+
+    Raises:
+        GMMVAEError: a column that is missing (with the nearest match), or that holds text where
+            numbers are needed, infinite values, or an array of other columns.
+    """
+    if not is_frame(frame):
+        frame = _named(frame, names)
+    raw = frame_of(_without_index(frame), [c.name for c in kind.specs if _is_text(c)])
+    x, notes = encode(raw, kind.specs)
+    _check_finite(x, kind.specs)
+    _warn(notes)
+    return FrameRows(x, kind)
+
+
+def _named(rows: Any, names: Array) -> Any:
+    import pandas as pd
+
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or rows.shape[1] != len(names):
+        raise GMMVAEError(
+            f"X has the shape {rows.shape}, and the fit had {len(names)} columns; give a frame, "
+            "or rows of these columns"
+        )
+    return pd.DataFrame(rows, columns=list(names))
+
+
+def _without_index(frame: Any) -> Any:
+    """The frame without the index of pandas, which holds no feature."""
+    import pandas as pd
+
+    return frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else frame
+
+
+def _is_text(column: Column) -> bool:
+    """Whether the cells of a column with codes are read as text: some values are no numbers."""
+    numbers = [(value, number_of(value)) for value in column.values]
+    return any(number is None or number_text(number) != value for value, number in numbers)
+
+
+def _check_finite(x: Array, columns: Iterable[Column]) -> None:
+    with np.errstate(over="ignore"):  # beyond the range of single precision is infinite to a model
+        infinite = np.isinf(x.astype(np.float32))
+    for number, column in enumerate(columns):
+        rows = np.flatnonzero(infinite[:, number])
+        if len(rows):
+            raise GMMVAEError(
+                f"X: column {column.name!r} holds infinite values or numbers beyond 3.4e38 (the "
+                f"first is in row {rows[0]}); correct them, or write NaN where a cell is missing"
+            )
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(f"X: {note}", UserWarning, stacklevel=2)
