@@ -42,6 +42,16 @@ def is_frame(rows: Any) -> bool:
     return kind.__name__ == "DataFrame" and package in ("pandas", "polars")
 
 
+def is_table(frame: Any) -> bool:
+    """Whether the columns of a frame have names or hold other cells than numbers.
+
+    A pandas frame of numbers whose columns are numbered is an array, as for scikit-learn.
+    """
+    named = any(isinstance(name, str) for name in frame.columns)
+    numbers = all(getattr(dtype, "kind", "O") in "iuf" for dtype in frame.dtypes)
+    return named or not numbers or not len(frame.columns)
+
+
 def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
     """The rows of a frame to fit, with a kind for each column.
 

@@ -14,7 +14,7 @@ from pyro_gmmvae.data.row_labels import checked_soft_labels, unlabelled_rows
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY, presets_of
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.frame_rows import is_frame
+from pyro_gmmvae.estimators.frame_rows import is_frame, is_table
 from pyro_gmmvae.runs import default_config
 
 Array = NDArray[Any]
@@ -67,12 +67,12 @@ def config_of(
         "seed": "random_state"
     }
     for key in given:
-        if key in fixed:
-            raise GMMVAEError(f"settings: {key} is for GMMVAEClassifier; leave it out")
         if key in place_of:
             raise GMMVAEError(f"settings: {key} has an argument of its own, {place_of[key]}")
         if key in FILE_KEYS:
             raise GMMVAEError(f"settings: {key} is for runs of files; rows come with fit")
+        if key in fixed:
+            raise GMMVAEError(f"settings: {key} is for GMMVAEClassifier; leave it out")
     named = {
         KEYS[name]: _plain(value)
         for name, value in arguments.items()
@@ -87,7 +87,7 @@ def config_of(
 def takes_columns(rows: Any, arguments: Mapping[str, Any]) -> bool:
     """Whether rows are a frame whose columns each have a kind and a likelihood.
 
-    Of images, of a given range and under another likelihood a frame is an array of numbers.
+    Where rows are images, have a range or another likelihood, a frame is an array of numbers.
 
     Args:
         rows: as they were given.
@@ -96,7 +96,8 @@ def takes_columns(rows: Any, arguments: Mapping[str, Any]) -> bool:
     preset = presets_of(IN_MEMORY)[0].get(str(arguments["preset"]), {})
     likelihood = arguments["likelihood"] or preset.get("likelihood")
     plain = arguments["image_shape"] is not None or arguments["x_range"] is not None
-    return is_frame(rows) and not plain and likelihood in (None, "columns")
+    wanted = not plain and likelihood in (None, "columns")
+    return wanted and is_frame(rows) and is_table(rows)
 
 
 def covariates_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -58,7 +58,12 @@ def test_names_of_columns_and_classes_come_back(tmp_path: Path) -> None:
     table = pd.DataFrame(generator.normal(size=(40, 3)), columns=[*"abc"])
     y = np.array(["ann", "bob", -1, "ann"] * 10, object)
     random_state = np.random.RandomState(3)
-    arguments: dict[str, Any] = SMALL | {"epochs": 1, "random_state": random_state}
+    settings = {"members": 1, "teacher_share": 0}
+    arguments: dict[str, Any] = SMALL | {
+        "epochs": 1,
+        "random_state": random_state,
+        "settings": settings,
+    }
     fitted = GMMVAEClassifier(**arguments).fit(table, y)
     fitted.save(tmp_path / "run")
     other = GMMVAEClassifier.load(tmp_path / "run")

@@ -168,6 +168,19 @@ def test_draws_are_frames(fitted: GMMVAEClassifier, table: pd.DataFrame) -> None
     assert np.isfinite(fitted.predict_proba(rows)).all()
 
 
+def test_a_frame_of_numbered_columns_is_an_array() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    arguments = WITHOUT | {"epochs": 1}
+    plain, framed = (GMMVAETransformer(**arguments).fit(rows) for rows in (x, pd.DataFrame(x)))
+    assert_array_equal(framed.transform(pd.DataFrame(x)), plain.transform(x))
+
+
+def test_output_is_a_frame_where_asked(fitted: GMMVAEClassifier, table: pd.DataFrame) -> None:
+    z = copy.copy(fitted).set_output(transform="pandas").transform(table)
+    assert [*z.columns] == ["gmmvaeclassifier0", "gmmvaeclassifier1"]
+    assert_array_equal(z.to_numpy(), fitted.transform(table))
+
+
 def test_kinds_that_are_given(table: pd.DataFrame, labels: np.ndarray[Any, Any]) -> None:
     columns = {"size": "ordinal(small<large)", "age": "skip", "income": "real"}
     with warnings.catch_warnings():
