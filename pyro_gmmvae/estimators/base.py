@@ -87,9 +87,7 @@ class RowsEstimator(BaseEstimator):
         data = TrainingData.from_arrays(config, dataset, split)
         self._keep(fit(config, data, callbacks=self._callbacks()))
 
-    def _fit_epoch(
-        self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any
-    ) -> None:
+    def _fit_epoch(self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any) -> None:
         """One epoch over rows; units are those of the first rows that were fitted."""
         before: Trained | None = getattr(self, "_fitted", None)
         config, dataset = self._prepared(rows, y, classes)
@@ -165,7 +163,9 @@ class RowsEstimator(BaseEstimator):
         of_frame = takes_columns(X, arguments) if reset else self._has_columns
         if not of_frame:
             if reset and arguments["columns"] is not None:
-                raise GMMVAEError("columns gives kinds to the columns of a frame; X has none")
+                raise GMMVAEError(
+                    "columns gives kinds to the columns of a frame with names, under likelihood=columns"
+                )
             options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_min_samples": 2}
             return validate_data(self, X, *y, reset=reset, ensure_all_finite="allow-nan", **options)
         kinds, covariates = arguments["columns"], covariates_of(arguments)

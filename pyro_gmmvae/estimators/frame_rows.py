@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.column_spec import Column
-from pyro_gmmvae.data.cells import number_of, number_text
+from pyro_gmmvae.column_spec import DISCRETE, Column
+from pyro_gmmvae.data.cells import is_plain_number
 from pyro_gmmvae.data.column_codes import encode
 from pyro_gmmvae.data.column_kinds import infer_columns, left_out_notes
 from pyro_gmmvae.data.column_table import ColumnTable
@@ -69,10 +69,11 @@ def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
     """
     if kinds is not None and not isinstance(kinds, Mapping):
         raise GMMVAEError(f"columns must be a dict of kinds by name, not {kinds!r}")
-    raw = frame_of(_without_index(frame))
+    kinds = {str(name): str(kind) for name, kind in (kinds or {}).items()}
+    codes = [name for name, kind in kinds.items() if kind.partition("(")[0] in DISCRETE]
+    raw = frame_of(_without_index(frame), codes)
     if len(raw.table) < 2:
         raise GMMVAEError("X holds 1 row, and a fit needs two or more")
-    kinds = {str(name): str(kind) for name, kind in (kinds or {}).items()}
     reports = infer_columns(raw, kinds, tuple(given))
     columns = [report.column for report in reports if report.column is not None]
     x, notes = encode(raw, columns)
@@ -105,7 +106,7 @@ def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
     """
     if not is_frame(frame):
         frame = _named(frame, names)
-    raw = frame_of(_without_index(frame), [c.name for c in kind.specs if _is_text(c)])
+    raw = frame_of(_without_index(frame), _texts_of(kind))
     x, notes = encode(raw, kind.specs)
     _check_finite(x, kind.specs)
     _warn(notes)
@@ -131,10 +132,9 @@ def _without_index(frame: Any) -> Any:
     return frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else frame
 
 
-def _is_text(column: Column) -> bool:
-    """Whether the cells of a column with codes are read as text: some values are no numbers."""
-    numbers = [(value, number_of(value)) for value in column.values]
-    return any(number is None or number_text(number) != value for value, number in numbers)
+def _texts_of(kind: ColumnTable) -> list[str]:
+    """Names of the columns whose cells are read as text: some of their values are no numbers."""
+    return [c.name for c in kind.specs if not all(map(is_plain_number, c.values))]
 
 
 def _check_finite(x: Array, columns: Iterable[Column]) -> None:

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from pyro_gmmvae.config import Config, split_list
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.data.row_labels import checked_soft_labels, unlabelled_rows
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY, presets_of
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.frame_rows import is_frame, is_table
+from pyro_gmmvae.key_types import split_list
 from pyro_gmmvae.runs import default_config
 
 Array = NDArray[Any]
@@ -29,11 +30,12 @@ KEYS = {
         )
     },
     "n_clusters": "components",
+    "columns": "column",
 }
 # keys of data in files and of what is written; here rows and labels are given to fit
 FILE_KEYS = {
     *("data", "data_dir", "label_column", "weight_column", "group_column", "labels"),
-    *("label_seed", "test", "transductive"),
+    *("leave_out", "label_seed", "test", "transductive"),
     *("drop_nonfinite", "tracks", "labels_file", "layout", "protocol", "window", "stride"),
     *("max_gap", "scale", "features", "statistics", "joint_dropout"),
     *("cv", "fold", "checkpoint_seconds", "log"),
@@ -78,6 +80,8 @@ def config_of(
         for name, value in arguments.items()
         if name in KEYS and value is not None
     }
+    if arguments["columns"] is not None:
+        named["column"] = tuple(f"{name}={kind}" for name, kind in arguments["columns"].items())
     default = {} if preset is None else {"preset": preset}
     config = default_config(IN_MEMORY, default, named, given, fixed, {"test": 0, "seed": seed})
     watched = given.get("validation", WATCHED_SHARE if config.patience else 0)

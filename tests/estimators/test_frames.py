@@ -289,7 +289,9 @@ def test_kinds_that_cannot_be(columns: Any, match: str, table: pd.DataFrame) -> 
 
 
 def test_kinds_for_an_array_are_refused() -> None:
-    with pytest.raises(GMMVAEError, match="columns gives kinds to the columns of a frame"):
+    with pytest.raises(
+        GMMVAEError, match="columns gives kinds to the columns of a frame with names"
+    ):
         GMMVAETransformer(**WITHOUT, columns={"0": "real"}).fit(np.zeros((5, 2)))
 
 
@@ -299,3 +301,21 @@ def test_numbers_and_texts_in_one_column(table: pd.DataFrame) -> None:
     with pytest.warns(UserWarning, match="'dose' .numbers, but for 2 cells such as 'low'"):
         model = GMMVAETransformer(**WITHOUT | {"epochs": 1}).fit(mixed)
     assert "dose" not in kinds_of(model)
+
+
+def test_covariates_are_given(table: pd.DataFrame, labels: np.ndarray[Any, Any]) -> None:
+    settings = {"members": 1, "teacher_share": 0, "covariates": "city"}
+    model = GMMVAEClassifier(**SMALL | {"epochs": 1, "settings": settings}).fit(table, labels)
+    given = {column.name: column.given for column in model._fitted.run.schema.kind.specs}
+    assert [name for name, one in given.items() if one] == ["city"]
+    with pytest.raises(GMMVAEError, match="no column 'citty'; did you mean 'city'"):
+        model.set_params(settings=settings | {"covariates": ["citty"]}).fit(table, labels)
+
+
+def test_soft_labels_and_weights_of_frames(
+    table: pd.DataFrame, labels: np.ndarray[Any, Any]
+) -> None:
+    soft = np.where(labels[:, None] < 0, np.nan, np.eye(2)[labels])
+    model = GMMVAEClassifier(**SMALL | {"epochs": 1}).fit(table, soft, np.ones(ROWS))
+    assert model.classes_.tolist() == [0, 1]
+    assert model.transduction_.shape == (ROWS,)
