@@ -164,7 +164,8 @@ class RowsEstimator(BaseEstimator):
         if not of_frame:
             if reset and arguments["columns"] is not None:
                 raise GMMVAEError(
-                    "columns gives kinds to the columns of a frame with names, under likelihood=columns"
+                    "columns gives kinds to the columns of a frame with names, not of an array, "
+                    "nor beside another likelihood; leave columns out"
                 )
             options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_min_samples": 2}
             return validate_data(self, X, *y, reset=reset, ensure_all_finite="allow-nan", **options)
