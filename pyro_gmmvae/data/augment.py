@@ -74,6 +74,13 @@ def dropout(x: "Tensor") -> "Tensor":
     return torch.where((torch.rand_like(x) < DROPOUT) & ~x.isnan(), 0.0, x)
 
 
+def gaps(x: "Tensor") -> "Tensor":
+    """Make a fifth of the cells missing (NaN)."""
+    import torch
+
+    return torch.where(torch.rand_like(x) < DROPOUT, torch.nan, x)
+
+
 def hide(x: "Tensor") -> "Tensor":
     """Make cells missing (NaN), of each row a random share of up to 80 %."""
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.column_spec import Column
-from pyro_gmmvae.data.augment import hide, swap
+from pyro_gmmvae.data.augment import gaps, hide, noise, swap
 from pyro_gmmvae.data.kinds import RowKind
 from pyro_gmmvae.data.transform import Labels, Transform
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -31,7 +31,12 @@ class ColumnTable(RowKind):
 
     name: ClassVar[str] = "columns"
     plural: ClassVar[str] = "rows of a table"
-    augmentations: ClassVar[Mapping[str, Callable[..., "Tensor"]]] = {"hide": hide, "swap": swap}
+    augmentations: ClassVar[Mapping[str, Callable[..., "Tensor"]]] = {
+        "noise": noise,
+        "dropout": gaps,
+        "hide": hide,
+        "swap": swap,
+    }
     default_augmentation: ClassVar[str] = "swap"
 
     specs: tuple[Column, ...]
@@ -91,9 +96,14 @@ class ColumnTable(RowKind):
 
     def _bind(self, function: "Callable[..., Tensor]") -> "Callable[[Tensor], Tensor]":
         given = [column.given for column in self.specs]
+        if function is noise:
+            # other kinds have units of their own
+            return partial(
+                _changed_where, [c.kind not in ("real", "student-t") for c in self.specs], noise
+            )
         if function is not swap or not any(given):
             return function
-        return partial(_swap_others, given)
+        return partial(_changed_where, given, swap)
 
     def to_json(self) -> dict[str, Any]:
         specs = [column.to_json() for column in self.specs]
@@ -130,11 +140,13 @@ def covariate_row(specs: Sequence[Column], values: Mapping[str, Any]) -> NDArray
     return row
 
 
-def _swap_others(given: Sequence[bool], x: "Tensor") -> "Tensor":
-    """Swap cells that are no covariates: a row without its covariates would be another's."""
+def _changed_where(
+    kept: Sequence[bool], function: "Callable[[Tensor], Tensor]", x: "Tensor"
+) -> "Tensor":
+    """Change cells, but for some columns: a row without its covariates would be another's."""
     import torch
 
-    return torch.where(torch.tensor(given, device=x.device), x, swap(x))
+    return torch.where(torch.tensor(kept, device=x.device), x, function(x))
 
 
 def _knots_of(column: Column, values: NDArray[Any], knots: tuple[float, ...]) -> tuple[float, ...]:
