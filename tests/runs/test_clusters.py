@@ -19,7 +19,11 @@ from pyro_gmmvae.training import Callback
 from tests.training.test_loop import StopAfter
 
 SMALL = {
-    **{"preset": "cluster", "hidden": "32", "latent_dim": 2, "epochs": 25, "batch_size": 64},
+    "preset": "cluster",
+    "hidden": "32",
+    "latent_dim": 2,
+    "epochs": 25,
+    "batch_size": 64,
     "likelihood": "normal",  # plain numbers
 }
 
