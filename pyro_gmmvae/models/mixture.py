@@ -82,10 +82,11 @@ class Mixture(nn.Module, ABC):
         """
         logits = self.log_prior.expand(rows, len(self.prior_logits))
         if y is not None:
-            label = self.soft_labels.classes(y)
+            has_soft = len(self.soft_labels.values) > 0
+            label = self.soft_labels.classes(y) if has_soft else y
             given = self.label_logits[label.clamp_min(0)]
             logits = torch.where((label >= 0).unsqueeze(-1), given, logits)
-            logits = self.soft_labels(y, logits)
+            logits = self.soft_labels(y, logits) if has_soft else logits
         if relaxed:
             return Concrete(self.prior_temperature, logits=logits)
         return OneHotCategorical(logits=logits)
