@@ -20,7 +20,7 @@ from pyro_gmmvae.training import Callback
 
 ROOT = f"{Path(pyro_gmmvae.__file__).parent}/"
 STEP = ("training/loop.py", "step")
-MAX_CROSSINGS, MAX_CROSSINGS_WITH_ROOT, MAX_FILES_IN_A_STEP = 70, 112, 18
+MAX_CROSSINGS, MAX_CROSSINGS_WITH_ROOT, MAX_FILES_IN_A_STEP = 70, 121, 18
 Call = tuple[str, str]
 
 
