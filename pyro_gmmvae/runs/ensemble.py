@@ -33,6 +33,7 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.out_of_fold import OutOfFold, save_validation_scores
 from pyro_gmmvae.runs.run import Run, elbo_quantiles
+from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import machine, resolve_device
 from pyro_gmmvae.training.engines import shared_graphs
@@ -76,6 +77,7 @@ def train_ensemble(
     force: bool = False,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
+    started: float | None = None,
 ) -> Run:
     """Train the members of a run and its folds, or those that a folder lacks.
 
@@ -88,6 +90,7 @@ def train_ensemble(
         force: replace a run that exists.
         callbacks: called after each epoch and each step of every fit.
         command: the command line to record in ``environment.json``.
+        started: when its data began to be loaded, by ``time.monotonic``; None: now.
 
     Raises:
         GMMVAEError: as of one fit; several processes.
@@ -101,13 +104,18 @@ def train_ensemble(
     with nullcontext() if resuming else new_folder(out, force):
         now = environment(command, machine(resolve_device(config.device)))
         write_config(out, config, data.schema, [*before, now])
-        return _train(config, data, out, fit, callbacks)
+        return _train(config, data, out, fit, callbacks, started or time.monotonic())
 
 
 def _train(
-    config: Config, data: TrainingData, out: Path, fit: Fitter, callbacks: Sequence[Callback]
+    config: Config,
+    data: TrainingData,
+    out: Path,
+    fit: Fitter,
+    callbacks: Sequence[Callback],
+    started: float,
 ) -> Run:
-    started, folds = time.monotonic(), data.folds(config)
+    folds = data.folds(config)
     fits = 1 + folds  # a fold takes as long as all members
     outcome = "complete"
     with shared_graphs(config.members):
@@ -123,7 +131,8 @@ def _train(
         if fold == 0:
             _announce(data, folds, folds * (time.monotonic() - started), callbacks)
         one = config.with_defaults(fold=fold, cv=folds)
-        rest = TrainingData.from_config(one, dataset=data.dataset)
+        # a teacher of the whole has seen the labels of the fold
+        rest = with_teacher(one, TrainingData.from_config(one, dataset=data.dataset))
         folder, of_fold = out / FOLDS / str(fold), PartialProgress(callbacks, 1 + fold, fits)
         outcome = _finish(one, rest, folder, fit, of_fold)
         if outcome not in FINISHED:

@@ -42,7 +42,9 @@ def with_teacher(config: Config, data: TrainingData) -> TrainingData:
     some = np.random.default_rng(0).permutation(free)[:MOST_ROWS]
     rows = np.concatenate([np.flatnonzero(y >= 0), np.sort(some)])
     points = data.points(data.training_rows[rows])
-    probs = teach(points, y[rows], len(data.schema.classes), config.seed)
+    # members have seeds of their own, and one teacher
+    seed = config.seed if config.label_seed is None else config.label_seed
+    probs = teach(points, y[rows], len(data.schema.classes), seed)
     sure = probs.max(1)
     sure[y[rows] >= 0] = -1
     chosen = np.argsort(-sure, kind="stable")[: int(config.teacher_share * len(some))]

@@ -1,6 +1,7 @@
 """Training: into a run folder, in memory, or on from a stopped run."""
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -173,9 +174,10 @@ def train(
     load = partial(_load, config)
     # a named set has test rows
     if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
-        data = load()
+        started, data = time.monotonic(), load()
         if config.members > 1 or data.folds(config):
             options: dict[str, Any] = {"callbacks": callbacks, "command": command}
+            options["started"] = started
             return train_ensemble(config, data, out, _fit_into, force=force, **options)
         load = partial(_load, config, dataset=data.dataset)
     return _train_one(config, load, out, force, callbacks, command)

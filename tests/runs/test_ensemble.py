@@ -171,6 +171,21 @@ def test_taught_rows_are_the_surest_and_pseudo_labels(tmp_path: Path) -> None:
     assert (-2 - y[rows] == truth).all()
 
 
+def test_the_teacher_of_a_fold_has_not_seen_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def uniform(x: np.ndarray, y: np.ndarray, classes: int, _: int) -> np.ndarray:
+        seen.append((y >= 0).sum())
+        return np.full((len(x), classes), 1 / classes)
+
+    monkeypatch.setattr("pyro_gmmvae.runs.teacher.teach", uniform)
+    config = config_of(write_rows(tmp_path / "rows.csv"), members=1, cv=3, steps=1)
+    train(config, tmp_path / "run")
+    assert seen == [LABELLED, *[LABELLED * 2 // 3] * 3]
+
+
 def test_without_two_classes_there_is_no_teacher(tmp_path: Path) -> None:
     data = TrainingData.from_config(
         config_of(write_rows(tmp_path / "rows.csv"), labels=0, teacher_share=0.5)
