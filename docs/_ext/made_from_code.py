@@ -175,6 +175,7 @@ def run_files() -> str:
 
 EXTRAS = {
     "docs": "these pages",
+    "excel": "tables in files of Excel (`.xlsx`)",
     "explore": "`gmmvae explore`",
     "mlflow": "`--log mlflow`",
     "parquet": "parquet files",
