@@ -184,7 +184,7 @@ _IMPUTE: dict[str, Any] = {
     "latent_dim": 8,
     "batch_norm": True,
     "skip": True,
-    "kl_z": 0.2,
+    "kl_z": 0.35,
     "learning_rate": 5e-3,
     "steps": 1500,
 }
