@@ -152,16 +152,19 @@ def _with_values(
         new = list(values)
     if isinstance(dtype, pd.CategoricalDtype):
         new = [_category(value, dtype.categories) for value in new]
+        # of values that another file has
+        further = [value for value in dict.fromkeys(new) if value not in dtype.categories]
+        column = column.cat.add_categories(further)
     column = column.copy()
     column.iloc[rows] = new
     return column
 
 
 def _category(text: float | str, categories: Any) -> Any:
-    """The category with a text."""
+    """The category with a text, or the text."""
     by_text = {str(one).strip(): one for one in categories}
     by_text |= {number_text(float(one)): one for one in categories if _is_number(one)}
-    return by_text[str(text)]
+    return by_text.get(str(text), text)
 
 
 def _is_number(value: Any) -> bool:

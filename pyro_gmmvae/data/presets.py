@@ -185,8 +185,8 @@ _IMPUTE: dict[str, Any] = {
     "batch_norm": True,
     "skip": True,
     "kl_z": 0.35,
-    "learning_rate": 5e-3,
-    "steps": 1500,
+    "learning_rate": 1e-2,
+    "steps": 600,
 }
 # nothing is known about a file: "best" is what helped on the sets above
 FILE_PRESETS: Presets = {

@@ -17,6 +17,7 @@ from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import Dataset
 from pyro_gmmvae.data.splits import Split
+from pyro_gmmvae.distributions.likelihoods import raw_of_scale
 from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.data import TrainingData
@@ -121,30 +122,33 @@ def test_draws_have_the_mean_and_the_spread_of_the_predictive(run: Run) -> None:
     assert inside.mean() > 0.75
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_weights_give_the_conditional_of_a_linear_model(weighted: bool) -> None:
-    """x = loading z + noise: E[x_2|x_1] is known, and the guide of the test is the prior."""
+class _ExactPosterior(nn.Module):
+    """Of x_1 = z + noise: N(x_1 / 2, 1 / 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1] / 2, torch.full((len(x), 1), raw_of_scale(0.5**0.5))], -1)
+
+
+def test_a_linear_model_has_the_conditional_distribution() -> None:
+    """x = loading z + noise, given x_1: the mean and the deviation of the others are known."""
     columns = tuple(Column(name, "real") for name in "abc")
     none, rows = np.arange(0), np.random.default_rng(0).normal(size=(40, 3))
-    data = TrainingData.from_arrays(
-        configure(KEYS | {"latent_dim": 1, "epochs": 1}),
-        Dataset(rows, np.full(40, -1), (), ColumnTable(columns)),
-        Split(np.arange(40), none, none, none),
-    )
-    run = fit(data=data, config=configure(KEYS | {"latent_dim": 1, "epochs": 1})).run
-    loading, scale = torch.tensor([[1.0], [-2.0], [0.5]]), run.model.observation.of_columns
+    config = configure(KEYS | {"latent_dim": 1, "epochs": 1})
+    dataset = Dataset(rows, np.full(40, -1), (), ColumnTable(columns))
+    split = Split(np.arange(40), none, none, none)
+    run = fit(config, TrainingData.from_arrays(config, dataset, split)).run
+    loading = torch.tensor([[1.0], [-2.0], [0.5]])
+    run.model.encoder = _ExactPosterior()
     run.model.observation.decoder = decoder = nn.Linear(1, 3, bias=False)
     decoder.weight.data.copy_(loading)
-    run.model.encoder = nn.Sequential(nn.Linear(3, 2))
-    for parameter in (*run.model.encoder.parameters(), scale.raw_scale):
-        parameter.data.zero_()
+    run.model.observation.of_columns.raw_scale.data.zero_()  # a scale of 1
     x = torch.tensor([[1.5, math.nan, math.nan], [-0.5, math.nan, math.nan]])
-    run.model.encoder[0].register_forward_pre_hook(lambda _, inputs: torch.zeros_like(inputs[0]))
-    found = predictive([run], x, latent_draws=8000, weighted=weighted)
-    z = x[:, :1] / 2 if weighted else torch.zeros(2, 1)  # of a prior and a noise of scale 1
-    shift, unit = run.schema.transform.shift, run.schema.transform.scale
-    wanted = (z * loading.T).numpy() * unit + shift
+    found = predictive([run], x, draws=5000)
+    unit = run.schema.transform.scale
+    wanted = (x[:, :1] / 2 * loading.T).numpy() * unit + run.schema.transform.shift
     np.testing.assert_allclose(found.values[:, 1:], wanted[:, 1:], atol=0.1)
+    deviation = ((loading.square() / 2 + 1).sqrt()[:, 0].numpy() * unit)[1:]
+    np.testing.assert_allclose(found.draws.std(0)[:, 1:], np.tile(deviation, (2, 1)), rtol=0.05)
 
 
 def test_members_are_averaged(run: Run) -> None:
@@ -170,10 +174,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(3)
     a = random.normal(size=120)
     frame = pd.DataFrame({"code": range(120), "b": 5 - 2 * a, "a": a})
+    frame["way"] = np.where(a > 0, "up", "down")
     text = frame.round(2).astype(str)
     text["code"] = text["code"].str.zfill(3)
-    hidden = random.random((120, 2)) < 0.2
-    text[["b", "a"]] = text[["b", "a"]].mask(hidden, "")
+    hidden = random.random((120, 3)) < 0.2
+    text[["b", "a", "way"]] = text[["b", "a", "way"]].mask(hidden, "")
     text.drop(columns="code").to_csv(folder / "train.csv", index=False)
     text.to_csv(folder / "rows.csv", index=False)
     return folder / "rows.csv"
@@ -188,19 +193,20 @@ def run_of_file(file: Path) -> Run:
 
 
 def impute(*arguments: object) -> str:
-    with pytest.warns(GMMVAEWarning, match="3 rows have no cell"):
-        result = CliRunner().invoke(cli, ["impute", *map(str, arguments)])
+    result = CliRunner().invoke(cli, ["impute", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     return result.output
 
 
+@pytest.mark.filterwarnings("ignore:.*rows have no cell")
 def test_a_file_is_filled_and_the_rest_stays(run_of_file: Run, file: Path, tmp_path: Path) -> None:
     out = tmp_path / "filled.csv"
     said = impute(run_of_file.path, file, "--out", out, "--interval", "0.8")
     before, after = (pd.read_csv(one, dtype=str, keep_default_na=False) for one in (file, out))
     empty = before == ""
     assert f"{empty.to_numpy().sum()} cells filled" in said
-    assert list(after) == ["code", "b", "a", "b_low", "b_high", "a_low", "a_high"]
+    ends = ["b_low", "b_high", "a_low", "a_high"]
+    assert list(after) == ["code", "b", "a", "way", *ends]
     pd.testing.assert_frame_equal(after[list(before)].where(~empty, ""), before)
     filled = after.loc[empty["a"], ["a_low", "a", "a_high"]].astype(float)
     assert (filled["a_low"] < filled["a_high"]).all()
@@ -208,6 +214,20 @@ def test_a_file_is_filled_and_the_rest_stays(run_of_file: Run, file: Path, tmp_p
     both = empty["a"] & ~empty["b"]
     expected = (5 - before.loc[both, "b"].astype(float)) / 2
     assert np.corrcoef(filled.loc[both, "a"], expected)[0, 1] > 0.8
+    ways = empty["way"] & ~empty["b"]
+    right = np.where(before.loc[ways, "b"].astype(float) < 5, "up", "down")
+    assert (after.loc[ways, "way"] == right).mean() > 0.8
+
+
+def test_a_value_that_was_not_seen_stays(run_of_file: Run, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_text("a;b;way\n1,50;;sideways\n;5,1;\n")
+    with pytest.warns(GMMVAEWarning, match="'sideways' can't be binary|decimal comma"):
+        said = impute(run_of_file.path, tmp_path / "odd.csv", "--out", tmp_path / "out.csv")
+    assert "3 cells filled" in said
+    rows = [line.split(";") for line in (tmp_path / "out.csv").read_text().split()[1:]]
+    assert (rows[0][0], rows[0][2], rows[1][1]) == ("1,50", "sideways", "5,1")
+    assert rows[1][2] in ("up", "down")
+    assert "," in rows[0][1]
 
 
 @pytest.mark.filterwarnings("ignore:.*rows have no cell")
@@ -215,7 +235,7 @@ def test_draws_are_stacked(run_of_file: Run, file: Path, tmp_path: Path) -> None
     out = tmp_path / "draws.csv"
     impute(run_of_file.path, file, "--out", out, "--draws", "3", "--seed", "1")
     found, before = pd.read_csv(out), pd.read_csv(file)
-    assert list(found) == ["draw", "code", "b", "a"]
+    assert list(found) == ["draw", "code", "b", "a", "way"]
     assert found["draw"].tolist() == [1] * 120 + [2] * 120 + [3] * 120
     each = np.stack([own["a"].to_numpy() for _, own in found.groupby("draw")])
     known = before["a"].notna().to_numpy()
@@ -232,12 +252,12 @@ def test_what_can_not_be_filled_is_refused(run_of_file: Run, file: Path, tmp_pat
         run_of_file.impute(file, interval=1.5)
     with pytest.raises(GMMVAEError, match="leave interval out"):
         run_of_file.impute(file, interval=0.5, draws=2)
-    (tmp_path / "other.csv").write_text("b,c\n1,2\n")
+    (tmp_path / "other.csv").write_text("b,way\n1,up\n")
     with pytest.raises(GMMVAEError, match="lacks the column 'a'"):
         run_of_file.impute(tmp_path / "other.csv")
-    (tmp_path / "taken.csv").write_text("draw,a,b\n1,2,3\n1,,3\n")
+    (tmp_path / "taken.csv").write_text("draw,a,b,way\n1,2,3,up\n1,,3,\n")
     with pytest.raises(GMMVAEError, match="has a column 'draw' already"):
         run_of_file.impute(tmp_path / "taken.csv", draws=2)
-    (tmp_path / "full.csv").write_text("a,b\n2,3\n1,3\n")
+    (tmp_path / "full.csv").write_text("a,b,way\n2,3,up\n1,3,up\n")
     full = run_of_file.impute(tmp_path / "full.csv")
-    assert full.to_numpy().tolist() == [[2, 3], [1, 3]]
+    assert full.to_numpy().tolist() == [[2, 3, "up"], [1, 3, "up"]]
