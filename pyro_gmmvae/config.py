@@ -69,6 +69,18 @@ class Config(BaseModel):
     )
     data_dir: str | None = Field(None, description="Folder with the files of a named data set.")
     label_column: str = Field("label", description="Column or array with the labels.")
+    weight_column: str | None = Field(
+        None,
+        min_length=1,
+        description="Column or array with a weight of each row: rows are drawn for batches in "
+        "proportion to it, and rows of weight 0 are left out of the fit.",
+    )
+    group_column: str | None = Field(
+        None,
+        min_length=1,
+        description="Column or array with the group of each row, such as a patient: rows of a "
+        "group are in the same part and in the same fold.",
+    )
     column: Names = Field(
         (),
         description="Kinds of columns of a table, NAME=KIND: real, student-t, positive, count, "

@@ -140,12 +140,19 @@ def load_data(
     if Path(data).is_dir():
         if options.drop_nonfinite:
             raise GMMVAEError("--drop-nonfinite is for files, not for folders of shards")
+        for key, name in (("weight", options.weight_column), ("group", options.group_column)):
+            if name is not None:
+                raise GMMVAEError(
+                    f"{data}: --{key}-column {name} is for files, not for folders of shards"
+                )
         return load_shards(Path(data), options.label_column, options.missing)
     if is_table(Path(data)):
         return load_table(Path(data), options, kind=kind)
     return load_array(
         Path(data),
         label_column=options.label_column,
+        weight_column=options.weight_column,
+        group_column=options.group_column,
         missing=options.missing,
         drop_nonfinite=options.drop_nonfinite,
     )

@@ -20,11 +20,20 @@ WIDTH = 38  # of the range or values of a column
 @click.option(
     "--label-column", default="label", metavar="NAME", help="Column or array with the labels."
 )
+@click.option("--weight-column", metavar="NAME", help="Column with weights of rows.")
+@click.option("--group-column", metavar="NAME", help="Column with groups of rows.")
 @click.option(
     "--column", "kinds", multiple=True, metavar="NAME=KIND", help="The kind of a column, or skip."
 )
 @json_option
-def inspect_file(file: Path, label_column: str, kinds: tuple[str, ...], as_json: bool) -> None:
+def inspect_file(
+    file: Path,
+    label_column: str,
+    weight_column: str | None,
+    group_column: str | None,
+    kinds: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show the kind of each column of FILE, why, and what is odd about it.
 
     FILE is a table (csv, parquet, feather, xlsx), or an npz or npy file. Nothing is written.
@@ -38,7 +47,12 @@ def inspect_file(file: Path, label_column: str, kinds: tuple[str, ...], as_json:
     from pyro_gmmvae.data.dataset import DataOptions
     from pyro_gmmvae.data.frames import is_table
 
-    options = DataOptions(label_column=label_column, column=kinds)
+    options = DataOptions(
+        label_column=label_column,
+        weight_column=weight_column,
+        group_column=group_column,
+        column=kinds,
+    )
     content = _table(file, options) if is_table(file) else _arrays(file, label_column)
     click.echo(json.dumps(content) if as_json else "\n".join(_lines(content)))
 
@@ -50,16 +64,16 @@ def _table(file: Path, options: Any) -> dict[str, Any]:
     from pyro_gmmvae.data.table_oddities import duplicate_notes, label_notes
     from pyro_gmmvae.data.table_rows import inspected
 
-    frame, y, classes, reports = inspected(file, options)
+    frame, labels, reports = inspected(file, options)
     columns = [report.column for report in reports if report.column is not None]
     x, _ = encode(frame, columns)
-    notes = [*frame.notes, *label_notes(x, y, classes, columns), *duplicate_notes(frame)]
+    odd = [*label_notes(x, labels.y, labels.classes, columns), *duplicate_notes(frame)]
     return {
         "file": str(file),
         "rows": len(frame.table),
-        "label": _labels(options.label_column, y, classes),
+        "label": _labels(options.label_column, labels.y, labels.classes),
         "columns": [_column(report, COLUMN_KINDS) for report in reports],
-        "notes": notes,
+        "notes": [*frame.notes, *labels.notes, *odd],
     }
 
 

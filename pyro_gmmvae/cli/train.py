@@ -26,8 +26,8 @@ from pyro_gmmvae.cli.options import (
 
 @click.command(short_help="Train a model into a run folder.")
 @key_options(
-    *("data", "data_dir", "label_column", "column", "covariates", "labels", "leave_out"),
-    "missing",
+    *("data", "data_dir", "label_column", "weight_column", "group_column", "column"),
+    *("covariates", "labels", "leave_out", "missing"),
     *("tracks", "labels_file", "layout", "protocol"),
     *("preset", "model", "guide", "objective", "particles", "network", "likelihood", "x_range"),
     *("components", "extra_components", "factors", "latent_dim", "init", "members", "cv"),

@@ -1,6 +1,7 @@
 """Rows from files: npz, npy, csv, parquet, and IDX images for prediction."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from pyro_gmmvae.data.dataset import DEFAULT_LABEL, DataOptions, Dataset
 from pyro_gmmvae.data.digits import IMAGES, read_idx
 from pyro_gmmvae.data.frames import TABLES, is_table
 from pyro_gmmvae.data.kinds import RowKind
+from pyro_gmmvae.data.label_columns import LabelColumns
 from pyro_gmmvae.data.missing_cells import usable_rows
-from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_rows import load_table
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import ending, require_file
@@ -24,6 +25,8 @@ def load_array(
     path: Path,
     *,
     label_column: str = DEFAULT_LABEL,
+    weight_column: str | None = None,
+    group_column: str | None = None,
     missing: str = "model",
     drop_nonfinite: bool = False,
     read_labels: bool | None = True,
@@ -32,7 +35,8 @@ def load_array(
     """Rows and labels of a file.
 
     - tables: see :func:`pyro_gmmvae.data.table_rows.load_table`;
-    - npz: ``x`` (N, ...) and, optionally, ``y`` (N,) or an array named ``label_column``;
+    - npz: ``x`` (N, ...) and, optionally, ``y`` (N,) or an array named ``label_column``, and ``p``
+      (N, C), soft labels of the classes 0 to C - 1;
     - npy: x (N, ...), no labels;
     - IDX images (gzipped or not), no labels.
 
@@ -42,6 +46,7 @@ def load_array(
     Args:
         path: the file.
         label_column: name of the label column or array; any name but the default must exist.
+        weight_column, group_column: names of the columns or arrays (N,) with weights and groups.
         missing: NaN is an entry that is not known ("model"), or an error ("refuse").
         drop_nonfinite: drop rows that hold NaN or infinities; else infinities are an error.
         read_labels: false: labels are not needed and not read; None: they may be absent.
@@ -52,24 +57,68 @@ def load_array(
     """
     if is_table(path):
         options = DataOptions(
-            label_column=label_column, missing=missing, drop_nonfinite=drop_nonfinite
+            label_column=label_column,
+            weight_column=weight_column,
+            group_column=group_column,
+            missing=missing,
+            drop_nonfinite=drop_nonfinite,
         )
         return load_table(path, options, kind=kind, read_labels=read_labels)
     require_file(path)
+    arrays: dict[str, NDArray[Any]] = {}
     if ending(path) in (".npz", ".npy"):
-        x, raw_labels = _from_numpy(path, label_column)
+        arrays = _from_numpy(path)
+        x = arrays["x"]
     elif "idx3" in path.name.lower():
-        x, raw_labels = read_idx(path, IMAGES), None
+        x = read_idx(path, IMAGES)
     else:
         raise GMMVAEError(
             f"{path} is of an unknown kind; use .npz, .npy, IDX, or a table ({', '.join(TABLES)})"
         )
-    if read_labels and raw_labels is None and label_column != DEFAULT_LABEL:
-        raise GMMVAEError(f"{path} has no column or array {label_column!r} to take labels from")
     x = checked_rows(x, path)
-    y, classes = encode_labels(None if read_labels is False else raw_labels, len(x), path)
+    labels = LabelColumns(np.full(len(x), -1, np.int64))
+    if read_labels is not False:
+        named = None if label_column == DEFAULT_LABEL else label_column
+        if read_labels is None and named not in arrays:  # labels may be absent
+            named = None
+        labels = _labels(arrays, len(x), path, named, weight_column, group_column)
     kept, has_missing = usable_rows(x, path, missing=missing, drop=drop_nonfinite)
-    return Dataset.of_arrays(x[kept], y[kept], classes, kept=kept, missing=has_missing)
+    labels = labels.at(kept)
+    made = Dataset.of_arrays(x[kept], labels.y, labels.classes, kept=kept, missing=has_missing)
+    return replace(made, notes=labels.notes, **labels.beside)
+
+
+def _labels(
+    arrays: dict[str, NDArray[Any]],
+    rows: int,
+    path: Path,
+    label: str | None,
+    weight: str | None,
+    group: str | None,
+) -> LabelColumns:
+    """Labels, weights and groups among the arrays of a file."""
+    for what, name in (("labels", label), ("weights", weight), ("groups", group)):
+        if name is not None and name not in arrays:
+            raise GMMVAEError(f"{path} has no column or array {name!r} to take {what} from")
+        if what == "groups" and name is not None and arrays[name].shape != (rows,):
+            raise GMMVAEError(f"{path}: {rows} rows and groups of shape {arrays[name].shape}")
+    if label is None:
+        label = "y" if "y" in arrays else DEFAULT_LABEL
+    p = arrays.get("p")
+    soft: dict[str, NDArray[Any]] = {}
+    if p is not None and "p" not in (label, weight, group):
+        if p.ndim != 2 or len(p) != rows:
+            raise GMMVAEError(f"{path}: {rows} rows and soft labels p of shape {p.shape}")
+        soft = {f"p_{k}": p[:, k] for k in range(p.shape[1])}
+    return LabelColumns.of_columns(
+        arrays | soft,
+        rows,
+        path,
+        label=arrays.get(label),
+        soft=soft,
+        weight=weight,
+        group=group,
+    )
 
 
 # RuntimeError: an encrypted entry; NotImplementedError: a compression of other programs
@@ -79,12 +128,13 @@ _NOT_READABLE = (
 )
 
 
-def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
+def _from_numpy(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays by name; that of an npy file is x."""
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return content, None
+                return {"x": content}
             arrays = {name: content[name] for name in content.files}
     except _NOT_READABLE as error:
         raise GMMVAEError(
@@ -94,8 +144,7 @@ def _from_numpy(path: Path, label_column: str) -> tuple[NDArray[Any], Any]:
         raise GMMVAEError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x"
         )
-    name = "y" if label_column == DEFAULT_LABEL and "y" in arrays else label_column
-    return arrays["x"], arrays.get(name)
+    return arrays
 
 
 def checked_rows(x: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -177,6 +177,7 @@ class DataOptions:
     Attributes:
         data_dir: folder of a named set's files.
         label_column: of files and shards.
+        weight_column, group_column: of files: weights of rows, and groups that stay together.
         column: kinds of columns of tables, "NAME=KIND".
         covariates: names of columns of tables that are given, and are no part of x.
         likelihood: of the rows of tables; None or "columns": one for each column.
@@ -191,6 +192,8 @@ class DataOptions:
 
     data_dir: Path | None = None
     label_column: str = DEFAULT_LABEL
+    weight_column: str | None = None
+    group_column: str | None = None
     column: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
     likelihood: str | None = None

@@ -145,12 +145,13 @@ def checked_weights(weights: Any, rows: int, source: str, first: int = 0) -> Num
 
 
 def group_codes(groups: Any) -> Labels:
-    """(N,) a number for each group; a row whose group is not known (None, NaN) is one by itself."""
+    """(N,) a number for each group; a row without one (None, NaN, "") is a group by itself."""
     import pandas as pd
 
-    codes, names = pd.factorize(np.asarray(groups, object), use_na_sentinel=True)
+    values = np.asarray(groups, object)
+    codes, names = pd.factorize(values, use_na_sentinel=True)
+    codes = np.where(values == "", -1, codes)
     alone = codes < 0
-    codes = codes.astype(np.int64)
     codes[alone] = len(names) + np.arange(alone.sum())
     return codes
 

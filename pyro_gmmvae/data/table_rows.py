@@ -1,6 +1,6 @@
 """Rows and labels of a table in a file: each column with a kind of its own, or plain numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.dataset import DEFAULT_LABEL, DataOptions, Dataset
 from pyro_gmmvae.data.frames import RawFrame, read_frame
 from pyro_gmmvae.data.kinds import RowKind
+from pyro_gmmvae.data.label_columns import LabelColumns
 from pyro_gmmvae.data.missing_cells import usable_rows
-from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_oddities import label_notes, lookalike_note
 from pyro_gmmvae.errors import GMMVAEError
 
@@ -58,8 +58,8 @@ def load_table(
             :func:`pyro_gmmvae.data.missing_cells.usable_rows`; a column of labels that the table
             does not have, or that holds no labels.
     """
-    frame, y, classes, reports = inspected(path, options, kind=kind, read_labels=read_labels)
-    notes = [*frame.notes, *left_out_notes(reports)]
+    frame, labels, reports = inspected(path, options, kind=kind, read_labels=read_labels)
+    notes = [*frame.notes, *labels.notes, *left_out_notes(reports)]
     if reports:
         check_any_modelled(reports, str(path))
         columns = tuple(report.column for report in reports if report.column is not None)
@@ -70,15 +70,18 @@ def load_table(
     x, unseen = encode(frame, columns)
     del frame  # its memory is needed
     kept, has_missing = usable_rows(x, path, missing=options.missing, drop=options.drop_nonfinite)
-    x, y = (x, y) if len(kept) == len(x) else (x[kept], y[kept])
+    if len(kept) < len(x):
+        x, labels = x[kept], labels.at(kept)
+    y, classes = labels.y, labels.classes
     if has_missing and (empty := np.flatnonzero(np.isnan(x).all(1))).size:
         notes.append(f"{len(empty)} rows have no cell (the first is row {kept[empty[0]]})")
     notes += [*unseen, *label_notes(x, y, classes, columns)]
     if kind.specs if kind is not None else reports:
-        return Dataset(x, y, classes, ColumnTable(columns), kept=kept, notes=tuple(notes))
-    names = [column.name for column in columns]
-    dataset = Dataset.of_arrays(x, y, classes, columns=names, kept=kept, missing=has_missing)
-    return replace(dataset, notes=tuple(notes))
+        dataset = Dataset(x, y, classes, ColumnTable(columns), kept=kept)
+    else:
+        names = [column.name for column in columns]
+        dataset = Dataset.of_arrays(x, y, classes, columns=names, kept=kept, missing=has_missing)
+    return replace(dataset, notes=tuple(notes), **labels.beside)
 
 
 def inspected(
@@ -87,8 +90,8 @@ def inspected(
     *,
     kind: RowKind | None = None,
     read_labels: bool | None = True,
-) -> tuple[RawFrame, NDArray[np.int64], tuple[str, ...], list[ColumnReport]]:
-    """The table without its labels, the labels, the classes' names, and reports of its columns.
+) -> tuple[RawFrame, LabelColumns, list[ColumnReport]]:
+    """The table without what is no part of x, that part, and reports of its columns.
 
     There are no reports where the rows are plain numbers, or of the kind of a run.
 
@@ -100,27 +103,66 @@ def inspected(
     if kind is not None:
         codes = {c.name for c in kind.specs if not all(map(is_plain_number, c.values))}
     frame = read_frame(path, {options.label_column, *codes})
-    names = list(frame.table.columns)
-    rows, labels = len(frame.table), None
-    if options.label_column in names and options.label_column not in _columns_of(kind):
-        labels = frame.table[options.label_column]
-        frame = frame.without([options.label_column])
-        if len(names) == 1:
-            raise GMMVAEError(f"{path} holds no column beside the labels")
-    elif read_labels and options.label_column != DEFAULT_LABEL:
-        raise unknown_column(options.label_column, names, str(path))
-    elif read_labels:
-        frame = replace(frame, notes=(*frame.notes, *lookalike_note(names)))
-    y, classes = encode_labels(None if read_labels is False else labels, rows, path)
+    frame, labels = _without_labels(frame, path, options, read_labels, overrides, kind)
     if kind is None and options.likelihood in (None, "columns"):
-        return frame, y, classes, report_columns(frame, overrides, options.covariates)
+        return frame, labels, report_columns(frame, overrides, options.covariates)
     for key, names_of_key in (("column", [*overrides]), ("covariates", [*options.covariates])):
         if kind is None and names_of_key:
             raise GMMVAEError(
                 f"{key} {', '.join(names_of_key)}: {_MEANINGS[key]} are for likelihood=columns, "
                 f"not for {options.likelihood}; leave one of the two out"
             )
-    return frame, y, classes, []
+    return frame, labels, []
+
+
+def _without_labels(
+    frame: RawFrame,
+    path: Path,
+    options: DataOptions,
+    read_labels: bool | None,
+    overrides: Collection[str],
+    kind: RowKind | None,
+) -> tuple[RawFrame, LabelColumns]:
+    """The table without labels, weights and groups, and these.
+
+    A column of the run's kind, or one that is given a kind, is part of x.
+    """
+    label, names = options.label_column, list(frame.table.columns)
+    others = {"weight": options.weight_column, "group": options.group_column}
+    wanted = [label, *(name for name in others.values() if name is not None)]
+    _check_roles([*wanted, *options.covariates], path)
+    present = [name for name in names if name not in _columns_of(kind)]
+    for name in wanted if read_labels else ():
+        if name not in present and name != DEFAULT_LABEL:
+            raise unknown_column(name, names, str(path))
+    taken = [name for name in wanted if name in present]
+    labels = LabelColumns(np.full(len(frame.table), -1, np.int64))
+    if read_labels is not False:
+        labels = LabelColumns.of_columns(
+            frame.table,
+            len(frame.table),
+            path,
+            label=frame.table[label] if label in present else None,
+            soft=[name for name in present if name not in {*taken, *overrides}],
+            **{role: name for role, name in others.items() if name in present},
+        )
+    taken += labels.soft_columns
+    rest = frame.without(taken)
+    if taken and rest.table.empty:
+        more = "" if taken == [label] else ", weights and groups"
+        raise GMMVAEError(f"{path} holds no column beside the labels{more}")
+    if read_labels and not labels.classes:
+        rest = replace(rest, notes=(*rest.notes, *lookalike_note(names)))
+    return rest, labels
+
+
+def _check_roles(names: Sequence[str], path: Path) -> None:
+    """Refuse a column that is to be two of label, weight, group and covariate."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise GMMVAEError(
+            f"{path}: column {twice[0]!r} can be only one of label, weight, group and covariate"
+        )
 
 
 def _columns_of(kind: RowKind | None) -> tuple[str, ...]:

@@ -31,16 +31,22 @@ class ClassPrior(nn.Module):
 
     def __init__(self, K: int) -> None:
         super().__init__()
-        self.soft_labels = SoftLabels(K)
+        self.K = K
+        self.soft_labels: SoftLabels | None = None
 
     def set_soft_labels(self, pi: Tensor) -> None:
         """Set p(y) of rows with the soft labels y = K + r to pi (R, K), softened."""
-        self.soft_labels.fill(softened(pi, SOFT_EPS).log())
+        self.soft_labels = SoftLabels(softened(pi, SOFT_EPS).log())
 
     def logits(self, y: Tensor | None, like: Tensor) -> Tensor:
         """(B, K) log p(y), unnormalized, of the type and device of ``like`` (B, ...)."""
-        flat = like.new_zeros(len(like), self.soft_labels.values.shape[1])
-        return flat if y is None else self.soft_labels(y, flat)
+        flat = like.new_zeros(len(like), self.K)
+        soft = self.soft_labels
+        return flat if y is None or soft is None else soft(y, flat)
+
+    def classes(self, y: Tensor) -> Tensor:
+        """(B,) labels of one class; -1 for rows with a soft label."""
+        return y if self.soft_labels is None else self.soft_labels.classes(y)
 
     def forward(self, y: Tensor | None, like: Tensor) -> OneHotCategorical:
         """p(y) of rows with labels y (B,), batch shape (B,)."""
@@ -55,7 +61,7 @@ class OneHotClass(LatentModel):
         self.label_prior = ClassPrior(self.components)
 
     def set_soft_labels(self, pi: Tensor) -> None:
-        self.label_prior.set_soft_labels(pi)
+        self.label_prior.set_soft_labels(pi.to(next(self.parameters())))
 
 
 def sample_y(logits: Tensor, y: Tensor | None, prior: ClassPrior | None = None) -> Tensor:
@@ -73,7 +79,7 @@ def sample_y(logits: Tensor, y: Tensor | None, prior: ClassPrior | None = None) 
     """
     infer = {"sum_out": True, "class_logits": logits}
     if y is not None:
-        label = y if prior is None else prior.soft_labels.classes(y)
+        label = y if prior is None else prior.classes(y)
         certain = CERTAIN * (1 - one_hot(label.clamp_min(0), logits.shape[-1], logits))
         logits = torch.where((label >= 0).unsqueeze(-1), certain, logits)
     return pyro.sample("y", OneHotCategorical(logits=logits), infer=infer)

@@ -250,7 +250,7 @@ class M2Gumbel(M2):
 
     def _label(self, y: Tensor | None) -> Tensor | None:
         """Labels of one class; -1 for unlabelled rows and soft labels."""
-        return None if y is None else self.label_prior.soft_labels.classes(y)
+        return None if y is None else self.label_prior.classes(y)
 
 
 class _PriorOfLabels(Concrete):

@@ -56,7 +56,8 @@ class Mixture(nn.Module, ABC):
         self.register_buffer("prior_logits", logits)
         self.prior_offsets = nn.Parameter(torch.zeros(K)) if learn_prior else None
         self.register_buffer("label_logits", _label_logits(K, label_eps))
-        self.label_eps, self.soft_labels = label_eps, SoftLabels(K)
+        self.label_eps = label_eps
+        self.soft_labels: SoftLabels | None = None
         self.register_buffer("prior_temperature", torch.tensor(prior_temperature))
 
     @property
@@ -82,18 +83,19 @@ class Mixture(nn.Module, ABC):
         """
         logits = self.log_prior.expand(rows, len(self.prior_logits))
         if y is not None:
-            has_soft = len(self.soft_labels.values) > 0
-            label = self.soft_labels.classes(y) if has_soft else y
+            soft = self.soft_labels
+            label = y if soft is None else soft.classes(y)
             given = self.label_logits[label.clamp_min(0)]
             logits = torch.where((label >= 0).unsqueeze(-1), given, logits)
-            logits = self.soft_labels(y, logits) if has_soft else logits
+            logits = logits if soft is None else soft(y, logits)
         if relaxed:
             return Concrete(self.prior_temperature, logits=logits)
         return OneHotCategorical(logits=logits)
 
     def set_soft_labels(self, pi: Tensor) -> None:
         """Set the prior of rows with the soft labels y = K + r to pi (R, K), softened."""
-        self.soft_labels.fill(softened(pi, self.label_eps).log())
+        logits = softened(pi, self.label_eps).log()
+        self.soft_labels = SoftLabels(logits.to(self.label_logits))
 
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
         """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""

@@ -145,8 +145,7 @@ class Objective(nn.Module, ABC):
 
     def set_soft_labels(self, pi: Tensor) -> None:
         """Take pi (R, K), distributions over the values of the first label site."""
-        self.soft_labels = SoftLabels(pi.shape[1]).to(self.alpha)
-        self.soft_labels.fill(pi)
+        self.soft_labels = SoftLabels(pi.to(self.alpha))
 
     @property
     def _networks(self) -> nn.Module:

@@ -11,32 +11,23 @@ class SoftLabels(nn.Module):
     are not saved with the weights.
 
     Args:
-        K: the number of classes or components.
-
-    Attributes:
-        values: (R, K); R = 0 at first.
+        values: (R, K).
     """
 
     values: Tensor
 
-    def __init__(self, K: int) -> None:
+    def __init__(self, values: Tensor) -> None:
         super().__init__()
-        self.register_buffer("values", torch.empty(0, K), persistent=False)
-
-    def fill(self, values: Tensor) -> None:
-        """Take values (R, K)."""
-        self.values = values.to(self.values)
+        self.register_buffer("values", values, persistent=False)
 
     def forward(self, y: Tensor, others: Tensor) -> Tensor:
         """(B, K): the values of soft labels y (B,), and ``others`` (B, K) for all other rows."""
-        if not len(self.values):
-            return others
         K = self.values.shape[1]
         return torch.where((y >= K).unsqueeze(-1), self.values[(y - K).clamp_min(0)], others)
 
     def classes(self, y: Tensor) -> Tensor:
-        """(B,) labels of one class, in the range of classes; -1 for rows of a soft label."""
-        return torch.where(y < self.values.shape[1], y, -1) if len(self.values) else y
+        """(B,) labels of one class; -1 for rows with a soft label."""
+        return torch.where(y < self.values.shape[1], y, -1)
 
 
 def softened(pi: Tensor, eps: float) -> Tensor:

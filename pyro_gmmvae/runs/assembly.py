@@ -92,24 +92,32 @@ class Parts:
         data, raw = self.data, self.raw
         tensors = data.raw_training_tensors if raw else data.training_tensors
         x, y = tensors(self.device)
-        places, _ = data.soft_labels()
-        if len(places):
+        if data.dataset.soft_labels is not None:
+            places, _ = data.soft_labels()
             soft = torch.arange(len(places), device=y.device) + self.model.components
             class_labels(y)[torch.from_numpy(places).to(y.device)] = soft
         return x, y
 
-    def _batches(self, y: Tensor, labelled: int, world: World = SINGLE_PROCESS) -> Batches:
-        """Batches of the rows to fit, with labels y; balanced by the most probable class."""
-        config, data = self.config, self.data
+    def _batches(
+        self, labelled: int, world: World = SINGLE_PROCESS, y: Tensor | None = None
+    ) -> Batches:
+        """Batches of the rows to fit, with other labels y if they are given.
+
+        They are balanced by the most probable class.
+        """
+        config, weights, classes = self.config, self.data.training_weights, None
+        if labelled and self.data.dataset.soft_labels is not None:
+            classes = self.data.visible_labels()
+        x, own = self.training
         return Batches(
-            self.training[0],
-            y,
+            x,
+            own if y is None else y,
             config.batch_size,
             labelled,
             config.seed,
             world,
-            weights=data.training_weights,
-            classes=data.visible_labels() if labelled and len(data.soft_labels()[0]) else None,
+            weights=weights,
+            classes=classes,
             least_steps=1 if config.steps is None else STEPS_OF_EPOCH,
         )
 
@@ -120,16 +128,20 @@ class Parts:
             callbacks: called after each epoch, and after each step where they have ``on_step``.
             world: the processes that fit together.
         """
-        config, grouped, labeler = self.config, self.data.groups.merges, self._pseudo_labeler()
-        _, y = self.training
+        grouped, labeler, settings = (
+            self.data.groups.merges,
+            self._pseudo_labeler(),
+            self._settings(),
+        )
+        batches = self._batches(self.config.labelled_per_batch, world)
         if labeler is not None:
-            labeler = labeler(y=y) if grouped else labeler()
+            labeler = labeler(y=batches.y) if grouped else labeler()
             labeler.to(next(self.model.parameters()))
         return Fit(
             self.objective,
             self.model,
-            self._batches(y, config.labelled_per_batch, world),
-            self._settings(),
+            batches,
+            settings,
             schedules=self.schedules,
             preprocessing=self.preprocessing,
             pseudo_labeler=labeler,
@@ -174,7 +186,7 @@ class Parts:
         """
         config, (_, hidden) = self.config, self.training
         y = torch.full_like(class_labels(hidden), -1) if y is None else y.to(self.device)
-        batches = self._batches(y, 0)
+        batches = self._batches(0, y=y)
         settings = FitSettings(
             epochs=math.ceil(steps / len(batches)),
             learning_rate=config.learning_rate,
@@ -244,8 +256,9 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
     objective = build_objective(config, model)
-    _set_soft_labels(model, objective, data)
     schedules = build_schedules(config, model, objective)
+    if data.dataset.soft_labels is not None:
+        _set_soft_labels(model, objective, data)
     _check_components(config, model, data)
     _check_rows_of_elbo(config, data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind

@@ -138,7 +138,7 @@ class TrainingData:
         if config.init_run is not None:
             start = schema or read_config(config.init_run)[1]
             dataset = start.of_further_rows(dataset, source)
-        if len(dataset.never_drawn):
+        if dataset.weights is not None:
             split = split.without(dataset.never_drawn)
         if config.covariates and not dataset.kind.specs:
             raise GMMVAEError(
@@ -202,8 +202,8 @@ class TrainingData:
 
     def describe(self) -> str:
         """One line on the data that was read, so that a label mistaken for a feature is seen."""
-        split, groups = self.split, self.groups
-        shape = "x".join(str(n) for n in self.kind.x_shape)
+        split, groups, kind, binary = self.split, self.groups, self.kind, self._binary()
+        shape = "x".join(str(n) for n in kind.x_shape)
         parts = (split.train, split.labelled, split.validation, split.test)
         train, labelled, validation, test = map(groups.count, parts)
         line = (
@@ -211,7 +211,7 @@ class TrainingData:
             f"{train} train ({labelled} labelled), {validation} validation, {test} test"
         )
         notes = (*groups.notes(split), *self.dataset.notes)
-        return "; ".join((line, *notes, f"likelihood {self.kind.likelihood}", *self._binary()))
+        return "; ".join((line, *notes, f"likelihood {kind.likelihood}", *binary))
 
     def _binary(self) -> tuple[str, ...]:
         """A note on rows that are made binary."""
@@ -252,11 +252,11 @@ class TrainingData:
         """x of the training rows, not yet drawn where each batch draws them."""
         import torch
 
-        transform = self.schema.transform.before_draws
-        if self.kind.specs:
+        kind, transform = self.kind, self.schema.transform.before_draws
+        if kind.specs:
             x = torch.from_numpy(transform.of_rows(self.dataset.x, self.training_rows))
         else:
-            rows = self.kind.featurize_array(self.dataset.x[self.training_rows])
+            rows = kind.featurize_array(self.dataset.x[self.training_rows])
             x = torch.from_numpy(transform(rows))
         return x.to(device, self.dtype)
 

@@ -76,6 +76,6 @@ def test_weights_that_no_draw_can_follow_are_refused(weights: list[float], messa
 
 
 def test_groups_have_numbers_and_a_row_without_one_is_alone() -> None:
-    codes = group_codes(np.array(["ann", None, "bob", "ann", None], object))
+    codes = group_codes(np.array(["ann", None, "bob", "ann", ""], object))
     assert codes[0] == codes[3]
     assert len(set(codes.tolist())) == 4
