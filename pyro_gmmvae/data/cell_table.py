@@ -1,6 +1,6 @@
 """The cells of a table as its file writes them, of which missing ones are filled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,23 +148,27 @@ def _with_values(
         new = [float(value) for value in values]
         if types.is_integer_dtype(dtype) and any(value % 1 for value in new):
             column = column.astype("Float64")
-    else:
-        new = list(values)
-    if isinstance(dtype, pd.CategoricalDtype):
-        new = [_category(value, dtype.categories) for value in new]
+    elif any(isinstance(value, float) for value in values):  # texts of numbers
+        column, new = pd.to_numeric(column, errors="coerce").astype(float), list(values)
+    elif isinstance(dtype, pd.CategoricalDtype):
+        new = _cells(values, dtype.categories)
         # of values that another file has
-        further = [value for value in dict.fromkeys(new) if value not in dtype.categories]
+        further = [cell for cell in dict.fromkeys(new) if cell not in dtype.categories]
         column = column.cat.add_categories(further)
+    else:
+        new = _cells(values, column.dropna().unique())
     column = column.copy()
     column.iloc[rows] = new
     return column
 
 
-def _category(text: float | str, categories: Any) -> Any:
-    """The category with a text, or the text."""
-    by_text = {str(one).strip(): one for one in categories}
-    by_text |= {number_text(float(one)): one for one in categories if _is_number(one)}
-    return by_text.get(str(text), text)
+def _cells(texts: Sequence[float | str], known: Iterable[Any]) -> list[Any]:
+    """Cells with these texts: those that the column has already, or the texts themselves."""
+    by_text = {str(one).strip(): one for one in known}
+    by_text |= {number_text(float(one)): one for one in by_text.values() if _is_number(one)}
+    if any(isinstance(one, bool | np.bool_) for one in by_text.values()):
+        by_text |= {"True": True, "False": False}
+    return [by_text.get(str(text), text) for text in texts]
 
 
 def _is_number(value: Any) -> bool:

@@ -21,12 +21,13 @@ from torch import Tensor
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data import Dataset, Split, split_rows
 from pyro_gmmvae.data.column_codes import decode
+from pyro_gmmvae.data.column_kinds import left_out_notes
 from pyro_gmmvae.data.column_table import ColumnTable
 from pyro_gmmvae.data.kinds import Image, RowKind
 from pyro_gmmvae.data.row_labels import checked_weights
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.frame_rows import FrameRows, first_rows, further_rows
+from pyro_gmmvae.estimators.frame_rows import FrameRows, first_rows, further_rows, warn
 from pyro_gmmvae.estimators.inputs import (
     config_of,
     covariates_of,
@@ -119,7 +120,7 @@ class RowsEstimator(BaseEstimator):
             raise GMMVAEError(
                 f"the model {config.model!r} has no classes; GMMVAETransformer takes it"
             )
-        shape = shape_of_rows(x.shape[1], arguments["image_shape"])
+        shape = shape_of_rows(x.shape[1], arguments.get("image_shape"))
         asked = {name.strip() for name in (config.augment or "").split(",")}
         if len(shape) == 1 and asked & Image.augmentations.keys():
             raise GMMVAEError(
@@ -171,14 +172,18 @@ class RowsEstimator(BaseEstimator):
             return validate_data(self, X, *y, reset=reset, ensure_all_finite="allow-nan", **options)
         kinds, covariates = arguments["columns"], covariates_of(arguments)
         rows = first_rows(X, kinds, covariates) if reset else self._further(X)
+        warn(left_out_notes(rows.left_out))
         if reset:
-            self.feature_names_in_ = np.array([str(name) for name in X.columns], object)
-            self.n_features_in_ = len(self.feature_names_in_)
+            self._set_names(X)
         if not y:
             return rows
         labels = column_or_1d(y[0], warn=True)
         check_consistent_length(rows.x, labels)
         return rows, labels
+
+    def _set_names(self, frame: Any) -> None:
+        self.feature_names_in_ = np.array([str(name) for name in frame.columns], object)
+        self.n_features_in_ = len(self.feature_names_in_)
 
     @property
     def _has_columns(self) -> bool:

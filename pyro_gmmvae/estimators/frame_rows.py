@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pyro_gmmvae.column_spec import DISCRETE, Column
 from pyro_gmmvae.data.cells import is_plain_number
 from pyro_gmmvae.data.column_codes import encode
-from pyro_gmmvae.data.column_kinds import infer_columns, left_out_notes
+from pyro_gmmvae.data.column_kinds import ColumnReport, infer_columns
 from pyro_gmmvae.data.column_table import ColumnTable
-from pyro_gmmvae.data.frames import frame_of
+from pyro_gmmvae.data.frames import RawFrame, frame_of
 from pyro_gmmvae.errors import GMMVAEError
 
 Array = NDArray[Any]
@@ -26,10 +26,14 @@ class FrameRows:
     Attributes:
         x: (N, D) in the frame's units, codes of texts, NaN where a cell is missing.
         kind: of the rows.
+        missing: (N,) whether a cell is missing, by name, of all columns of the frame.
+        left_out: reports of columns that no model can use.
     """
 
     x: Array
     kind: ColumnTable
+    missing: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    left_out: tuple[ColumnReport, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -56,7 +60,7 @@ def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
     """The rows of a frame to fit, with a kind for each column.
 
     Columns that no model can use, such as constants and identifiers, are left out. A warning names
-    these, and cells that are taken as missing.
+    cells that are taken as missing.
 
     Args:
         frame: of pandas or polars.
@@ -84,9 +88,9 @@ def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
         for oddity in report.oddities
         if report.column is not None
     ]
-    found = [report for report in reports if report.name not in kinds]
-    _warn([*left_out_notes(found), *raw.notes, *notes, *odd])
-    return FrameRows(x, ColumnTable(tuple(columns)))
+    warn([*raw.notes, *notes, *odd])
+    left_out = [r for r in reports if r.column is None and r.name not in kinds]
+    return FrameRows(x, ColumnTable(tuple(columns)), _missing(raw), tuple(left_out))
 
 
 def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
@@ -105,15 +109,24 @@ def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
             numbers are needed, infinite values, or an array of other columns.
     """
     if not is_frame(frame):
-        frame = _named(frame, names)
+        frame = named(frame, names)
     raw = frame_of(_without_index(frame), _texts_of(kind))
     x, notes = encode(raw, kind.specs)
     _check_finite(x, kind.specs)
-    _warn(notes)
-    return FrameRows(x, kind)
+    warn(notes)
+    return FrameRows(x, kind, _missing(raw))
 
 
-def _named(rows: Any, names: Array) -> Any:
+def _missing(raw: RawFrame) -> dict[str, NDArray[np.bool_]]:
+    return {str(name): raw.table[name].isna().to_numpy() for name in raw.table.columns}
+
+
+def named(rows: Any, names: Array) -> Any:
+    """An array (N, features) as a pandas frame.
+
+    Raises:
+        GMMVAEError: another number of features than there are names.
+    """
     import pandas as pd
 
     rows = np.asarray(rows)
@@ -149,6 +162,7 @@ def _check_finite(x: Array, columns: Iterable[Column]) -> None:
             )
 
 
-def _warn(notes: Iterable[str]) -> None:
+def warn(notes: Iterable[str]) -> None:
+    """A warning with each note on X."""
     for note in notes:
         warnings.warn(f"X: {note}", UserWarning, stacklevel=2)

@@ -21,7 +21,7 @@ from pyro_gmmvae.runs.folder import new_folder, read_config, remove_replaced
 from pyro_gmmvae.runs.trained import Trained
 
 FILE, LABELS = "estimator.json", "labels.safetensors"
-PLAIN = ("n_features_in_",)
+PLAIN = ("n_features_in_", "constants_")
 ARRAYS = {"classes_": None, "feature_names_in_": object}
 
 
@@ -110,8 +110,10 @@ def _check_features(attributes: dict[str, Any], kind: RowKind) -> None:
     features, names = attributes["n_features_in_"], attributes.get("feature_names_in_")
     if not kind.specs and features != int(np.prod(kind.x_shape)):
         raise ValueError("n_features_in_ is not that of config.json")
-    if kind.specs and (names is None or features != len(names)):
-        raise ValueError("feature_names_in_ are not those of a frame")
+    if kind.specs and not len(kind.specs) <= features == (
+        features if names is None else len(names)
+    ):
+        raise ValueError("n_features_in_ is not that of config.json or feature_names_in_")
 
 
 def read_folder(kind: str, path: Path, device: str) -> SavedEstimator:

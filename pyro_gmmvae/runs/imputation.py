@@ -137,6 +137,43 @@ def _in_file_units(run: "Run", x: Tensor) -> Numbers:
     return x.double().cpu().numpy() * scale + shift
 
 
+def fill(
+    run: "Run",
+    rows: NDArray[Any],
+    table: CellTable,
+    *,
+    statistic: str = "mean",
+    sample: bool = False,
+    seed: int = 0,
+) -> CellTable:
+    """A table with the missing cells of a run's columns filled; other cells stay.
+
+    Args:
+        run: with its further members.
+        rows: (N, D) of the table in the model's units.
+        table: with at least the columns of the run that are not covariates.
+        statistic: a name of ``STATISTICS``; see :func:`predictive`.
+        sample: cells get a draw instead, of one of the members.
+        seed: of the draws.
+
+    Raises:
+        GMMVAEError: an unknown statistic.
+    """
+    check_statistic(statistic)
+    unknown = np.isnan(rows)
+    numbers = np.flatnonzero(unknown.any(1))
+    if not len(numbers):
+        return table
+    x = torch.from_numpy(rows[numbers]).to(run.device, run.dtype)
+    members = [run, *run.others]
+    if sample:
+        one = members[seed % len(members)]
+        values = predictive([one], x, draws=1, latent_draws=1, seed=seed).draws[0]
+    else:
+        values = predictive(members, x, statistic=statistic, seed=seed).values
+    return _Filling(run, table, unknown, numbers).table_with(values)
+
+
 def impute_file(
     run: "Run",
     file: Path,
@@ -199,6 +236,16 @@ def impute_file(
     return filled, filling.notes()
 
 
+def check_statistic(statistic: str) -> None:
+    """Refuse an unknown statistic.
+
+    Raises:
+        GMMVAEError: with its nearest match.
+    """
+    if statistic not in STATISTICS:
+        raise unknown_name("statistic", statistic, list(STATISTICS))
+
+
 def _check(run: "Run", statistic: str, draws: int, interval: float | None) -> None:
     if run.schema.kind.columns is None:
         raise GMMVAEError(
@@ -210,8 +257,7 @@ def _check(run: "Run", statistic: str, draws: int, interval: float | None) -> No
             f"{run.path} was trained on rows without missing cells, and can't take any; train it "
             "on rows of which some have missing cells"
         )
-    if statistic not in STATISTICS:
-        raise unknown_name("statistic", statistic, list(STATISTICS))
+    check_statistic(statistic)
     check_range("draws", draws, 0 <= draws <= MAX_DRAWS, f"from 0 to {MAX_DRAWS}")
     if interval is not None:
         check_range("interval", interval, 0 < interval < 1, "between 0 and 1")
