@@ -5,7 +5,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
 
-from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
+from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAEImputer, GMMVAETransformer
 
 SMALL: dict[str, Any] = {
     "latent_dim": 2,
@@ -19,6 +19,7 @@ ESTIMATORS = [
     # from random weights, as the steps that k-means begins with are 300
     GMMVAECluster(**SMALL, epochs=1, settings={"init": "random"}),
     GMMVAETransformer(**SMALL, epochs=1),
+    GMMVAEImputer(**SMALL, epochs=1, settings={"members": 1}),
 ]
 WEIGHTS = {
     "check_sample_weight_equivalence_on_dense_data": "a weight is the share of draws: a row of "

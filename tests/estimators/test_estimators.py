@@ -23,7 +23,12 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from pyro_gmmvae.datasets import load_data
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
+from pyro_gmmvae.estimators import (
+    GMMVAEClassifier,
+    GMMVAECluster,
+    GMMVAEImputer,
+    GMMVAETransformer,
+)
 from pyro_gmmvae.estimators.base import bound
 from pyro_gmmvae.estimators.inputs import encoded
 from pyro_gmmvae.evaluation import log_weights
@@ -475,7 +480,9 @@ def test_verbose_speaks(blobs: Digits, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("estimator", [GMMVAEClassifier, GMMVAECluster, GMMVAETransformer])
+@pytest.mark.parametrize(
+    "estimator", [GMMVAEClassifier, GMMVAECluster, GMMVAEImputer, GMMVAETransformer]
+)
 def test_the_examples_hold(estimator: type) -> None:
     finder = doctest.DocTestFinder(recurse=False)
     examples = finder.find(estimator, globs={})

@@ -56,7 +56,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(table: pd.DataFrame) -> GMMVAEImputer:
-    return GMMVAEImputer(**SMALL).fit(table)
+    return GMMVAEImputer(**SMALL, columns={"visits": "count"}).fit(table)
 
 
 @pytest.fixture(scope="module")
