@@ -20,8 +20,9 @@ SEQUENCE_KEYS = {
 FIXED_KEYS = {
     *("model", "preset", "seed", "device", "likelihood", "epochs", "minutes", "patience"),
     *("data", "data_dir", "label_column", "labels", "label_seed", "split_seed", "test"),
-    *("validation", "transductive", "drop_nonfinite", "tracks", "labels_file", "layout"),
-    *("protocol", "checkpoint_seconds", "deterministic", "engine", "precision", "verify", "log"),
+    *("leave_out", "validation", "transductive", "drop_nonfinite", "tracks", "labels_file"),
+    *("layout", "protocol", "checkpoint_seconds", "deterministic"),
+    *("engine", "precision", "verify", "log"),
 }
 Params = Mapping[str, Any]
 

@@ -136,6 +136,19 @@ def test_a_run_recognizes_people(trained: Run) -> None:
     assert json.loads((trained.path / "metrics.json").read_text())["test"]["unknown_sequences"] == 2
 
 
+def test_a_person_who_is_left_out_is_unknown_and_in_the_test_part(folder: Path) -> None:
+    config = default_config("skeleton", keys(folder, leave_out="dee", labels=6))
+    rows = TrainingData.from_config(config)
+    assert rows.schema.classes == ("ann", "bo", "cy")
+    people = np.array([str(name)[:-1] for name in rows.groups.names[rows.groups.of_row]])
+    for part in (rows.split.train, rows.split.validation, rows.split.labelled, rows.training_rows):
+        assert not (people[part] == "dee").any()
+    assert set(rows.split.test) >= set(np.flatnonzero(people == "dee"))
+    assert set(people[rows.unknown]) == {"dee", "zoe"}
+    assert rows.groups.unknown_names == ("zoe", "dee")
+    assert (rows.dataset.y[people == "cy"] == 2).all()
+
+
 def test_inference_data_names_the_sequences_of_rows(trained: Run) -> None:
     data = to_inference_data(trained, rows=0, draws=2)
     rows = TrainingData.from_config(trained.config, trained.schema)
