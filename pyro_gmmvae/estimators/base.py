@@ -36,11 +36,11 @@ from pyro_gmmvae.estimators.inputs import (
     shape_of_rows,
     takes_columns,
 )
-from pyro_gmmvae.estimators.row_scores import bound, by_blocks
 from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import Run
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.row_scores import bounds_of_rows, by_blocks
 from pyro_gmmvae.runs.trained import Trained
 from pyro_gmmvae.runs.trainer import fit, fit_epoch
 from pyro_gmmvae.training import Callback
@@ -49,7 +49,6 @@ from pyro_gmmvae.training.settings import Record
 
 Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
-ROWS_AT_ONCE = 128
 
 
 class RowsEstimator(BaseEstimator):
@@ -235,7 +234,7 @@ class RowsEstimator(BaseEstimator):
                 result: Tensor = function(block.to(device))
             return result.cpu()
 
-        return np.asarray(by_blocks(on_device, rows, rows=ROWS_AT_ONCE).numpy())
+        return np.asarray(by_blocks(on_device, rows).numpy())
 
     def _log_probs(self, X: Any) -> Array:
         """(N, K) log q(y|x) of all components, normalized in double precision."""
@@ -287,7 +286,8 @@ class RowsEstimator(BaseEstimator):
         y = None
         if run.model.given_class:
             y = torch.from_numpy(self._log_probs(X).argmax(1)).to(run.device)
-        parts = [bound(one.model, rows, samples, y).cpu().double().numpy() for one in self._runs]
+        found = [bounds_of_rows(one.model, rows, samples, y).iwae for one in self._runs]
+        parts = [scores.cpu().double().numpy() for scores in found]
         scores = np.logaddexp.reduce(parts) - np.log(len(parts))
         if run.schema.likelihood.density and not self._has_columns:  # of X = shift + scale x
             scale = np.broadcast_to(run.schema.transform.scale, run.schema.kind.x_shape)

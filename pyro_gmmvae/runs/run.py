@@ -1,6 +1,7 @@
 """Trained runs: read from a folder, used on new rows."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import is_file_name
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning, unknown_name
 from pyro_gmmvae.evaluation import PROPOSALS, Bounds, log_weights
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.models import LatentModel, labels_or_predictions
@@ -34,6 +35,7 @@ from pyro_gmmvae.runs.folder import (
 from pyro_gmmvae.runs.generator import check_draws, measure_generation
 from pyro_gmmvae.runs.imputation import impute_file
 from pyro_gmmvae.runs.predictions import predict_columns
+from pyro_gmmvae.runs.row_scores import bounds_of_rows, by_blocks
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.training import check_precision, resolve_device
 from pyro_gmmvae.training.devices import seeded
@@ -184,7 +186,7 @@ class Run:
     @torch.no_grad()
     def embed(self, x: Tensor) -> np.ndarray[Any, Any]:
         """(N, d) posterior means of z of rows in the model's units."""
-        return torch.cat([self.model.embed(rows) for rows in x.split(4096)]).cpu().numpy()
+        return by_blocks(self.model.embed, x).cpu().numpy()
 
     @torch.no_grad()
     def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None:
@@ -192,9 +194,8 @@ class Run:
         if not self.model.components:
             return None
         members = [self.model, *(other.model for other in self.others)]
-        parts = [torch.stack([m.classify(rows) for m in members]) for rows in x.split(4096)]
-        log_probs = torch.cat(parts, 1).logsumexp(0) - math.log(len(members))
-        return log_probs.cpu().numpy()
+        parts = torch.stack([by_blocks(member.classify, x) for member in members])
+        return (parts.logsumexp(0) - math.log(len(members))).cpu().numpy()
 
     @torch.no_grad()
     def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
@@ -203,8 +204,12 @@ class Run:
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
     def elbo(self, x: Tensor) -> np.ndarray[Any, Any]:
-        """(N,) ELBO of rows in the model's units, in nats."""
-        own = self.bounds(x, ELBO_SAMPLES).elbo.cpu().numpy()
+        """(N,) ELBO of rows in the model's units, in nats.
+
+        The noise is the same for every row, so that a row's ELBO does not depend on the others.
+        """
+        labels = self.labels_of_programs(x, None)
+        own = bounds_of_rows(self.model, x, ELBO_SAMPLES, labels).elbo.cpu().numpy()
         return np.mean([own, *(other.elbo(x) for other in self.others)], axis=0)
 
     def evaluate(
@@ -218,6 +223,8 @@ class Run:
         coverage: float | None = None,
     ) -> dict[str, Any]:
         """Compute metrics on the test rows, and write them to ``metrics.json`` under "test".
+
+        A folder that can't be written to is warned of.
 
         A run that has no test rows, and was cross-validated, is measured on its labelled rows,
         each by the model that was trained without its fold.
@@ -262,7 +269,11 @@ class Run:
             result |= measure_answers(self, rows, coverage) | measure_generation(self, rows, draws)
         keys = {"seed", "model", "guide", "objective", "preset", "data"}
         result |= self.config.model_dump(include=keys)
-        write_json(self.path / METRICS, metrics | {"test": result})
+        try:
+            write_json(self.path / METRICS, metrics | {"test": result})
+        except GMMVAEError as error:  # the folder may be another user's
+            text = f"these numbers are not kept with the run: {error}"
+            warnings.warn(text, GMMVAEWarning, stacklevel=2)
         return result
 
     def predict(

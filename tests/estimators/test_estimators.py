@@ -29,13 +29,13 @@ from pyro_gmmvae.estimators import (
     GMMVAEImputer,
     GMMVAETransformer,
 )
-from pyro_gmmvae.estimators.base import bound
 from pyro_gmmvae.estimators.inputs import encoded
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS
 from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.row_scores import bounds_of_rows
 from tests.estimators.conftest import SMALL, Digits
 
 QUICK: dict[str, Any] = SMALL | {"epochs": 2}
@@ -271,9 +271,10 @@ def test_a_rows_score_does_not_depend_on_the_others(name: str) -> None:
     model: Any = MODELS[name](**{k: v for k, v in options.items() if k in wanted}).eval()
     x = torch.randn(50, 6)
     y = torch.arange(50) % 3 if model.given_class else None
-    scores = bound(model, x, 200, y)
+    scores = bounds_of_rows(model, x, 200, y).iwae
     order = torch.randperm(50)[:7]
-    assert torch.equal(bound(model, x[order], 200, None if y is None else y[order]), scores[order])
+    alone = bounds_of_rows(model, x[order], 200, None if y is None else y[order])
+    assert torch.equal(alone.iwae, scores[order])
     others = log_weights(model.model, model.guide, x, 200, y=y).iwae
     assert (scores - others).mean().abs() < 5 * (scores - others).std() / 50**0.5 + 0.3
 
@@ -282,7 +283,9 @@ def test_a_rows_score_does_not_depend_on_the_others(name: str) -> None:
 def test_scores_under_every_guide(name: str) -> None:
     model = GMMVAE((6,), 3, 2, likelihood="normal", guide=GUIDES[name]).eval()
     x = torch.randn(5, 6)
-    assert torch.equal(bound(model, x, 20)[2:3], bound(model, x[2:3], 20))
+    assert torch.equal(
+        bounds_of_rows(model, x, 20).elbo[2:3], bounds_of_rows(model, x[2:3], 20).elbo
+    )
 
 
 def test_scores_are_densities_in_the_units_of_x(blobs: Digits) -> None:

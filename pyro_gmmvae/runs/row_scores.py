@@ -8,19 +8,24 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyro_gmmvae.evaluation import log_weights
+from pyro_gmmvae.evaluation import Bounds, log_weights
 from pyro_gmmvae.training.devices import seeded
 
+ROWS_AT_ONCE = 128
 COPIES_AT_ONCE = 4096
 
 
 @torch.no_grad()
-def by_blocks(function: Callable[..., Tensor], *columns: Tensor, rows: int) -> Tensor:
+def by_blocks(
+    function: Callable[..., Tensor], *columns: Tensor, rows: int = ROWS_AT_ONCE
+) -> Tensor:
     """Apply a function of rows to blocks of ``rows`` rows.
 
     Matrix products of another number of rows may be summed in another order, so the last block is
     filled up with its first row.
     """
+    if not len(columns[0]):
+        return function(*(column.new_zeros(1, *column.shape[1:]) for column in columns))[:0]
     results = []
     for start in range(0, len(columns[0]), rows):
         blocks = [column[start : start + rows] for column in columns]
@@ -30,8 +35,8 @@ def by_blocks(function: Callable[..., Tensor], *columns: Tensor, rows: int) -> T
     return torch.cat(results)
 
 
-def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
-    """(N,) importance-weighted bounds on log p(x) in nats, the same noise for every row.
+def bounds_of_rows(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Bounds:
+    """Bounds on log p(x) from draws of the guide, the same noise for every row.
 
     Noise of its own for each row would make a row's bound depend on its place among others. So
     errors of the rows' bounds are not independent, as those of
@@ -49,7 +54,8 @@ def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tenso
 
     def of_row(row: Tensor, label: Tensor | None = None) -> Tensor:
         given = None if label is None else label[None]
-        return log_weights(model.model, model.guide, row[None], samples, y=given).iwae[0]
+        found = log_weights(model.model, model.guide, row[None], samples, y=given)
+        return torch.cat([found.log_w, found.log_px], 1)
 
     def of_rows(*columns: Tensor) -> Tensor:
         with warnings.catch_warnings(), seeded(0, x.device), _ByInversion():
@@ -57,7 +63,8 @@ def bound(model: Any, x: Tensor, samples: int, y: Tensor | None = None) -> Tenso
             return torch.func.vmap(of_row, randomness="same")(*columns)
 
     columns = (x,) if y is None else (x, y)
-    return by_blocks(of_rows, *columns, rows=max(1, COPIES_AT_ONCE // samples))
+    rows = min(ROWS_AT_ONCE, max(1, COPIES_AT_ONCE // samples))
+    return Bounds(*by_blocks(of_rows, *columns, rows=rows).permute(2, 1, 0))
 
 
 class _ByInversion(TorchFunctionMode):
