@@ -46,8 +46,8 @@ class GMMVAEClassifier(
             that suit the cells.
         image_shape: (height, width) or (channels, height, width) where rows are images.
         x_range: lowest and highest value of all X, that become 0 and 1; None: (0, n) for counts
-            0..n, (0, 255) for images of unsigned bytes, (0, 1) for images with no value outside,
-            else unknown.
+            0..n, (0, 255) for unsigned bytes of which some are above 127, (0, 1) for booleans,
+            bytes that are 0 and 1 only, and images with no value outside, else unknown.
         preset: named settings for files, "paper", "permutation-invariant", "best", or those of a
             set of images, "digits/best" (counts 0..16), "mnist/best"; None: "table" for frames,
             permutation-invariant for arrays.
@@ -155,7 +155,7 @@ class GMMVAEClassifier(
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit rows X (N, D) and labels y (N,), -1 for an unlabelled row.
+        """Fit rows X (N, D), NaN where an entry is missing, and labels y (N,), -1: no label.
 
         X is an array of numbers, or a frame of pandas or polars; NaN and empty cells are missing.
         Of a frame each column gets a kind from its cells (see ``columns``) and a likelihood, text
