@@ -129,9 +129,16 @@ class Schema:
             source: of the rows, for messages.
 
         Raises:
-            GMMVAEError: as :meth:`rows_for_model`.
+            GMMVAEError: as :meth:`rows_for_model`, or a column with another kind or other values.
         """
         x = self._in_order(dataset, source, {})
+        theirs = {spec.name: (spec.kind, spec.values) for spec in dataset.kind.specs}
+        for spec in self.kind.specs:
+            if theirs.get(spec.name, (spec.kind, spec.values)) != (spec.kind, spec.values):
+                raise GMMVAEError(
+                    f"{source}: column {spec.name!r} has another kind or other values than in the "
+                    f"run that the fit starts from ({spec.kind}); give the rows as a file"
+                )
         self.checked(x, source)
         return replace(dataset, x=x, kind=self.kind)
 

@@ -55,6 +55,14 @@ def test_soft_labels_leave_probabilities_softer_than_labels(of_votes: GMMVAEClas
     assert soft < hard.predict_proba(X).max(1).mean() - 0.02
 
 
+def test_frames_take_soft_labels_and_weights(votes: Rows) -> None:
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(site=np.where(Y > 0, "north", "south"))
+    y = pd.DataFrame(votes, columns=["p_x", "p_y", "p_z"])
+    model = small(1, settings={"members": 1}).fit(frame, y, sample_weight=np.arange(150))
+    assert model.transduction_.shape == (150,)
+    assert set(model.predict(frame)) <= {"x", "y", "z"}
+
+
 def test_transduction_is_the_label_or_the_most_probable_class(of_votes: GMMVAEClassifier) -> None:
     shown = np.where(np.arange(150) % 5 == 0, (Y + 1) % 3, -1)  # wrong ones, so that they differ
     model = small(2).fit(X, shown)

@@ -14,7 +14,7 @@ from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.start_from_run import match
 from pyro_gmmvae.training import Callback
 
-NETWORKS: dict[str, Any] = {"hidden": (32,), "latent_dim": 2, "likelihood": "normal"}
+NETWORKS: dict[str, Any] = {"hidden": (32,), "latent_dim": 2}
 CENTERS = np.random.default_rng(0).normal(size=(3, 12))
 COLUMNS = list("abcdefghijkl")
 
@@ -31,6 +31,8 @@ def table(rows: int, seed: int, labels: int | None = None) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     y = np.arange(rows) % 3
     x = pd.DataFrame(CENTERS[y] + 0.3 * generator.normal(size=(rows, 12)), columns=COLUMNS)
+    x["site"] = np.array(["north", "south", "west"])[y]
+    x.loc[generator.random(rows) < 0.1, "site"] = ""
     if labels is not None:
         names = np.array(["red", "green", "blue"], object)[y]
         x["color"] = np.where(np.arange(rows) < labels, names, "")
@@ -49,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables, and a run of three clusters without labels."""
     folder = tmp_path_factory.mktemp("start")
     table(300, 0).to_csv(folder / "many.csv", index=False)
-    table(300, 1, 30)[[*COLUMNS[::-1], "color"]].to_csv(folder / "few.csv", index=False)
+    table(300, 1, 30)[["site", *COLUMNS[::-1], "color"]].to_csv(folder / "few.csv", index=False)
     table(300, 1, 30).to_csv(folder / "few_in_order.csv", index=False)
     keys = {"labels": 0, "components": 3, "init": "kmeans", "epochs": 20, "test": 0, "cv": 0}
     config = default_config(
@@ -131,3 +133,17 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
     with pytest.raises(GMMVAEError, match="c"):
         train(labelled(folder / "lacks.csv", init=base), folder / "x")
     assert not (folder / "x").exists()
+
+
+def test_an_estimator_starts_from_a_run_with_the_same_columns(folder: Path) -> None:
+    from pyro_gmmvae.estimators import GMMVAEClassifier
+
+    frame = table(60, 2)
+    y = np.where(np.arange(60) < 12, np.arange(60) % 3, -1)
+    settings = {"init": str(folder / "clusters")}
+    model = GMMVAEClassifier(epochs=1, random_state=0, preset="paper", settings=settings)
+    site = frame["site"] = frame["site"].replace("", None)
+    assert model.fit(frame, y).score(frame, np.arange(60) % 3) > 0.9
+    frame["site"] = site.replace({"west": "east"})
+    with pytest.raises(GMMVAEError, match="column 'site' has another kind or other values"):
+        model.fit(frame, y)
