@@ -32,6 +32,7 @@ from pyro_gmmvae.estimators.inputs import (
     config_of,
     covariates_of,
     dataset_of,
+    labels_of,
     seed_of,
     shape_of_rows,
     takes_columns,
@@ -159,7 +160,7 @@ class RowsEstimator(BaseEstimator):
 
         A frame, of which ``fit`` takes each column by its kind, becomes :class:`FrameRows`.
         """
-        arguments = self.get_params(deep=False)
+        arguments, y = self.get_params(deep=False), tuple(map(labels_of, y))
         of_frame = takes_columns(X, arguments) if reset else self._has_columns
         if not of_frame:
             if reset and arguments["columns"] is not None:

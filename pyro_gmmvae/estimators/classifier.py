@@ -16,7 +16,14 @@ from sklearn.utils.validation import (
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
-from pyro_gmmvae.estimators.inputs import encoded, encoded_by, has_label, is_soft, soft_encoded
+from pyro_gmmvae.estimators.inputs import (
+    encoded,
+    encoded_by,
+    has_label,
+    is_soft,
+    labels_of,
+    soft_encoded,
+)
 
 Array = NDArray[Any]
 
@@ -163,7 +170,8 @@ class GMMVAEClassifier(
         columns are matched by their names: others are ignored, and values that a column did not
         have in the fit become missing, with a warning.
 
-        Where labels are text, "-1" and "" stand for no label, too. With y (N, C) labels are soft:
+        Where labels are text, "-1" and "" stand for no label, too, and so does a missing cell of a
+        pandas or polars series. With y (N, C) labels are soft:
         a row holds the prior of its class, or NaN where it has none; the classes are the columns
         of a frame, or 0 to C - 1.
 
@@ -266,7 +274,7 @@ class GMMVAEClassifier(
         if is_soft(y):
             codes = soft_encoded(y)[0]
             y = np.where(codes < 0, -1, self.classes_.astype(object)[codes])
-        predicted, y = self.predict(X), column_or_1d(y)
+        predicted, y = self.predict(X), column_or_1d(labels_of(y))
         check_consistent_length(predicted, y, sample_weight)
         known = has_label(y)
         if not known.any():

@@ -150,6 +150,28 @@ def shape_of_rows(features: int, image_shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in (1, *shape)[-3:])
 
 
+def labels_of(y: Any) -> Any:
+    """Labels in which a missing cell of a pandas or polars series is -1.
+
+    Numbers are whole again where missing cells alone made them floats.
+    """
+    import pandas as pd
+
+    if type(y).__module__.startswith("polars") and type(y).__name__ == "Series":
+        y = pd.Series(y.to_list(), dtype=object)
+    if not isinstance(y, pd.Series) or not y.isna().any():
+        return y
+    known = y.notna().to_numpy()
+    labels = y.astype(object).to_numpy()
+    values = np.asarray(labels[known].tolist())
+    whole = values.dtype.kind in "iub" or (
+        values.dtype.kind == "f" and bool((values == np.round(values)).all())
+    )
+    found = np.full(len(y), -1, np.int64 if whole else object)
+    found[known] = values if whole else labels[known]
+    return found
+
+
 ADVICE = "rows without a label are -1, or '-1' where labels are text"
 
 

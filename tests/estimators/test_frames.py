@@ -15,7 +15,8 @@ from sklearn.base import clone
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
-from pyro_gmmvae.runs import Run
+from pyro_gmmvae.estimators.inputs import encoded, labels_of
+from pyro_gmmvae.runs import Run, default_config, train
 from pyro_gmmvae.runs.teacher import TEACHERS
 
 SMALL: dict[str, Any] = {
@@ -136,8 +137,9 @@ def test_a_polars_frame_is_the_same(
     }
     frame = pl.DataFrame(columns)
     assert_array_equal(fitted.predict_proba(frame), fitted.predict_proba(table))
+    series = pl.Series([None if label < 0 else label for label in labels.tolist()])
     assert_array_equal(
-        clone(fitted).fit(frame, labels).predict_proba(table), fitted.predict_proba(table)
+        clone(fitted).fit(frame, series).predict_proba(table), fitted.predict_proba(table)
     )
 
 
@@ -319,3 +321,43 @@ def test_soft_labels_and_weights_of_frames(
     model = GMMVAEClassifier(**SMALL | {"epochs": 1}).fit(table, soft, np.ones(ROWS))
     assert model.classes_.tolist() == [0, 1]
     assert model.transduction_.shape == (ROWS,)
+
+
+def test_missing_labels_of_a_series_are_unknown(
+    fitted: GMMVAEClassifier, table: pd.DataFrame, labels: np.ndarray[Any, Any]
+) -> None:
+    """Of text, of floats that are whole, and of nullable numbers and booleans."""
+    known = pd.Series(labels >= 0)
+    text = pd.Series(np.where(labels > 0, "sick", "well")).where(known, None)
+    wanted = encoded(np.where(labels < 0, -1, np.where(labels > 0, "sick", "well").astype(object)))
+    for y in (text, text.astype("string"), text.astype("category")):
+        codes, classes = encoded(labels_of(y))
+        assert_array_equal(codes, wanted[0])
+        assert classes.tolist() == ["sick", "well"]
+    numbers = pd.Series(labels).where(known)
+    for y in (numbers, numbers.astype("Int64"), numbers.astype("boolean")):
+        codes, classes = encoded(labels_of(y))
+        assert_array_equal(codes, labels)
+        assert classes.dtype == np.int64
+    assert fitted.score(table, numbers) == fitted.score(table, labels)
+    model = GMMVAEClassifier(**SMALL | {"epochs": 1}).fit(table, text)
+    assert model.classes_.tolist() == ["sick", "well"]
+
+
+def test_a_frame_is_fitted_as_its_file(
+    table: pd.DataFrame, labels: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    """To the bit, with members, and the command line reads the folder of the estimator."""
+    file = tmp_path / "table.csv"
+    table.assign(label=labels).to_csv(file, index=False)
+    keys = {key: SMALL[key] for key in ("latent_dim", "engine")} | {"epochs": 2, "hidden": "8"}
+    config = default_config(str(file), keys | TWO | {"cv": 0, "preset": "table"})
+    run = train(config, tmp_path / "run")
+    model = GMMVAEClassifier(**SMALL | {"epochs": 2, "settings": TWO}).fit(table, labels)
+    for one, other in zip((run, *run.others), model._runs, strict=True):
+        assert one.schema.kind == other.schema.kind
+        for name, value in one.model.state_dict().items():
+            assert torch.equal(value, other.model.state_dict()[name]), name
+    model.save(tmp_path / "saved")
+    found = Run.load(tmp_path / "saved").predict(file)
+    assert_allclose(found[["p_0", "p_1"]], model.predict_proba(table), atol=1e-5)
