@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from pyro_gmmvae.config import Config
+from pyro_gmmvae.config import INITS, Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write
 from pyro_gmmvae.key_types import Schedule
@@ -71,7 +71,7 @@ def ablations(preset: Config) -> dict[str, dict[str, Any]]:
         "flat pi": {"learn_prior": False},
         "learnt pi": {"learn_prior": True},
     }
-    for init in get_args(Config.model_fields["init"].annotation):
+    for init in INITS:
         found[f"init {init}"] = {"init": init}
     for name, share in WEIGHTS.items():
         if name not in MAIN:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 
 from pyro_gmmvae import files as checkpoint
 from pyro_gmmvae.cli import cli
+from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.cli.predict import csv_text
 from pyro_gmmvae.datasets import DATA
 from pyro_gmmvae.errors import GMMVAEError
@@ -450,3 +452,27 @@ def test_a_table_is_written_as_pandas_writes_it() -> None:
         "f64": np.array([-44.783134, 1e22, -np.inf, 0.0]),
     }
     assert csv_text(columns) == pd.DataFrame(columns).to_csv(index=False)
+
+
+@pytest.mark.parametrize(("encoding", "wanted"), [("ascii", "utf-8"), ("cp1252", "cp1252")])
+def test_names_are_printed_where_the_locale_is_ascii(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, wanted: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    command = click.Command(
+        "hello", callback=lambda: click.echo("甲" if wanted == "utf-8" else "é")
+    )
+    monkeypatch.setattr(sys, "argv", ["hello"])
+    with pytest.raises(SystemExit):
+        run_command(command)
+    sys.stdout.flush()
+    assert written.getvalue().decode(wanted).strip() in ("甲", "é")
+
+
+def test_endings_of_outputs_are_in_any_case(gmmvae: Gmmvae, trained: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 64)))
+    (tmp_path / "x.npy").rename(tmp_path / "X.NPY")
+    out = tmp_path / "P.CSV"
+    assert gmmvae("predict", trained, tmp_path / "X.NPY", "--out", out).code == 0
+    assert len(pd.read_csv(out)) == 3

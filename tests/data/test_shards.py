@@ -180,6 +180,22 @@ def test_errors_name_the_bad_shard(tmp_path: Path, what: str, words: str) -> Non
     assert not (tmp_path / "run").exists()
 
 
+def test_endings_are_in_any_case(tmp_path: Path) -> None:
+    x, y = digits(30)
+    for folder, ending in (("small", "npy"), ("large", "NPY")):
+        write_npy(tmp_path / folder, x, y, (10,))
+        for file in list((tmp_path / folder).iterdir()):
+            file.rename(file.with_suffix(f".{ending}"))
+    small, large = (load_data(str(tmp_path / folder)) for folder in ("small", "large"))
+    assert_same(large, load_array_of(tmp_path, x, y))
+    assert small.classes == large.classes
+
+
+def load_array_of(folder: Path, x: np.ndarray, y: np.ndarray) -> Dataset:
+    np.savez(folder / "rows.npz", x=x, y=y)
+    return load_data(str((folder / "rows.npz").rename(folder / "ROWS.NPZ")))
+
+
 def test_numbered_shards_have_no_columns(tmp_path: Path) -> None:
     x, y = digits(30)
     write_npy(tmp_path / "rows", x, y, (10,))

@@ -30,7 +30,6 @@ from pyro_gmmvae.estimators import (
     GMMVAETransformer,
 )
 from pyro_gmmvae.estimators.inputs import encoded
-from pyro_gmmvae.estimators.row_scores import bound
 from pyro_gmmvae.evaluation import log_weights
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import GMMVAE, MODELS
