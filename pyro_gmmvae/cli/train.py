@@ -23,6 +23,14 @@ from pyro_gmmvae.cli.options import (
     without_none,
 )
 
+jobs_option = click.option(
+    *("--jobs", "jobs"),
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Members and folds at once, each in a process of one thread.",
+)
+
 
 @click.command(short_help="Train a model into a run folder.")
 @key_options(
@@ -40,12 +48,14 @@ from pyro_gmmvae.cli.options import (
 @config_option
 @set_option
 @click.option("--out", type=PATH, metavar="RUN", help="Run folder to make.")
+@jobs_option
 @force_option
 @json_option
 def train(
     config: Path | None,
     sets: tuple[str, ...],
     out: Path | None,
+    jobs: int,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -89,7 +99,12 @@ def train(
 
     return run_with_progress(
         lambda callbacks: train_run(
-            resolved, folder, force=force, callbacks=callbacks, command=command_line()
+            resolved,
+            folder,
+            force=force,
+            callbacks=callbacks,
+            command=command_line(),
+            jobs=jobs,
         ),
         as_json,
     )
@@ -102,6 +117,7 @@ def train(
 @moved_data_option
 @device_option
 @log_option
+@jobs_option
 @json_option
 def resume(run: Path, as_json: bool, **options: Any) -> int:
     """Resume RUN from its last checkpoint.

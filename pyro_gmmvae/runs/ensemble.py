@@ -8,7 +8,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import machine, resolve_device
 from pyro_gmmvae.training.engines import shared_graphs
+from pyro_gmmvae.training.processes import process_pool
 
 # trains or resumes a run of one fit, from a configuration, its data, a folder and callbacks
 Fitter = Callable[[Config, TrainingData, Path, Sequence[Callback]], Run]
@@ -78,6 +82,7 @@ def train_ensemble(
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
     started: float | None = None,
+    jobs: int = 1,
 ) -> Run:
     """Train the members of a run and its folds, or those that a folder lacks.
 
@@ -91,9 +96,10 @@ def train_ensemble(
         callbacks: called after each epoch and each step of every fit.
         command: the command line to record in ``environment.json``.
         started: when its data began to be loaded, by ``time.monotonic``; None: now.
+        jobs: fits at once: 1 in this process, more in processes of one thread each.
 
     Raises:
-        GMMVAEError: as of one fit; several processes.
+        GMMVAEError: as of one fit; processes of torchrun; a process that was killed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise GMMVAEError(
@@ -104,7 +110,7 @@ def train_ensemble(
     with nullcontext() if resuming else new_folder(out, force):
         now = environment(command, machine(resolve_device(config.device)))
         write_config(out, config, data.schema, [*before, now])
-        return _train(config, data, out, fit, callbacks, started or time.monotonic())
+        return _train(config, data, out, fit, jobs, callbacks, started or time.monotonic())
 
 
 def _train(
@@ -112,36 +118,26 @@ def _train(
     data: TrainingData,
     out: Path,
     fit: Fitter,
+    jobs: int,
     callbacks: Sequence[Callback],
     started: float,
 ) -> Run:
     folds = data.folds(config)
-    fits = 1 + folds  # a fold takes as long as all members
-    outcome = "complete"
-    with shared_graphs(config.members):
-        for number in range(config.members):
-            of_member = PartialProgress(callbacks, number, config.members * fits)
-            one = member_config(config, number)
-            outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
-            remove_replaced(out)
-            if outcome not in FINISHED:
-                break
-    held_out = []
-    for fold in range(folds) if outcome in FINISHED else ():
-        if fold == 0:
-            _announce(data, folds, folds * (time.monotonic() - started), callbacks)
-        one = config.with_defaults(fold=fold, cv=folds)
-        # a teacher of the whole has seen the labels of the fold
-        rest = with_teacher(one, TrainingData.from_config(one, dataset=data.dataset))
-        folder, of_fold = out / FOLDS / str(fold), PartialProgress(callbacks, 1 + fold, fits)
-        outcome = _finish(one, rest, folder, fit, of_fold)
-        if outcome not in FINISHED:
-            break
-        of_fold_run = Run.load(folder, device=config.device)
-        held_out.append(OutOfFold.of(of_fold_run, rest, rest.split.validation, fold))
+    share = partial(_finish_share, config, data, out, fit)
+    if (processes := min(jobs, max(config.members, folds))) > 1:
+        about = f"{config.members * (1 + folds)} fits in {processes} processes"
+        for callback in callbacks:
+            callback.on_start(about)
+        outcome = _in_processes(share, processes)
+    else:
+        outcome = share(0, 1, callbacks, started)
+    if not (out / MEMBERS / "0" / METRICS).exists():
+        raise KeyboardInterrupt  # before there was anything to save
     run = Run.load(out, device=config.device)
-    scores = OutOfFold.joined(held_out) if held_out and outcome in FINISHED else None
-    if scores is not None:
+    scores = None
+    if folds and outcome in FINISHED:
+        parts = [_held_out(config, data, out, fold) for fold in range(folds)]
+        scores = OutOfFold.joined(parts)
         scores.save(out / OUT_OF_FOLD)
     else:
         save_validation_scores(run, data, out)
@@ -154,6 +150,81 @@ def _train(
     for callback in callbacks:
         callback.on_end(outcome)
     return run
+
+
+def _finish_share(
+    config: Config,
+    data: TrainingData,
+    out: Path,
+    fit: Fitter,
+    first: int,
+    step: int,
+    callbacks: Sequence[Callback] = (),
+    started: float | None = None,
+) -> str:
+    """Train every ``step``-th member and fold from ``first`` on; returns the outcome."""
+    folds = data.folds(config)
+    fits = 1 + folds  # a fold takes as long as all members
+    outcome = "complete"
+    with shared_graphs(config.members):
+        for number in range(first, config.members, step):
+            of_member = PartialProgress(callbacks, number, config.members * fits)
+            one = member_config(config, number)
+            outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
+            remove_replaced(out)
+            if outcome not in FINISHED:
+                return outcome
+    for fold in range(first, folds, step):
+        if fold == 0 and started is not None:
+            _announce(data, folds, folds * (time.monotonic() - started), callbacks)
+        one, rest = _fold(config, data, fold)
+        of_fold = PartialProgress(callbacks, 1 + fold, fits)
+        # a teacher of the whole has seen the labels of the fold
+        rest = with_teacher(one, rest)
+        outcome = _finish(one, rest, out / FOLDS / str(fold), fit, of_fold)
+        if outcome not in FINISHED:
+            return outcome
+    return outcome
+
+
+def _in_processes(share: Callable[[int, int], str], jobs: int) -> str:
+    """Train each share in a process of its own, of one thread; returns the outcome.
+
+    Raises:
+        GMMVAEError: a process that was killed, or the error of a fit.
+        KeyboardInterrupt: stopped before the first member has a checkpoint.
+    """
+    with process_pool(jobs, 1) as pool:
+        tasks = [pool.submit(share, first, jobs) for first in range(jobs)]
+        try:
+            wait(tasks)
+        except KeyboardInterrupt:  # a terminal sends it to the processes too, and they save
+            wait(tasks)
+        outcomes = []
+        for task in tasks:
+            try:
+                outcomes.append(task.result())
+            except BrokenProcessPool as error:
+                raise GMMVAEError(
+                    "a process was killed, perhaps for its memory; gmmvae resume trains the fits "
+                    "that are missing (with fewer --jobs?)"
+                ) from error
+            except KeyboardInterrupt:
+                outcomes.append("SIGINT")
+    return next((outcome for outcome in outcomes if outcome not in FINISHED), "complete")
+
+
+def _fold(config: Config, data: TrainingData, fold: int) -> tuple[Config, TrainingData]:
+    """The configuration and the rows of a fold; its own are the validation rows."""
+    one = config.with_defaults(fold=fold, cv=data.folds(config))
+    return one, TrainingData.from_config(one, dataset=data.dataset)
+
+
+def _held_out(config: Config, data: TrainingData, out: Path, fold: int) -> OutOfFold:
+    """Scores of the rows of a fold."""
+    _, rest = _fold(config, data, fold)
+    run = Run.load(out / FOLDS / str(fold), device=config.device)
+    return OutOfFold.of(run, rest, rest.split.validation, fold)
 
 
 def _finish(

@@ -141,6 +141,9 @@ def _remove_ours(folder: Path) -> None:
         for place in (inner, inner.parent):
             if not any(place.iterdir()):
                 place.rmdir()
+    for name in (MEMBERS, FOLDS):
+        if (folder / name).is_dir() and not any((folder / name).iterdir()):
+            (folder / name).rmdir()
     for file in [file for name in OURS for file in folder.glob(name)]:
         file.unlink(missing_ok=True)
     for inner in {(folder / name).parent for name in OURS} - {folder}:

@@ -154,6 +154,7 @@ def train(
     force: bool = False,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
+    jobs: int = 1,
 ) -> Run:
     """Train a new run.
 
@@ -163,6 +164,8 @@ def train(
         force: replace a run that exists.
         callbacks: called after each epoch, and after each step where they have ``on_step``.
         command: the command line to record in ``environment.json``.
+        jobs: fits of members and folds at once: 1 in this process, more in processes of one thread
+            each, which a script starts below ``if __name__ == "__main__":``.
 
     Returns:
         The run, with the weights that :meth:`Run.load` loads.
@@ -177,7 +180,7 @@ def train(
         started, data = time.monotonic(), load()
         if config.members > 1 or data.folds(config):
             options: dict[str, Any] = {"callbacks": callbacks, "command": command}
-            options["started"] = started
+            options |= {"started": started, "jobs": jobs}
             return train_ensemble(config, data, out, _fit_into, force=force, **options)
         load = partial(_load, config, dataset=data.dataset)
     return _train_one(config, load, out, force, callbacks, command)
@@ -227,6 +230,7 @@ def resume(
     log: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
     command: str | None = None,
+    jobs: int = 1,
 ) -> Run:
     """Resume a run from its last checkpoint.
 
@@ -241,6 +245,7 @@ def resume(
         log: other logs than before.
         callbacks: called after each epoch, and after each step where they have ``on_step``.
         command: the command line to record in ``environment.json``.
+        jobs: as for :func:`train`.
 
     Raises:
         GMMVAEError: ``out`` is not a run folder or is damaged, the data changed, or the run is
@@ -258,7 +263,7 @@ def resume(
     config = _resolved(config)
     load = partial(_load, config, schema)
     if (out / MEMBERS).is_dir():
-        return _resume_ensemble(config, load, out, bool(longer), callbacks, command)
+        return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
     with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit
         with fit.world.raise_together():
@@ -293,6 +298,7 @@ def _resume_ensemble(
     longer: bool,
     callbacks: Sequence[Callback],
     command: str | None,
+    jobs: int,
 ) -> Run:
     if longer:
         raise GMMVAEError(
@@ -301,7 +307,7 @@ def _resume_ensemble(
         )
     if read_metrics(out).get("outcome") in FINISHED:
         raise GMMVAEError(f"{out} is complete: all its members and folds are trained")
-    options: dict[str, Any] = {"callbacks": callbacks, "command": command}
+    options: dict[str, Any] = {"callbacks": callbacks, "command": command, "jobs": jobs}
     return train_ensemble(config, load(), out, _fit_into, resuming=True, **options)
 
 

@@ -23,8 +23,9 @@ from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
 from pyro_gmmvae.sweeps.tables import append_result, read_results, run_keys
-from pyro_gmmvae.sweeps.workers import Pool, check_backend, process_pool, ray_pool, torch_threads
+from pyro_gmmvae.sweeps.workers import Pool, check_backend, ray_pool
 from pyro_gmmvae.training import NonFiniteError
+from pyro_gmmvae.training.processes import process_pool, torch_threads
 from pyro_gmmvae.training.signals import sigterm_as_interrupt, stop_on_signal
 
 TEST_METRICS = (

@@ -36,8 +36,8 @@ from pyro_gmmvae.sweeps.study import (
     require_optuna,
 )
 from pyro_gmmvae.sweeps.tune_report import Tuned, tuned, write_tables
-from pyro_gmmvae.sweeps.workers import process_pool
 from pyro_gmmvae.training import Callback
+from pyro_gmmvae.training.processes import process_pool
 from pyro_gmmvae.training.settings import Record
 from pyro_gmmvae.training.signals import StopRequest, note_sigint
 

@@ -120,6 +120,30 @@ def test_resume_trains_the_fits_that_are_missing(
     np.testing.assert_array_equal(one.log_probs, other.log_probs)
 
 
+@pytest.mark.slow
+def test_fits_in_processes_are_the_same(trained: tuple[Run, Recorder], tmp_path: Path) -> None:
+    run, _ = trained
+    config = config_of(Path(run.config.data))
+    torch.set_num_threads(1)  # as in the processes
+    one, other = (train(config, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
+    for file in ("out_of_fold.csv", "folds/2/members/1/weights.safetensors"):
+        assert (one.path / file).read_bytes() == (other.path / file).read_bytes()
+    assert read_json(other.path / "metrics.json")["outcome"] == "complete"
+
+
+def test_fits_that_are_stopped_early_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> str:
+        (tmp_path / "run" / "members").mkdir()
+        return "SIGINT"
+
+    monkeypatch.setattr("pyro_gmmvae.runs.ensemble._in_processes", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(write_rows(tmp_path / "rows.csv")), tmp_path / "run", jobs=2)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv")
     with pytest.raises(GMMVAEError, match="labelled_per_batch"):

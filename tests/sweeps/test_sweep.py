@@ -31,9 +31,8 @@ from pyro_gmmvae.sweeps import (
     read_results,
     read_stored_results,
     sweep,
-    workers,
 )
-from pyro_gmmvae.training import Callback
+from pyro_gmmvae.training import Callback, processes
 from pyro_gmmvae.training.signals import interrupt_processes
 
 SMALL = {"data": "digits", "hidden": "16", "latent_dim": 4, "epochs": 1}
@@ -363,12 +362,12 @@ def test_a_signal_stops_a_sweep_in_this_process(
 
 def test_a_worker_ends_if_its_parent_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     parent, ends = SimpleNamespace(is_alive=lambda: False), []
-    monkeypatch.setattr(workers, "parent_process", lambda: parent)
-    monkeypatch.setattr(workers.os, "_exit", ends.append)
-    assert workers._in_worker(len, "abc") == 3
+    monkeypatch.setattr(processes, "parent_process", lambda: parent)
+    monkeypatch.setattr(processes.os, "_exit", ends.append)
+    assert processes._in_worker(len, "abc") == 3
     assert ends == [1]
     monkeypatch.setattr(parent, "is_alive", lambda: True)
-    workers._in_worker(len, "abc")
+    processes._in_worker(len, "abc")
     assert ends == [1]
 
 
