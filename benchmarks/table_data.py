@@ -99,15 +99,17 @@ def read_labelled(name: str, data_dir: Path | None) -> LabelledTable:
     return LabelledTable(name, frame, labels)
 
 
-def draw(table: LabelledTable, labels: int, seed: int) -> Draw:
+def draw(table: LabelledTable, labels: int, seed: int, validation: bool = False) -> Draw:
     """Hold out test rows, stratified, and show ``labels`` labels of each class.
 
-    The labels of a smaller number are among those of a larger one.
+    The labels of a smaller number are among those of a larger one. With ``validation`` the test
+    rows are left out, and a part of the training rows is held out in their place.
     """
-    rows = np.arange(len(table.y))
-    train, test = train_test_split(
-        rows, test_size=TEST_SHARE, stratify=table.y, random_state=seed, shuffle=True
-    )
+    train = np.arange(len(table.y))
+    for _ in range(1 + validation):
+        train, test = train_test_split(
+            train, test_size=TEST_SHARE, stratify=table.y[train], random_state=seed, shuffle=True
+        )
     y, order = table.y[train], np.random.default_rng(seed).permutation(len(train))
     visible = np.full(len(train), MISSING)
     for label in range(len(table.classes)):

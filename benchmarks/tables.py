@@ -9,11 +9,13 @@ last column is the label (or the column of ``table_data.LABEL_COLUMNS``). A draw
 the rows for the test, and shows some labels of each class; the other training rows have no label.
 All methods get the same draws. gmmvae trains on a csv file, with the settings of
 ``gmmvae train --data FILE --cv 0``; ``--variant NAME --set KEY=VALUE`` is measured as
-``gmmvae:NAME``. ``--coverage 0.9`` cross-validates, and measures sets of classes: their coverage
-and size, as ``gmmvae:sets``. ``--leave-out`` trains without the rows of one class, in each draw
-another, and measures the AUROC of its test rows against the others by the column ``new`` of gmmvae
-and by 1 - max p of other methods, as ``METHOD:new``; the accuracy is that of the other classes.
-Tables of two classes are left out there.
+``gmmvae:NAME``. ``--validation`` leaves the test rows out, and measures on training rows that are
+held out: by them settings are chosen, and their results are for another folder. ``--coverage 0.9``
+cross-validates, and measures sets of classes: their coverage and size, as ``gmmvae:sets``.
+``--leave-out`` trains without the rows of one class, in each draw another, and measures the AUROC
+of its test rows against the others by the column ``new`` of gmmvae and by 1 - max p of other
+methods, as ``METHOD:new``; the accuracy is that of the other classes. Tables of two classes are
+left out there.
 
 The same command resumes an interrupted benchmark: OUT/TABLE-LABELS.json has all results, and
 ``--again`` measures them once more. A table that a method refused is tried in each command.
@@ -64,6 +66,7 @@ SMALLEST = 1e-4
 @click.option("--variant", metavar="NAME", help="Name of the settings of --set: gmmvae:NAME.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="As for gmmvae train.")
 @click.option("--coverage", type=float, help="Measure the sets of gmmvae, as gmmvae:sets.")
+@click.option("--validation", is_flag=True, help="Measure on held-out training rows instead.")
 @click.option("--leave-out", is_flag=True, help="Measure the AUROC for a new class: METHOD:new.")
 @click.option("--budget", type=float, help="Minutes; what is left is for the next call.")
 @click.option("--again", is_flag=True, help="Measure again what OUT has.")
@@ -78,6 +81,7 @@ def main(
     variant: str | None,
     sets: tuple[str, ...],
     coverage: float | None,
+    validation: bool,
     leave_out: bool,
     budget: float | None,
     again: bool,
@@ -116,7 +120,7 @@ def main(
                 log("the budget is used up; give the command again for the rest")
                 report(read_measured(out), out)
                 return
-            one = draw(read(name), count, seed)
+            one = draw(read(name), count, seed, validation)
             if leave_out:
                 measured = measure_new(method, one, assignments(sets))
             else:

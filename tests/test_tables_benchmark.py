@@ -49,6 +49,17 @@ def test_labels_of_a_draw_are_balanced_nested_and_of_training_rows(strangers: Pa
     assert not np.array_equal(few.test, data.draw(table, 3, 2).test)
 
 
+def test_validation_rows_are_training_rows(strangers: Path) -> None:
+    data = importlib.import_module("table_data")
+    table = data.read_labelled("iris", strangers)
+    usual, one = (data.draw(table, 3, seed=1, validation=v) for v in (False, True))
+    assert np.isin(one.test, usual.train).all()
+    assert not np.isin(one.test, one.train).any()
+    assert np.isin(one.train, usual.train).all()
+    assert len(one.test) == 32  # 30 % of 105 training rows
+    assert np.bincount(one.visible[one.visible >= 0]).tolist() == [3, 3, 3]
+
+
 def test_methods_are_measured_once_and_refused_tables_are_said(
     strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
