@@ -160,6 +160,9 @@ def filled_by_gmmvae(cells: HiddenCells, settings: Mapping[str, Any]) -> NDArray
         train(default_config(str(file), keys | dict(settings)), Path(folder) / "run")
         frame = Run.load(Path(folder) / "run", device="cpu").impute(file)
     filled, _ = encode(frame_of(frame), cells.columns)
+    for place, column in enumerate(cells.columns):
+        if not column.is_discrete:  # the mean of a count need not be one
+            filled[:, place] = frame[column.name].to_numpy(float)
     if np.isnan(filled).any():
         raise GMMVAEError(f"{int(np.isnan(filled).sum())} cells are still missing")
     return filled

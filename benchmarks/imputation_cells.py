@@ -96,6 +96,8 @@ def hide(name: str, data_dir: Path | None, mechanism: str, share: float, seed: i
         known = np.flatnonzero(~np.isnan(x[:, place]))
         if (~hidden[known, place]).sum() < FEWEST:
             hidden[known[:FEWEST], place] = False
+        if len(np.unique(x[~hidden[:, place], place])) < 2:
+            hidden[:, place] = False  # what is left of a nearly constant column is constant
     return HiddenCells(columns, x, hidden)
 
 

@@ -279,11 +279,11 @@ def of_partly_measured(found: pd.DataFrame, part: pd.DataFrame) -> list[str]:
             continue
         means = mean_accuracies(both).mean()
         others = means[best.index].nlargest(2)
-        beside = "; ".join(f"{other} {mean:.4f}" for other, mean in others.items())
+        beside = "".join(f"; {other} {mean:.4f}" for other, mean in others.items())
         cells = both[both["method"] == name]
         lines.append(
             f"{name}: {means[name]:.4f} on {cells['table'].nunique()} tables, {len(cells)} draws "
-            f"in all; there {beside}."
+            f"in all{beside}."
         )
     return lines
 

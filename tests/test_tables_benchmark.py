@@ -211,7 +211,7 @@ def test_methods_are_compared_on_the_draws_that_all_have(measured: pd.DataFrame)
     both = report.shared(fewer, ["gmmvae", "gmmvae:b"])
     assert set(both["table"]) == {"two"}
     text = report.page(fewer)
-    assert "gmmvae:b: 0.9500 on 1 tables, 2 draws in all; there 1-NN 0.9000" in text
+    assert "gmmvae:b: 0.9500 on 1 tables, 2 draws in all; 1-NN 0.9000" in text
     with pytest.raises(GMMVAEError, match="did you mean 'gmmvae'"):
         report.shared(fewer, ["gmmva"])
 
