@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -31,7 +32,6 @@ from pyro_gmmvae.estimators.frame_rows import FrameRows, first_rows, further_row
 from pyro_gmmvae.estimators.inputs import (
     config_of,
     covariates_of,
-    dataset_of,
     labels_of,
     seed_of,
     shape_of_rows,
@@ -50,9 +50,11 @@ from pyro_gmmvae.training.settings import Record
 
 Array = NDArray[Any]
 NO_CLASSES = np.empty(0)
+# rows of other types are converted to the first
+DTYPES = [np.float64, np.float32, np.uint8, np.bool_]
 
 
-class RowsEstimator(BaseEstimator):
+class RowsEstimator(TransformerMixin, BaseEstimator):
     """Fits a model on arrays, and scores, embeds and draws rows with it.
 
     A row's results do not depend on the rows that come with it, to the bit as far as the hardware
@@ -63,6 +65,12 @@ class RowsEstimator(BaseEstimator):
     _preset_of_frames: ClassVar[str | None] = None
     _fixed: ClassVar[dict[str, Any]] = {}
     _needs_classes: ClassVar[bool] = True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
+        return tags
 
     # -- fitting ----------------------------------------------------------------------------
 
@@ -77,8 +85,14 @@ class RowsEstimator(BaseEstimator):
             self.__dict__.update(before)
             raise
 
-    def _fit(self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any) -> None:
-        """Fit rows (N, D) with class numbers y, -1 where unknown.
+    def _fit(
+        self,
+        rows: Array | FrameRows,
+        y: Labels | None = None,
+        classes: Array = NO_CLASSES,
+        **beside: Any,
+    ) -> None:
+        """Fit rows (N, D) with class numbers y, -1 where unknown; None: without labels.
 
         ``beside`` are further fields of the :class:`Dataset`: soft labels and weights.
         """
@@ -88,7 +102,13 @@ class RowsEstimator(BaseEstimator):
         data = TrainingData.from_arrays(config, dataset, split)
         self._keep(fit(config, data, callbacks=self._callbacks()))
 
-    def _fit_epoch(self, rows: Array | FrameRows, y: Labels, classes: Array, **beside: Any) -> None:
+    def _fit_epoch(
+        self,
+        rows: Array | FrameRows,
+        y: Labels | None = None,
+        classes: Array = NO_CLASSES,
+        **beside: Any,
+    ) -> None:
         """One epoch over rows; units are those of the first rows that were fitted."""
         before: Trained | None = getattr(self, "_fitted", None)
         config, dataset = self._prepared(rows, y, classes)
@@ -107,7 +127,7 @@ class RowsEstimator(BaseEstimator):
         self._keep(fit_epoch(config, data, before, callbacks=self._callbacks()))
 
     def _prepared(
-        self, rows: Array | FrameRows, y: Labels, classes: Array
+        self, rows: Array | FrameRows, y: Labels | None, classes: Array
     ) -> tuple[Config, Dataset]:
         """The fit's configuration and its rows."""
         arguments = self.get_params(deep=False)
@@ -133,10 +153,14 @@ class RowsEstimator(BaseEstimator):
             raise GMMVAEError("X contains NaN, and settings has missing='refuse'; fill them in")
         if unknown.all():
             raise GMMVAEError("X: every entry is missing (NaN)")
+        labels = np.full(len(x), -1, np.int64) if y is None else y
+        class_names = tuple(map(str, classes.tolist()))
         if isinstance(rows, FrameRows):
-            return config, Dataset(x, y, tuple(map(str, classes.tolist())), rows.kind)
-        names = getattr(self, "feature_names_in_", None)
-        return config, dataset_of(x, shape, y, classes, names, missing)
+            return config, Dataset(x, labels, class_names, rows.kind)
+        columns = getattr(self, "feature_names_in_", None)
+        return config, Dataset.of_arrays(
+            x.reshape(-1, *shape), labels, class_names, columns=columns, missing=missing
+        )
 
     def _callbacks(self) -> list[Callback]:
         return [PrintProgress()] if self.get_params(deep=False)["verbose"] else []
@@ -151,10 +175,6 @@ class RowsEstimator(BaseEstimator):
             probe = torch.zeros(2, *fitted.run.schema.kind.x_shape, dtype=fitted.run.dtype)
             self._n_features_out = model.embed(probe.to(fitted.run.device)).shape[1]
 
-    def _dtypes(self) -> list[Any]:
-        """What rows may be of without being converted to the first."""
-        return [np.float64, np.float32, np.uint8, np.bool_]
-
     def _validated(self, X: Any, *y: Any, reset: bool = True) -> Any:
         """X, or X and y, as scikit-learn checks them; a missing entry is NaN.
 
@@ -168,7 +188,7 @@ class RowsEstimator(BaseEstimator):
                     "columns gives kinds to the columns of a frame with names, not of an array, "
                     "nor beside another likelihood; leave columns out"
                 )
-            options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_min_samples": 2}
+            options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
             return validate_data(self, X, *y, reset=reset, ensure_all_finite="allow-nan", **options)
         kinds, covariates = arguments["columns"], covariates_of(arguments)
         rows = first_rows(X, kinds, covariates) if reset else self._further(X)
@@ -215,8 +235,7 @@ class RowsEstimator(BaseEstimator):
         if self._has_columns:
             x = self._further(X).x
         else:
-            options: dict[str, Any] = {"dtype": self._dtypes(), "ensure_all_finite": "allow-nan"}
-            x = validate_data(self, X, reset=False, **options)
+            x = validate_data(self, X, reset=False, dtype=DTYPES, ensure_all_finite="allow-nan")
             _check_missing(schema.kind, x)
         with np.errstate(over="ignore"):
             rows = x.reshape(-1, *schema.kind.x_shape)
@@ -249,7 +268,7 @@ class RowsEstimator(BaseEstimator):
         run = self._fitted.run
         return run, *run.others
 
-    def _embedded(self, X: Any) -> Array:
+    def transform(self, X: Any) -> Any:
         """(N, d) posterior means of z, of the rows' own type where it is a floating one."""
         x, rows = self._rows(X)
         z = self._by_rows(self.model_.embed, rows)

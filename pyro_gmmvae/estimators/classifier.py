@@ -5,9 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -28,9 +27,7 @@ from pyro_gmmvae.estimators.inputs import (
 Array = NDArray[Any]
 
 
-class GMMVAEClassifier(
-    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, RowsEstimator
-):
+class GMMVAEClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, RowsEstimator):
     """Semi-supervised classifier: rows without a label (y = -1) are fitted, too.
 
     A label enters as the prior of the mixture's s, p(x, z, s) = p(x|z,s) p(z|s) p(s); the
@@ -155,12 +152,6 @@ class GMMVAEClassifier(
         self.verbose = verbose
         self.settings = settings
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.allow_nan = True
-        return tags
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit rows X (N, D), NaN where an entry is missing, and labels y (N,), -1: no label.
 
@@ -257,10 +248,6 @@ class GMMVAEClassifier(
         """(N,) the most probable classes."""
         log_probs = self.predict_log_proba(X)
         return np.asarray(self.classes_[log_probs.argmax(1)])
-
-    def transform(self, X: Any) -> Array:
-        """(N, d) posterior means of z."""
-        return self._embedded(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy on the rows that have a label; those with y = -1 are left out.

@@ -5,17 +5,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
+from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
 
 Array = NDArray[Any]
 
 
-class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, RowsEstimator):
+class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, RowsEstimator):
     """Clusters rows by the components of a Gaussian-mixture VAE that sees no label.
 
     Fits start at k-means and continue with a term for equal components and one for assignments
@@ -104,12 +103,6 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         self.verbose = verbose
         self.settings = settings
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.allow_nan = True
-        return tags
-
     def fit(
         self,
         X: Any,
@@ -126,8 +119,7 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
         """
         with self._all_or_nothing():
             x = self._validated(X)
-            unknown, weights = np.full(len(x), -1, np.int64), self._weights(sample_weight, len(x))
-            self._fit(x, unknown, NO_CLASSES, **weights)
+            self._fit(x, **self._weights(sample_weight, len(x)))
             self.labels_ = self.predict(X)
         return self
 
@@ -139,10 +131,6 @@ class GMMVAECluster(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMi
     def predict(self, X: Any) -> Array:
         """(N,) numbers of the most probable components."""
         return np.asarray(self._log_probs(X).argmax(1))
-
-    def transform(self, X: Any) -> Array:
-        """(N, d) posterior means of z."""
-        return self._embedded(X)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002 - scikit-learn's signature
         """Mean of :meth:`score_samples`, in nats per row."""

@@ -6,14 +6,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyro_gmmvae.data.cell_table import CellTable
 from pyro_gmmvae.data.column_kinds import ColumnReport, unknown_column
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator
+from pyro_gmmvae.estimators.base import RowsEstimator
 from pyro_gmmvae.estimators.frame_rows import (
     FrameRows,
     first_rows,
@@ -29,7 +28,7 @@ from pyro_gmmvae.runs.imputation import check_statistic, fill
 Array = NDArray[Any]
 
 
-class GMMVAEImputer(OneToOneFeatureMixin, TransformerMixin, RowsEstimator):
+class GMMVAEImputer(OneToOneFeatureMixin, RowsEstimator):
     """Fills missing cells by the posterior predictive p(x_missing | x_observed) of a VAE.
 
     The model is fitted without labels on rows of which further cells are hidden at random (the
@@ -125,12 +124,6 @@ class GMMVAEImputer(OneToOneFeatureMixin, TransformerMixin, RowsEstimator):
         self.verbose = verbose
         self.settings = settings
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.allow_nan = True
-        return tags
-
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Fit rows X (N, D), an array or a frame; y is ignored.
 
@@ -154,7 +147,7 @@ class GMMVAEImputer(OneToOneFeatureMixin, TransformerMixin, RowsEstimator):
                 for report in rows.left_out
                 if (value := _constant(report)) is not None
             }
-            self._fit(rows, np.full(len(rows), -1, np.int64), NO_CLASSES)
+            self._fit(rows)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.data.row_labels import checked_soft_labels, unlabelled_rows
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.datasets import IN_MEMORY, presets_of
@@ -157,12 +156,13 @@ def labels_of(y: Any) -> Any:
     """
     import pandas as pd
 
+    series = y
     if type(y).__module__.startswith("polars") and type(y).__name__ == "Series":
-        y = pd.Series(y.to_list(), dtype=object)
-    if not isinstance(y, pd.Series) or not y.isna().any():
+        series = pd.Series(y.to_list(), dtype=object)
+    if not isinstance(series, pd.Series) or not series.isna().any():
         return y
-    known = y.notna().to_numpy()
-    labels = y.astype(object).to_numpy()
+    known = series.notna().to_numpy()
+    labels = series.astype(object).to_numpy()
     values = np.asarray(labels[known].tolist())
     whole = values.dtype.kind in "iub" or (
         values.dtype.kind == "f" and bool((values == np.round(values)).all())
@@ -228,16 +228,6 @@ def encoded(y: Array) -> tuple[Labels, Array]:
     codes = np.full(len(y), -1, np.int64)
     codes[known] = numbers
     return codes, classes
-
-
-def dataset_of(
-    x: Array, shape: tuple[int, ...], y: Labels, classes: Array, columns: Any, missing: bool
-) -> Dataset:
-    """Rows (N, D) and their labels as a fit takes them."""
-    names = None if columns is None else tuple(map(str, columns))
-    return Dataset.of_arrays(
-        x.reshape(-1, *shape), y, tuple(map(str, classes.tolist())), columns=names, missing=missing
-    )
 
 
 def is_soft(y: Any) -> bool:

@@ -6,18 +6,18 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.estimators.base import NO_CLASSES, RowsEstimator, checked_count
+from pyro_gmmvae.estimators.base import RowsEstimator, checked_count
 
 Array = NDArray[Any]
 
 
-class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
+class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, RowsEstimator):
     """Posterior means of z, without labels: of a plain VAE, or of one with a mixture below z.
 
     Args:
@@ -97,12 +97,6 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         self.verbose = verbose
         self.settings = settings
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.allow_nan = True
-        return tags
-
     def fit(
         self,
         X: Any,
@@ -119,8 +113,7 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """
         with self._all_or_nothing():
             x = self._validated(X)
-            unknown, weights = np.full(len(x), -1, np.int64), self._weights(sample_weight, len(x))
-            self._fit(x, unknown, NO_CLASSES, **weights)
+            self._fit(x, **self._weights(sample_weight, len(x)))
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -136,13 +129,8 @@ class GMMVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsE
         """
         with self._all_or_nothing():
             first = not hasattr(self, "_fitted")
-            x = self._validated(X, reset=first)
-            self._fit_epoch(x, np.full(len(x), -1, np.int64), NO_CLASSES)
+            self._fit_epoch(self._validated(X, reset=first))
         return self
-
-    def transform(self, X: Any) -> Array:
-        """(N, d) posterior means of z."""
-        return self._embedded(X)
 
     def inverse_transform(self, X: Any) -> Any:
         """(N, D) means of p(x|z) for z (N, d), in the units of the fitted rows.
