@@ -1,5 +1,7 @@
 """The one family of errors that a user's input can cause."""
 
+from collections.abc import Iterable
+
 
 class GMMVAEError(ValueError):
     """Invalid input; the message gives the value found, its place and the remedy.
@@ -16,13 +18,19 @@ class UnknownNameError(GMMVAEError):
     """A name that is not in its table."""
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> UnknownNameError:
-    """The error for a name that isn't in a table, with its nearest match."""
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a name that is not among them, in either case."""
     import difflib
 
-    same = [one for one in known if one.casefold() == name.casefold()]
-    near = same or difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(sorted(known))}"
+    folded = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> UnknownNameError:
+    """The error for a name that isn't in a table, with its nearest match."""
+    near = nearest(name, known)
+    hint = f"did you mean {near!r}?" if near else f"choose from: {', '.join(sorted(known))}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 
 

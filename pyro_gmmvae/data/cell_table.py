@@ -50,14 +50,17 @@ class CellTable:
         """
         import pandas as pd
 
-        table = read_frame(path).table
-        missing = {str(name): table[name].isna().to_numpy() for name in table.columns}
+        frame = read_frame(path)
+        missing = frame.missing
         ending = Path(path.name.lower().removesuffix(".gz")).suffix
         if ending in CSV:
-            return cls(table, missing) if typed else cls(*_texts(path, missing))
+            if typed:
+                return cls(frame.table, missing)
+            cells, delimiter, decimal = read_cells(path)
+            return cls(cells, missing, delimiter, decimal)
         readers: dict[str, Any] = {".parquet": pd.read_parquet, ".feather": pd.read_feather}
         with table_errors(path, ending[1:]):
-            cells: pd.DataFrame = readers.get(ending, pd.read_excel)(path)
+            cells = readers.get(ending, pd.read_excel)(path)
         return cls(cells, missing)
 
     def filled(self, name: str, values: Sequence[float | str]) -> "CellTable":
@@ -127,11 +130,6 @@ class CellTable:
         cells = self.cells.copy()
         cells.isetitem(place, column.array)
         return cells
-
-
-def _texts(path: Path, missing: Mapping[str, NDArray[np.bool_]]) -> tuple[Any, ...]:
-    cells, delimiter, decimal = read_cells(path)
-    return cells, missing, delimiter, decimal
 
 
 def _with_values(

@@ -1,6 +1,5 @@
 """Cells of tables: numbers, texts, marks of missing values, and names of columns."""
 
-import difflib
 import math
 import re
 from collections import Counter
@@ -121,13 +120,6 @@ def checked_names(names: Sequence[object], source: str) -> list[str]:
     if twice:
         raise GMMVAEError(f"{source} names the column {twice[0]!r} twice; give each its own name")
     return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that is most like a name that is not among them, in either case."""
-    folded = {one.casefold(): one for one in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return folded[near[0]] if near else None
 
 
 def is_header(names: Sequence[str]) -> bool:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.column_spec import Column
-from pyro_gmmvae.data.cells import MARKS, nearest, number_of, number_text
+from pyro_gmmvae.data.cells import MARKS, number_of, number_text
 from pyro_gmmvae.data.column_kinds import listed, possible
 from pyro_gmmvae.data.frames import RawFrame
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,18 +3,15 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyro_gmmvae.column_spec import COLUMN_KINDS, DISCRETE, MAX_VALUES, Column
-from pyro_gmmvae.data.cells import natural_key, nearest, number_of, number_text
+from pyro_gmmvae.data.cells import is_plain_number, natural_key, number_of, number_text
 from pyro_gmmvae.data.frames import RawFrame
-from pyro_gmmvae.errors import GMMVAEError, unknown_name
-
-if TYPE_CHECKING:
-    pass
+from pyro_gmmvae.errors import GMMVAEError, nearest, unknown_name
 
 SKIP = "skip"
 FEWEST_ROWS = 10  # to call a column one of identifiers
@@ -40,8 +37,7 @@ class ColumnReport:
 
     Attributes:
         name: of the column.
-        kind: a key of ``COLUMN_KINDS``; None: the column is left out.
-        why: the reason, in words.
+        why: the reason for its kind, in words.
         missing: share of the cells that are missing.
         low: the smallest number, of a column of numbers.
         high: the largest number.
@@ -49,11 +45,11 @@ class ColumnReport:
             some.
         different: the number of different texts.
         oddities: remarks for the user.
-        column: as a model takes it, without unit and knots, which training rows decide.
+        column: as a model takes it, without unit and knots, which training rows decide; None: the
+            column is left out.
     """
 
     name: str
-    kind: str | None
     why: str
     missing: float
     low: float | None = None
@@ -62,6 +58,11 @@ class ColumnReport:
     different: int = 0
     oddities: tuple[str, ...] = ()
     column: Column | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """A key of ``COLUMN_KINDS``; None: the column is left out."""
+        return None if self.column is None else self.column.kind
 
     @property
     def shown(self) -> str:
@@ -152,6 +153,16 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, str]:
             raise GMMVAEError(f"column: {text!r} is not NAME=KIND, such as age=count")
         kinds[match[1].strip()] = match[2].strip()
     return kinds
+
+
+def names_with_codes(kinds: Mapping[str, str]) -> list[str]:
+    """Names of the columns with a kind of codes, whose numbers are read as text."""
+    return [name for name, kind in kinds.items() if kind.partition("(")[0] in DISCRETE]
+
+
+def names_with_texts(columns: Iterable[Column]) -> list[str]:
+    """Names of the columns that are read as text: some of their values are no numbers."""
+    return [c.name for c in columns if not all(map(is_plain_number, c.values))]
 
 
 def left_out_notes(reports: Iterable[ColumnReport]) -> list[str]:
@@ -375,7 +386,6 @@ class _Cells:
             low, high = float(finite.min()), float(finite.max())
         return ColumnReport(
             self.name,
-            kind,
             why,
             missing=1 - self.known / self.rows,
             low=low,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyro_gmmvae.data.cells import (
     Marks,
@@ -44,6 +45,11 @@ class RawFrame:
     table: "pd.DataFrame"
     notes: tuple[str, ...] = ()
     source: str = "X"
+
+    @property
+    def missing(self) -> dict[str, NDArray[np.bool_]]:
+        """(N,) whether each cell is missing, by the names of the columns."""
+        return {name: self.table[name].isna().to_numpy() for name in self.table.columns}
 
     def without(self, names: Collection[str]) -> "RawFrame":
         """The table without some of its columns."""

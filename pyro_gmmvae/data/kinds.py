@@ -1,6 +1,5 @@
 """Kinds of rows: their shape, likelihood, features, augmentation and drawing."""
 
-import difflib
 import functools
 import inspect
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.augment import affine, dropout, noise
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,8 +93,8 @@ class RowKind(ABC):
         steps = []
         for name in filter(None, (part.strip() for part in text.split(","))):
             if name not in self.augmentations:
-                near = difflib.get_close_matches(name, self.augmentations, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "augment=auto takes what suits"
+                near = nearest(name, self.augmentations)
+                hint = f"did you mean {near!r}?" if near else "augment=auto takes what suits"
                 raise GMMVAEError(
                     f"augment={name}: the rows are {self.plural}, which take "
                     f"{', '.join(self.augmentations)}; {hint}"

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.column_spec import DISCRETE, Column
-from pyro_gmmvae.data.cells import is_plain_number
+from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.column_codes import encode
 from pyro_gmmvae.data.column_kinds import (
     ColumnReport,
     check_any_modelled,
     left_out_notes,
     listed,
+    names_with_codes,
+    names_with_texts,
     parse_overrides,
     report_columns,
     unknown_column,
@@ -99,10 +100,8 @@ def inspected(
         GMMVAEError: as :func:`load_table`.
     """
     overrides = parse_overrides(options.column)
-    codes = {name for name, wanted in overrides.items() if wanted.partition("(")[0] in DISCRETE}
-    if kind is not None:
-        codes = {c.name for c in kind.specs if not all(map(is_plain_number, c.values))}
-    frame = read_frame(path, {options.label_column, *codes})
+    text = names_with_codes(overrides) if kind is None else names_with_texts(kind.specs)
+    frame = read_frame(path, [options.label_column, *text])
     frame, labels = _without_labels(frame, path, options, read_labels, overrides, kind)
     if kind is None and options.likelihood in (None, "columns"):
         return frame, labels, report_columns(frame, overrides, options.covariates)

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.column_spec import DISCRETE, Column
-from pyro_gmmvae.data.cells import is_plain_number
+from pyro_gmmvae.column_spec import Column
 from pyro_gmmvae.data.column_codes import encode
-from pyro_gmmvae.data.column_kinds import ColumnReport, infer_columns
+from pyro_gmmvae.data.column_kinds import (
+    ColumnReport,
+    infer_columns,
+    names_with_codes,
+    names_with_texts,
+)
 from pyro_gmmvae.data.column_table import ColumnTable
-from pyro_gmmvae.data.frames import RawFrame, frame_of
+from pyro_gmmvae.data.frames import frame_of
 from pyro_gmmvae.errors import GMMVAEError
 
 Array = NDArray[Any]
@@ -74,8 +78,7 @@ def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
     if kinds is not None and not isinstance(kinds, Mapping):
         raise GMMVAEError(f"columns must be a dict of kinds by name, not {kinds!r}")
     kinds = {str(name): str(kind) for name, kind in (kinds or {}).items()}
-    codes = [name for name, kind in kinds.items() if kind.partition("(")[0] in DISCRETE]
-    raw = frame_of(_without_index(frame), codes)
+    raw = frame_of(_without_index(frame), names_with_codes(kinds))
     if len(raw.table) < 2:
         raise GMMVAEError("X holds 1 row, and a fit needs two or more")
     reports = infer_columns(raw, kinds, tuple(given))
@@ -90,7 +93,7 @@ def first_rows(frame: Any, kinds: Any, given: Iterable[str] = ()) -> FrameRows:
     ]
     warn([*raw.notes, *notes, *odd])
     left_out = [r for r in reports if r.column is None and r.name not in kinds]
-    return FrameRows(x, ColumnTable(tuple(columns)), _missing(raw), tuple(left_out))
+    return FrameRows(x, ColumnTable(tuple(columns)), raw.missing, tuple(left_out))
 
 
 def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
@@ -110,15 +113,11 @@ def further_rows(frame: Any, kind: ColumnTable, names: Array) -> FrameRows:
     """
     if not is_frame(frame):
         frame = named(frame, names)
-    raw = frame_of(_without_index(frame), _texts_of(kind))
+    raw = frame_of(_without_index(frame), names_with_texts(kind.specs))
     x, notes = encode(raw, kind.specs)
     _check_finite(x, kind.specs)
     warn(notes)
-    return FrameRows(x, kind, _missing(raw))
-
-
-def _missing(raw: RawFrame) -> dict[str, NDArray[np.bool_]]:
-    return {str(name): raw.table[name].isna().to_numpy() for name in raw.table.columns}
+    return FrameRows(x, kind, raw.missing)
 
 
 def named(rows: Any, names: Array) -> Any:
@@ -143,11 +142,6 @@ def _without_index(frame: Any) -> Any:
     import pandas as pd
 
     return frame.reset_index(drop=True) if isinstance(frame, pd.DataFrame) else frame
-
-
-def _texts_of(kind: ColumnTable) -> list[str]:
-    """Names of the columns whose cells are read as text: some of their values are no numbers."""
-    return [c.name for c in kind.specs if not all(map(is_plain_number, c.values))]
 
 
 def _check_finite(x: Array, columns: Iterable[Column]) -> None:

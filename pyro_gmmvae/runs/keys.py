@@ -1,6 +1,5 @@
 """The configuration keys of a fit: those of every fit, and those of its model and guide."""
 
-import difflib
 import functools
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from pyro_gmmvae.config import Config, validate
 from pyro_gmmvae.datasets import presets_of
-from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, unknown_name
+from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, nearest, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.key_types import Names, Number, Schedule, split_list
 from pyro_gmmvae.lazy import Declaration
@@ -284,8 +283,8 @@ def unknown_key(key: str, model: str, guide: str | None) -> GMMVAEError:
             f"({_listed(guides)})"
         )
     own = own_keys(model, guide)
-    near = difflib.get_close_matches(key, [*own, *Config.model_fields], n=1)
-    hint = f"did you mean {near[0]!r}? The" if near else "the"
+    near = nearest(key, [*own, *Config.model_fields])
+    hint = f"did you mean {near!r}? The" if near else "the"
     return UnknownNameError(
         f"unknown key {key!r}; {hint} model {model!r} has {', '.join(own)}, and every fit has "
         "the keys of 'gmmvae list keys'"
