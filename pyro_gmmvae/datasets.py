@@ -22,7 +22,6 @@ from pyro_gmmvae.data.presets import (
     Presets,
 )
 from pyro_gmmvae.data.shards import load_shards
-from pyro_gmmvae.data.table_rows import load_table
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.kind import PoseWindow
 from pyro_gmmvae.skeletons.sources import (
@@ -146,16 +145,7 @@ def load_data(
                     f"{data}: --{key}-column {name} is for files, not for folders of shards"
                 )
         return load_shards(Path(data), options.label_column, options.missing)
-    if is_table(Path(data)):
-        return load_table(Path(data), options, kind=kind)
-    return load_array(
-        Path(data),
-        label_column=options.label_column,
-        weight_column=options.weight_column,
-        group_column=options.group_column,
-        missing=options.missing,
-        drop_nonfinite=options.drop_nonfinite,
-    )
+    return load_array(Path(data), options, kind=kind)
 
 
 __all__ = [

@@ -53,7 +53,7 @@ def inspect_file(
         group_column=group_column,
         column=kinds,
     )
-    content = _table(file, options) if is_table(file) else _arrays(file, label_column)
+    content = _table(file, options) if is_table(file) else _arrays(file, options)
     click.echo(json.dumps(content) if as_json else "\n".join(_lines(content)))
 
 
@@ -92,7 +92,7 @@ def _column(report: "ColumnReport", likelihoods: Any) -> dict[str, Any]:
     }
 
 
-def _arrays(file: Path, label_column: str) -> dict[str, Any]:
+def _arrays(file: Path, options: Any) -> dict[str, Any]:
     """Shape, range and labels of the rows of an npz or npy file."""
     import numpy as np
 
@@ -100,7 +100,7 @@ def _arrays(file: Path, label_column: str) -> dict[str, Any]:
     from pyro_gmmvae.data.arrays import load_array
     from pyro_gmmvae.data.table_oddities import label_notes
 
-    data = load_array(file, label_column=label_column)
+    data = load_array(file, options)
     numbers = data.x.astype(np.float64)
     shape = " x ".join(str(size) for size in data.x.shape[1:])
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
@@ -114,7 +114,7 @@ def _arrays(file: Path, label_column: str) -> dict[str, Any]:
     return {
         "file": str(file),
         "rows": len(numbers),
-        "label": _labels(label_column, data.y, data.classes),
+        "label": _labels(options.label_column, data.y, data.classes),
         "columns": [],
         "notes": [rows, *data.notes, *notes],
     }

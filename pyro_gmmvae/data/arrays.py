@@ -23,19 +23,15 @@ CHANNELS = (1, 3, 4)
 
 def load_array(
     path: Path,
+    options: DataOptions = DataOptions(),  # noqa: B008
     *,
-    label_column: str = DEFAULT_LABEL,
-    weight_column: str | None = None,
-    group_column: str | None = None,
-    missing: str = "model",
-    drop_nonfinite: bool = False,
-    read_labels: bool | None = True,
     kind: RowKind | None = None,
+    read_labels: bool | None = True,
 ) -> Dataset:
     """Rows and labels of a file.
 
     - tables: see :func:`pyro_gmmvae.data.table_rows.load_table`;
-    - npz: ``x`` (N, ...) and, optionally, ``y`` (N,) or an array named ``label_column``, and ``p``
+    - npz: ``x`` (N, ...) and, optionally, ``y`` (N,) or the array of the labels' name, and ``p``
       (N, C), soft labels of the classes 0 to C - 1;
     - npy: x (N, ...), no labels;
     - IDX images (gzipped or not), no labels.
@@ -45,24 +41,16 @@ def load_array(
 
     Args:
         path: the file.
-        label_column: name of the label column or array; any name but the default must exist.
-        weight_column, group_column: names of the columns or arrays (N,) with weights and groups.
-        missing: NaN is an entry that is not known ("model"), or an error ("refuse").
-        drop_nonfinite: drop rows that hold NaN or infinities; else infinities are an error.
-        read_labels: false: labels are not needed and not read; None: they may be absent.
+        options: names of the columns or arrays with labels, weights and groups, and the use of NaN
+            and infinities; of tables also those of ``load_table``. Any name of labels but the
+            default must exist.
         kind: of the rows of a run, whose columns are read from a table.
+        read_labels: false: labels are not needed and not read; None: they may be absent.
 
     Raises:
         GMMVAEError: the file is missing, empty, of another kind, or has values that can't be used.
     """
     if is_table(path):
-        options = DataOptions(
-            label_column=label_column,
-            weight_column=weight_column,
-            group_column=group_column,
-            missing=missing,
-            drop_nonfinite=drop_nonfinite,
-        )
         return load_table(path, options, kind=kind, read_labels=read_labels)
     require_file(path)
     arrays: dict[str, NDArray[Any]] = {}
@@ -78,11 +66,12 @@ def load_array(
     x = checked_rows(x, path)
     labels = LabelColumns(np.full(len(x), -1, np.int64))
     if read_labels is not False:
-        named = None if label_column == DEFAULT_LABEL else label_column
+        named = None if options.label_column == DEFAULT_LABEL else options.label_column
         if read_labels is None and named not in arrays:  # labels may be absent
             named = None
-        labels = _labels(arrays, len(x), path, named, weight_column, group_column)
-    kept, has_missing = usable_rows(x, path, missing=missing, drop=drop_nonfinite)
+        beside = options.weight_column, options.group_column
+        labels = _labels(arrays, len(x), path, named, *beside)
+    kept, has_missing = usable_rows(x, path, missing=options.missing, drop=options.drop_nonfinite)
     labels = labels.at(kept)
     made = Dataset.of_arrays(x[kept], labels.y, labels.classes, kept=kept, missing=has_missing)
     return replace(made, notes=labels.notes, **labels.beside)

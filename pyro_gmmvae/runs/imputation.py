@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyro import poutine, validation_enabled
 from torch import Tensor
 
-from pyro_gmmvae.data import load_array
+from pyro_gmmvae.data import DataOptions, load_array
 from pyro_gmmvae.data.cell_table import CellTable
 from pyro_gmmvae.distributions import Columns
 from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
@@ -205,9 +205,8 @@ def impute_file(
             lacks a column, or a column that has the name of a further one.
     """
     _check(run, statistic, draws, interval)
-    dataset = load_array(
-        file, label_column=run.config.label_column, read_labels=False, kind=run.schema.kind
-    )
+    options = DataOptions(label_column=run.config.label_column)
+    dataset = load_array(file, options, kind=run.schema.kind, read_labels=False)
     rows = run.schema.rows_for_model(dataset, str(file))
     table = CellTable.read(file, typed=typed)
     numbers = np.flatnonzero(np.isnan(rows).any(1))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.data import load_array
+from pyro_gmmvae.data import DataOptions, load_array
 from pyro_gmmvae.data.row_groups import mean_by_group, pool_by_group
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEWarning
@@ -111,14 +111,13 @@ def rows_to_predict(
             counts > 0,
             np.zeros(len(tracks), bool),
         )
-    dataset = load_array(
-        file,
+    options = DataOptions(
         label_column=run.config.label_column,
         missing=run.config.missing,
         drop_nonfinite=drop_nonfinite,
-        read_labels=read_labels,
-        kind=run.schema.kind_of_files(given),
     )
+    kind = run.schema.kind_of_files(given)
+    dataset = load_array(file, options, kind=kind, read_labels=read_labels)
     return NewRows(
         {"row": dataset.row_numbers},
         lambda one: one.schema.rows_for_model(dataset, str(file), given),

@@ -19,7 +19,7 @@ def table(**columns: object) -> pd.DataFrame:
 def test_tables_with_text_labels_and_missing_ones(tmp_path: Path, kind: str) -> None:
     frame, file = table(person=["bo", None, "al", "bo"]), tmp_path / f"f.{kind}"
     frame.to_csv(file, index=False) if kind == "csv" else frame.to_parquet(file)
-    data = load_array(file, label_column="person")
+    data = load_array(file, DataOptions(label_column="person"))
     assert data.classes == ("al", "bo")
     assert data.y.tolist() == [1, -1, 0, 1]
     assert data.kind.columns == ("a", "b")
@@ -115,7 +115,7 @@ def test_infinite_values_are_refused_and_nan_is_missing(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=x, y=np.arange(5))
     with pytest.raises(GMMVAEError, match=r"2 of 5 rows hold inf.* row 3\);.*--drop-nonfinite"):
         load_array(tmp_path / "f.npz")
-    data = load_array(tmp_path / "f.npz", drop_nonfinite=True)
+    data = load_array(tmp_path / "f.npz", DataOptions(drop_nonfinite=True))
     assert not data.kind.missing
     assert data.row_numbers.tolist() == [0, 2]
     assert data.y.tolist() == [0, 2]
@@ -124,7 +124,7 @@ def test_infinite_values_are_refused_and_nan_is_missing(tmp_path: Path) -> None:
     assert data.kind.missing
     assert np.isnan(data.x[1, 0])
     with pytest.raises(GMMVAEError, match=r"1 of 3 rows have missing cells .* row 1\);"):
-        load_array(tmp_path / "f.npy", missing="refuse")
+        load_array(tmp_path / "f.npy", DataOptions(missing="refuse"))
     np.save(tmp_path / "f.npy", np.full((3, 2), np.nan))
     with pytest.raises(GMMVAEError, match="every cell is missing"):
         load_array(tmp_path / "f.npy")
@@ -184,10 +184,10 @@ def test_errors_of_bad_files_are_one_line(tmp_path: Path) -> None:
 def test_a_given_label_column_must_exist(tmp_path: Path) -> None:
     table(person=[0, 1, 0, 1]).to_csv(tmp_path / "f.csv", index=False)
     with pytest.raises(GMMVAEError, match="has no column 'persn'; did you mean 'person'"):
-        load_array(tmp_path / "f.csv", label_column="persn")
+        load_array(tmp_path / "f.csv", DataOptions(label_column="persn"))
     np.savez(tmp_path / "f.npz", x=np.zeros((2, 2)), y=np.zeros(2))
     with pytest.raises(GMMVAEError, match="'persn'"):
-        load_array(tmp_path / "f.npz", label_column="persn")
+        load_array(tmp_path / "f.npz", DataOptions(label_column="persn"))
 
 
 def test_labels_that_are_not_needed_are_not_checked(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_a_label_that_is_missing_or_misspelled(tmp_path: Path) -> None:
     assert data.classes == ()
     assert "column 'Class' looks like the label: if it is, give --label-column Class" in data.notes
     with pytest.raises(GMMVAEError, match="has no column 'class'; did you mean 'Class'"):
-        load_array(file, label_column="class")
-    assert load_array(file, label_column="class", read_labels=False).classes == ()
+        load_array(file, DataOptions(label_column="class"))
+    assert load_array(file, DataOptions(label_column="class"), read_labels=False).classes == ()
 
 
 def test_remarks_on_labels(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_missing_and_infinite_cells(tmp_path: Path) -> None:
     assert len(data.x) == N
     assert "1 rows have no cell (the first is row 5)" in data.notes
     with pytest.raises(GMMVAEError, match=r"1 of 60 rows have missing cells.*row 5"):
-        load_array(file, missing="refuse")
-    dropped = load_array(file, drop_nonfinite=True)
+        load_array(file, DataOptions(missing="refuse"))
+    dropped = load_array(file, DataOptions(drop_nonfinite=True))
     assert len(dropped.x) == len(dropped.y) == N - 1
     assert 5 not in dropped.row_numbers
     frame.loc[7, "a"] = np.inf
