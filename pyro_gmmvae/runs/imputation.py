@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,18 +161,13 @@ def fill(
         GMMVAEError: an unknown statistic.
     """
     check_statistic(statistic)
-    unknown = np.isnan(rows)
-    numbers = np.flatnonzero(unknown.any(1))
-    if not len(numbers):
-        return table
-    x = torch.from_numpy(rows[numbers]).to(run.device, run.dtype)
-    members = [run, *run.others]
+    filling, members = _Filling(run, rows, table), [run, *run.others]
     if sample:
         one = members[seed % len(members)]
-        values = predictive([one], x, draws=1, latent_draws=1, seed=seed).draws[0]
-    else:
-        values = predictive(members, x, statistic=statistic, seed=seed).values
-    return _Filling(run, table, unknown, numbers).table_with(values)
+        found = predictive([one], filling.x, draws=1, latent_draws=1, seed=seed)
+        return filling.table_with(found.draws[0])
+    found = predictive(members, filling.x, statistic=statistic, seed=seed)
+    return filling.table_with(found.values)
 
 
 def impute_file(
@@ -208,19 +204,14 @@ def impute_file(
     options = DataOptions(label_column=run.config.label_column)
     dataset = load_array(file, options, kind=run.schema.kind, read_labels=False)
     rows = run.schema.rows_for_model(dataset, str(file))
-    table = CellTable.read(file, typed=typed)
-    numbers = np.flatnonzero(np.isnan(rows).any(1))
-    if not len(numbers):  # nothing to fill; any row stands for them
-        numbers = np.zeros(1, np.intp)
-    x = torch.from_numpy(rows[numbers]).to(run.device, run.dtype)
+    filling = _Filling(run, rows, CellTable.read(file, typed=typed))
     found = predictive(
         [run, *run.others],
-        x,
+        filling.x,
         statistic=statistic,
         draws=INTERVAL_DRAWS if interval else draws,
         seed=seed,
     )
-    filling = _Filling(run, table, np.isnan(rows), numbers)
     if draws:
         tables = [filling.table_with(values) for values in found.draws]
         tables = [
@@ -270,17 +261,26 @@ class _Filling:
 
     Attributes:
         run: whose columns are filled.
-        table: as it is.
-        unknown: (N, D) whether the model has no value, as the cell is missing or was not seen.
-        numbers: (n,) of the rows with such cells, for which there are values.
+        rows: (N, D) in the model's units, NaN where a cell is missing or its value was not seen.
+        table: of the rows, as it is.
     """
 
     run: "Run"
+    rows: NDArray[Any]
     table: CellTable
-    unknown: NDArray[np.bool_]
-    numbers: NDArray[np.intp]
+
+    @cached_property
+    def numbers(self) -> NDArray[np.intp]:
+        """(n,) of the rows with missing cells; where there are none the first stands for them."""
+        numbers = np.flatnonzero(np.isnan(self.rows).any(1))
+        return numbers if len(numbers) else np.zeros(1, np.intp)
 
     @property
+    def x(self) -> Tensor:
+        """(n, D), those rows as the model takes them."""
+        return torch.from_numpy(self.rows[self.numbers]).to(self.run.device, self.run.dtype)
+
+    @cached_property
     def columns(self) -> dict[str, int]:
         """Places of the columns that are filled, by name: all but covariates."""
         kind = self.run.schema.kind
@@ -290,7 +290,7 @@ class _Filling:
 
     def cells_of(self, name: str, place: int) -> NDArray[np.bool_]:
         """(N,) whether a cell is filled."""
-        return self.table.missing[name] & self.unknown[:, place]
+        return self.table.missing[name] & np.isnan(self.rows[:, place])
 
     def table_with(self, values: Numbers) -> CellTable:
         """The table with values (n, D) in its missing cells."""
@@ -307,7 +307,7 @@ class _Filling:
                 continue
             cells = self.cells_of(name, place)
             for end, values in (("low", low), ("high", high)):
-                column = np.full(len(self.unknown), np.nan)
+                column = np.full(len(self.rows), np.nan)
                 column[self.numbers] = values[:, place]
                 table = table.extended(f"{name}_{end}", np.where(cells, column, np.nan))
         return table
@@ -318,7 +318,7 @@ class _Filling:
 
     def _of_all_rows(self, values: Numbers, place: int) -> Sequence[float | str]:
         """(N,) values as cells: numbers, or the texts of codes."""
-        cells: list[float | str] = [np.nan] * len(self.unknown)
+        cells: list[float | str] = [np.nan] * len(self.rows)
         texts = self._values_of(place)
         for row, value in zip(self.numbers.tolist(), values.tolist(), strict=True):
             cells[row] = texts[int(value)] if texts else value
