@@ -12,6 +12,7 @@ from pyro_gmmvae.cli.options import (
     force_option,
     moved_data_option,
     run_argument,
+    seed_option,
     weights_option,
 )
 
@@ -61,13 +62,7 @@ from pyro_gmmvae.cli.options import (
     default=True,
     help="Draw x too, given the latents and from the prior.  [default: predictive]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of the draws.",
-)
+@seed_option
 @moved_data_option
 @weights_option
 @force_option

@@ -10,6 +10,7 @@ from pyro_gmmvae.cli.options import (
     device_option,
     force_option,
     run_argument,
+    seed_option,
     weights_option,
 )
 
@@ -39,13 +40,7 @@ from pyro_gmmvae.cli.options import (
     metavar="P",
     help="Add columns NAME_low and NAME_high, between which a filled number is with probability P.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of the draws.",
-)
+@seed_option
 @weights_option
 @force_option
 @device_option

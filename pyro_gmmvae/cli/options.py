@@ -245,6 +245,13 @@ log_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
+)
 weights_option = click.option(
     "--weights",
     type=click.Choice(["last", "best"]),

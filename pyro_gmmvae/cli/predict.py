@@ -18,6 +18,7 @@ from pyro_gmmvae.cli.options import (
     given_option,
     json_option,
     run_argument,
+    seed_option,
     weights_option,
 )
 
@@ -154,13 +155,7 @@ def csv_text(columns: "Mapping[str, np.ndarray[Any, Any]]") -> str:
 @click.option(
     "--class", "label", metavar="NAME", help="Only this class, or components of this name."
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of the draws.",
-)
+@seed_option
 @click.option("--sample", is_flag=True, help="Draw x ~ p(x|z,class) instead of taking its mean.")
 @given_option
 @weights_option

@@ -106,8 +106,7 @@ def read_csv(path: Path, text: Collection[str] = ()) -> tuple[list[str], list[An
         GMMVAEError: as :func:`pyro_gmmvae.data.frames.read_frame`.
     """
     with table_errors(path, "csv"):
-        encoding, notes = _encoding_of(path)
-        layout, names, rows = _layout_of(path, encoding, _start_of(path, encoding))
+        layout, names, rows, notes = _layout_of(path)
         if layout.decimal == ",":
             notes.append("numbers are read with a decimal comma")
         textual = {k for k, name in enumerate(names) if name in text}
@@ -128,8 +127,7 @@ def read_cells(path: Path) -> tuple["pd.DataFrame", str, str]:
     import pandas as pd
 
     with table_errors(path, "csv"):
-        encoding, _ = _encoding_of(path)
-        layout, names, _ = _layout_of(path, encoding, _start_of(path, encoding))
+        layout, names, _, _ = _layout_of(path)
         cells = pd.concat(layout.chunks(len(names), dtype=str)).fillna("")
     return cells.set_axis(names, axis=1), layout.delimiter, layout.decimal
 
@@ -205,12 +203,14 @@ def _start_of(path: Path, encoding: str) -> str:
     return start[: start.rfind("\n") + 1] or start
 
 
-def _layout_of(path: Path, encoding: str, start: str) -> tuple[_Layout, list[str], list[list[str]]]:
-    """The layout of a file, the names of its columns, and its first rows.
+def _layout_of(path: Path) -> tuple[_Layout, list[str], list[list[str]], list[str]]:
+    """The layout of a file, the names of its columns, its first rows, and notes.
 
     Raises:
         GMMVAEError: no header, two columns of one name, or a first row that is too long.
     """
+    encoding, notes = _encoding_of(path)
+    start = _start_of(path, encoding)
 
     def records(delimiter: str) -> Iterator[tuple[int, list[str]]]:
         lines = csv.reader(
@@ -240,7 +240,8 @@ def _layout_of(path: Path, encoding: str, start: str) -> tuple[_Layout, list[str
         if len(row) > len(names):
             raise too_long(path, line, len(row), len(names))
     cells = [row for _, row in rows]
-    return _Layout(path, encoding, delimiter, _decimal_sign(cells, delimiter)), names, cells
+    decimal = _decimal_sign(cells, delimiter)
+    return _Layout(path, encoding, delimiter, decimal), names, cells, notes
 
 
 def _decimal_sign(rows: Sequence[Sequence[str]], delimiter: str) -> str:

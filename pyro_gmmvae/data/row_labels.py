@@ -81,13 +81,12 @@ def unlabelled_rows(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(labels == -1, bool)
 
 
-def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Numbers | None]:
+def checked_soft_labels(p: Any, source: str) -> tuple[Labels, Numbers | None]:
     """The most probable class of each row, and its distribution where that is not certain.
 
     Args:
         p: (N, C) a row's probability of each class; a row of NaN alone has no label.
         source: of the rows, for messages.
-        first: number of the first row in its file.
 
     Returns:
         (N,) class numbers, -1 where unknown, and (N, C) distributions with rows of NaN where the
@@ -109,7 +108,7 @@ def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Nu
             row = int(np.argmax(wrong))
             shown = ", ".join(f"{value:g}" for value in p[row][:6])
             raise GMMVAEError(
-                f"{source}: row {first + row} has {why} ({shown}); correct the p_<class> of the "
+                f"{source}: row {row} has {why} ({shown}); correct the p_<class> of the "
                 "row, or leave all of them empty where its class is not known"
             )
     filled /= np.where(known, total, 1.0)[:, None]
@@ -119,7 +118,7 @@ def checked_soft_labels(p: Any, source: str, first: int = 0) -> tuple[Labels, Nu
     return y, filled if soft.any() else None
 
 
-def checked_weights(weights: Any, rows: int, source: str, first: int = 0) -> Numbers | None:
+def checked_weights(weights: Any, rows: int, source: str) -> Numbers | None:
     """Weights of rows (N,); None where all are equal.
 
     Raises:
@@ -136,7 +135,7 @@ def checked_weights(weights: Any, rows: int, source: str, first: int = 0) -> Num
     if wrong.any():
         row = int(np.argmax(wrong))
         raise GMMVAEError(
-            f"{source}: row {first + row} has {values[row]:g}; a weight is 0 (never drawn) or a "
+            f"{source}: row {row} has {values[row]:g}; a weight is 0 (never drawn) or a "
             "positive number"
         )
     if not values.any():

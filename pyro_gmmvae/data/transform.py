@@ -72,11 +72,9 @@ class Transform:
         return cls(np.full((), float(low)), np.full((), float(high - low)))
 
     @classmethod
-    def standardizing(
-        cls, rows: NDArray[Any], limit: float | None = None, rounding: float = 0.0
-    ) -> "Transform":
+    def standardizing(cls, rows: NDArray[Any]) -> "Transform":
         """Zero mean and unit variance per entry over ``rows``, see :meth:`of_moments`."""
-        return cls.of_moments(Moments.of(rows), limit, rounding)
+        return cls.of_moments(Moments.of(rows))
 
     @classmethod
     def of_moments(

@@ -33,15 +33,15 @@ def test_certain_classes_are_no_soft_labels() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([0.5, 0.4, 0.0], "row 12 has probabilities that do not sum to 1"),
-        ([1.5, -0.5, 0.0], "row 12 has a negative probability"),
-        ([0.0, 0.0, 0.0], "row 12 has probabilities that do not sum to 1"),
-        ([np.inf, 0.0, 0.0], "row 12"),
+        ([0.5, 0.4, 0.0], "row 1 has probabilities that do not sum to 1"),
+        ([1.5, -0.5, 0.0], "row 1 has a negative probability"),
+        ([0.0, 0.0, 0.0], "row 1 has probabilities that do not sum to 1"),
+        ([np.inf, 0.0, 0.0], "row 1"),
     ],
 )
 def test_rows_that_are_no_distribution_are_refused(row: list[float], message: str) -> None:
     with pytest.raises(GMMVAEError, match=message):
-        checked_soft_labels([[0.5, 0.5, 0.0], row], "rows.csv", first=11)
+        checked_soft_labels([[0.5, 0.5, 0.0], row], "rows.csv")
 
 
 def test_columns_of_soft_labels_are_those_of_the_classes() -> None:

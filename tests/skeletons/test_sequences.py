@@ -1,5 +1,6 @@
 """Tests of sequences as data: classes, unknown people, and splits of whole sequences."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +205,7 @@ def test_standardizing_ignores_missing_entries() -> None:
 
 
 def test_outliers_are_clipped_and_missing_entries_stay() -> None:
-    transform = Transform.standardizing(np.array([[-1.0], [1.0]]), limit=6)
+    transform = replace(Transform.standardizing(np.array([[-1.0], [1.0]])), limit=6)
     assert transform(np.array([[50.0], [-7.0], [5.0], [np.nan]])).T.tolist()[0][:3] == [6, -6, 5]
     assert np.isnan(transform(np.array([[np.nan]]))).all()
     assert Transform.from_json(transform.to_json())(np.array([[50.0]])).item() == 6
