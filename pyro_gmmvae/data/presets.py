@@ -184,9 +184,9 @@ _IMPUTE: dict[str, Any] = {
     "latent_dim": 8,
     "batch_norm": True,
     "skip": True,
-    "kl_z": 0.35,
+    "kl_z": 0.1,
     "learning_rate": 1e-2,
-    "steps": 600,
+    "steps": 1500,
 }
 # nothing is known about a file: "best" is what helped on the sets above
 FILE_PRESETS: Presets = {
