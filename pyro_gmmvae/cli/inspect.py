@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_gmmvae.cli.options import PATH, json_option
+from pyro_gmmvae.cli.options import PATH, json_option, key_options, without_none
 
 if TYPE_CHECKING:
     from pyro_gmmvae.data.column_kinds import ColumnReport
@@ -17,23 +17,9 @@ WIDTH = 38  # of the range or values of a column
 
 @click.command(name="inspect", short_help="Show the columns of a table and how they are modeled.")
 @click.argument("file", type=PATH)
-@click.option(
-    "--label-column", default="label", metavar="NAME", help="Column or array with the labels."
-)
-@click.option("--weight-column", metavar="NAME", help="Column with weights of rows.")
-@click.option("--group-column", metavar="NAME", help="Column with groups of rows.")
-@click.option(
-    "--column", "kinds", multiple=True, metavar="NAME=KIND", help="The kind of a column, or skip."
-)
+@key_options("label_column", "weight_column", "group_column", "column")
 @json_option
-def inspect_file(
-    file: Path,
-    label_column: str,
-    weight_column: str | None,
-    group_column: str | None,
-    kinds: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def inspect_file(file: Path, as_json: bool, **options: Any) -> None:
     """Show the kind of each column of FILE, why, and what is odd about it.
 
     FILE is a table (csv, parquet, feather, xlsx), or an npz or npy file. Nothing is written.
@@ -47,13 +33,8 @@ def inspect_file(
     from pyro_gmmvae.data.dataset import DataOptions
     from pyro_gmmvae.data.frames import is_table
 
-    options = DataOptions(
-        label_column=label_column,
-        weight_column=weight_column,
-        group_column=group_column,
-        column=kinds,
-    )
-    content = _table(file, options) if is_table(file) else _arrays(file, options)
+    given = DataOptions(**without_none(options))
+    content = _table(file, given) if is_table(file) else _arrays(file, given)
     click.echo(json.dumps(content) if as_json else "\n".join(_lines(content)))
 
 
