@@ -188,11 +188,11 @@ def _series_of(frame: Any, source: str) -> list[tuple[str, "pd.Series[Any]"]]:
             frame = frame.reset_index()  # a csv file has the index as columns
         return [(str(name), values) for name, values in frame.items()]
     if type(frame).__module__.startswith("polars") and type(frame).__name__ == "DataFrame":
-        return [(name, _from_polars(frame[name])) for name in frame.columns]
+        return [(name, from_polars(frame[name])) for name in frame.columns]
     raise GMMVAEError(f"{source} is a {type(frame).__name__}; give a pandas or polars DataFrame")
 
 
-def _from_polars(series: Any) -> "pd.Series[Any]":
+def from_polars(series: Any) -> "pd.Series[Any]":
     """A column of polars, without pyarrow."""
     import pandas as pd
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyro_gmmvae.data.cell_table import CellTable
 from pyro_gmmvae.data.column_kinds import ColumnReport, unknown_column
+from pyro_gmmvae.data.frames import from_polars
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators.base import RowsEstimator
 from pyro_gmmvae.estimators.frame_rows import (
@@ -225,13 +226,7 @@ def _as_pandas(frame: Any) -> pd.DataFrame:
     """The cells of a frame of pandas or polars, without pyarrow."""
     if isinstance(frame, pd.DataFrame):
         return frame
-    columns = {
-        name: frame[name].to_numpy()
-        if frame.schema[name].is_numeric()
-        else pd.Series(frame[name].to_list(), dtype=object)
-        for name in frame.columns
-    }
-    return pd.DataFrame(columns)
+    return pd.DataFrame({name: from_polars(frame[name]) for name in frame.columns})
 
 
 def _with_columns(frame: Any, names: Array) -> Any:
