@@ -1,13 +1,14 @@
 """The parts of a fit, each built once: model, objective, schedules, augmentation, batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_gmmvae.config import Config
@@ -97,6 +98,14 @@ class Parts:
             soft = torch.arange(len(places), device=y.device) + self.model.components
             class_labels(y)[torch.from_numpy(places).to(y.device)] = soft
         return x, y
+
+    @torch.no_grad()
+    def by_blocks(self, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        """A function of the rows to fit, in the model's units, applied to blocks of them."""
+        data, rows = self.data, self.data.training_rows
+        blocks = np.array_split(rows, 1 + len(rows) // 4096)
+        results = [function(data.tensors(block, self.device)[0]) for block in blocks]
+        return torch.cat(results).cpu().numpy()
 
     def _batches(
         self, labelled: int, world: World = SINGLE_PROCESS, y: Tensor | None = None

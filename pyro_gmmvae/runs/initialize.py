@@ -84,10 +84,7 @@ def _ae_gmm(parts: Parts) -> Labels:
     autoencoder = build(other, data, parts.device)
     autoencoder.pretrain(None, AUTOENCODER_STEPS)
     autoencoder.model.eval()
-    chunks = np.array_split(data.training_rows, 1 + len(data.training_rows) // 4096)
-    with torch.no_grad():
-        blocks = [autoencoder.model.embed(data.tensors(c, parts.device)[0]) for c in chunks]
-    z = torch.cat(blocks).cpu().double().numpy()
+    z = autoencoder.by_blocks(autoencoder.model.embed).astype(np.float64)
     some = np.random.default_rng(config.seed).permutation(len(z))[:MAX_ROWS]
     mixture = GaussianMixture(
         parts.model.components,

@@ -106,9 +106,8 @@ def take_weights(parts: Parts) -> str:
         )
     y = data.visible_labels().numpy()
     y = y if y.ndim == 1 else y[:, 0]
-    of_component = match(
-        _log_probs(run.model, parts), y, len(data.schema.classes), model.components
-    )
+    log_probs = parts.by_blocks(run.model.classify)
+    of_component = match(log_probs, y, len(data.schema.classes), model.components)
     random = _copy(parts, run, of_component)
     parameters = dict(model.named_parameters())
     if not any(p.dim() > 1 for name, p in parameters.items() if name not in random):
@@ -122,15 +121,6 @@ def take_weights(parts: Parts) -> str:
     line = f"{whole} of {len(parameters)} parameters of {config.init}"
     line += f" (random, in part: {', '.join(random[:4])})" if random else ""
     return f"{line}, whose components become {', '.join(pairs[:10])}"
-
-
-@torch.no_grad()
-def _log_probs(model: LatentModel, parts: Parts) -> NDArray[np.floating]:
-    """(N, K) log q(s|x) of the training rows."""
-    data = parts.data
-    chunks = np.array_split(data.training_rows, 1 + len(data.training_rows) // 4096)
-    found = [model.classify(data.tensors(rows, parts.device)[0]) for rows in chunks]
-    return torch.cat(found).cpu().numpy()
 
 
 def _copy(parts: Parts, run: Run, of_component: Labels) -> list[str]:
