@@ -35,7 +35,9 @@ def draw_training(view: RunView) -> Figure:
         f"{view.name}: {epochs} epoch{'s' if epochs > 1 else ''} of {config.model} on "
         f"{config.data}{time}"
     )
-    return training_curves(history, title, _schedules(view))
+    # without validation rows Validation takes training rows, without dropout and augmentation
+    rows = "validation" if view.has_validation else "training, after the epoch"
+    return training_curves(history, title, _schedules(view), validation=rows)
 
 
 def _schedules(view: RunView) -> dict[str, list[float]]:
@@ -71,7 +73,11 @@ class Panel:
 
 
 def training_curves(
-    history: pd.DataFrame, title: str, schedules: Mapping[str, Sequence[float]] | None = None
+    history: pd.DataFrame,
+    title: str,
+    schedules: Mapping[str, Sequence[float]] | None = None,
+    *,
+    validation: str = "validation",
 ) -> Figure:
     """A panel for each: ELBO, reconstruction, KL terms, accuracy, further terms, schedules.
 
@@ -81,13 +87,14 @@ def training_curves(
             under names that begin with ``val_``. Columns that exist are drawn.
         title: above the panels.
         schedules: values at each epoch of the schedules that moved, by name.
+        validation: the word for the rows of ``val_``.
 
     Raises:
         NotApplicable: none of these columns exists.
     """
     moved = {name: np.asarray(values, float) for name, values in (schedules or {}).items()}
     table = history.assign(**{f"schedule {name}": values for name, values in moved.items()})
-    panels = [panel for panel in _panels(table, list(moved)) if panel.curves]
+    panels = [panel for panel in _panels(table, list(moved), validation) if panel.curves]
     if not panels:
         raise NotApplicable("history.csv has no column to draw")
     across = min(len(panels), MAX_ACROSS)
@@ -102,7 +109,7 @@ def training_curves(
     return figure
 
 
-def _panels(table: pd.DataFrame, moved: Sequence[str]) -> list[Panel]:
+def _panels(table: pd.DataFrame, moved: Sequence[str], validation: str) -> list[Panel]:
     terms = [c for c in table.columns if not c.startswith(("val_", "schedule ")) and c != "elbo"]
     terms += [c[4:] for c in table.columns if c.startswith("val_") and c[4:] not in terms]
     kl = [term for term in terms if term.startswith("kl_")]
@@ -128,7 +135,7 @@ def _panels(table: pd.DataFrame, moved: Sequence[str]) -> list[Panel]:
                 panel.add(name, f"{term}training", alone)
             if table.get(f"val_{name}", pd.Series()).notna().any():
                 color = 1 if len(names) == 1 else number
-                panel.add(f"val_{name}", f"{term}validation", color, "--")
+                panel.add(f"val_{name}", f"{term}{validation}", color, "--")
     if len(others) == 1:
         further.title = f"{_label(others[0])[:1].upper()}{_label(others[0])[1:]} term of the loss"
     schedules = Panel("Schedules", "value")

@@ -119,6 +119,12 @@ class RunView:
         return self._loaded
 
     @property
+    def has_validation(self) -> bool:
+        """Whether ``val_`` of the history is of validation rows; true where data is missing."""
+        missing = isinstance(self._loaded, GMMVAEError)
+        return missing or len(self.rows.split.validation) > 0
+
+    @property
     def unit(self) -> str:
         """The word for a row of :attr:`test`."""
         part = "test" if len(self.rows.split.test) else "training"

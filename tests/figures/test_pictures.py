@@ -129,6 +129,12 @@ def test_training_shows_schedules_that_moved(fit: Fit) -> None:
     assert "KL(z), validation" in written
 
 
+def test_training_rows_are_not_called_validation(fit: Fit) -> None:
+    written = texts(draw_training(RunView(fit(validation=0))))
+    assert "KL(z), training, after the epoch" in written
+    assert not any("validation" in text for text in written)
+
+
 def test_one_outlying_epoch_does_not_flatten_the_rest(copied: Path) -> None:
     history = pd.read_csv(copied / "history.csv")
     history.loc[0, "elbo"] = -1e6
