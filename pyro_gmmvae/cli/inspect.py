@@ -48,7 +48,7 @@ def _table(file: Path, options: Any) -> dict[str, Any]:
     frame, labels, reports = inspected(file, options)
     columns = [report.column for report in reports if report.column is not None]
     x, _ = encode(frame, columns)
-    odd = [*label_notes(x, labels.y, labels.classes, columns), *duplicate_notes(frame)]
+    odd = [*label_notes(x, labels.y, labels.classes, columns), *duplicate_notes(frame, columns)]
     return {
         "file": str(file),
         "rows": len(frame.table),

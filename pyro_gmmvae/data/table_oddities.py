@@ -68,11 +68,11 @@ def _equal_to_labels(x: NDArray[Any], y: Labels) -> list[int]:
     ]
 
 
-def duplicate_notes(frame: RawFrame) -> list[str]:
-    """Lines on columns with the same values, and on rows that occur several times."""
+def duplicate_notes(frame: RawFrame, columns: Sequence[Column]) -> list[str]:
+    """Lines on columns of the model with the same values, and on rows that occur several times."""
     seen: dict[tuple[str, bytes], str] = {}
     notes = []
-    for name in frame.table.columns:
+    for name in (column.name for column in columns):
         values = frame.table[name]
         kind = values.dtype.kind
         numbers = values if kind == "f" else values.cat.codes

@@ -130,6 +130,12 @@ def _without_labels(
     others = {"weight": options.weight_column, "group": options.group_column}
     wanted = [label, *(name for name in others.values() if name is not None)]
     _check_roles([*wanted, *options.covariates], path)
+    for name in wanted:
+        if name in names and name in overrides:
+            raise GMMVAEError(
+                f"{path}: column {name!r} can't have a kind: it is the column of labels, weights "
+                f"or groups, and is not modeled; leave --column {name}=... out"
+            )
     present = [name for name in names if name not in _columns_of(kind)]
     for name in wanted if read_labels else ():
         if name not in present and name != DEFAULT_LABEL:

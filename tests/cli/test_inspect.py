@@ -75,6 +75,16 @@ def test_kinds_are_given_and_all_is_json(gmmvae: Gmmvae, file: Path) -> None:
     assert again["label"]["classes"] == {"u": 30, "v": 30, "w": 30}
 
 
+def test_columns_that_are_left_out_are_not_compared(gmmvae: Gmmvae, file: Path) -> None:
+    table = pd.read_csv(file, sep=";", decimal=",")
+    code = [f"P{row:03}" for row in range(N)]
+    table.assign(code=code, also=table["age"]).to_csv(file, index=False)
+    result = gmmvae("inspect", file)
+    assert "note: column 'also' has the values of 'age'" in result.out
+    assert "'code' has the values" not in result.out
+    assert "has the values of 'code'" not in result.out
+
+
 def test_arrays(gmmvae: Gmmvae, tmp_path: Path) -> None:
     x = RNG.normal(size=(40, 3))
     x[0, 0] = np.nan
@@ -96,6 +106,10 @@ def test_arrays(gmmvae: Gmmvae, tmp_path: Path) -> None:
         (("--column", "site=real"), ["'site' can't be real", "'A'"]),
         (("--column", "day=real"), ["dates", "(d - d.min()).dt.days"]),
         (("--column", "age"), ["'age' is not NAME=KIND"]),
+        (
+            ("--label-column", "copy", "--column", "copy=category"),
+            ["'copy' can't have a kind", "the column of labels"],
+        ),
     ],
 )
 def test_refusals(gmmvae: Gmmvae, file: Path, arguments: tuple[str, ...], words: list[str]) -> None:
@@ -136,6 +150,6 @@ def test_kinds_are_kept_in_the_run_and_new_values_named(
         predicted = gmmvae("predict", run, tmp_path / "new.csv")
     assert predicted.code == 0, predicted.err
     assert len(predicted.out.splitlines()) == 3
-    assert "column 'site': 'Z' can't be category (it has 'A', 'B', 'C')" in predicted.err
+    assert "column 'site': 'Z' not among the training values 'A', 'B', 'C'" in predicted.err
     new.drop(columns="age").to_csv(tmp_path / "new.csv", index=False)
     refused(gmmvae("predict", run, tmp_path / "new.csv"), "lacks the column 'age'")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pyro_gmmvae.data import ColumnTable, DataOptions, Table, load_array
+from pyro_gmmvae.data.column_kinds import infer_columns
 from pyro_gmmvae.data.frames import frame_of
 from pyro_gmmvae.data.table_oddities import duplicate_notes
 from pyro_gmmvae.datasets import load_data
@@ -149,7 +150,8 @@ def test_a_run_reads_its_own_columns(tmp_path: Path) -> None:
     assert data.kind == kind
     assert np.isnan(data.x[0, 2])
     np.testing.assert_array_equal(data.x[:, 1], FRAME["n"])
-    assert data.notes == ("column 'site': 'C' can't be binary (it has 'A', 'B'); taken as missing",)
+    note = "column 'site': 'C' not among the training values 'A', 'B'; taken as missing"
+    assert data.notes == (note,)
     plain = load_array(write(tmp_path, new), kind=Table((2,), "normal", ("n", "a")))
     np.testing.assert_array_equal(plain.x[:, 0], FRAME["n"])
     with pytest.raises(GMMVAEError, match="lacks the column 'a'"):
@@ -159,7 +161,9 @@ def test_a_run_reads_its_own_columns(tmp_path: Path) -> None:
 def test_columns_and_rows_that_are_repeated() -> None:
     frame = FRAME.drop(columns=["row", "label"])
     twice = pd.concat([frame, frame[:2]]).assign(b=lambda t: t["a"], s=lambda t: t["site"])
-    notes = duplicate_notes(frame_of(twice))
+    frame = frame_of(twice)
+    columns = [one.column for one in infer_columns(frame) if one.column is not None]
+    notes = duplicate_notes(frame, columns)
     assert notes[:2] == ["column 'b' has the values of 'a'", "column 's' has the values of 'site'"]
     assert notes[2].endswith("rows occur before (duplicates)")
     assert int(notes[2].split()[0]) >= 2
