@@ -92,7 +92,7 @@ class Config(BaseModel):
         "x.",
     )
     labels: Labels = Field(
-        None, description="Labels that the fit sees, balanced over the classes; all: every label."
+        None, description="Labels that are used, balanced over the classes; all: every label."
     )
     leave_out: str | None = Field(
         None,

@@ -50,11 +50,10 @@ def encode(frame: RawFrame, columns: Sequence[Column]) -> tuple[NDArray[np.float
                     f"{frame.source}: column {column.name!r} holds {listed(unseen, 3)}, and the "
                     f"column that is needed is {column.kind}"
                 )
-            has = f" (it has {listed(column.values)})" if column.is_discrete else ""
-            notes.append(
-                f"column {column.name!r}: {listed(unseen)} can't be {column.kind}{has}; taken as "
-                "missing"
-            )
+            reason = f"can't be {column.kind}"
+            if column.is_discrete:
+                reason = f"not among the training values {listed(column.values)}"
+            notes.append(f"column {column.name!r}: {listed(unseen)} {reason}; taken as missing")
     more = len(notes) - MOST_NOTES
     return x, notes[:MOST_NOTES] + [f"the same in {more} more columns"] * (more > 0)
 

@@ -399,7 +399,9 @@ class _Cells:
     def _check_values(self, kind: str, values: Sequence[str]) -> None:
         if len(values) > MAX_VALUES:
             raise self.refused(
-                kind, f"it holds {len(values):,} different values, more than {MAX_VALUES}"
+                kind,
+                f"it holds {len(values):,} different values, more than {MAX_VALUES}; merge rare "
+                f"ones, or leave it out with --column {self.name}=skip",
             )
         if len(values) < 2 or (kind == "binary" and len(values) != 2):
             raise self.refused(kind, f"it holds {len(values)} different values: {listed(values)}")

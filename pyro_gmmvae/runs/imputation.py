@@ -252,7 +252,7 @@ def _check(run: "Run", statistic: str, draws: int, interval: float | None) -> No
     if interval is not None:
         check_range("interval", interval, 0 < interval < 1, "between 0 and 1")
         if draws:
-            raise GMMVAEError("draws show how sure a cell is by themselves; leave interval out")
+            raise GMMVAEError("the draws show the spread of a cell; leave interval out")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_values_that_were_not_seen_are_missing_and_named() -> None:
     x, notes = encode(raw(table), COLUMNS)
     assert np.isnan(x).sum(0).tolist() == [1, 2, 2, 2, 1, 0]
     text = " ".join(notes)
-    for part in ("'s': 'D', 'e' can't be category (it has 'A', 'B', 'C')", "'k': '3'"):
+    for part in ("'s': 'D', 'e' not among the training values 'A', 'B', 'C'", "'k': '3'"):
         assert part in text
     for part in ("'n': '-1', '0.5' can't be count", "'p': '-1', '0' can't be positive"):
         assert part in text
