@@ -16,7 +16,7 @@ from pyro_gmmvae.data.dataset import DEFAULT_LABEL, Dataset
 from pyro_gmmvae.data.missing_cells import usable_rows
 from pyro_gmmvae.data.row_labels import encode_labels
 from pyro_gmmvae.data.table_rows import read_table_rows
-from pyro_gmmvae.data.transform import Labels, Moments, Transform
+from pyro_gmmvae.data.transform import ROWS_AT_ONCE, Labels, Moments, Transform
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import ending, require_file
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ROWS_AT_ONCE = 65_536
 SAMPLED = 1000
 
 

@@ -1,17 +1,43 @@
 """The transform from a file's units to the models' units."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_gmmvae.data.binarize import by_draws, by_threshold
-
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 ROWS_AT_ONCE = 65_536
-BINARIZE = {"threshold": by_threshold, "dynamic": by_draws}
+
+
+def _by_threshold(rows: NDArray[Any]) -> NDArray[Any]:
+    """1 where an entry is at least 1/2, else 0; of the same type."""
+    return (rows >= 0.5).astype(rows.dtype)
+
+
+def _by_draws(rows: NDArray[Any]) -> NDArray[Any]:
+    """x ~ Bernoulli(rows), drawn with noise that depends on each row's content alone.
+
+    The same row gives the same draw, whatever its place and the rows beside it.
+
+    Args:
+        rows: (N, ...) in [0, 1].
+
+    Returns:
+        Zeros and ones of the same shape and type.
+    """
+    flat = np.ascontiguousarray(rows.reshape(len(rows), -1)) + 0.0  # -0 has other bytes than 0
+    drawn = np.empty_like(flat)
+    for number, row in enumerate(flat):
+        seed = int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little")
+        uniform = np.random.Generator(np.random.Philox(key=seed)).random(row.size)
+        drawn[number] = uniform < row
+    return drawn.reshape(rows.shape)
+
+
+BINARIZE = {"threshold": _by_threshold, "dynamic": _by_draws}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def measure_answers(run: "Run", data: TrainingData, coverage: float | None = Non
     rows = data.split.test[data.dataset.y[data.split.test] >= 0]
     if answers is None or not len(rows):
         return numbers
-    test = OutOfFold.of(run, data, rows[some_of(len(rows), MOST_ROWS)])
+    rows = rows[some_of(len(rows), MOST_ROWS)]
+    test = OutOfFold.of(run, data, rows)
     calibrated = answers.calibrated(test.log_probs)
     new = answers.new(test.log_probs, test.elbo)
     numbers |= _of_probabilities(test, calibrated) | {
@@ -69,14 +70,14 @@ def measure_answers(run: "Run", data: TrainingData, coverage: float | None = Non
     if coverage is None and not _enough(answers):
         return numbers
     of_folds = [
-        class_log_probs(one, replace(data, schema=one.schema), rows[some_of(len(rows), MOST_ROWS)])
-        for one in answers.models()
+        class_log_probs(one, replace(data, schema=one.schema), rows) for one in answers.models()
     ]
-    sets = answers.sets(np.stack(of_folds), coverage or COVERAGE)
+    asked = coverage or COVERAGE
+    sets = answers.sets(np.stack(of_folds), asked)
     share = float(sets[np.arange(len(test)), test.y].mean())
     low, high = wilson_interval(share, len(test))
     return numbers | {
-        "sets_asked": coverage or COVERAGE,
+        "sets_asked": asked,
         "set_coverage": share,
         "set_coverage_low": low,
         "set_coverage_high": high,
