@@ -10,6 +10,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import MAX_INTEGER, read_toml
 from pyro_gmmvae.key_types import (
     MAX_SIZE,
+    Folds,
     Labels,
     Names,
     Range,
@@ -246,10 +247,8 @@ class Config(BaseModel):
         le=100,
         description="Fits with other seeds, whose class probabilities are averaged.",
     )
-    cv: int | None = Field(
+    cv: Folds = Field(
         None,
-        ge=0,
-        le=100,
         description="Folds of a cross-validation over the labelled rows; 0: none. none: 5 where a "
         "table has too few labels for test rows.",
     )

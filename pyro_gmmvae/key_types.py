@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.functional_serializers import PlainSerializer
-from pydantic.functional_validators import BeforeValidator, WrapValidator
+from pydantic.functional_validators import AfterValidator, BeforeValidator, WrapValidator
 from pydantic_core import core_schema
 
 from pyro_gmmvae.errors import GMMVAEError
@@ -24,6 +24,16 @@ Widths = Annotated[
 Labels = Annotated[
     Annotated[int, Field(ge=0)] | None, BeforeValidator(lambda v: None if v == "all" else v)
 ]
+
+
+def check_folds(value: int | None) -> int | None:
+    """Refuse a single fold, which leaves no rows to train on."""
+    if value == 1:
+        raise GMMVAEError("a cross-validation has 2 folds or more, not 1; give 0 for none")
+    return value
+
+
+Folds = Annotated[Annotated[int, Field(ge=0, le=100)] | None, AfterValidator(check_folds)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Names = Annotated[
     tuple[str, ...], BeforeValidator(lambda v: () if v is None else v), BeforeValidator(split_list)

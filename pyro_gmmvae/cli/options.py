@@ -19,6 +19,7 @@ METAVARS = {
     "components": "K",
     "covariates": "NAME,...",
     "data": "NAME|FILE",
+    "cv": "N",
     "data_dir": "DIR",
     "factors": "NAME[=K],...",
     "init": "NAME|RUN",

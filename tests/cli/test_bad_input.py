@@ -46,6 +46,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--data", "absent.csv"), ["does not exist"]),
         (("--set", "latent_dims=4"), ["unknown key", "did you mean 'latent_dim'"]),
         (("--set", "latent_dim"), ["key=value"]),
+        (("--cv", "1"), ["2 folds or more", "0 for none"]),
         (("--set", ""), ["'': write key=value"]),
         (("--set", "=8"), ["'=8': write key=value"]),
         (("--data", ""), ["data", "a name is needed"]),
