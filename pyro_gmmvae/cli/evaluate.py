@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +165,15 @@ def evaluate(
             f"\ndraws were not measured: recall with {NEIGHBORS} neighbors needs at least "
             f"{NEIGHBORS + 1} test rows, and there are {result['test_rows']}"
         )
+    if (of_columns := result.get("log_px_of_columns")) is not None:
+        shares = sorted(of_columns, key=of_columns.__getitem__)
+        numbers = [f"{name}: {of_columns[name]:.3f}" for name in shares]
+        click.echo(_wrapped("log p(x|latents) of columns, nats per row", numbers))
     if result.get("component_sizes") is not None:
-        click.echo(_sizes(loaded.class_names(), result["component_sizes"]))
+        names, sizes = loaded.class_names(), result["component_sizes"]
+        order = sorted(range(len(names)), key=lambda k: -sizes[k])
+        listed = [f"{names[k]}: {sizes[k]}" for k in order]
+        click.echo(_wrapped("test rows per component", listed))
     if not result["labels"] and result.get("cluster_accuracy") is not None:
         click.echo("\nthe fit saw no class label; those of the data served this evaluation only")
     if result["confusion"] is not None:
@@ -175,7 +182,7 @@ def evaluate(
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each number with its meaning.
+    """A line for each number that was measured, with its meaning.
 
     An accuracy has its interval on its line, and a measure of draws the number of real rows.
     """
@@ -184,13 +191,13 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     on_other_lines = {*REFERENCES.values(), *(f"{key}_sampled" for key in REFERENCES)}
     for key, value in result.items():
         of_interval = key.endswith(("_low", "_high")) and key.rpartition("_")[0] in result
-        if isinstance(value, list) or of_interval or key in on_other_lines:
+        if value is None or isinstance(value, list | dict) or of_interval or key in on_other_lines:
             continue
         low, high = result.get(f"{key}_low"), result.get(f"{key}_high")
-        if value is not None and low is not None and high is not None:
+        if low is not None and high is not None:
             yield f"{key:<27}{value:.3f} (95 % Wilson interval {low:.3f} to {high:.3f})"
             continue
-        shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         beside = {"real rows": result.get(REFERENCES.get(key, ""))}
         beside["sampled"] = result.get(f"{key}_sampled")
         known = [f"{word} {number:.4f}" for word, number in beside.items() if number is not None]
@@ -198,12 +205,10 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{key:<27}{shown:<24}{meaning}".rstrip()
 
 
-def _sizes(names: list[str], sizes: list[int]) -> str:
-    """The number of test rows per most probable component, the largest first."""
-    order = sorted(range(len(names)), key=lambda k: -sizes[k])
-    # a name and its number stay on one line
-    items = [f"{names[k]}: {sizes[k]}".replace(" ", "\N{NO-BREAK SPACE}") for k in order]
-    listed = f"test rows per component: {', '.join(items)}"
+def _wrapped(title: str, items: Sequence[str]) -> str:
+    """Items of a name and a number, each on one line."""
+    joined = ", ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in items)
+    listed = f"{title}: {joined}"
     wrapped = textwrap.fill(listed, 100, subsequent_indent="  ", break_on_hyphens=False)
     return "\n" + wrapped.replace("\N{NO-BREAK SPACE}", " ")
 

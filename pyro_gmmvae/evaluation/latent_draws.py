@@ -1,5 +1,6 @@
 """Draws of latents from the posterior, the guide and the prior, and of x."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,9 @@ def split_r_hat(draws: Tensor) -> Tensor:
     About 1 where the chains agree, NaN where no draw differs (Gelman et al. 2013, Bayesian Data
     Analysis, 11.4).
     """
-    import arviz
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ announces its refactoring when imported
+        import arviz
 
     chains = arviz.convert_to_dataset({"value": draws.double().cpu().numpy()})
     with np.errstate(all="ignore"):  # of a chain that did not move
