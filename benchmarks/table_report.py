@@ -76,13 +76,13 @@ def shared(found: pd.DataFrame, methods: Sequence[str] | None = None) -> pd.Data
 
     Args:
         found: results of one number of labels.
-        methods: of the comparison; None: those that were measured as often as any other.
+        methods: of the comparison; None: those that were measured on as many tables as any other.
 
     Raises:
         GMMVAEError: an unknown method.
     """
     valid = comparable(found)
-    counts = valid["method"].value_counts()
+    counts = valid.groupby("method")["table"].nunique()
     if methods is None:
         methods = list(counts[counts == counts.max()].index)
     for name in methods:
