@@ -431,7 +431,7 @@ def test_a_file_whose_rows_are_all_labelled(gmmvae: Gmmvae, tmp_path: Path) -> N
     table["label"] = np.array(["u", "v", "w"])[np.arange(90) % 3]
     table.to_csv(tmp_path / "rows.csv", index=False)
     for model in ("cvae", "m1", "m2"):
-        given = ("--data", tmp_path / "rows.csv", "--model", model, "--epochs", 1)
+        given = ("--data", tmp_path / "rows.csv", "--model", model, "--epochs", 1, "--members", 1)
         assert gmmvae("train", *SMALL, *given, "--out", tmp_path / model).code == 0
         result = gmmvae("evaluate", tmp_path / model)
         assert result.code == 0, result.err
