@@ -11,15 +11,12 @@ import click
 from pyro_gmmvae.cli.options import (
     NameList,
     assignments,
+    jobs_option,
     json_option,
     key_options,
     out_folder_option,
     set_option,
     without_none,
-)
-
-jobs_option = click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once."
 )
 
 

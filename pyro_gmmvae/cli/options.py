@@ -18,8 +18,8 @@ METAVARS = {
     "column": "NAME=KIND",
     "components": "K",
     "covariates": "NAME,...",
-    "data": "NAME|FILE",
     "cv": "N",
+    "data": "NAME|FILE",
     "data_dir": "DIR",
     "factors": "NAME[=K],...",
     "init": "NAME|RUN",
@@ -246,6 +246,13 @@ log_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Fits at once; with more than one, each is in a process of its own.",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),

@@ -14,6 +14,7 @@ from pyro_gmmvae.cli.options import (
     device_option,
     force_option,
     is_first_process,
+    jobs_option,
     json_option,
     key_options,
     log_option,
@@ -21,14 +22,6 @@ from pyro_gmmvae.cli.options import (
     run_argument,
     set_option,
     without_none,
-)
-
-jobs_option = click.option(
-    *("--jobs", "jobs"),
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Members and folds at once, each in a process of one thread.",
 )
 
 

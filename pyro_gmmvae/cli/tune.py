@@ -13,6 +13,7 @@ import click
 from pyro_gmmvae.cli.options import (
     assignments,
     config_option,
+    jobs_option,
     json_option,
     key_options,
     out_folder_option,
@@ -72,9 +73,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Fits of each trial; its value is their mean.",
 )
-@click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trials at once."
-)
+@jobs_option
 @click.option(
     "--prune/--no-prune",
     default=True,

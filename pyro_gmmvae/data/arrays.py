@@ -67,7 +67,7 @@ def load_array(
     labels = LabelColumns(np.full(len(x), -1, np.int64))
     if read_labels is not False:
         named = None if options.label_column == DEFAULT_LABEL else options.label_column
-        if read_labels is None and named not in arrays:  # labels may be absent
+        if read_labels is None and named not in arrays:
             named = None
         beside = options.weight_column, options.group_column
         labels = _labels(arrays, len(x), path, named, *beside)

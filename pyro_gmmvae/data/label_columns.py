@@ -58,7 +58,7 @@ class LabelColumns:
             columns: mapping or frame of columns (N,) by name; text as objects or categoricals.
             rows: N.
             path: of the file, for messages.
-            label: (N,) labels, as for :func:`encode_labels`; None: there are none.
+            label: (N,) labels, as for :func:`encode_labels`; None: no labels.
             soft: names of columns, of which those named p_<class> hold soft labels (see
                 :func:`soft_label_names`).
             weight, group: names of the columns with weights and groups.

@@ -162,29 +162,36 @@ def _finish_share(
     callbacks: Sequence[Callback] = (),
     started: float | None = None,
 ) -> str:
-    """Train every ``step``-th member and fold from ``first`` on; returns the outcome."""
+    """Train every ``step``-th member and fold from ``first`` on, unless it is finished.
+
+    Returns:
+        The outcome: "complete", or the signal that stopped a fit.
+    """
     folds = data.folds(config)
     fits = 1 + folds  # a fold takes as long as all members
-    outcome = "complete"
     with shared_graphs(config.members):
         for number in range(first, config.members, step):
+            folder = out / MEMBERS / str(number)
+            if _is_finished(folder):
+                continue
             of_member = PartialProgress(callbacks, number, config.members * fits)
-            one = member_config(config, number)
-            outcome = _finish(one, data, out / MEMBERS / str(number), fit, of_member)
+            outcome = _finish(member_config(config, number), data, folder, fit, of_member)
             remove_replaced(out)
             if outcome not in FINISHED:
                 return outcome
     for fold in range(first, folds, step):
         if fold == 0 and started is not None:
             _announce(data, folds, folds * (time.monotonic() - started), callbacks)
+        folder = out / FOLDS / str(fold)
+        if _is_finished(folder):
+            continue
         one, rest = _fold(config, data, fold)
         of_fold = PartialProgress(callbacks, 1 + fold, fits)
         # a teacher of the whole has seen the labels of the fold
-        rest = with_teacher(one, rest)
-        outcome = _finish(one, rest, out / FOLDS / str(fold), fit, of_fold)
+        outcome = _finish(one, with_teacher(one, rest), folder, fit, of_fold)
         if outcome not in FINISHED:
             return outcome
-    return outcome
+    return "complete"
 
 
 def _in_processes(share: Callable[[int, int], str], jobs: int) -> str:
@@ -192,7 +199,6 @@ def _in_processes(share: Callable[[int, int], str], jobs: int) -> str:
 
     Raises:
         GMMVAEError: a process that was killed, or the error of a fit.
-        KeyboardInterrupt: stopped before the first member has a checkpoint.
     """
     with process_pool(jobs, 1) as pool:
         tasks = [pool.submit(share, first, jobs) for first in range(jobs)]
@@ -227,12 +233,14 @@ def _held_out(config: Config, data: TrainingData, out: Path, fold: int) -> OutOf
     return OutOfFold.of(run, rest, rest.split.validation, fold)
 
 
+def _is_finished(out: Path) -> bool:
+    return (out / CONFIG).exists() and read_metrics(out).get("outcome") in FINISHED
+
+
 def _finish(
     config: Config, data: TrainingData, out: Path, fit: Fitter, progress: PartialProgress
 ) -> str:
-    """Train one of the fits, unless it is finished; returns its outcome."""
-    if (out / CONFIG).exists() and read_metrics(out).get("outcome") in FINISHED:
-        return str(read_metrics(out)["outcome"])
+    """Train one of the fits, or resume it; returns its outcome."""
     if config.members > 1:
         resuming = (out / CONFIG).exists()
         train_ensemble(config, data, out, fit, resuming=resuming, callbacks=[progress])
