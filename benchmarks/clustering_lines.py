@@ -4,7 +4,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,8 @@ def ablations(preset: Config) -> dict[str, dict[str, Any]]:
 
 def scaled(schedule: Schedule, share: Fraction) -> str:
     """A schedule's text with its values times a share."""
-    start, end = (f"{float(value * share):.6g}" for value in (schedule.start, schedule.end))
-    return end if schedule.steps == 0 else f"{start}:{end}:{schedule.steps}"
+    start, end = (float(f"{float(value * share):.6g}") for value in (schedule.start, schedule.end))
+    return str(replace(schedule, start=start, end=end))
 
 
 def lines_of(data: str, common: Keys, parts: Iterable[str], out: Path) -> list[Line]:

@@ -44,7 +44,7 @@ class Config(BaseModel):
     preset: str | None = Field(
         None,
         description="Named settings that suit the data set, such as paper, permutation-invariant, "
-        "best or cluster (without labels).",
+        "few-labels, best or cluster (without labels).",
     )
 
     # model and objective
@@ -191,6 +191,12 @@ class Config(BaseModel):
     pseudo_alpha: Schedule | None = Field(
         None, description="Weight of the classification term of pseudo-labels; none: alpha."
     )
+    elbo_weight: float = Field(
+        1.0, ge=0, description="Weight of the ELBO; 0: a classifier alone, for comparison."
+    )
+    vat_radius: float = Field(
+        2.0, gt=0, description="Distance of the rows that vat compares, in units of x."
+    )
     labelled_elbo: float = Field(
         1.0, ge=0, description="Weight of labelled rows in the ELBO; other rows have 1."
     )
@@ -219,8 +225,16 @@ class Config(BaseModel):
         0.0,
         ge=0,
         le=1,
-        description="Share of the rows without a label that classifiers of scikit-learn label "
-        "before the fit, the surest ones; 0: none.",
+        description="Share of the rows without a label that a teacher labels before the fit, the "
+        "surest ones; 0: none.",
+    )
+    teacher: Literal["classifiers", "graph"] = Field(
+        "classifiers",
+        description="The teacher: classifiers of scikit-learn, or labels that spread over a graph "
+        "of nearest neighbors in z of a VAE.",
+    )
+    graph_neighbors: int = Field(
+        10, ge=1, le=1000, description="Neighbors of a row in the graph of teacher=graph."
     )
     pseudo_threshold: float | None = Field(
         None,
@@ -230,7 +244,8 @@ class Config(BaseModel):
         "none: no pseudo-labels.",
     )
     pseudo_balance: bool = Field(
-        False, description="Assume equally frequent classes for pseudo-labels."
+        False,
+        description="Assume equally frequent classes for pseudo-labels, and in teacher=graph.",
     )
     pseudo_from: int = Field(200, ge=0, description="First step with pseudo-labels.")
     pseudo_decay: float = Field(

@@ -1,6 +1,6 @@
 """Types of configuration keys, among them a number that changes during training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -44,21 +44,24 @@ Names = Annotated[
 class Schedule:
     """A straight line from ``start`` to ``end`` over the first ``steps`` steps, then constant.
 
-    Written "0.5" (constant) or "start:end:steps", for example "0:1:500" for a warm-up.
+    Written "0.5" (constant) or "start:end:steps", for example "0:1:500" for a warm-up. With
+    "start:end" (``steps`` None) the line takes the whole fit.
     """
 
     start: float
     end: float
-    steps: int = 0
+    steps: int | None = 0
 
-    def __call__(self, step: int) -> float:
-        """The value at optimizer step ``step`` (the first is 0)."""
-        if step >= self.steps:
-            return self.end
-        return self.start + (self.end - self.start) * step / self.steps
+    def __call__(self, step: int, fraction: float = 0.0) -> float:
+        """The value at optimizer step ``step`` (the first is 0), and at this part of the fit."""
+        if self.steps is not None:
+            fraction = step / self.steps if step < self.steps else 1.0
+        return self.end if fraction >= 1 else self.start + (self.end - self.start) * fraction
 
     def __str__(self) -> str:
         start, end = _plain(self.start), _plain(self.end)
+        if self.steps is None:
+            return f"{start}:{end}"
         return f"{start}:{end}:{self.steps}" if self.steps or self.start != self.end else end
 
     @classmethod
@@ -68,7 +71,7 @@ class Schedule:
 
     @classmethod
     def parse(cls, value: "str | float | Schedule") -> "Schedule":
-        """Read a number or "start:end:steps".
+        """Read a number, "start:end:steps" or "start:end".
 
         Raises:
             GMMVAEError: if it is neither, or holds a number that is not finite.
@@ -79,13 +82,15 @@ class Schedule:
             if isinstance(value, int | float):
                 return cls.constant(value)
             start, *rest = value.split(":")
-            end, steps = rest or (start, "0")
-            schedule = cls(float(start), float(end), int(steps))
-        except (ValueError, AttributeError, OverflowError) as error:
+            end, *steps = rest or (start, "0")
+            schedule = cls(float(start), float(end), *map(int, steps or ()))
+            schedule = schedule if steps else replace(schedule, steps=None)
+        except (ValueError, AttributeError, OverflowError, TypeError) as error:
             raise GMMVAEError(
-                f"a schedule is a number or start:end:steps, such as 0:1:500, not {value!r}"
+                "a schedule is a number, start:end or start:end:steps, such as 0:1:500, not "
+                f"{value!r}"
             ) from error
-        if schedule.steps < 0:
+        if schedule.steps is not None and schedule.steps < 0:
             raise GMMVAEError(f"a schedule's steps can't be negative: {value!r}")
         if not all(abs(end) < LARGEST for end in (schedule.start, schedule.end)):
             raise GMMVAEError(f"a schedule's values must be finite, and below 3e38: {value!r}")
@@ -107,7 +112,7 @@ def _number_or_schedule(value: Any, number: Any) -> Any:
     if isinstance(value, str) and ":" in value:
         value = Schedule.parse(value)
     if isinstance(value, Schedule):
-        return value if value.steps else value.end
+        return value if value.steps != 0 else value.end
     return number(value)
 
 

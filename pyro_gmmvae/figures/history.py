@@ -52,7 +52,8 @@ def _schedules(view: RunView) -> dict[str, list[float]]:
         is_weight = key.startswith("kl_")
         if is_weight and key.removeprefix("kl_") not in sites:
             continue  # of a preset that several models share
-        values = [schedule(int(step)) for step in view.history["step"].fillna(0).clip(0)]
+        steps = view.history["step"].fillna(0).clip(0)
+        values = [schedule(int(step), step / max(1, steps.max())) for step in steps]
         if len(set(values)) > 1:
             name = key.replace("_", " ")
             moved[f"weight of KL({key[3:]})" if is_weight else name] = values

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     )
     from pyro_gmmvae.objectives.iwae import IWAEObjective
     from pyro_gmmvae.objectives.regularizers import (
+        VAT,
         Assignment,
         Balance,
         Consistency,
+        Entropy,
         Regularizer,
         Sparsity,
     )
@@ -34,17 +36,26 @@ OBJECTIVES: "PartTable[type[Objective]]" = PartTable(
 )
 
 REGULARIZERS: "PartTable[type[Regularizer]]" = PartTable(
-    __name__, {"balance": "Balance", "consistency": "Consistency", "sparsity": "Sparsity"}
+    __name__,
+    {
+        "balance": "Balance",
+        "consistency": "Consistency",
+        "entropy": "Entropy",
+        "sparsity": "Sparsity",
+        "vat": "VAT",
+    },
 )
 
 __all__ = [
     "OBJECTIVES",
     "REGULARIZERS",
+    "VAT",
     "AnalyticObjective",
     "Assignment",
     "Balance",
     "CategoricalObjective",
     "Consistency",
+    "Entropy",
     "IWAEObjective",
     "Objective",
     "Regularizer",

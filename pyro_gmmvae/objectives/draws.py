@@ -72,10 +72,6 @@ class Draw:
         """(B, K) log q(y|x), unnormalized, of each of these sites that the guide has."""
         return {name: _logits_of(self.guide[name]) for name in label_sites if name in self.guide}
 
-    def prior_logits(self, label_sites: Sequence[str]) -> dict[str, Tensor]:
-        """(B, K) log p(y), unnormalized, of each of these sites that the guide has."""
-        return {name: self.model[name]["fn"].logits for name in label_sites if name in self.guide}
-
 
 def draw(
     model: Program,

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,14 +38,12 @@ class Estimate:
         log_px: log p of all observed sites.
         kl: per latent site, log q - log p or its closed form, unweighted.
         class_logits: (..., B, K) unnormalized log q(y|x) of each label site that the guide has.
-        prior_logits: (..., B, K) unnormalized log p(y) of each of these sites.
     """
 
     bound: Tensor
     log_px: Tensor
     kl: dict[str, Tensor]
     class_logits: dict[str, Tensor]
-    prior_logits: dict[str, Tensor]
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Objective(nn.Module, ABC):
         reconstruct: the rows of the ELBO, where rows are augmented.
         networks: the module with the networks of model and guide; "separate" needs it.
         elbo_scale: factor of the ELBO in the loss (see
-            :func:`pyro_gmmvae.distributions.elbo_scale`).
+            :func:`pyro_gmmvae.distributions.elbo_scale`); 0: it is not computed while training.
         labelled_elbo: weight of a labelled row in the mean of the ELBO over rows; others have 1.
         class_rows: share of a batch's rows that get the second pass of "separate".
     """
@@ -170,23 +169,57 @@ class Objective(nn.Module, ABC):
             original: the rows before augmentation; None: x.
         """
         labels = None if y is None else labels_of(y)
+        if self.elbo_scale == 0 and self._networks.training:
+            return self._class_terms(x, y, labels, original)
         separate = self.reconstruct == "separate" and self._networks.training
         rows = original if separate and original is not None else x
         observed = original if self.reconstruct == "original" else None
         with LocalParams(), without_noise(self._networks) if separate else nullcontext():
             estimates = [self.estimate(rows, labels, observed) for _ in range(self.particles)]
         loss = -self.elbo_scale * self._mean_of_rows(self.pool([e.bound for e in estimates]), y)
-        logits = [e.class_logits for e in estimates]
+        logits, targets = [e.class_logits for e in estimates], estimates[0].class_logits
         if separate and self.label_sites:
             some = math.ceil(self.class_rows * len(x))
             x, y = x[:some], None if y is None else y[:some]
             labels = None if labels is None else labels[:some]
-            with LocalParams(), without_statistics(self._networks):
-                logits = [class_logits(self._programs[1], x, labels, self.label_sites)]
+            with without_statistics(self._networks):
+                logits = [self._class_logits(x, labels)]
+        elif original is not None and self._need_original:
+            with torch.no_grad():
+                targets = self._class_logits(original, labels)
         log_px = _mean([e.log_px for e in estimates]).detach()
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
+        loss = loss + self._class_loss(x, y, logits, targets, parts)
+        return Terms(loss, parts)
+
+    def _class_terms(
+        self, x: Tensor, y: Tensor | None, labels: Tensor | None, original: Tensor | None
+    ) -> Terms:
+        """The objective without the ELBO, of which nothing is computed."""
+        logits = targets = self._class_logits(x, labels)
+        if original is not None and self._need_original:
+            with torch.no_grad():
+                targets = self._class_logits(original, labels)
+        parts: dict[str, Tensor] = {}
+        return Terms(self._class_loss(x, y, [logits], targets, parts), parts)
+
+    def _class_logits(self, x: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """Logits of the guide's classes, without the rest of the guide."""
+        with LocalParams():
+            return class_logits(self._programs[1], x, labels, self.label_sites)
+
+    def _class_loss(
+        self,
+        x: Tensor,
+        y: Tensor | None,
+        logits: list[dict[str, Tensor]],
+        targets: dict[str, Tensor],
+        parts: dict[str, Tensor],
+    ) -> Tensor:
+        """The weighted terms on classes; their values enter ``parts``."""
+        loss = torch.zeros((), device=self.alpha.device, dtype=self.alpha.dtype)
         if y is not None and logits[0]:
             labelled, pseudo_labelled = self._classification(logits, y)
             labelled = self.labelled_weight * labelled
@@ -194,13 +227,8 @@ class Objective(nn.Module, ABC):
             parts["classification"] = labelled.detach()
             parts["pseudo_classification"] = pseudo_labelled.detach()
         if self.regularizers:
-            targets = estimates[0].class_logits
-            if not separate and original is not None and self._need_original:
-                with torch.no_grad(), LocalParams():
-                    targets = class_logits(self._programs[1], original, labels, self.label_sites)
-            priors = estimates[0].prior_logits
-            loss = loss + self._regularize(logits[0], priors, targets, parts)
-        return Terms(loss, parts)
+            loss = loss + self._regularize(x, y, logits[0], targets, parts)
+        return loss
 
     def _mean_of_rows(self, bounds: Tensor, y: Tensor | None) -> Tensor:
         """Mean over rows, of which the labelled ones have another weight; 0 if all weights are."""
@@ -218,23 +246,33 @@ class Objective(nn.Module, ABC):
 
     def _regularize(
         self,
+        x: Tensor,
+        y: Tensor | None,
         logits: dict[str, Tensor],
-        priors: dict[str, Tensor],
         targets: dict[str, Tensor],
         parts: dict[str, Tensor],
     ) -> Tensor:
         """The weighted sum of regularizers and label sites; their values enter ``parts``."""
         total = torch.zeros((), device=self.alpha.device, dtype=self.alpha.dtype)
         assignments = []
+        # rows with pseudo-labels, which are the surest ones, are no sample of the classes
+        given = None if y is None else y.clamp_min(-1)
+        with LocalParams():
+            priors = class_logits(self._programs[0], x, given, self.label_sites)
         for site, own in logits.items():
             n = own.shape[-2]
             prior, target = priors[site][..., :n, :], targets[site][..., :n, :].detach()
-            assignments.append(Assignment(own, prior, target))
+            assignments.append(Assignment(own, prior, target, x, partial(self._logits_at, site)))
         for name, term in self._regularizers:
             value = sum_of([term(one) for one in assignments])
             total = total + term.weight * value
             parts[name] = value.detach()
         return total
+
+    def _logits_at(self, site: str, x: Tensor) -> Tensor:
+        """(B, K) logits of a label site at rows x, without noise; statistics stay as they are."""
+        with without_noise(self._networks), without_statistics(self._networks):
+            return self._class_logits(x, None)[site]
 
     def _classification(self, logits: list[dict[str, Tensor]], y: Tensor) -> tuple[Tensor, Tensor]:
         """-log q(y|x), summed over label sites: mean over labelled rows, and of pseudo-labels."""
@@ -263,7 +301,6 @@ class Objective(nn.Module, ABC):
             log_px=one.mean(one.log_px),
             kl={site: one.mean(value) for site, value in kl.items()},
             class_logits=one.class_logits(self.label_sites),
-            prior_logits=one.prior_logits(self.label_sites),
         )
 
     def _weighted_kl(self, site: str, kl: Tensor, one: Draw) -> Tensor:

@@ -4,12 +4,15 @@ Without labels, an ELBO may be highest with all rows in one component. These ter
 uses the components as often as p(s) does, and that it assigns a row and the augmented row alike.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import kl_div
 
 SHARPENING = 1.5
+PROBE = 1e-2  # length of the step that finds a direction, in units of x
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,15 @@ class Assignment:
         prior: (B, K) of p(s), which depends on the label of a labelled row.
         original: (B, K) of q(s|x) of the rows before augmentation, without a gradient;
             ``logits`` where rows are not augmented.
+        x: (B, *x_shape) the rows that the guide got.
+        logits_at: from rows like x to their logits, without noise and dropout.
     """
 
     logits: Tensor
     prior: Tensor
     original: Tensor
+    x: Tensor
+    logits_at: Callable[[Tensor], Tensor]
 
 
 class Regularizer(nn.Module):
@@ -83,3 +90,56 @@ class Sparsity(Regularizer):
     def forward(self, one: Assignment) -> Tensor:
         p = one.prior.softmax(-1).mean(0)
         return (p + 1e-3 / len(p)).log().sum()
+
+
+class Entropy(Regularizer):
+    """mean_rows H( q(s|x) ): every row is assigned with confidence.
+
+    Less a :class:`Balance` for a flat pi it is minus the mutual information of s and x, up to
+    log K. With :class:`VAT` it moves the borders of classes to where there are few rows (Hu et al.
+    2017, arXiv:1702.08720).
+    """
+
+    def forward(self, one: Assignment) -> Tensor:
+        log_q = one.logits.log_softmax(-1)
+        return -(log_q.exp() * log_q).sum(-1).mean()
+
+
+class VAT(Regularizer):
+    """mean_rows KL( q(s|x) || q(s|x + r) ): a row is assigned as the least similar rows near it.
+
+    Virtual adversarial training: r is the direction in which the assignment changes most, by one
+    step of the power iteration, times a length. Both have no gradient. Rows with a label count as
+    all others.
+
+    Args:
+        radius: the length of r, in units of x.
+
+    Reference:
+        Miyato et al. 2018, arXiv:1704.03976.
+    """
+
+    def __init__(self, radius: float = 2.0) -> None:
+        super().__init__()
+        self.radius = radius
+
+    def forward(self, one: Assignment) -> Tensor:
+        with torch.no_grad():
+            target = one.logits_at(one.x).log_softmax(-1)
+        direction = _of_length(torch.randn_like(one.x), PROBE)
+        with torch.enable_grad():
+            direction = direction.requires_grad_()
+            divergence = _divergence(target, one.logits_at(one.x + direction))
+            (direction,) = torch.autograd.grad(divergence, direction)
+        return _divergence(target, one.logits_at(one.x + _of_length(direction, self.radius)))
+
+
+def _divergence(target: Tensor, logits: Tensor) -> Tensor:
+    """The mean over rows of KL(target || softmax(logits)), of a target's log-probabilities."""
+    return kl_div(logits.log_softmax(-1), target, log_target=True, reduction="batchmean")
+
+
+def _of_length(rows: Tensor, length: float) -> Tensor:
+    """Rows scaled to a Euclidean length; a missing entry counts as 0, and zeros stay."""
+    flat = rows.detach().nan_to_num().flatten(1)
+    return (length * flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).view_as(rows)

@@ -260,7 +260,7 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         model.guide,
         latents=model.latents,
         regularizers={
-            name: REGULARIZERS[name]()
+            name: REGULARIZERS[name](**({"radius": config.vat_radius} if name == "vat" else {}))
             for name in list(REGULARIZERS)
             if getattr(config, name, ZERO) != ZERO
         },
@@ -268,7 +268,7 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         particles=config.particles,
         reconstruct=str(config.reconstruct),
         networks=model,
-        elbo_scale=model.observation.spec.elbo_scale,
+        elbo_scale=config.elbo_weight * model.observation.spec.elbo_scale,
         labelled_elbo=config.labelled_elbo,
         class_rows=config.class_rows,
     )

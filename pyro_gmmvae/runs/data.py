@@ -54,6 +54,7 @@ class TrainingData:
         factors: names of the further classes that the model has latents for.
         taught: (training rows,) classes by a teacher, which are pseudo-labels from the start, -1
             where it gives none; None: there is no teacher.
+        teacher_seconds: the time that the teacher took, which is part of a fit's budget.
     """
 
     dataset: Dataset
@@ -63,6 +64,7 @@ class TrainingData:
     training_rows: Labels
     factors: tuple[str, ...] = ()
     taught: Labels | None = None
+    teacher_seconds: float = 0.0
 
     @classmethod
     def from_config(

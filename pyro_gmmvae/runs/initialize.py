@@ -3,13 +3,18 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.transform import Labels
+from pyro_gmmvae.likelihood_spec import elbo_scale
 from pyro_gmmvae.objectives import REGULARIZERS
 from pyro_gmmvae.runs.assembly import Parts, build
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import configure
 from pyro_gmmvae.runs.start_from_run import take_weights
 from pyro_gmmvae.training import Callback
@@ -66,25 +71,40 @@ def _kmeans(parts: Parts) -> Labels:
     return np.asarray(means.fit_predict(x, sample_weight=data.training_weights))
 
 
-def _ae_gmm(parts: Parts) -> Labels:
-    """The most probable of several full-covariance mixtures on the z of an autoencoder."""
-    from sklearn.mixture import GaussianMixture
+def latents_of_vae(
+    config: Config, data: TrainingData, device: torch.device, steps: int
+) -> NDArray[Any]:
+    """(N, d) posterior means of z of the rows to fit, by a VAE with the networks of a fit.
 
-    config, data = parts.config, parts.data
+    Args:
+        config: resolved, of the fit that follows.
+        data: the rows.
+        device: of the VAE.
+        steps: the least number of steps of its fit.
+    """
     changes = {
         "model": "vae",
         "guide": None,
         "objective": "analytic",
         # under a binomial likelihood the loss holds the ELBO divided by the count
-        "kl_z": AUTOENCODER_KL / parts.objective.elbo_scale,
+        "kl_z": AUTOENCODER_KL / elbo_scale(data.kind.likelihood),
+        "elbo_weight": 1.0,
         "dropout": 0.0,  # it blurs z: a mixture on it matched the classes of digits less well
         **dict.fromkeys(REGULARIZERS, "0"),
     }
     other = configure(dict(config), changes, given=())  # drops the keys that a vae does not have
-    autoencoder = build(other, data, parts.device)
-    autoencoder.pretrain(None, AUTOENCODER_STEPS)
-    autoencoder.model.eval()
-    z = autoencoder.by_blocks(autoencoder.model.embed).astype(np.float64)
+    vae = build(other, data, device)
+    vae.pretrain(None, steps)
+    vae.model.eval()
+    return vae.by_blocks(vae.model.embed)
+
+
+def _ae_gmm(parts: Parts) -> Labels:
+    """The most probable of several full-covariance mixtures on the z of an autoencoder."""
+    from sklearn.mixture import GaussianMixture
+
+    config = parts.config
+    z = latents_of_vae(config, parts.data, parts.device, AUTOENCODER_STEPS).astype(np.float64)
     some = np.random.default_rng(config.seed).permutation(len(z))[:MAX_ROWS]
     mixture = GaussianMixture(
         parts.model.components,

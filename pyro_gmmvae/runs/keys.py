@@ -51,7 +51,18 @@ SHARED: Mapping[str, Fields] = {
 }
 # keys of every fit that only a model with a latent class uses
 LABEL_KEYS = frozenset(
-    {"alpha", "pseudo_alpha", "init", "labelled_elbo", "class_rows", "teacher_share"}
+    {
+        "alpha",
+        "pseudo_alpha",
+        "init",
+        "labelled_elbo",
+        "class_rows",
+        "teacher",
+        "teacher_share",
+        "graph_neighbors",
+        "elbo_weight",
+        "vat_radius",
+    }
     | {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
 )
 

@@ -1,7 +1,8 @@
-"""A teacher: classifiers of scikit-learn that label the rows of which they are surest."""
+"""A teacher: it labels the rows of which it is surest, before a fit."""
 
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.splits import number_of_folds
 from pyro_gmmvae.data.transform import Labels
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.label_graph import labels_by_graph
+from pyro_gmmvae.training import Callback
 
 Array = NDArray[Any]
 FOLDS = 5
@@ -26,31 +30,55 @@ SURE = 0.9
 MOST_ROWS, MOST_BESIDE = 5000, 1500
 
 
-def with_teacher(config: Config, data: TrainingData) -> TrainingData:
+def with_teacher(
+    config: Config, data: TrainingData, callbacks: Sequence[Callback] = ()
+) -> TrainingData:
     """The same data, with classes by a teacher for its surest share of the rows without a label.
 
     Args:
         config: ``teacher_share`` is the share; 0: no teacher.
         data: with labelled rows of at least two classes, or nothing is done.
+        callbacks: notified of the share and the seconds.
+
+    Raises:
+        GMMVAEError: rows from which teacher=graph can't make a graph, or no time left to fit.
     """
     if not config.teacher_share or config.class_site is None:
         return data
     y = data.visible_labels().numpy()
     if y.ndim > 1 or len(np.unique(y[y >= 0])) < 2:
         return data
+    started = time.monotonic()
+    if config.teacher == "graph":
+        rows, probs = labels_by_graph(config, data, y)
+    else:
+        rows, probs = _labels_by_classifiers(config, data, y)
+    sure = probs.max(1)
+    sure[y[rows] >= 0] = -1
+    free = int((sure >= 0).sum())
+    chosen = np.argsort(-sure, kind="stable")[: int(config.teacher_share * free)]
+    taught = np.full(len(y), -1, np.int64)
+    taught[rows[chosen]] = probs.argmax(1)[chosen]
+    seconds = time.monotonic() - started
+    if config.minutes is not None and seconds >= 60 * config.minutes:
+        raise GMMVAEError(
+            f"the teacher took {seconds:.0f} s, and minutes={config.minutes:g} leaves no time to "
+            "fit; give more --minutes, or teacher_share=0"
+        )
+    for callback in callbacks:
+        callback.on_start(f"teacher: {len(chosen)} rows labelled, {seconds:.0f} s")
+    return replace(data, taught=taught, teacher_seconds=seconds)
+
+
+def _labels_by_classifiers(config: Config, data: TrainingData, y: Labels) -> tuple[Labels, Array]:
+    """Rows, by their places among the training rows, and their (n, C) class probabilities."""
     free = np.flatnonzero(y < 0)
     some = np.random.default_rng(0).permutation(free)[:MOST_ROWS]
     rows = np.concatenate([np.flatnonzero(y >= 0), np.sort(some)])
     points = data.points(data.training_rows[rows])
     # members have seeds of their own, and one teacher
     seed = config.seed if config.label_seed is None else config.label_seed
-    probs = teach(points, y[rows], len(data.schema.classes), seed)
-    sure = probs.max(1)
-    sure[y[rows] >= 0] = -1
-    chosen = np.argsort(-sure, kind="stable")[: int(config.teacher_share * len(some))]
-    taught = np.full(len(y), -1, np.int64)
-    taught[rows[chosen]] = probs.argmax(1)[chosen]
-    return replace(data, taught=taught)
+    return rows, teach(points, y[rows], len(data.schema.classes), seed)
 
 
 def teach(x: Array, y: Labels, classes: int, seed: int) -> Array:

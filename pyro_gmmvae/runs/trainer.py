@@ -65,11 +65,12 @@ class _Job:
     def start(self) -> None:
         """Go to the first step of a new fit, from a clustering where ``init`` names one."""
         config, fit = self.parts.config, self.fit
+        fit.state.seconds = self.parts.data.teacher_seconds
         if config.init != "random":
             if fit.world.size > 1:
                 raise GMMVAEError(f"init={config.init} is for one process")
             # part of a budget in minutes
-            fit.state.seconds = initialize(self.parts, fit.callbacks)
+            fit.state.seconds += initialize(self.parts, fit.callbacks)
 
     def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
         """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
@@ -174,7 +175,7 @@ def train(
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
     config = _resolved(with_structure_of_init(absolute_paths(config)))
-    load = partial(_load, config)
+    load: Callable[[], TrainingData] = partial(_load, config, callbacks)
     # a named set has test rows
     if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
         started, data = time.monotonic(), load()
@@ -182,15 +183,18 @@ def train(
             options: dict[str, Any] = {"callbacks": callbacks, "command": command}
             options |= {"started": started, "jobs": jobs}
             return train_ensemble(config, data, out, _fit_into, force=force, **options)
-        load = partial(_load, config, dataset=data.dataset)
+        load = lambda: data  # noqa: E731  (the teacher is trained once)
     return _train_one(config, load, out, force, callbacks, command)
 
 
 def _load(
-    config: Config, schema: Schema | None = None, dataset: Dataset | None = None
+    config: Config,
+    callbacks: Sequence[Callback],
+    schema: Schema | None = None,
+    dataset: Dataset | None = None,
 ) -> TrainingData:
     """The data of a configuration, with the classes that a teacher gives to some of its rows."""
-    return with_teacher(config, TrainingData.from_config(config, schema, dataset))
+    return with_teacher(config, TrainingData.from_config(config, schema, dataset), callbacks)
 
 
 def _fit_into(config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback]) -> Run:
@@ -261,7 +265,7 @@ def resume(
     if log is not None:
         config = config.replace(log=tuple(log))
     config = _resolved(config)
-    load = partial(_load, config, schema)
+    load = partial(_load, config, callbacks, schema)
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
     with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
@@ -326,7 +330,7 @@ def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = (
         KeyboardInterrupt: Ctrl-C. Other signals are sent again when the fit has ended.
     """
     config = _resolved(with_structure_of_init(config))
-    data = with_teacher(config, data)
+    data = with_teacher(config, data, callbacks)
     return _of_members(config, data, callbacks, lambda one, _, called: _fit(one, data, called))
 
 

@@ -129,7 +129,7 @@ def configured(base: Config, space: SearchSpace, params: Params) -> Config:
         value = params[key]
         if isinstance(dimension, Choice):
             value = dimension.options[dimension.labels.index(value)]
-        elif isinstance(ramp := getattr(base, key), Schedule) and ramp.steps:
+        elif isinstance(ramp := getattr(base, key), Schedule) and ramp.steps != 0:
             value = Schedule(ramp.start, value, ramp.steps)
         changes[key] = value
     return base.replace(**changes)

@@ -197,7 +197,7 @@ class Fit:
 
     def _move_schedules(self) -> None:
         for buffer, schedule in self.schedules:
-            buffer.fill_(schedule(self.state.step))
+            buffer.fill_(schedule(self.state.step, self.fraction()))
 
     def _run_epochs(self, stop: StopRequest, save: Callable[["Fit"], None]) -> str:
         while (outcome := self.outcome()) is None:

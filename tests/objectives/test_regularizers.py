@@ -1,6 +1,7 @@
 """Regularizers: their values by hand, and their gradients in objectives."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import M2
 from pyro_gmmvae.objectives import (
     OBJECTIVES,
+    VAT,
     AnalyticObjective,
     Assignment,
     Balance,
     Consistency,
+    Entropy,
     Objective,
     Sparsity,
 )
@@ -25,7 +28,12 @@ B = 12
 
 def assignment(q: Tensor, p: Tensor | None = None, original: Tensor | None = None) -> Assignment:
     p = torch.full_like(q, 1 / q.shape[-1]) if p is None else p
-    return Assignment(q.log() + 3.0, p.log() - 1.0, (q if original is None else original).log())
+    first = q if original is None else original
+    return Assignment(q.log() + 3.0, p.log() - 1.0, first.log(), torch.rand(B, 4), no_network)
+
+
+def no_network(_: Tensor) -> Tensor:
+    raise AssertionError("only VAT evaluates other rows")
 
 
 def probs(rows: int = B) -> Tensor:
@@ -62,7 +70,8 @@ def test_sparsity_and_balance_empty_components_below_the_threshold() -> None:
     optimizer = torch.optim.Adam([logits], lr=0.05)
     rows = torch.eye(4)[torch.multinomial(share, 5, replacement=True)]  # shape alone counts
     for _ in range(1500):
-        one = Assignment(share.log().expand(len(rows), 4), logits.expand(len(rows), 4), logits)
+        own = share.log().expand(len(rows), 4)
+        one = Assignment(own, logits.expand(len(rows), 4), logits, rows, no_network)
         # b + 1: the ELBO's own KL of s pulls pi to the shares as well
         loss = (weight + 1) * Balance()(one) + sparsity * Sparsity()(one)
         optimizer.zero_grad()
@@ -155,3 +164,75 @@ def test_no_gradient_goes_through_the_original() -> None:
     without = torch.autograd.grad(objective(x).loss, list(model.guide.parameters()))
     for a, b, wanted in zip(with_term, without, expected, strict=True):
         torch.testing.assert_close(a - b, wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_entropy_is_the_mean_entropy_of_the_assignments() -> None:
+    q = probs()
+    expected = torch.distributions.Categorical(q).entropy().mean()
+    torch.testing.assert_close(Entropy()(assignment(q)), expected)
+    assert Entropy()(assignment(torch.eye(K).clamp_min(1e-30))).item() == pytest.approx(0, abs=1e-5)
+
+
+def assignment_of(network: Callable[[Tensor], Tensor], x: Tensor) -> Assignment:
+    logits = network(x)
+    return Assignment(logits, torch.zeros_like(logits), logits, x, network)
+
+
+def test_vat_finds_the_direction_that_changes_the_assignment_most() -> None:
+    """Logits depend on one direction alone: the value is that of a step along it."""
+    torch.manual_seed(0)
+    direction = torch.tensor([3.0, 0.0, 4.0, 0.0]) / 5
+    x, radius = torch.randn(B, 4, dtype=torch.float64), 0.7
+
+    def network(x: Tensor) -> Tensor:
+        u = x @ direction.double()
+        return torch.stack([u, -u], -1)
+
+    found = VAT(radius)(assignment_of(network, x)).item()
+    p = network(x).log_softmax(-1)
+    steps = [network(x + sign * radius * direction.double()).log_softmax(-1) for sign in (1, -1)]
+    each = torch.stack([(p.exp() * (p - q)).sum(-1) for q in steps])
+    # the sign is that of a random start
+    assert each.min(0).values.mean() - 1e-6 <= found <= each.max(0).values.mean() + 1e-6
+    away = network(x + radius * torch.tensor([0.0, 1.0, 0.0, 0.0])).log_softmax(-1)
+    torch.testing.assert_close(away, p)  # other directions change nothing
+
+
+def test_vat_leaves_missing_entries_and_changes_parameters_only_by_its_value() -> None:
+    layer = torch.nn.Linear(4, K)
+    x = torch.randn(B, 4)
+    x[0, 1] = torch.nan
+    value = VAT()(assignment_of(lambda x: layer(x.nan_to_num()), x))
+    assert layer.weight.grad is None
+    value.backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.isfinite().all()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+def test_without_elbo_the_class_terms_have_the_same_gradients() -> None:
+    """Only terms on classes are left, and their values are those beside an ELBO."""
+    model = gmmvae("product")()
+    weights = {"balance": Balance(), "entropy": Entropy()}
+    x, y = torch.rand(B, *SHAPE), torch.arange(B) % (K + 1) - 1
+    values = []
+    for scale in (1.0, 0.0):
+        objective = AnalyticObjective(
+            model.model,
+            model.guide,
+            latents=model.latents,
+            label_sites=model.label_sites,
+            regularizers=weights,
+            networks=model,
+            elbo_scale=scale,
+        )
+        objective.alpha.fill_(2.0)
+        values.append(objective(x, y))
+    assert "elbo" in values[0].parts
+    assert "elbo" not in values[1].parts
+    for name, value in values[1].parts.items():
+        torch.testing.assert_close(value, values[0].parts[name])
+    parts = values[1].parts
+    torch.testing.assert_close(
+        values[1].loss.detach(), 2 * parts["classification"] + parts["balance"] + parts["entropy"]
+    )
