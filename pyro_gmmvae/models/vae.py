@@ -2,12 +2,13 @@
 
 import pyro
 import torch
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import check_range
 from pyro_gmmvae.models.base import LatentModel
+from pyro_gmmvae.models.priors import build_prior
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
 
@@ -63,7 +64,7 @@ class VAE(LatentModel):
 
         p(x, z) = p(x|z) p(z)
 
-        p(z)    N(0, I)                          z (B, d)
+        p(z)    N(0, I), or another prior        z (B, d)
         p(x|z)  likelihood of decoder(z)         x (B, *x_shape)
 
         q(z|x)  N(loc(x), scale(x)^2)
@@ -72,9 +73,13 @@ class VAE(LatentModel):
 
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        prior: p(z): normal, mixture (of Gaussians), vamp or flow. All but the first have no
+            closed-form KL, so the objective is ``trace`` (or ``iwae``).
+        prior_components: components of the priors mixture and vamp.
 
     Reference:
-        Kingma, Welling 2014, arXiv:1312.6114; "M1" in Kingma et al. 2014, arXiv:1406.5298.
+        Kingma, Welling 2014, arXiv:1312.6114; "M1" in Kingma et al. 2014, arXiv:1406.5298. The
+        priors: see :mod:`pyro_gmmvae.models.priors`.
     """
 
     latents = ("z",)
@@ -86,15 +91,29 @@ class VAE(LatentModel):
         *,
         network: str = "mlp",
         likelihood: str = "bernoulli",
+        prior: str = "normal",
+        prior_components: int = 100,
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__(x_shape, latent_dim=latent_dim, network=network, options=options)
         self.encoder = self.build_encoder(2 * latent_dim)
         self.observation = self.build_observation(latent_dim, likelihood)
+        self.prior = build_prior(
+            prior,
+            prior_components,
+            latent_dim,
+            posterior=self.posterior,
+            networks=self.encoder,
+            x_shape=self.x_shape,
+            options=self.options,
+            bounded=self.observation.spec.bounded,
+        )
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z) for rows x (B, *x_shape)."""
         register(observation=self.observation)
+        if self.prior is not None:
+            register(prior=self.prior)
         with pyro.plate("rows", len(x)):
             z = pyro.sample("z", self.prior_of_z(x.new_zeros(len(x), 0)))
             pyro.sample("x", self.observation(z, given=x), obs=x)
@@ -102,13 +121,24 @@ class VAE(LatentModel):
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z|x)."""
         register(encoder=self.encoder)
-        loc, raw_scale = self.encoder(x).chunk(2, -1)
         with pyro.plate("rows", len(x)):
-            pyro.sample("z", Normal(loc, positive_scale(raw_scale)).to_event(1))
+            pyro.sample("z", Normal(*self.posterior(x)).to_event(1))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """loc and scale of q(z|x), each (B, d)."""
+        loc, raw_scale = self.encoder(x).chunk(2, -1)
+        return loc, positive_scale(raw_scale)
+
+    def prior_of_z(self, s: Tensor) -> TorchDistribution:
+        """p(z), batch shape (B,), event shape (d,), for s (B, 0)."""
+        if self.prior is None:
+            return super().prior_of_z(s)
+        prior: TorchDistribution = self.prior()
+        return prior.expand(s.shape[:-1])
 
     def embed(self, x: Tensor) -> Tensor:
         """Posterior mean of z, (B, d)."""
-        return self.encoder(x).chunk(2, -1)[0]
+        return self.posterior(x)[0]
 
 
 class M1(VAE):
@@ -126,6 +156,7 @@ class M1(VAE):
 
     Args:
         x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        prior, prior_components: as for :class:`VAE`.
 
     Reference:
         Kingma et al. 2014, arXiv:1406.5298.
@@ -143,11 +174,19 @@ class M1(VAE):
         *,
         network: str = "mlp",
         likelihood: str = "bernoulli",
+        prior: str = "normal",
+        prior_components: int = 100,
         options: NetworkOptions | None = None,
     ) -> None:
         check_range("components", components, components >= 1, "at least 1")
         super().__init__(
-            x_shape, latent_dim, network=network, likelihood=likelihood, options=options
+            x_shape,
+            latent_dim,
+            network=network,
+            likelihood=likelihood,
+            prior=prior,
+            prior_components=prior_components,
+            options=options,
         )
         self.components = components
         self.register_buffer("weight", torch.zeros(components, latent_dim))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,16 +108,25 @@ class InputNoise(nn.Module):
 NOISY = (InputNoise, nn.Dropout, ColumnInputs)
 
 
-@contextmanager
-def without_noise(networks: nn.Module) -> Iterator[None]:
+def without_noise(networks: nn.Module) -> AbstractContextManager[None]:
     """Switch input noise and dropout off within the block."""
-    noisy = [m for m in networks.modules() if isinstance(m, NOISY) and m.training]
-    for module in noisy:
+    return _evaluating(networks, NOISY)
+
+
+def as_in_evaluation(networks: nn.Module) -> AbstractContextManager[None]:
+    """Switch noise off, and use the running statistics of batch norms, within the block."""
+    return _evaluating(networks, (*NOISY, _BatchNorm))
+
+
+@contextmanager
+def _evaluating(networks: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
+    modules = [m for m in networks.modules() if isinstance(m, kinds) and m.training]
+    for module in modules:
         module.training = False
     try:
         yield
     finally:
-        for module in noisy:
+        for module in modules:
             module.training = True
 
 

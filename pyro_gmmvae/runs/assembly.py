@@ -270,6 +270,8 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
         _set_soft_labels(model, objective, data)
     _check_components(config, model, data)
     _check_rows_of_elbo(config, data)
+    if "vat" in objective.regularizers:
+        _check_real_rows(data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
     augment = kind.augmentation(config.augment)
     raw = augment is not None and kind.augments_raw_rows
@@ -315,6 +317,18 @@ def _check_rows_of_elbo(config: Config, data: TrainingData) -> None:
             "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
             "positive number, or fewer labels"
         )
+
+
+def _check_real_rows(data: TrainingData) -> None:
+    """Refuse rows that can't be moved by a small step."""
+    discrete = [c for c in data.kind.specs if c.is_discrete or c.kind == "count"]
+    if discrete:
+        why = f"the column {discrete[0].name!r} is of the kind {discrete[0].kind}"
+    elif (how := data.schema.transform.binarize) is not None:
+        why = f"binarize={how} makes rows binary"
+    else:
+        return
+    raise GMMVAEError(f"vat moves rows by small steps, and {why}; leave vat out")
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

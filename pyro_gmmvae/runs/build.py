@@ -48,9 +48,14 @@ def resolve(config: Config) -> Config:
         )
     return config.with_defaults(
         guide=config.guide or config.own_guide,
-        objective=config.objective or config.own_objective,
+        objective=config.objective or _own_objective(config),
         reconstruct=reconstruct,
     )
+
+
+def _own_objective(config: Config) -> str:
+    """That of the guide or the model; a prior other than N(0, I) has no closed-form KL."""
+    return config.own_objective if config.get("prior", "normal") == "normal" else "trace"
 
 
 def _check_names(config: Config) -> None:

@@ -93,5 +93,6 @@ def spread_labels(z: Array, y: Labels, classes: int, neighbors: int) -> Array:
     with warnings.catch_warnings():
         # iterations that end before they converge, and parts of the graph without a label
         warnings.simplefilter("ignore")
-        probs = spreading.fit(z, y).label_distributions_
-    return np.nan_to_num(probs, nan=1 / classes)
+        probs = np.nan_to_num(spreading.fit(z, y).label_distributions_)
+    probs[probs.sum(1) == 0] = 1 / classes
+    return probs

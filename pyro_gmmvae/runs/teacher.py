@@ -57,6 +57,9 @@ def with_teacher(
     sure[y[rows] >= 0] = -1
     free = int((sure >= 0).sum())
     chosen = np.argsort(-sure, kind="stable")[: int(config.teacher_share * free)]
+    chosen = chosen[
+        sure[chosen] > (1 + 1e-6) / probs.shape[1]
+    ]  # the teacher knows nothing of others
     taught = np.full(len(y), -1, np.int64)
     taught[rows[chosen]] = probs.argmax(1)[chosen]
     seconds = time.monotonic() - started

@@ -1,0 +1,221 @@
+"""Negative log-likelihood of MNIST by the protocol of Burda et al. 2016, against minutes.
+
+    python benchmarks/likelihood.py --data-dir DIR --minutes 10 --jobs 2 \\
+        --out benchmarks/results/likelihood
+
+All 60,000 training rows, binarized anew in each batch; encoder 784-200-200-50 and decoder
+50-200-200-784 with tanh; importance-weighted bound of 5,000 draws on the 10,000 test rows. With
+--binarize threshold pixels are 1 from 1/2 on, which is another data set. Lines: a VAE, IWAE with 50
+particles, and VAEs with other priors. Any set in MNIST's files can be in DIR.
+
+Each line is one process of one thread. The same command resumes: a line with a file in OUT is
+skipped, and one that was stopped goes on from its checkpoint. OUT gets a json file of each line,
+table.md, table.tex and curves.png. --quick takes one epoch, 50 test rows and 20 draws, to test
+this script.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from pyro_gmmvae.cli import run as run_command
+from pyro_gmmvae.cli.options import NameList
+from pyro_gmmvae.figures.style import COLORS
+from pyro_gmmvae.files import read_json, write_json
+from pyro_gmmvae.runs import TrainingData, default_config
+from pyro_gmmvae.sweeps import train_command, write_tables
+from pyro_gmmvae.sweeps.execute import train_run
+from pyro_gmmvae.training.processes import process_pool
+
+MIXTURE = {"model": "vae", "prior": "mixture"}
+# name -> keys, and the figure and the source of a paper
+LINES: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "VAE": ({"model": "vae"}, "86.76 (arXiv:1509.00519)"),
+    "IWAE, 50 particles": (
+        {"model": "vae", "objective": "iwae", "particles": 50},
+        "84.78 (arXiv:1509.00519)",
+    ),
+    "VampPrior, K = 500": (
+        {"model": "vae", "prior": "vamp", "prior_components": 500},
+        "85.6 (other networks; arXiv:1705.07120)",
+    ),
+    "mixture of Gaussians, K = 10": (MIXTURE | {"prior_components": 10}, ""),
+    "mixture of Gaussians, K = 50": (MIXTURE | {"prior_components": 50}, ""),
+    "mixture of Gaussians, K = 500": (MIXTURE | {"prior_components": 500}, ""),
+    "flow prior": ({"model": "vae", "prior": "flow"}, ""),
+}
+COMMON: Mapping[str, Any] = {
+    "data": "mnist",
+    "labels": 0,
+    "validation": 0,
+    "hidden": (200, 200),
+    "activation": "tanh",
+    "latent_dim": 50,
+    "likelihood": "bernoulli",
+    "batch_size": 100,
+    "labelled_per_batch": 0,
+    "learning_rate": 1e-3,
+    "preset": "paper",
+}
+
+
+def measure(line: str, keys: Mapping[str, Any], out: Path, samples: int, rows: int) -> None:
+    """Train a line, or resume it, and write its file."""
+    torch.set_num_threads(1)
+    config, name = default_config("mnist", dict(keys)), file_name(line, str(keys["binarize"]))
+    folder = out / "runs" / name
+    trained = train_run(config, folder)
+    data = TrainingData.from_config(config, trained.schema)
+    x, _ = data.tensors(data.split.test[:rows])
+    started = time.monotonic()
+    bounds = [trained.bounds(part, samples) for part in x.split(500)]
+    metrics, environment = (
+        read_json(folder / "metrics.json"),
+        read_json(folder / "environment.json"),
+    )
+    history = pd.read_csv(folder / "history.csv")
+    write_json(
+        out / f"{name}.json",
+        {
+            "line": line,
+            "binarize": keys["binarize"],
+            "nll": -float(np.mean([b.iwae.mean().item() for b in bounds])),
+            "elbo": float(np.mean([b.elbo.mean().item() for b in bounds])),
+            "samples": samples,
+            "test_rows": len(x),
+            "seed": config.seed,
+            "epochs": metrics["epochs"],
+            "fit_seconds": metrics["seconds"],
+            "evaluation_seconds": time.monotonic() - started,
+            "curve": history[["seconds", "val_elbo"]].round(3).to_numpy().tolist(),
+            "engine": metrics["engine"],
+            "threads": environment["threads"],
+            "processor": environment["processor"],
+            "packages": environment["packages"],
+            "command": train_command(config),
+        },
+    )
+    shutil.rmtree(folder)
+
+
+def file_name(line: str, binarize: str) -> str:
+    """The name of a line's file, without its ending."""
+    words = "".join(c if c.isalnum() else " " for c in line.lower()).split()
+    return "-".join([*words, binarize])
+
+
+def report(out: Path) -> None:
+    """Write the table and the curves of all files in a folder."""
+    found = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
+    lines = []
+    for line, (_, published) in LINES.items():
+        of_line = {one["binarize"]: one for one in found if one["line"] == line}
+        if not of_line:
+            continue
+        first = of_line.get("dynamic") or next(iter(of_line.values()))
+        lines.append(
+            {
+                "prior or bound": line,
+                **{
+                    f"NLL, {how}": f"{of_line[how]['nll']:.2f}" if how in of_line else "-"
+                    for how in ("dynamic", "threshold")
+                },
+                "ELBO, dynamic": f"{of_line['dynamic']['elbo']:.2f}"
+                if "dynamic" in of_line
+                else "-",
+                "epochs": str(first["epochs"]),
+                "minutes": f"{first['fit_seconds'] / 60:.1f}",
+                "n": "1",
+                "published, dynamic": published,
+            }
+        )
+    one = found[0]
+    notes = [
+        f"Nats per row, {one['test_rows']:,} test rows, {one['samples']:,} draws of the guide; one "
+        "fit each, on one thread. dynamic: pixels are drawn anew in each batch, and once for the "
+        "test. threshold: 1 from 1/2 on, another data set with other values. The published figures "
+        "took hundreds to thousands of epochs.",
+        f"{one['processor']}, " + " ".join(f"{k}={v}" for k, v in one["packages"].items()),
+        f"`{' '.join(['python', 'benchmarks/likelihood.py', *_public(sys.argv[1:])])}`",
+    ]
+    write_tables(pd.DataFrame(lines), out, notes)
+    curves(found).savefig(out / "curves.png", dpi=130)
+
+
+def curves(found: list[dict[str, Any]]) -> Figure:
+    """The ELBO of training rows against minutes, with dynamic binarization."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axis = figure.subplots()
+    for number, name in enumerate(LINES):
+        for one in found:
+            if one["line"] == name and one["binarize"] == "dynamic":
+                minutes, elbo = np.array(one["curve"]).T
+                axis.plot(minutes / 60, -elbo, label=name, color=COLORS[number % len(COLORS)])
+    axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats", yscale="log")
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return figure
+
+
+def _public(arguments: list[str]) -> list[str]:
+    """The arguments without the path of this machine's data."""
+    return [
+        "DIR" if i and arguments[i - 1] == "--data-dir" else text
+        for i, text in enumerate(arguments)
+    ]
+
+
+@click.command()
+@click.option("--data-dir", required=True, help="Folder of MNIST's files.")
+@click.option("--minutes", type=float, default=10, show_default=True, help="Of each fit.")
+@click.option("--lines", type=NameList(), help="Some lines, by the first words of their names.")
+@click.option("--binarize", type=NameList(), default="dynamic,threshold", show_default=True)
+@click.option("--samples", default=5000, show_default=True, help="Draws for each test row.")
+@click.option("--jobs", default=1, show_default=True, help="Fits at once.")
+@click.option("--quick", is_flag=True, help="One epoch, 50 test rows, 20 draws.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def main(
+    data_dir: str,
+    minutes: float,
+    lines: tuple[str, ...] | None,
+    binarize: tuple[str, ...],
+    samples: int,
+    jobs: int,
+    quick: bool,
+    out: Path,
+) -> None:
+    """Measure the lines that OUT lacks, then write the table and the curves."""
+    chosen = [name for name in LINES if not lines or name.startswith(lines)]
+    if not chosen:
+        raise click.UsageError(f"--lines: choose from {', '.join(LINES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    budget = {"epochs": 1} if quick else {"minutes": minutes}
+    samples, rows = (20, 50) if quick else (samples, 10_000)
+    tasks = []
+    for how in binarize:
+        for line in chosen:
+            if not (out / f"{file_name(line, how)}.json").exists():
+                keys = {**COMMON, **LINES[line][0], "binarize": how, "data_dir": data_dir, **budget}
+                tasks.append(partial(measure, line, keys, out, samples, rows))
+    with process_pool(jobs, 1) as pool:
+        for task in as_completed([pool.submit(task) for task in tasks]):
+            task.result()
+            report(out)
+    report(out)
+
+
+if __name__ == "__main__":
+    run_command(main)

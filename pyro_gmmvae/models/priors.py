@@ -1,0 +1,176 @@
+"""Priors of z without a class: a mixture of Gaussians, VampPrior, and a normalizing flow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.distributions import (
+    Categorical,
+    MixtureSameFamily,
+    Normal,
+    TorchDistribution,
+    TransformedDistribution,
+)
+from pyro.distributions.transforms import AffineCoupling, Permute
+from pyro.nn import DenseNN
+from torch import Tensor, nn
+
+from pyro_gmmvae.distributions import positive_scale
+from pyro_gmmvae.errors import GMMVAEError, check_range, unknown_name
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.networks.mlp import as_in_evaluation
+
+COUPLINGS, FLOW_WIDTH = 6, 128
+DRAWS = 4096  # for mean and standard deviation of a flow
+
+
+class MixturePrior(nn.Module):
+    """p(z) = sum_k pi_k N(z; loc_k, scale_k^2), with learned pi, loc and scale.
+
+    Args:
+        d: the size of z.
+        components: K.
+    """
+
+    def __init__(self, d: int, components: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(components))
+        # together about N(0, I)
+        self.loc = nn.Parameter(0.5 * torch.randn(components, d))
+        self.raw_scale = nn.Parameter(torch.full((components, d), 0.3))
+
+    def forward(self) -> TorchDistribution:
+        """p(z), event shape (d,)."""
+        each = Normal(self.loc, positive_scale(self.raw_scale)).to_event(1)
+        return MixtureSameFamily(Categorical(logits=self.logits), each)
+
+
+class VampPrior(nn.Module):
+    """p(z) = sum_k pi_k q(z | u_k), with learned pi and pseudo-inputs u_k.
+
+    Args:
+        posterior: from rows (K, *x_shape) to loc and scale of q(z|x), each (K, d).
+        networks: the module of ``posterior``; pseudo-inputs pass it as in evaluation, without
+            noise and with the running statistics of rows.
+        x_shape: shape of one row.
+        components: K.
+        bounded: whether rows are in [0, 1].
+
+    Reference:
+        Tomczak, Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(
+        self,
+        posterior: Callable[[Tensor], tuple[Tensor, Tensor]],
+        networks: nn.Module,
+        x_shape: tuple[int, ...],
+        components: int,
+        bounded: bool,
+    ) -> None:
+        super().__init__()
+        # in a tuple: the encoder belongs to the model, and is not a submodule of the prior
+        self._posterior, self.bounded = (posterior, networks), bounded
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.pseudo_inputs = nn.Parameter(torch.randn(components, *x_shape))
+
+    def forward(self) -> TorchDistribution:
+        """p(z), event shape (d,)."""
+        posterior, networks = self._posterior
+        u = self.pseudo_inputs.sigmoid() if self.bounded else self.pseudo_inputs
+        with as_in_evaluation(networks):
+            loc, scale = posterior(u)
+        return MixtureSameFamily(Categorical(logits=self.logits), Normal(loc, scale).to_event(1))
+
+
+class FlowPrior(nn.Module):
+    """p(z) of z = f(e), e ~ N(0, I): affine couplings of halves of z, in fixed random orders.
+
+    Args:
+        d: the size of z, at least 2.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803.
+    """
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        if d < 2:
+            raise GMMVAEError("prior=flow needs latent_dim of at least 2")
+        half, order = d // 2, torch.Generator().manual_seed(0)
+        self.d = d
+        self.couplings = nn.ModuleList(
+            AffineCoupling(half, DenseNN(half, [FLOW_WIDTH], [d - half, d - half]))
+            for _ in range(COUPLINGS)
+        )
+        for number in range(COUPLINGS):
+            self.register_buffer(f"order_{number}", torch.randperm(d, generator=order))
+
+    def forward(self) -> TorchDistribution:
+        """p(z), event shape (d,)."""
+        flows: list[Any] = []
+        for number, coupling in enumerate(self.couplings):
+            flows += [coupling, Permute(self.get_buffer(f"order_{number}"))]
+        zeros = next(self.parameters()).new_zeros(self.d)
+        return _Flow(Normal(zeros, torch.ones_like(zeros)).to_event(1), flows)
+
+
+class _Flow(TransformedDistribution):
+    """A flow whose mean and standard deviation are those of draws."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self._moments()[0]
+
+    @property
+    def stddev(self) -> Tensor:
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            draws = self.sample((DRAWS,))
+        return draws.mean(0), draws.std(0)
+
+
+PRIORS = ("normal", "mixture", "vamp", "flow")
+
+
+def build_prior(
+    name: str,
+    components: int,
+    d: int,
+    *,
+    posterior: Callable[[Tensor], tuple[Tensor, Tensor]],
+    networks: nn.Module,
+    x_shape: tuple[int, ...],
+    options: NetworkOptions,
+    bounded: bool,
+) -> nn.Module | None:
+    """The module of p(z); None for N(0, I).
+
+    Args:
+        name: of ``PRIORS``.
+        components: K, for mixture and vamp.
+        d: the size of z.
+        posterior, networks, x_shape, bounded: as for :class:`VampPrior`.
+        options: of the networks.
+
+    Raises:
+        GMMVAEError: an unknown name, no component, or rows that have no pseudo-inputs.
+    """
+    if name not in PRIORS:
+        raise unknown_name("prior", name, list(PRIORS))
+    check_range("prior_components", components, components >= 1, "at least 1")
+    if name == "mixture":
+        return MixturePrior(d, components)
+    if name == "flow":
+        return FlowPrior(d)
+    if name == "normal":
+        return None
+    if options.columns or options.missing:
+        raise GMMVAEError(
+            "prior=vamp learns rows of the data, which columns of a table and missing entries "
+            "do not allow; take mixture or flow"
+        )
+    return VampPrior(posterior, networks, x_shape, components, bounded)
