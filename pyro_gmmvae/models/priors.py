@@ -103,6 +103,10 @@ class FlowPrior(nn.Module):
             AffineCoupling(half, DenseNN(half, [FLOW_WIDTH], [d - half, d - half]))
             for _ in range(COUPLINGS)
         )
+        for coupling in self.couplings:  # at first f is a permutation, and p(z) is N(0, I)
+            last: Any = coupling.nn.layers[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         for number in range(COUPLINGS):
             self.register_buffer(f"order_{number}", torch.randperm(d, generator=order))
 

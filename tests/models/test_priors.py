@@ -1,0 +1,127 @@
+"""Priors of z without a class."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.models import M1, VAE
+from pyro_gmmvae.networks import NetworkOptions
+from pyro_gmmvae.objectives import OBJECTIVES
+from pyro_gmmvae.runs import default_config, train
+from tests.models.test_contract import SHAPE, D
+
+OPTIONS = NetworkOptions(hidden=(7,))
+OTHERS = ("mixture", "vamp", "flow")
+
+
+def vae(prior: str, **keys: Any) -> VAE:
+    keys = {"options": OPTIONS, "prior_components": 4} | keys
+    return VAE(SHAPE, D, prior=prior, **keys)
+
+
+def prior_of(model: VAE, rows: int = 3) -> Any:
+    return model.prior_of_z(torch.zeros(rows, 0))
+
+
+@pytest.mark.parametrize("prior", OTHERS)
+def test_draws_have_the_density_that_is_scored(prior: str) -> None:
+    """E_p[ N(z; 0, .49 I) / p(z) ] = 1, which no other density than p gives."""
+    torch.manual_seed(0)
+    model = vae(prior).eval()
+    assert model.prior is not None
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        p = prior_of(model, 1)
+        z = p.sample((200_000,)).squeeze(1)
+        log_ratio = torch.distributions.Normal(torch.zeros(D), 0.7).log_prob(z).sum(-1)
+        found = (log_ratio - p.log_prob(z.unsqueeze(1)).squeeze(1)).exp().mean()
+    assert found.item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_mixture_of_one_component_is_a_gaussian() -> None:
+    model = vae("mixture", prior_components=1)
+    z = torch.randn(5, D)
+    prior: Any = model.prior
+    from pyro_gmmvae.distributions import positive_scale
+
+    one = torch.distributions.Normal(prior.loc, positive_scale(prior.raw_scale))
+    torch.testing.assert_close(prior_of(model, 5).log_prob(z), one.log_prob(z).sum(-1))
+
+
+def test_vamp_is_the_posterior_of_its_pseudo_inputs() -> None:
+    model = vae("vamp").eval()
+    prior: Any = model.prior
+    loc, scale = model.posterior(prior.pseudo_inputs.sigmoid())
+    z = torch.randn(5, D)
+    each = torch.distributions.Normal(loc, scale).log_prob(z.unsqueeze(1)).sum(-1)
+    expected = each.logsumexp(1) - math.log(4)
+    torch.testing.assert_close(prior_of(model, 5).log_prob(z), expected)
+    names = {name for name, _ in prior.named_parameters()}
+    assert names == {"logits", "pseudo_inputs"}  # the encoder is the model's
+
+
+def test_pseudo_inputs_leave_the_statistics_of_rows_alone() -> None:
+    model = vae("vamp", options=NetworkOptions(hidden=(7,), batch_norm=True, dropout=0.5)).train()
+    before = {k: v.clone() for k, v in model.named_buffers()}
+    one, other = (
+        prior_of(model).log_prob(torch.ones(3, D)),
+        prior_of(model).log_prob(torch.ones(3, D)),
+    )
+    torch.testing.assert_close(one, other)  # no dropout
+    for name, value in model.named_buffers():
+        torch.testing.assert_close(value, before[name])
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("prior", OTHERS)
+@pytest.mark.parametrize("name", ["trace", "iwae"])
+def test_gradients_reach_the_prior(prior: str, name: str) -> None:
+    model = vae(prior)
+    objective = OBJECTIVES[name](model.model, model.guide, latents=model.latents)
+    objective(torch.rand(6, *SHAPE)).loss.backward()
+    assert model.prior is not None
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in model.prior.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("prior", OTHERS)
+def test_a_run_is_trained_loaded_and_generates(tmp_path: Path, prior: str) -> None:
+    """The objective is trace without being named."""
+    keys = {"model": "vae", "prior": prior, "prior_components": 5, "hidden": (16,), "epochs": 2}
+    run = train(default_config("digits", keys), tmp_path / "run")
+    assert run.config.objective == "trace"
+    found = type(run).load(tmp_path / "run")
+    assert found.model.generate(3).shape == (3, 1, 8, 8)
+    prior_z = found.model.prior_of_z(torch.zeros(2, 0))
+    assert prior_z.mean.shape == prior_z.stddev.shape == (2, found.config.latent_dim)
+
+
+def test_m1_has_them_too() -> None:
+    model = M1(SHAPE, 3, D, prior="mixture", prior_components=4, options=OPTIONS)
+    assert model.prior is not None
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"prior": "vampp"}, "unknown prior 'vampp'; did you mean 'vamp'"),
+        ({"prior": "mixture", "prior_components": 0}, "prior_components must be at least 1"),
+        ({"prior": "flow", "latent_dim": 1}, "latent_dim of at least 2"),
+        ({"prior": "vamp", "options": NetworkOptions(missing=True)}, "take mixture or flow"),
+    ],
+)
+def test_priors_that_can_not_be_built_are_refused(keys: dict[str, Any], message: str) -> None:
+    keys = {"latent_dim": D} | keys
+    with pytest.raises(GMMVAEError, match=message):
+        VAE(SHAPE, **keys)
+
+
+def test_a_closed_form_objective_is_refused(tmp_path: Path) -> None:
+    keys = {"model": "vae", "prior": "flow", "objective": "analytic", "epochs": 1}
+    with pytest.raises(GMMVAEError, match="trace"):
+        train(default_config("digits", keys), tmp_path / "run")
