@@ -24,7 +24,7 @@ COUPLINGS, FLOW_WIDTH = 6, 128
 DRAWS = 4096  # for mean and standard deviation of a flow
 
 
-class MixturePrior(nn.Module):
+class GaussianMixturePrior(nn.Module):
     """p(z) = sum_k pi_k N(z; loc_k, scale_k^2), with learned pi, loc and scale.
 
     Args:
@@ -99,14 +99,11 @@ class FlowPrior(nn.Module):
             raise GMMVAEError("prior=flow needs latent_dim of at least 2")
         half, order = d // 2, torch.Generator().manual_seed(0)
         self.d = d
-        self.couplings = nn.ModuleList(
-            AffineCoupling(half, DenseNN(half, [FLOW_WIDTH], [d - half, d - half]))
-            for _ in range(COUPLINGS)
-        )
-        for coupling in self.couplings:  # at first f is a permutation, and p(z) is N(0, I)
-            last: Any = coupling.nn.layers[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        networks = [DenseNN(half, [FLOW_WIDTH], [d - half, d - half]) for _ in range(COUPLINGS)]
+        for network in networks:  # at first f is a permutation, and p(z) is N(0, I)
+            nn.init.zeros_(network.layers[-1].weight)
+            nn.init.zeros_(network.layers[-1].bias)
+        self.couplings = nn.ModuleList(AffineCoupling(half, network) for network in networks)
         for number in range(COUPLINGS):
             self.register_buffer(f"order_{number}", torch.randperm(d, generator=order))
 
@@ -167,7 +164,7 @@ def build_prior(
         raise unknown_name("prior", name, list(PRIORS))
     check_range("prior_components", components, components >= 1, "at least 1")
     if name == "mixture":
-        return MixturePrior(d, components)
+        return GaussianMixturePrior(d, components)
     if name == "flow":
         return FlowPrior(d)
     if name == "normal":
