@@ -16,7 +16,7 @@ from pyro_gmmvae.data import Shards, StreamedRows
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import LatentModel
-from pyro_gmmvae.objectives import Objective
+from pyro_gmmvae.objectives import REGULARIZERS, Objective
 from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.validation import Validation
@@ -311,12 +311,16 @@ def checked_parts(config: Config, data: TrainingData) -> Parts:
 
 
 def _check_rows_of_elbo(config: Config, data: TrainingData) -> None:
-    """Refuse a weight of labelled rows that leaves no row to the ELBO."""
+    """Refuse weights that leave no row to the ELBO, or no term to the loss."""
     if config.labelled_elbo == 0 and len(data.split.labelled) >= len(data.training_rows):
         raise GMMVAEError(
             "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
             "positive number, or fewer labels"
         )
+    zero = Schedule.constant(0)
+    terms = any(config.get(name, zero) != zero for name in list(REGULARIZERS))
+    if config.elbo_weight == 0 and not len(data.split.labelled) and not terms:
+        raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")
 
 
 def _check_real_rows(data: TrainingData) -> None:

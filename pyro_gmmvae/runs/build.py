@@ -46,6 +46,11 @@ def resolve(config: Config) -> Config:
             f"class_rows is for reconstruct=separate, and this fit has reconstruct={reconstruct}; "
             "leave it out, or set reconstruct=separate"
         )
+    if {"teacher", "graph_neighbors"} & config.given and not config.teacher_share:
+        raise GMMVAEError(
+            "teacher_share is 0, so there is no teacher; set teacher_share, such as 0.8, or leave "
+            "teacher and graph_neighbors out"
+        )
     return config.with_defaults(
         guide=config.guide or config.own_guide,
         objective=config.objective or _own_objective(config),

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs import Run, TrainingData, default_config, train
+from pyro_gmmvae.runs import Run, TrainingData, default_config, resume, train
 from pyro_gmmvae.runs import label_graph as module
 from pyro_gmmvae.runs.label_graph import spread_labels
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback
+from tests.training.test_loop import StopAfter
 
 SMALL: dict[str, Any] = {"hidden": (32,), "latent_dim": 4, "epochs": 1, "batch_size": 64}
 
@@ -155,8 +157,35 @@ def test_vat_refuses_rows_that_are_discrete(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["svi", "captured"])
 def test_vat_and_a_fit_without_elbo_train_under_every_engine(tmp_path: Path, engine: str) -> None:
     keys = {"vat": 10, "entropy": 3, "balance": 12, "elbo_weight": 0, "engine": engine}
-    train(digits(teacher_share=0, **keys), tmp_path / "run")
+    train(default_config("digits", SMALL | {"labels": 50} | keys), tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert (history["vat"] > 0).all()
     assert "kl_s" not in history
     assert history["val_elbo"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"teacher_share": 0}, "teacher_share is 0, so there is no teacher"),
+        (
+            {"labels": 0, "elbo_weight": 0},
+            "elbo_weight=0 leaves nothing to fit without labels",
+        ),
+    ],
+)
+def test_keys_without_an_effect_are_refused(
+    tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GMMVAEError, match=message):
+        train(digits(**keys), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stopped_run_resumes_with_the_same_labels(tmp_path: Path) -> None:
+    config = digits(epochs=3, vat=10, pseudo_alpha="30:0")
+    whole = train(config, tmp_path / "whole")
+    train(config, tmp_path / "stopped", callbacks=[StopAfter(30)])
+    found = resume(tmp_path / "stopped")
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[name], value, rtol=0, atol=0)
