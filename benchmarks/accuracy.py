@@ -15,13 +15,12 @@ errors.png; --redraw measures nothing, and writes table.png only:
 """
 
 import itertools
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pandas as pd
+from command_line import public_command
 from figures.error_curves import error_curves
 from references import REFERENCES, add_references
 
@@ -122,7 +121,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
     text = format_table(summary.assign(difference=None), "accuracy")
     text["model"] = [f"{m} *" if m in probes else m for m in summary["model"]]
     text["published"] = [published(row.data, row.model, row.labels) for row in summary.itertuples()]
-    command = shlex.join(["python", "benchmarks/accuracy.py", *_public(sys.argv[1:])])
+    command = public_command("accuracy.py")
     notes = [
         "Supervised references see the labelled rows only. Seconds: training and evaluation. "
         "Published: accuracy as 1 - test error, with its protocol.",
@@ -182,14 +181,6 @@ def published(data: str, model: str, labels: str) -> str:
 
 def log(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _public(arguments: list[str]) -> list[str]:
-    """The arguments without the path of this machine's data."""
-    return [
-        "DIR" if i and arguments[i - 1] == "--data-dir" else text
-        for i, text in enumerate(arguments)
-    ]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Tables and plots of the clustering benchmark, in a folder per data set."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from clustering_lines import MAIN, UNEQUAL, WEIGHTS, ablations
 from clustering_references import REFERENCES
+from command_line import public_command
 from figures.cluster_curves import cluster_dots, cluster_tradeoff
 
 from pyro_gmmvae.runs import default_config
@@ -133,7 +133,7 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
     places = fits[["device", "processor", "threads"]].drop_duplicates().dropna()
     machines = [f"{d} ({p}), {int(t)} thread(s)" for d, p, t in places.itertuples(index=False)]
     versions = rows["versions"].dropna().unique()
-    command = shlex.join(["python", "benchmarks/clustering.py", *_public(arguments)])
+    command = public_command("clustering.py", arguments)
     sequences = (
         "Accuracy is that of whole sequences, whose windows are pooled; NMI and ARI are those of "
         "windows. "
@@ -150,8 +150,3 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
         f"{' '.join(sorted({word for text in versions for word in text.split()}))}.",
         f"Made by `{command}`.",
     ]
-
-
-def _public(arguments: list[str]) -> list[str]:
-    """The arguments without the path of this machine's data."""
-    return ["DIR" if i and arguments[i - 1] == "--data-dir" else a for i, a in enumerate(arguments)]

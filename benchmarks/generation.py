@@ -15,12 +15,11 @@ results.csv, table.md and table.tex. --quick trains one epoch on one label draw,
 script.
 """
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
+from command_line import public_command
 from pixel_mixture import REFERENCE, add_mixture
 
 from pyro_gmmvae.cli import run
@@ -119,7 +118,7 @@ def report(table: pd.DataFrame, out: Path, data: str) -> None:
     real = real.loc[:, ~real.columns.duplicated(keep="last")]
     lines.append(_line("real rows", real, {key: COLUMNS[key] for key in OF_REAL_ROWS}))
     text = pd.DataFrame(lines).fillna("")
-    command = " ".join(["python", "benchmarks/generation.py", *_public(sys.argv[1:])])
+    command = public_command("generation.py")
     notes = [
         f"{data}: draws beside as many test rows, at most 1,000. recognized: share of draws that "
         "an SVM of all labels gives their class; recall and precision with 5 neighbors, of means "
@@ -155,14 +154,6 @@ def _line(name: str, rows: pd.DataFrame, columns: dict[str, int]) -> dict[str, s
 
 def log(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _public(arguments: list[str]) -> list[Any]:
-    """The arguments without the path of this machine's data."""
-    return [
-        "DIR" if i and arguments[i - 1] == "--data-dir" else text
-        for i, text in enumerate(arguments)
-    ]
 
 
 if __name__ == "__main__":

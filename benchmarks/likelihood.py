@@ -16,7 +16,6 @@ this script.
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import as_completed
@@ -28,6 +27,7 @@ import click
 import numpy as np
 import pandas as pd
 import torch
+from command_line import public_command
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.cli import run as run_command
@@ -43,17 +43,17 @@ MIXTURE = {"model": "vae", "prior": "mixture"}
 # name -> keys, and the figure and the source of a paper
 LINES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "VAE": ({"model": "vae"}, "86.76 (arXiv:1509.00519)"),
-    "IWAE, 50 particles": (
+    "IWAE 50 particles": (
         {"model": "vae", "objective": "iwae", "particles": 50},
         "84.78 (arXiv:1509.00519)",
     ),
-    "VampPrior, K = 500": (
+    "VampPrior K=500": (
         {"model": "vae", "prior": "vamp", "prior_components": 500},
         "85.6 (other networks; arXiv:1705.07120)",
     ),
-    "mixture of Gaussians, K = 10": (MIXTURE | {"prior_components": 10}, ""),
-    "mixture of Gaussians, K = 50": (MIXTURE | {"prior_components": 50}, ""),
-    "mixture of Gaussians, K = 500": (MIXTURE | {"prior_components": 500}, ""),
+    "mixture of Gaussians K=10": (MIXTURE | {"prior_components": 10}, ""),
+    "mixture of Gaussians K=50": (MIXTURE | {"prior_components": 50}, ""),
+    "mixture of Gaussians K=500": (MIXTURE | {"prior_components": 500}, ""),
     "flow prior": ({"model": "vae", "prior": "flow"}, ""),
 }
 COMMON: Mapping[str, Any] = {
@@ -148,7 +148,7 @@ def report(out: Path) -> None:
         "test. threshold: 1 from 1/2 on, another data set with other values. The published figures "
         "took hundreds to thousands of epochs.",
         f"{one['processor']}, " + " ".join(f"{k}={v}" for k, v in one["packages"].items()),
-        f"`{' '.join(['python', 'benchmarks/likelihood.py', *_public(sys.argv[1:])])}`",
+        f"`{public_command('likelihood.py')}`",
     ]
     write_tables(pd.DataFrame(lines), out, notes)
     curves(found).savefig(out / "curves.png", dpi=130)
@@ -170,21 +170,19 @@ def curves(found: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _public(arguments: list[str]) -> list[str]:
-    """The arguments without the path of this machine's data."""
-    return [
-        "DIR" if i and arguments[i - 1] == "--data-dir" else text
-        for i, text in enumerate(arguments)
-    ]
-
-
 @click.command()
 @click.option("--data-dir", required=True, help="Folder of MNIST's files.")
 @click.option("--minutes", type=float, default=10, show_default=True, help="Of each fit.")
 @click.option("--lines", type=NameList(), help="Some lines, by the first words of their names.")
 @click.option("--binarize", type=NameList(), default="dynamic,threshold", show_default=True)
-@click.option("--samples", default=5000, show_default=True, help="Draws for each test row.")
-@click.option("--jobs", default=1, show_default=True, help="Fits at once.")
+@click.option(
+    "--samples",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Draws for each test row.",
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Fits at once.")
 @click.option("--quick", is_flag=True, help="One epoch, 50 test rows, 20 draws.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(

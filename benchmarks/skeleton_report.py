@@ -1,11 +1,11 @@
 """Tables and plots of the skeleton benchmark."""
 
-import shlex
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from command_line import public_command
 from matplotlib.axes import Axes
 
 from pyro_gmmvae.files import atomic_write
@@ -36,7 +36,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
         rows = table[table["table"] == name]
         if len(rows):
             lines += [f"## {title}", "", _markdown(_summary(rows)), ""]
-    command = shlex.join(["python", "benchmarks/skeletons.py", *_public(sys.argv[1:])])
+    command = public_command("skeletons.py", _of_all_tables(sys.argv[1:]))
     about = table.iloc[-1]
     lines += [
         "accuracy: share of test sequences right, windows pooled; window_accuracy: of windows. "
@@ -138,10 +138,10 @@ def _draw(axes: Axes, rows: pd.DataFrame, along: str, name: str) -> None:
     axes.errorbar(mean.index, mean, spread, marker="o", capsize=3, label=name)
 
 
-def _public(arguments: list[str]) -> list[str]:
-    """The command that makes all tables, without the path of this machine's data."""
+def _of_all_tables(arguments: list[str]) -> list[str]:
+    """The arguments that make all tables."""
     shown = list(arguments)
     if "--tables" in shown:
         at = shown.index("--tables")
         del shown[at : at + 2]
-    return ["DIR" if i and shown[i - 1] == "--data-dir" else text for i, text in enumerate(shown)]
+    return shown

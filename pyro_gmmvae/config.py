@@ -194,9 +194,6 @@ class Config(BaseModel):
     elbo_weight: float = Field(
         1.0, ge=0, description="Weight of the ELBO; 0: a classifier alone, for comparison."
     )
-    vat_radius: float = Field(
-        2.0, gt=0, description="Distance of the rows that vat compares, in units of x."
-    )
     labelled_elbo: float = Field(
         1.0, ge=0, description="Weight of labelled rows in the ELBO; other rows have 1."
     )

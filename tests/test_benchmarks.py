@@ -1,6 +1,8 @@
 """The benchmark's report, on rows that were made up."""
 
 import importlib
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.sweeps import latest_rows
+from tests.data.test_mnist import write_set
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -206,3 +209,27 @@ def test_a_mixture_draws_rows_of_the_classes_that_are_asked_for(
     classes = np.array([2, 0, 2])
     draws = pixels.draw(mixtures, classes)
     assert (abs(draws - 20 * classes[:, None]) < 8).all()
+
+
+def test_likelihoods_are_measured_once_and_tabulated(
+    tmp_path: Path,
+) -> None:
+    """On a small set in MNIST's files; the same command then trains nothing."""
+    write_set(tmp_path)
+    out = tmp_path / "out"
+    options = ["--quick", "--lines", "VAE,IWAE", "--binarize", "threshold", "--out", str(out)]
+    command = [str(BENCHMARKS / "likelihood.py"), "--data-dir", str(tmp_path), *options]
+    found = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    files = {file.name for file in out.glob("*.json")}
+    assert files == {"vae-threshold.json", "iwae-50-particles-threshold.json"}
+    measured = json.loads((out / "vae-threshold.json").read_text("utf-8"))
+    assert measured["test_rows"] == 12
+    assert measured["nll"] < -measured["elbo"]  # a tighter bound
+    table = (out / "table.md").read_text("utf-8")
+    assert f"| VAE | - | {measured['nll']:.2f} |" in table
+    assert str(tmp_path) not in table.replace(str(out), "OUT")
+    before = {name: (out / name).stat().st_mtime_ns for name in files}
+    again = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert before == {name: (out / name).stat().st_mtime_ns for name in files}

@@ -93,8 +93,7 @@ MNIST_PRESETS: Presets = {
         **_MNIST_PSEUDO_LABELS,
         "epochs": 5,
     },
-    # chosen on validation rows; assumes equal classes. The ELBO is small beside the other terms:
-    # with a third of their weights its noise cost .2 points of accuracy
+    # chosen on validation rows of one to two label draws; assumes equal classes
     "few-labels": {
         **_MNIST_ROWS,
         **_TILTED,

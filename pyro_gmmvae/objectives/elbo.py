@@ -170,7 +170,7 @@ class Objective(nn.Module, ABC):
         """
         labels = None if y is None else labels_of(y)
         if self.elbo_scale == 0 and self._networks.training:
-            return self._class_terms(x, y, labels, original)
+            return self._without_elbo(x, y, labels, original)
         separate = self.reconstruct == "separate" and self._networks.training
         rows = original if separate and original is not None else x
         observed = original if self.reconstruct == "original" else None
@@ -194,10 +194,10 @@ class Objective(nn.Module, ABC):
         loss = loss + self._class_loss(x, y, logits, targets, parts)
         return Terms(loss, parts)
 
-    def _class_terms(
+    def _without_elbo(
         self, x: Tensor, y: Tensor | None, labels: Tensor | None, original: Tensor | None
     ) -> Terms:
-        """The objective without the ELBO, of which nothing is computed."""
+        """The terms on classes alone; nothing of the ELBO is computed."""
         logits = targets = self._class_logits(x, labels)
         if original is not None and self._need_original:
             with torch.no_grad():

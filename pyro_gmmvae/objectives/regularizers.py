@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
+from pyro_gmmvae.errors import check_range
+
 SHARPENING = 1.5
 PROBE = 1e-2  # length of the step that finds a direction, in units of x
 
@@ -95,9 +97,9 @@ class Sparsity(Regularizer):
 class Entropy(Regularizer):
     """mean_rows H( q(s|x) ): every row is assigned with confidence.
 
-    Less a :class:`Balance` for a flat pi it is minus the mutual information of s and x, up to
-    log K. With :class:`VAT` it moves the borders of classes to where there are few rows (Hu et al.
-    2017, arXiv:1702.08720).
+    Plus a :class:`Balance` for a flat pi it is log K less the mutual information of s and x. With
+    :class:`VAT` it moves the borders of classes to where there are few rows (Hu et al. 2017,
+    arXiv:1702.08720).
     """
 
     def forward(self, one: Assignment) -> Tensor:
@@ -106,11 +108,10 @@ class Entropy(Regularizer):
 
 
 class VAT(Regularizer):
-    """mean_rows KL( q(s|x) || q(s|x + r) ): a row is assigned as the least similar rows near it.
+    """mean_rows KL( q(s|x) || q(s|x + r) ): a row is assigned as the rows near it.
 
-    Virtual adversarial training: r is the direction in which the assignment changes most, by one
-    step of the power iteration, times a length. Both have no gradient. Rows with a label count as
-    all others.
+    Virtual adversarial training: r has a given length, and the direction in which the assignment
+    changes most, estimated by one step of the power iteration. r and q(s|x) have no gradient here.
 
     Args:
         radius: the length of r, in units of x.
@@ -121,6 +122,7 @@ class VAT(Regularizer):
 
     def __init__(self, radius: float = 2.0) -> None:
         super().__init__()
+        check_range("vat_radius", radius, radius > 0, "positive")
         self.radius = radius
 
     def forward(self, one: Assignment) -> Tensor:

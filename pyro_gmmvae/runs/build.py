@@ -270,7 +270,12 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         model.guide,
         latents=model.latents,
         regularizers={
-            name: REGULARIZERS[name](**({"radius": config.vat_radius} if name == "vat" else {}))
+            name: REGULARIZERS[name](
+                **{
+                    key: getattr(config, f"{name}_{key}")
+                    for key in REGULARIZERS.declaration(name).parameters
+                }
+            )
             for name in list(REGULARIZERS)
             if getattr(config, name, ZERO) != ZERO
         },

@@ -61,7 +61,6 @@ LABEL_KEYS = frozenset(
         "teacher_share",
         "graph_neighbors",
         "elbo_weight",
-        "vat_radius",
     }
     | {f"pseudo_{key}" for key in ("threshold", "balance", "from", "decay", "every")}
 )
@@ -229,8 +228,13 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
         fields[f"kl_{site}"] = Schedule, Field(Schedule.constant(1), description=meaning)
     if model.attributes.get("class_site"):
         for name in REGULARIZERS:
-            meaning = f"weight of {REGULARIZERS.declaration(name).summary}"
+            declared = REGULARIZERS.declaration(name)
+            meaning = f"weight of {declared.summary}"
             fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
+            for key, parameter in declared.parameters.items():
+                meaning = declared.meanings.get(key, "").removesuffix(".")
+                value = Field(parameter.default, description=meaning)
+                fields[f"{name}_{key}"] = _type_of(parameter), value
     return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
 
 

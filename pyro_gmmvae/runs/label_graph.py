@@ -22,7 +22,7 @@ SPREAD, ITERATIONS = 0.99, 100
 MOST_ROWS = 100_000
 
 
-def labels_by_graph(config: Config, data: TrainingData, y: Labels) -> tuple[Labels, Array]:
+def probs_by_graph(config: Config, data: TrainingData, y: Labels) -> tuple[Labels, Array]:
     """Rows, by their places among the training rows, and their (n, C) class probabilities.
 
     A VAE with the networks of ``config`` is fitted to the rows, and labels spread over the nearest

@@ -14,7 +14,7 @@ from pyro_gmmvae.data.splits import number_of_folds
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.label_graph import labels_by_graph
+from pyro_gmmvae.runs.label_graph import probs_by_graph
 from pyro_gmmvae.training import Callback
 
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ def with_teacher(
     Args:
         config: ``teacher_share`` is the share; 0: no teacher.
         data: with labelled rows of at least two classes, or nothing is done.
-        callbacks: notified of the share and the seconds.
+        callbacks: notified of the start and the end.
 
     Raises:
         GMMVAEError: rows from which teacher=graph can't make a graph, or no time left to fit.
@@ -49,17 +49,18 @@ def with_teacher(
     if y.ndim > 1 or len(np.unique(y[y >= 0])) < 2:
         return data
     started = time.monotonic()
+    for callback in callbacks:
+        callback.on_start(f"teacher: {config.teacher}")
     if config.teacher == "graph":
-        rows, probs = labels_by_graph(config, data, y)
+        rows, probs = probs_by_graph(config, data, y)
     else:
-        rows, probs = _labels_by_classifiers(config, data, y)
+        rows, probs = _probs_by_classifiers(config, data, y)
     sure = probs.max(1)
     sure[y[rows] >= 0] = -1
     free = int((sure >= 0).sum())
     chosen = np.argsort(-sure, kind="stable")[: int(config.teacher_share * free)]
-    chosen = chosen[
-        sure[chosen] > (1 + 1e-6) / probs.shape[1]
-    ]  # the teacher knows nothing of others
+    # no label reached the others
+    chosen = chosen[sure[chosen] > (1 + 1e-6) / probs.shape[1]]
     taught = np.full(len(y), -1, np.int64)
     taught[rows[chosen]] = probs.argmax(1)[chosen]
     seconds = time.monotonic() - started
@@ -73,7 +74,7 @@ def with_teacher(
     return replace(data, taught=taught, teacher_seconds=seconds)
 
 
-def _labels_by_classifiers(config: Config, data: TrainingData, y: Labels) -> tuple[Labels, Array]:
+def _probs_by_classifiers(config: Config, data: TrainingData, y: Labels) -> tuple[Labels, Array]:
     """Rows, by their places among the training rows, and their (n, C) class probabilities."""
     free = np.flatnonzero(y < 0)
     some = np.random.default_rng(0).permutation(free)[:MOST_ROWS]

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.datasets import IN_MEMORY, is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers, write_json
@@ -175,7 +174,7 @@ def train(
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
     config = _resolved(with_structure_of_init(absolute_paths(config)))
-    load: Callable[[], TrainingData] = partial(_load, config, callbacks)
+    load = partial(_load, config, callbacks)
     # a named set has test rows
     if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
         started, data = time.monotonic(), load()
@@ -183,7 +182,7 @@ def train(
             options: dict[str, Any] = {"callbacks": callbacks, "command": command}
             options |= {"started": started, "jobs": jobs}
             return train_ensemble(config, data, out, _fit_into, force=force, **options)
-        load = lambda: data  # noqa: E731  (the teacher is trained once)
+        return _train_one(config, lambda: data, out, force, callbacks, command)
     return _train_one(config, load, out, force, callbacks, command)
 
 
@@ -191,10 +190,9 @@ def _load(
     config: Config,
     callbacks: Sequence[Callback],
     schema: Schema | None = None,
-    dataset: Dataset | None = None,
 ) -> TrainingData:
     """The data of a configuration, with the classes that a teacher gives to some of its rows."""
-    return with_teacher(config, TrainingData.from_config(config, schema, dataset), callbacks)
+    return with_teacher(config, TrainingData.from_config(config, schema), callbacks)
 
 
 def _fit_into(config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback]) -> Run:

@@ -210,7 +210,7 @@ def test_vat_leaves_missing_entries_and_changes_parameters_only_by_its_value() -
     assert layer.weight.grad.abs().sum() > 0
 
 
-def test_without_elbo_the_class_terms_have_the_same_gradients() -> None:
+def test_without_elbo_the_class_terms_have_the_same_values() -> None:
     """Only terms on classes are left, and their values are those beside an ELBO."""
     model = gmmvae("product")()
     weights = {"balance": Balance(), "entropy": Entropy()}

@@ -80,7 +80,7 @@ def test_equal_classes_are_assumed_where_asked() -> None:
     data = TrainingData.from_config(config)
     y, spread = data.visible_labels().numpy(), {}
     for balanced in (False, True):
-        rows, probs = module.labels_by_graph(config.replace(pseudo_balance=balanced), data, y)
+        rows, probs = module.probs_by_graph(config.replace(pseudo_balance=balanced), data, y)
         assert len(rows) == len(probs) == len(y)
         np.testing.assert_allclose(probs.sum(1), 1, atol=1e-6)
         spread[balanced] = probs.mean(0).std()
@@ -96,7 +96,8 @@ def test_seconds_of_the_teacher_are_part_of_the_budget(tmp_path: Path) -> None:
 
     run = train(digits(), tmp_path / "run", callbacks=[Lines()])
     history = pd.read_csv(tmp_path / "run" / "history.csv")
-    (line,) = [text for text in lines if text.startswith("teacher: ")]
+    first, line = [text for text in lines if text.startswith("teacher: ")]
+    assert first == "teacher: graph"
     assert history["seconds"].iloc[0] > 0.5
     assert "rows labelled" in line
     assert isinstance(run, Run)
@@ -133,7 +134,7 @@ def test_a_class_without_a_labelled_row_is_named() -> None:
     y = data.visible_labels().numpy().copy()
     y[y == 3] = -1
     with pytest.raises(GMMVAEError, match="every class; the training rows have none of '3'"):
-        module.labels_by_graph(digits(), data, y)
+        module.probs_by_graph(digits(), data, y)
 
 
 def test_vat_refuses_rows_that_are_discrete(tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""The command line of a benchmark, as its tables show it."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+
+def public_command(script: str, arguments: Sequence[str] | None = None) -> str:
+    """The command of a script of this folder, without the path of this machine's data.
+
+    Args:
+        script: its file name.
+        arguments: of the command; None: those of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    shown = ["DIR" if i and given[i - 1] == "--data-dir" else text for i, text in enumerate(given)]
+    return shlex.join(["python", f"benchmarks/{script}", *shown])
