@@ -16,7 +16,7 @@ from pyro_gmmvae.data import Shards, StreamedRows
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import LatentModel
-from pyro_gmmvae.objectives import REGULARIZERS, Objective
+from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.validation import Validation
@@ -269,7 +269,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     if data.dataset.soft_labels is not None:
         _set_soft_labels(model, objective, data)
     _check_components(config, model, data)
-    _check_rows_of_elbo(config, data)
+    _check_terms(config, data, objective)
     if "vat" in objective.regularizers:
         _check_real_rows(data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
@@ -310,16 +310,14 @@ def checked_parts(config: Config, data: TrainingData) -> Parts:
     return parts
 
 
-def _check_rows_of_elbo(config: Config, data: TrainingData) -> None:
+def _check_terms(config: Config, data: TrainingData, objective: Objective) -> None:
     """Refuse weights that leave no row to the ELBO, or no term to the loss."""
     if config.labelled_elbo == 0 and len(data.split.labelled) >= len(data.training_rows):
         raise GMMVAEError(
             "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
             "positive number, or fewer labels"
         )
-    zero = Schedule.constant(0)
-    terms = any(config.get(name, zero) != zero for name in list(REGULARIZERS))
-    if config.elbo_weight == 0 and not len(data.split.labelled) and not terms:
+    if objective.elbo_scale == 0 and not len(data.split.labelled) and not objective.regularizers:
         raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")
 
 

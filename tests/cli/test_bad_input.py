@@ -62,7 +62,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--set", "alpha=1e39"), ["alpha: a schedule's values must be finite, and below 3e38"]),
         (("--protocol", "x"), ["protocol is for data of skeletons or series"]),
         (("--set", "latent_dim=x"), ["latent_dim", "integer"]),
-        (("--set", "alpha=1:2"), ["schedule"]),
+        (("--set", "alpha=1:2:"), ["schedule"]),
         (("--set", "prior_temperature=0.5:-1:3"), ["temperature must stay positive"]),
         (("--set", "hidden="), ["hidden", "at least 1"]),
         (("--network", "conv", "--set", "channels="), ["channels", "at least 1"]),
