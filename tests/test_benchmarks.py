@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.files import write_json
+from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps import latest_rows
 from tests.data.test_mnist import write_set
 
@@ -233,3 +237,44 @@ def test_likelihoods_are_measured_once_and_tabulated(
     again = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert before == {name: (out / name).stat().st_mtime_ns for name in files}
+
+
+def test_learning_curves_of_kept_runs_are_added_and_continued(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    curves = importlib.import_module("learning_curves")
+
+    def keep(model: str, seed: int, errors: "np.ndarray[Any, Any]", **keys: Any) -> None:
+        folder = tmp_path / "work" / "runs" / f"{model}-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        config = default_config("mnist", {"model": model, "seed": seed, **keys})
+        write_json(folder / "config.json", {"config": config.model_dump(mode="json")})
+        epochs = np.arange(1, len(errors) + 1)
+        history = {"epoch": epochs, "seconds": 2.0 * epochs, "val_accuracy": 1 - errors}
+        pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+
+    def measure(*options: str) -> tuple[pd.DataFrame, str]:
+        runner = CliRunner().invoke(curves.main, [*options, "--out", str(tmp_path / "out")])
+        if runner.exception:
+            raise runner.exception
+        table = (tmp_path / "out" / "table.md").read_text("utf-8")
+        return pd.read_csv(tmp_path / "out" / "curves.csv"), table
+
+    with pytest.raises(GMMVAEError, match="no runs that were kept"):
+        measure()
+    falling = 0.5 * np.arange(1.0, 41) ** -0.5
+    keep("m2", 0, falling, preset="authors-m2", minutes=10)
+    keep("m1m2", 0, falling[:5], preset="authors-m2", alpha=7)
+    found, table = measure(str(tmp_path / "work"))
+    assert len(found) == 45
+    # a power of the epochs goes on as such
+    assert f"| 3000 | {0.5 * 3000**-0.5:.4f} |" in table
+    assert "| alpha=7 | 0.2 | 5 | 0.2236 | 0.2236 | 3000 | - |" in table  # too short a curve
+    shutil.rmtree(tmp_path / "work")
+    keep("m2", 0, falling[:7], preset="authors-m2")  # replaces the longer one
+    found, _ = measure(str(tmp_path / "work"))
+    assert len(found) == 12
+    again, _ = measure()
+    pd.testing.assert_frame_equal(found, again)
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000

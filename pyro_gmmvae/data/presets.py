@@ -71,6 +71,14 @@ _MNIST_PSEUDO_LABELS = {
     "pseudo_from": 300,
     "pseudo_decay": 0.999,
 }
+# a tenth of the rows a label as the weight of the classification term, as in both papers
+_AUTHORS: dict[str, Any] = {
+    "batch_size": 200,
+    "labelled_per_batch": 100,
+    "alpha": 60,
+    "learning_rate": 3e-4,
+    "decay": "constant",
+}
 MNIST_PRESETS: Presets = {
     "paper": {
         **_MNIST_ROWS,
@@ -112,6 +120,24 @@ MNIST_PRESETS: Presets = {
         "entropy": 90,
         "balance": 360,
         "epochs": 20,
+    },
+    # of Kingma et al. 2014 (arXiv:1406.5298) for m2 and m1m2, at the rate of their code
+    "authors-m2": {
+        **_MNIST_ROWS,
+        **_AUTHORS,
+        "hidden": (500,),
+        "activation": "softplus",
+        "latent_dim": 50,
+        "epochs": 3000,
+    },
+    # of Maaløe et al. 2016 (arXiv:1602.05473) for adgm and sdgm
+    "authors-adgm": {
+        **_MNIST_ROWS,
+        **_AUTHORS,
+        "hidden": (500, 500),
+        "batch_norm": True,
+        "latent_dim": 100,
+        "epochs": 1000,
     },
     "best": {
         **_MNIST_ROWS,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from pyro_gmmvae.errors import check_range
+from pyro_gmmvae.errors import GMMVAEError, check_range
 
 SHARPENING = 1.5
 PROBE = 1e-2  # length of the step that finds a direction, in units of x
@@ -116,6 +116,10 @@ class VAT(Regularizer):
     Args:
         radius: the length of r, in units of x.
 
+    Raises:
+        GMMVAEError: a guide through whose class no gradient reaches x, such as that of
+            :class:`~pyro_gmmvae.models.M1M2`.
+
     Reference:
         Miyato et al. 2018, arXiv:1704.03976.
     """
@@ -132,7 +136,11 @@ class VAT(Regularizer):
         with torch.enable_grad():
             direction = direction.requires_grad_()
             divergence = _divergence(target, one.logits_at(one.x + direction))
-            (direction,) = torch.autograd.grad(divergence, direction)
+            (direction,) = torch.autograd.grad(divergence, direction, allow_unused=True)
+        if direction is None:
+            raise GMMVAEError(
+                "vat: the class of this model has no gradient with respect to x; set vat=0"
+            )
         return _divergence(target, one.logits_at(one.x + _of_length(direction, self.radius)))
 
 

@@ -73,6 +73,7 @@ def refused(result: object, *words: str, after: str | None = None) -> None:
         (("--model", "vae", "--set", "pseudo_from=7"), ["does not use pseudo_from"]),
         (("--label-column", "x", "--data", "absent.csv"), ["does not exist"]),
         (("--set", "activation=rleu"), ["unknown activation", "relu"]),
+        (("--model", "m1m2", "--set", "vat=1"), ["no gradient with respect to x", "set vat=0"]),
         (("--set", "likelihood=gauss"), ["unknown likelihood"]),
         (("--set", "labelled_per_batch=500"), ["labelled_per_batch"]),
         (("--labels", "9"), ["9 labels for 10 classes"]),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import M2
 from pyro_gmmvae.objectives import (
@@ -208,6 +209,12 @@ def test_vat_leaves_missing_entries_and_changes_parameters_only_by_its_value() -
     assert layer.weight.grad is not None
     assert layer.weight.grad.isfinite().all()
     assert layer.weight.grad.abs().sum() > 0
+
+
+def test_vat_needs_a_class_with_a_gradient_to_x() -> None:
+    layer = torch.nn.Linear(4, K)
+    with pytest.raises(GMMVAEError, match="no gradient with respect to x; set vat=0"):
+        VAT()(assignment_of(lambda x: layer(x.detach()), torch.randn(B, 4)))
 
 
 def test_without_elbo_the_class_terms_have_the_same_values() -> None:
