@@ -278,3 +278,33 @@ def test_learning_curves_of_kept_runs_are_added_and_continued(
     again, _ = measure()
     pd.testing.assert_frame_equal(found, again)
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+
+
+def test_a_rival_that_cannot_be_installed_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Scikit-learn's method is measured, and the same command then fits nothing."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    rivals = importlib.import_module("rivals")
+    offline = {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "RETRIES": "0", "DEFAULT_TIMEOUT": "2"}
+    for name, value in offline.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    write_set(tmp_path)
+    out = tmp_path / "out"
+    options = ["--quick", "--data-dir", str(tmp_path), "--packages", str(tmp_path / "packages")]
+    command = [*options, "--methods", "label spreading,DEC", "--out", str(out)]
+    found = CliRunner().invoke(rivals.main, command)
+    assert found.exit_code == 0, found.output
+    assert "DEC is left out: pip can't install clustpy==0.0.3" in found.output
+    (file,) = out.glob("*.json")
+    measured = json.loads(file.read_text("utf-8"))
+    assert measured["test_rows"] == 12
+    assert 0 <= measured["accuracy"] <= 1
+    assert f"| {measured['accuracy']:.4f} | 1 |" in (out / "table.md").read_text("utf-8")
+    before = file.stat().st_mtime_ns
+    again = CliRunner().invoke(rivals.main, command)
+    assert again.exit_code == 0
+    assert file.stat().st_mtime_ns == before
+    wrong = CliRunner().invoke(rivals.main, [*options, "--methods", "GAN", "--out", str(out)])
+    assert wrong.exit_code == 2
+    assert "--methods GAN: choose from ssiVAE" in wrong.output
