@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from clustering_lines import MAIN, UNEQUAL, WEIGHTS, ablations
 from clustering_references import REFERENCES
-from command_line import public_command
+from command_line import NOT_READ, public_command
 from figures.cluster_curves import cluster_dots, cluster_tradeoff
 
 from pyro_gmmvae.runs import default_config
@@ -146,6 +146,7 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
         f"label. {sequences}ELBO: nats per test row, without the terms on assignments; then the "
         'mean difference to "ELBO alone". used: components that rows are assigned to. Seconds: '
         "training (what init takes is a part of it) and evaluation.",
+        NOT_READ,
         f"{'; '.join(machines)}. pyro_gmmvae={rows['version'].iloc[-1]} "
         f"{' '.join(sorted({word for text in versions for word in text.split()}))}.",
         f"Made by `{command}`.",

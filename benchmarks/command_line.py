@@ -1,8 +1,11 @@
-"""The command line of a benchmark, as its tables show it."""
+"""Notes below the tables of benchmarks: the command line, and the origin of figures."""
 
 import shlex
 import sys
 from collections.abc import Sequence
+
+# of figures that are marked so
+NOT_READ = "† as others quote it; the table of the paper itself was not read for this page."
 
 
 def public_command(script: str, arguments: Sequence[str] | None = None) -> str:

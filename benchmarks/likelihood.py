@@ -27,7 +27,7 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from command_line import public_command
+from command_line import NOT_READ, public_command
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.cli import run as run_command
@@ -42,14 +42,14 @@ from pyro_gmmvae.training.processes import process_pool
 MIXTURE = {"model": "vae", "prior": "mixture"}
 # name -> keys, and the figure and the source of a paper
 LINES: Mapping[str, tuple[Mapping[str, Any], str]] = {
-    "VAE": ({"model": "vae"}, "86.76 (arXiv:1509.00519)"),
+    "VAE": ({"model": "vae"}, "86.76 (arXiv:1509.00519 †)"),
     "IWAE 50 particles": (
         {"model": "vae", "objective": "iwae", "particles": 50},
-        "84.78 (arXiv:1509.00519)",
+        "84.78 (arXiv:1509.00519 †)",
     ),
     "VampPrior K=500": (
         {"model": "vae", "prior": "vamp", "prior_components": 500},
-        "85.6 (other networks; arXiv:1705.07120)",
+        "85.6 (other networks; arXiv:1705.07120 †)",
     ),
     "mixture of Gaussians K=10": (MIXTURE | {"prior_components": 10}, ""),
     "mixture of Gaussians K=50": (MIXTURE | {"prior_components": 50}, ""),
@@ -147,6 +147,7 @@ def report(out: Path) -> None:
         "fit each, on one thread. dynamic: pixels are drawn anew in each batch, and once for the "
         "test. threshold: 1 from 1/2 on, another data set with other values. The published figures "
         "took hundreds to thousands of epochs.",
+        NOT_READ,
         f"{one['processor']}, " + " ".join(f"{k}={v}" for k, v in one["packages"].items()),
         f"`{public_command('likelihood.py')}`",
     ]

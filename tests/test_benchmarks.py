@@ -64,20 +64,21 @@ def test_the_report_stands_published_figures_beside_ours(accuracy: Any, tmp_path
     table = [rows(m, n, 0.9) for m in ("m2", "vae") for n in ("all", "100")]
     accuracy.report(pd.concat(table), tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert "0.8803 ± 0.0171 (permutation-invariant; arXiv:1406.5298)" in lines[3]
+    assert "0.8803 ± 0.0171 (permutation-invariant; arXiv:1406.5298 †)" in lines[3]
     order = [line.split(" | ")[:2] for line in lines[2:6]]
     assert order == [["| 100", "vae *"], ["| 100", "m2"], ["| all", "vae *"], ["| all", "m2"]]
     assert "/somebody/home" not in "\n".join(lines)
     assert (tmp_path / "errors.png").stat().st_size > 10_000
 
 
-def test_redrawing_measures_nothing_and_writes_the_dots_alone(
+def test_redrawing_measures_nothing_and_writes_tables_and_pictures(
     accuracy: Any, tmp_path: Path
 ) -> None:
     table = pd.concat([rows("m2", "100", 0.9), rows("vae", "100", 0.8)]).assign(version="0.0.1")
     table.to_csv(tmp_path / "results.csv", index=False)
     accuracy.main(["--redraw", "--out", str(tmp_path)], standalone_mode=False)
-    assert {file.name for file in tmp_path.iterdir()} == {"results.csv", "table.png"}
+    written = {"table.png", "errors.png", "table.md", "table.tex"}
+    assert {file.name for file in tmp_path.iterdir()} == {"results.csv", *written}
 
 
 def test_one_line_is_a_table_too(accuracy: Any, tmp_path: Path) -> None:

@@ -71,14 +71,8 @@ _MNIST_PSEUDO_LABELS = {
     "pseudo_from": 300,
     "pseudo_decay": 0.999,
 }
-# a tenth of the rows a label as the weight of the classification term, as in both papers
-_AUTHORS: dict[str, Any] = {
-    "batch_size": 200,
-    "labelled_per_batch": 100,
-    "alpha": 60,
-    "learning_rate": 3e-4,
-    "decay": "constant",
-}
+# settings that two papers share; their code draws the pixels anew in each batch, or z of M1
+_AUTHORS: dict[str, Any] = {"learning_rate": 3e-4, "decay": "constant"}
 MNIST_PRESETS: Presets = {
     "paper": {
         **_MNIST_ROWS,
@@ -121,22 +115,32 @@ MNIST_PRESETS: Presets = {
         "balance": 360,
         "epochs": 20,
     },
-    # of Kingma et al. 2014 (arXiv:1406.5298) for m2 and m1m2, at the rate of their code
+    # of the code of Kingma et al. 2014 (github.com/dpkingma/nips14-ssl) for m1m2: a labelled row
+    # counts as one row in the ELBO, and a tenth of the ELBO's rows in the classification term
     "authors-m2": {
         **_MNIST_ROWS,
         **_AUTHORS,
         "hidden": (500,),
         "activation": "softplus",
         "latent_dim": 50,
+        "batch_size": 500,
+        "labelled_per_batch": 10,
+        "labelled_elbo": 0.1,
+        "alpha": 0.1,
         "epochs": 3000,
     },
-    # of Maaløe et al. 2016 (arXiv:1602.05473) for adgm and sdgm
+    # of the code of Maaløe et al. 2016 (github.com/larsmaaloee/auxiliary-deep-generative-models)
+    # for sdgm; half of each batch is labelled
     "authors-adgm": {
         **_MNIST_ROWS,
         **_AUTHORS,
+        "binarize": "dynamic",
         "hidden": (500, 500),
-        "batch_norm": True,
         "latent_dim": 100,
+        "batch_size": 200,
+        "labelled_per_batch": 100,
+        "alpha": 30,
+        "clip_norm": 5,
         "epochs": 1000,
     },
     "best": {
