@@ -253,9 +253,9 @@ def dot_plot(
 
 
 def _distinguishing(cells: pd.DataFrame) -> list[str]:
-    """The columns that distinguish lines, without those that follow from the others."""
+    """The columns that distinguish lines, without those that follow from others; models stay."""
     kept = [str(c) for c in cells if cells[c].nunique() > 1] or ["model"]
-    for column in ("objective", "preset", "guide", "settings", "model"):
+    for column in ("objective", "preset", "guide", "settings"):
         others = [c for c in kept if c != column]
         if others and len(cells[others].drop_duplicates()) == len(cells[kept].drop_duplicates()):
             kept = others
