@@ -62,7 +62,9 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 @click.option("--jobs", default=1, show_default=True, help="Runs at once.")
 @click.option("--backend", default="local", show_default=True, help="local, or ray.")
 @click.option("--references/--no-references", default=True, show_default=True)
-@click.option("--redraw", is_flag=True, help="Measure nothing; write the tables and pictures again.")
+@click.option(
+    "--redraw", is_flag=True, help="Measure nothing; write the tables and pictures again."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(
     data: str,
