@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 # of figures that are marked so
 NOT_READ = "† as others quote it; the table of the paper itself was not read for this page."
+# options whose values are of one machine
+FOLDERS = {"--data-dir": "DIR", "--packages": "PACKAGES"}
 
 
 def public_command(script: str, arguments: Sequence[str] | None = None) -> str:
-    """The command of a script of this folder, without the path of this machine's data.
+    """The command of a script of this folder, without the paths of this machine.
 
     Args:
         script: its file name.
         arguments: of the command; None: those of this process.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    shown = ["DIR" if i and given[i - 1] == "--data-dir" else text for i, text in enumerate(given)]
+    before = ["", *given]
+    shown = [FOLDERS.get(option, text) for option, text in zip(before, given, strict=False)]
     return shlex.join(["python", f"benchmarks/{script}", *shown])

@@ -68,7 +68,7 @@ class Rival:
 
 CLUSTPY = ("clustpy==0.0.3", TORCHVISION, "tqdm")
 RIVALS: Mapping[str, Rival] = {
-    "ssiVAE": Rival("pyroved", ("pyroved==0.3.0", TORCHVISION), 100, (60,), (200,)),
+    "ssiVAE": Rival("pyroved", ("pyroved==0.3.0", TORCHVISION), 100, (20,), (200,)),
     "label spreading": Rival("scikit-learn", labels=100),
     "self-training": Rival("scikit-learn", labels=100),
     **{
@@ -247,7 +247,6 @@ def main(
                 "epochs": list(epochs),
                 "seconds": round(seconds, 1),
                 "versions": versions(rival, folder),
-                "command": public_command("rivals.py"),
             },
         )
         click.echo(f"{name}, seed {seed}: accuracy {accuracy:.4f}, {seconds:.0f} s", err=True)
