@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.figures.style import COLORS, STYLES, new_figure, tidy
-from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs import default_config, resolve
 from pyro_gmmvae.sweeps import write_tables
 
 KEYS = ["data", "model", "preset", "labels", "seed", "settings"]
@@ -56,12 +56,15 @@ def read_curve(folder: Path) -> pd.DataFrame:
 
 
 def _settings(config: dict[str, object]) -> str:
-    """The keys that set the recipe and differ from those of the preset."""
+    """The keys that differ from those of the preset, and of the guide and objective."""
     keys = {key: config[key] for key in ("data", "preset", "model")}
-    preset = default_config(str(config["data"]), keys).model_dump(mode="json")
+    preset = default_config(str(config["data"]), keys)
+    chosen = {key: config[key] for key in ("guide", "objective")}
+    same = resolve(preset.replace(**chosen)).model_dump(mode="json")
+    usual = resolve(preset).model_dump(mode="json")
     other = ("data", "model", "preset", "labels", "seed", "data_dir", "epochs", "minutes")
-    # a run stores values for keys that its preset leaves open
-    changed = {k: v for k, v in config.items() if k not in other and preset[k] not in (None, v)}
+    changed = {k: v for k, v in config.items() if k not in other and same.get(k, v) != v}
+    changed |= {k: v for k, v in chosen.items() if usual[k] != v}
     return " ".join(f"{key}={value}" for key, value in sorted(changed.items()))
 
 

@@ -192,7 +192,10 @@ class Config(BaseModel):
         None, description="Weight of the classification term of pseudo-labels; none: alpha."
     )
     elbo_weight: float = Field(
-        1.0, ge=0, description="Weight of the ELBO; 0: a classifier alone, for comparison."
+        1.0,
+        ge=0,
+        le=1e6,
+        description="Weight of the ELBO; 0: a classifier alone, for comparison.",
     )
     labelled_elbo: float = Field(
         1.0, ge=0, description="Weight of labelled rows in the ELBO; other rows have 1."

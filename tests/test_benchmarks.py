@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import write_json
-from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.runs import default_config, resolve
 from pyro_gmmvae.sweeps import latest_rows
 from tests.data.test_mnist import write_set
 
@@ -249,7 +249,7 @@ def test_learning_curves_of_kept_runs_are_added_and_continued(
     def keep(model: str, seed: int, errors: "np.ndarray[Any, Any]", **keys: Any) -> None:
         folder = tmp_path / "work" / "runs" / f"{model}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        config = default_config("mnist", {"model": model, "seed": seed, **keys})
+        config = resolve(default_config("mnist", {"model": model, "seed": seed, **keys}))
         write_json(folder / "config.json", {"config": config.model_dump(mode="json")})
         epochs = np.arange(1, len(errors) + 1)
         history = {"epoch": epochs, "seconds": 2.0 * epochs, "val_accuracy": 1 - errors}
@@ -272,10 +272,13 @@ def test_learning_curves_of_kept_runs_are_added_and_continued(
     # a power of the epochs goes on as such
     assert f"| 3000 | {0.5 * 3000**-0.5:.4f} |" in table
     assert "| alpha=7 | 0.2 | 5 | 0.2236 | 0.2236 | 3000 | - |" in table  # too short a curve
+    keep("gmmvae", 0, falling[:3], preset="paper", guide="enumerated")
+    found, _ = measure(str(tmp_path / "work"))
+    assert set(found["settings"].dropna()) == {"alpha=7", "guide=enumerated"}
     shutil.rmtree(tmp_path / "work")
     keep("m2", 0, falling[:7], preset="authors-m2")  # replaces the longer one
     found, _ = measure(str(tmp_path / "work"))
-    assert len(found) == 12
+    assert len(found) == 15
     again, _ = measure()
     pd.testing.assert_frame_equal(found, again)
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000

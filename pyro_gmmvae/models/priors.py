@@ -21,6 +21,7 @@ from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.networks.mlp import as_in_evaluation
 
 COUPLINGS, FLOW_WIDTH = 6, 128
+MOST_COMPONENTS = 1_000_000
 DRAWS = 4096  # for mean and standard deviation of a flow
 
 
@@ -103,14 +104,16 @@ class FlowPrior(nn.Module):
         for network in networks:  # at first f is a permutation, and p(z) is N(0, I)
             nn.init.zeros_(network.layers[-1].weight)
             nn.init.zeros_(network.layers[-1].bias)
-        self.couplings = nn.ModuleList(AffineCoupling(half, network) for network in networks)
+        self.networks = nn.ModuleList(networks)
         for number in range(COUPLINGS):
             self.register_buffer(f"order_{number}", torch.randperm(d, generator=order))
 
     def forward(self) -> TorchDistribution:
         """p(z), event shape (d,)."""
         flows: list[Any] = []
-        for number, coupling in enumerate(self.couplings):
+        for number, network in enumerate(self.networks):
+            # a coupling keeps tensors of its last call, which can't be copied or pickled
+            coupling = AffineCoupling(self.d // 2, network)
             flows += [coupling, Permute(self.get_buffer(f"order_{number}"))]
         zeros = next(self.parameters()).new_zeros(self.d)
         return _Flow(Normal(zeros, torch.ones_like(zeros)).to_event(1), flows)
@@ -128,10 +131,13 @@ class _Flow(TransformedDistribution):
         return self._moments()[1]
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            draws = self.sample((DRAWS,))
-        return draws.mean(0), draws.std(0)
+        noise = torch.randn(DRAWS, *self.event_shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            draws = noise.to(self.base_dist.mean)
+            for flow in self.transforms:
+                draws = flow(draws)
+        shape = self.batch_shape + self.event_shape
+        return draws.mean(0).expand(shape), draws.std(0).expand(shape)
 
 
 PRIORS = ("normal", "mixture", "vamp", "flow")
@@ -162,7 +168,8 @@ def build_prior(
     """
     if name not in PRIORS:
         raise unknown_name("prior", name, list(PRIORS))
-    check_range("prior_components", components, components >= 1, "at least 1")
+    in_range = 1 <= components <= MOST_COMPONENTS
+    check_range("prior_components", components, in_range, f"from 1 to {MOST_COMPONENTS:,}")
     if name == "mixture":
         return GaussianMixturePrior(d, components)
     if name == "flow":

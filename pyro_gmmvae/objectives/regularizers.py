@@ -107,6 +107,9 @@ class Entropy(Regularizer):
         return -(log_q.exp() * log_q).sum(-1).mean()
 
 
+LONGEST = 1_000_000  # a step beyond it leaves the numbers that networks can compute with
+
+
 class VAT(Regularizer):
     """mean_rows KL( q(s|x) || q(s|x + r) ): a row is assigned as the rows near it.
 
@@ -126,7 +129,7 @@ class VAT(Regularizer):
 
     def __init__(self, radius: float = 2.0) -> None:
         super().__init__()
-        check_range("vat_radius", radius, radius > 0, "positive")
+        check_range("vat_radius", radius, 0 < radius <= LONGEST, f"positive, and at most {LONGEST}")
         self.radius = radius
 
     def forward(self, one: Assignment) -> Tensor:

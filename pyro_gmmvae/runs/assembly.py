@@ -17,7 +17,13 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
-from pyro_gmmvae.runs.build import build_model, build_objective, build_schedules, require_labels
+from pyro_gmmvae.runs.build import (
+    ZERO,
+    build_model,
+    build_objective,
+    build_schedules,
+    require_labels,
+)
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.validation import Validation
 from pyro_gmmvae.training import (
@@ -317,8 +323,11 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
             "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
             "positive number, or fewer labels"
         )
-    if objective.elbo_scale == 0 and not len(data.split.labelled) and not objective.regularizers:
-        raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")
+    if objective.elbo_scale == 0 and not objective.regularizers:
+        if not len(data.split.labelled):
+            raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")
+        if config.alpha == ZERO and config.pseudo_alpha in (None, ZERO):
+            raise GMMVAEError("elbo_weight=0 and alpha=0 leave nothing to fit")
 
 
 def _check_real_rows(data: TrainingData) -> None:

@@ -272,7 +272,7 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         regularizers={
             name: REGULARIZERS[name](
                 **{
-                    key: getattr(config, f"{name}_{key}")
+                    key: _fixed(config, f"{name}_{key}")
                     for key in REGULARIZERS.declaration(name).parameters
                 }
             )
@@ -290,6 +290,14 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
     return objective.to(next(model.parameters()))
 
 
+def _fixed(config: Config, key: str) -> Any:
+    """The value of a key that is one for all steps."""
+    value = getattr(config, key)
+    if isinstance(value, Schedule):
+        raise GMMVAEError(f"{key} can't change during training; give one number, not {value}")
+    return value
+
+
 def build_schedules(
     config: Config, model: "LatentModel", objective: "Objective"
 ) -> "list[tuple[Tensor, Schedule]]":
@@ -300,9 +308,8 @@ def build_schedules(
     """
     buffers = objective.scheduled | model.scheduled
     for key in (*config.model_keys, *config.guide_keys):
-        value = getattr(config, key)
-        if isinstance(value, Schedule) and key not in buffers:
-            raise GMMVAEError(f"{key} can't change during training; give one number, not {value}")
+        if key not in buffers:
+            _fixed(config, key)
     schedules = {
         key: value for key, value in config if isinstance(value, Schedule) and key in buffers
     }

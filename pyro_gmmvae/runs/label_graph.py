@@ -60,8 +60,10 @@ def probs_by_graph(config: Config, data: TrainingData, y: Labels) -> tuple[Label
     rows = np.sort(np.concatenate([labelled, free[: max(0, MOST_ROWS - len(labelled))]]))
     probs = spread_labels(z[rows], y[rows], classes, config.graph_neighbors)
     if config.pseudo_balance:
-        log_probs = torch.from_numpy(probs).clamp_min(1e-12).log()
-        probs = balance(log_probs, torch.ones(classes)).exp().numpy()
+        # rows in parts of the graph without a label are of no class, and stay so
+        reached = probs.max(1) > (1 + 1e-6) / classes
+        log_probs = torch.from_numpy(probs[reached]).clamp_min(1e-12).log()
+        probs[reached] = balance(log_probs, torch.ones(classes)).exp().numpy()
     return rows, probs
 
 

@@ -37,16 +37,19 @@ def with_teacher(
 
     Args:
         config: ``teacher_share`` is the share; 0: no teacher.
-        data: with labelled rows of at least two classes, or nothing is done.
+        data: with labelled rows of at least two classes; else nothing is done.
         callbacks: notified of the start and the end.
 
     Raises:
-        GMMVAEError: rows from which teacher=graph can't make a graph, or no time left to fit.
+        GMMVAEError: rows from which teacher=graph can't make a graph, no time left to fit, or
+            fewer than two classes where a teacher was given, and is not that of a preset.
     """
     if not config.teacher_share or config.class_site is None:
         return data
     y = data.visible_labels().numpy()
     if y.ndim > 1 or len(np.unique(y[y >= 0])) < 2:
+        if config.fold is None and {"teacher", "teacher_share"} & config.given:
+            raise GMMVAEError("teacher_share needs labelled rows of at least two classes")
         return data
     started = time.monotonic()
     for callback in callbacks:

@@ -1,6 +1,8 @@
 """Priors of z without a class."""
 
 import math
+import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,30 @@ def vae(prior: str, **keys: Any) -> VAE:
 
 def prior_of(model: VAE, rows: int = 3) -> Any:
     return model.prior_of_z(torch.zeros(rows, 0))
+
+
+@pytest.mark.parametrize("prior", OTHERS)
+def test_a_model_that_was_evaluated_can_be_copied_and_pickled(prior: str) -> None:
+    model = vae(prior).eval()
+    z = torch.randn(3, D)
+    value = prior_of(model).log_prob(z)
+    value.sum().backward()
+    for copy in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(prior_of(copy).log_prob(z), value)
+
+
+def test_moments_of_a_flow_are_those_of_its_draws_and_draw_nothing() -> None:
+    torch.manual_seed(0)
+    flow = FlowPrior(D)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    before = torch.random.get_rng_state()
+    p = flow()
+    mean, std = p.mean, p.stddev
+    assert torch.equal(before, torch.random.get_rng_state())
+    draws = p.sample((20_000,))
+    torch.testing.assert_close(mean, draws.mean(0), atol=0.15, rtol=0)
+    torch.testing.assert_close(std, draws.std(0), atol=0.15, rtol=0)
 
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp"])
@@ -133,7 +159,7 @@ def test_m1_has_them_too() -> None:
     ("keys", "message"),
     [
         ({"prior": "vampp"}, "unknown prior 'vampp'; did you mean 'vamp'"),
-        ({"prior": "mixture", "prior_components": 0}, "prior_components must be at least 1"),
+        ({"prior": "mixture", "prior_components": 0}, "prior_components must be from 1 to"),
         ({"prior": "flow", "latent_dim": 1}, "latent_dim of at least 2"),
         ({"prior": "vamp", "options": NetworkOptions(missing=True)}, "take mixture or flow"),
     ],

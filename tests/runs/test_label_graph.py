@@ -87,6 +87,25 @@ def test_equal_classes_are_assumed_where_asked() -> None:
     assert spread[True] < 0.2 * spread[False]
 
 
+def test_equal_classes_are_assumed_of_rows_that_a_label_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = digits()
+    data = TrainingData.from_config(config)
+    y, K = data.visible_labels().numpy(), len(data.schema.classes)
+
+    def far_rows_are_not_reached(*_: Any) -> np.ndarray[Any, Any]:
+        probs = np.full((len(y), K), 1 / K)
+        probs[:-50] = 0.5 / (K - 1)
+        probs[:-50, 0] = 0.5  # a class that is far too frequent
+        return probs
+
+    monkeypatch.setattr(module, "spread_labels", far_rows_are_not_reached)
+    _, probs = module.probs_by_graph(config.replace(pseudo_balance=True), data, y)
+    np.testing.assert_allclose(probs[-50:], 1 / K)
+    np.testing.assert_allclose(probs[:-50].mean(0), 1 / K, atol=1e-3)
+
+
 def test_seconds_of_the_teacher_are_part_of_the_budget(tmp_path: Path) -> None:
     lines: list[str] = []
 
@@ -171,7 +190,7 @@ def test_vat_and_a_fit_without_elbo_train_under_every_engine(tmp_path: Path, eng
         ({"teacher_share": 0}, "teacher_share is 0, so there is no teacher"),
         (
             {"labels": 0, "elbo_weight": 0},
-            "elbo_weight=0 leaves nothing to fit without labels",
+            "teacher_share needs labelled rows of at least two classes",
         ),
     ],
 )
