@@ -210,8 +210,12 @@ def test_the_teacher_of_a_fold_has_not_seen_its_labels(
     assert seen == [LABELLED, *[LABELLED * 2 // 3] * 3]
 
 
-def test_without_two_classes_there_is_no_teacher(tmp_path: Path) -> None:
-    data = TrainingData.from_config(
-        config_of(write_rows(tmp_path / "rows.csv"), labels=0, teacher_share=0.5)
-    )
-    assert with_teacher(config_of(tmp_path / "rows.csv", labels=0, teacher_share=0.5), data) is data
+def test_without_two_classes_the_teacher_of_a_preset_is_left_out(tmp_path: Path) -> None:
+    """One that was given is refused."""
+    file = str(write_rows(tmp_path / "rows.csv"))
+    config = default_config(file, {"preset": "table", "labels": 0})
+    assert config.teacher_share > 0
+    data = TrainingData.from_config(config)
+    assert with_teacher(config, data) is data
+    with pytest.raises(GMMVAEError, match="labelled rows of at least two classes"):
+        with_teacher(config.replace(teacher_share=0.5), data)
