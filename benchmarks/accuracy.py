@@ -21,9 +21,9 @@ from typing import Any
 
 import click
 import pandas as pd
-from command_line import NOT_READ, public_command
 from figures.error_curves import error_curves
 from references import REFERENCES, add_references
+from table_notes import note_of_marks, public_command
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import NameList, assignments
@@ -131,7 +131,7 @@ def report(table: pd.DataFrame, out: Path) -> None:
     notes = [
         "Supervised references see the labelled rows only. Seconds: training and evaluation. "
         "Published: accuracy as 1 - test error, with its protocol.",
-        NOT_READ,
+        *note_of_marks(text),
         "\\* has no classifier: logistic regression on z of the labelled rows. The elbo and nll "
         "of cvae are of log p(x|y) at the true y, those of the others of log p(x).",
         *footnotes(table[table["guide"].notna() & (table["steps"].notna())], command),

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from clustering_lines import MAIN, UNEQUAL, WEIGHTS, ablations
 from clustering_references import REFERENCES
-from command_line import NOT_READ, public_command
 from figures.cluster_curves import cluster_dots, cluster_tradeoff
+from table_notes import note_of_marks, public_command
 
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps import write_tables
@@ -39,7 +39,8 @@ def report(table: pd.DataFrame, out: Path, arguments: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         text = pd.concat([_text(summarize(mine)), _published(str(data))]).fillna("")
         empty = [name for name in text.columns if (text[name] == "").all()]
-        write_tables(text.drop(columns=empty), folder, _notes(mine, arguments))
+        notes = [*note_of_marks(text), *_notes(mine, arguments)]
+        write_tables(text.drop(columns=empty), folder, notes)
         title = f"{data}, no labels"
         cluster_dots(mine, title).savefig(folder / "lines.png", dpi=150)
         weighed = mine[mine["line"].isin(list(WEIGHTS)) & mine["elbo"].notna()]
@@ -146,7 +147,6 @@ def _notes(rows: pd.DataFrame, arguments: list[str]) -> list[str]:
         f"label. {sequences}ELBO: nats per test row, without the terms on assignments; then the "
         'mean difference to "ELBO alone". used: components that rows are assigned to. Seconds: '
         "training (what init takes is a part of it) and evaluation.",
-        NOT_READ,
         f"{'; '.join(machines)}. pyro_gmmvae={rows['version'].iloc[-1]} "
         f"{' '.join(sorted({word for text in versions for word in text.split()}))}.",
         f"Made by `{command}`.",

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import click
 import pandas as pd
-from command_line import public_command
 from pixel_mixture import REFERENCE, add_mixture
+from table_notes import public_command
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import NameList, assignments

@@ -8,8 +8,9 @@ OUT/curves.csv gets a row per epoch of each run under WORK/runs. Curves of earli
 a curve of the same model, preset, labels, seed and settings is replaced. OUT also gets table.md,
 table.tex and curves.png. Without WORK they are written again.
 
-The table says where a curve would be after the epochs of its preset, if its error went on to fall
-as a power of the epochs, fitted to the second half of the curve. It is a guess, not a measurement.
+For presets with a constant learning rate the table extrapolates the error to the epochs of the
+preset, as a power of the epochs that is fitted to the second half of the curve. It is a guess, not
+a measurement.
 """
 
 import json
@@ -27,7 +28,7 @@ from pyro_gmmvae.runs import default_config, resolve
 from pyro_gmmvae.sweeps import write_tables
 
 KEYS = ["data", "model", "preset", "labels", "seed", "settings"]
-FEWEST_POINTS = 6  # of a curve that is continued
+FEWEST_POINTS = 6  # of a curve that is extrapolated
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
@@ -68,8 +69,8 @@ def _settings(config: dict[str, object]) -> str:
     return " ".join(f"{key}={value}" for key, value in sorted(changed.items()))
 
 
-def continued(curve: pd.DataFrame, epochs: int) -> float | None:
-    """The error after some epochs if it goes on to fall as a power of them; None if unknown."""
+def extrapolated(curve: pd.DataFrame, epochs: int) -> float | None:
+    """The error after some epochs, as a power of the epochs; None if the curve is too short."""
     late = curve[(curve["epoch"] > curve["epoch"].max() / 2) & (curve["error"] > 0)]
     if len(late) < FEWEST_POINTS or epochs <= curve["epoch"].max():
         return None
@@ -83,9 +84,10 @@ def table_of(curves: pd.DataFrame) -> pd.DataFrame:
     for keys, curve in curves.groupby(KEYS, sort=False):
         named = dict(zip(KEYS, keys, strict=True))
         preset = {"data": named["data"], "preset": named["preset"], "model": named["model"]}
-        epochs = default_config(str(named["data"]), preset).epochs or 0
-        last = curve.iloc[-1]
-        guess = continued(curve, epochs)
+        config = default_config(str(named["data"]), preset)
+        epochs, last = config.epochs or 0, curve.iloc[-1]
+        # a rate that has fallen to 0 ends the curve
+        guess = extrapolated(curve, epochs) if config.decay == "constant" else None
         lines.append(
             {
                 **{key: str(value) for key, value in named.items() if key != "data"},
@@ -94,7 +96,7 @@ def table_of(curves: pd.DataFrame) -> pd.DataFrame:
                 "error": f"{last['error']:.4f}",
                 "lowest error": f"{curve['error'].min():.4f}",
                 "epochs of the preset": str(epochs),
-                "error there, if continued": "-" if guess is None else f"{guess:.4f}",
+                "extrapolated error": "-" if guess is None else f"{guess:.4f}",
             }
         )
     return pd.DataFrame(lines)
@@ -148,8 +150,9 @@ def main(work: Path | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     curves.to_csv(file, index=False)
     notes = [
-        "Errors are shares of the validation rows. The last column is a guess: a line through the "
-        "second half of the curve, in logarithms of error and epochs.",
+        "Errors are shares of the validation rows. The extrapolated error, for presets with a "
+        "constant learning rate, is a guess: the second half of the curve as a power of the "
+        "epochs, after those of the preset.",
         "`python benchmarks/learning_curves.py WORK --out OUT`",
     ]
     write_tables(table_of(curves), out, notes)

@@ -27,8 +27,8 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from command_line import NOT_READ, public_command
 from matplotlib.figure import Figure
+from table_notes import note_of_marks, public_command
 
 from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.cli.options import NameList
@@ -143,16 +143,17 @@ def report(out: Path) -> None:
             }
         )
     one = found[0]
+    table = pd.DataFrame(lines)
     notes = [
         f"Nats per row, {one['test_rows']:,} test rows, {one['samples']:,} draws of the guide; one "
         "fit each, on one thread. dynamic: pixels are drawn anew in each batch, and once for the "
         "test. threshold: 1 from 1/2 on, another data set with other values. The published figures "
         "took hundreds to thousands of epochs.",
-        NOT_READ,
+        *note_of_marks(table),
         f"{one['processor']}, " + " ".join(f"{k}={v}" for k, v in one["packages"].items()),
         f"`{public_command('likelihood.py')}`",
     ]
-    write_tables(pd.DataFrame(lines), out, notes)
+    write_tables(table, out, notes)
     curves(found).savefig(out / "curves.png", dpi=130)
 
 

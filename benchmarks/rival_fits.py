@@ -3,8 +3,8 @@
     python rival_fits.py METHOD ROWS.npz ANSWERS.npz SEED [EPOCHS...]
 
 ROWS holds x (n, D) in [0, 1], y (n,) with -1 for rows without a label, and test_x. ANSWERS gets
-predicted (m,), a class or a cluster of each test row. EPOCHS are none or several numbers, one for
-each stage of the method.
+predicted (m,), a class or a cluster of each test row. EPOCHS are zero, one or two numbers,
+one for each stage of the method.
 """
 
 import sys

@@ -31,7 +31,7 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from command_line import NOT_READ, public_command
+from table_notes import note_of_marks, public_command
 
 from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.cli.options import NameList
@@ -173,17 +173,18 @@ def report(out: Path) -> None:
                 }
             )
     used = " ".join(f"{k}={v}" for k, v in found[0]["versions"].items() if k != "clustpy")
+    table = pd.DataFrame(lines)
     notes = [
         "Test accuracy; of a clustering (0 labels) under the best one-to-one assignment. One "
         "thread; the seconds are of the whole process. Epochs: of the autoencoder, then of the "
         "clustering. The published figures took more epochs.",
-        NOT_READ,
+        *note_of_marks(table),
         f"`{public_command('rivals.py')}`; {used}",
     ]
-    write_tables(pd.DataFrame(lines), out, notes)
+    write_tables(table, out, notes)
 
 
-def todo(
+def missing_fits(
     chosen: list[str], seeds: int, packages: Path, out: Path
 ) -> Iterator[tuple[str, int, Path]]:
     """Methods, seeds and folders of packages of the fits that OUT lacks."""
@@ -252,7 +253,7 @@ def main(
         click.echo(f"{name}, seed {seed}: accuracy {accuracy:.4f}, {seconds:.0f} s", err=True)
 
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [pool.submit(one, *task) for task in todo(chosen, seeds, packages, out)]
+        tasks = [pool.submit(one, *task) for task in missing_fits(chosen, seeds, packages, out)]
         failures = [str(error) for task in tasks if (error := task.exception())]
     if any(out.glob("*.json")):
         report(out)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from command_line import public_command
 from matplotlib.axes import Axes
+from table_notes import public_command
 
 from pyro_gmmvae.files import atomic_write
 

@@ -68,6 +68,7 @@ def test_the_report_stands_published_figures_beside_ours(accuracy: Any, tmp_path
     order = [line.split(" | ")[:2] for line in lines[2:6]]
     assert order == [["| 100", "vae *"], ["| 100", "m2"], ["| all", "vae *"], ["| all", "m2"]]
     assert "/somebody/home" not in "\n".join(lines)
+    assert any(line.startswith("† as others quote it") for line in lines)
     assert (tmp_path / "errors.png").stat().st_size > 10_000
 
 
@@ -84,6 +85,8 @@ def test_redrawing_measures_nothing_and_writes_tables_and_pictures(
 def test_one_line_is_a_table_too(accuracy: Any, tmp_path: Path) -> None:
     accuracy.report(rows("m2", "100", 0.9), tmp_path)
     assert "0.9000 ± 0.0000" in (tmp_path / "table.md").read_text()
+    accuracy.report(rows("vae", "100", 0.9), tmp_path)  # without a published figure
+    assert "†" not in (tmp_path / "table.md").read_text()
 
 
 def test_rows_of_changed_settings_are_left_out() -> None:
@@ -240,7 +243,7 @@ def test_likelihoods_are_measured_once_and_tabulated(
     assert before == {name: (out / name).stat().st_mtime_ns for name in files}
 
 
-def test_learning_curves_of_kept_runs_are_added_and_continued(
+def test_learning_curves_of_kept_runs_are_added_and_extrapolated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)

@@ -71,7 +71,7 @@ _MNIST_PSEUDO_LABELS = {
     "pseudo_from": 300,
     "pseudo_decay": 0.999,
 }
-# settings that two papers share; their code draws the pixels anew in each batch, or z of M1
+# settings that the codes of two papers share
 _AUTHORS: dict[str, Any] = {"learning_rate": 3e-4, "decay": "constant"}
 MNIST_PRESETS: Presets = {
     "paper": {
@@ -115,8 +115,8 @@ MNIST_PRESETS: Presets = {
         "balance": 360,
         "epochs": 20,
     },
-    # of the code of Kingma et al. 2014 (github.com/dpkingma/nips14-ssl) for m1m2: a labelled row
-    # counts as one row in the ELBO, and a tenth of the ELBO's rows in the classification term
+    # after the code of Kingma et al. 2014 (github.com/dpkingma/nips14-ssl) for m1m2: a labelled
+    # row counts as one row in the ELBO. That code trains M1 first, and M2 has 300 units
     "authors-m2": {
         **_MNIST_ROWS,
         **_AUTHORS,
@@ -129,8 +129,9 @@ MNIST_PRESETS: Presets = {
         "alpha": 0.1,
         "epochs": 3000,
     },
-    # of the code of Maaløe et al. 2016 (github.com/larsmaaloee/auxiliary-deep-generative-models)
-    # for sdgm; half of each batch is labelled
+    # after the code of Maaløe et al. 2016
+    # (github.com/larsmaaloee/auxiliary-deep-generative-models) for sdgm: half of each batch is
+    # labelled. That code lowers the rate every 200 epochs
     "authors-adgm": {
         **_MNIST_ROWS,
         **_AUTHORS,
