@@ -86,7 +86,10 @@ def main(
 ) -> None:
     """Measure the runs that OUT/results.csv lacks, then write the tables and the plots."""
     if redraw:
-        report(latest_rows(read_stored_results(out / "results.csv", log)), out)
+        stored = read_stored_results(out / "results.csv", log)
+        if stored.empty:
+            raise click.UsageError(f"--redraw: {out / 'results.csv'} has no rows")
+        report(latest_rows(stored), out)
         return
     given = {"data_dir": data_dir, "epochs": epochs, "minutes": minutes, "device": device}
     common = {"data": data} | {k: v for k, v in given.items() if v is not None}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,6 +79,8 @@ def test_redrawing_measures_nothing_and_writes_tables_and_pictures(
     table = pd.concat([rows("m2", "100", 0.9), rows("vae", "100", 0.8)]).assign(version="0.0.1")
     table.to_csv(tmp_path / "results.csv", index=False)
     accuracy.main(["--redraw", "--out", str(tmp_path)], standalone_mode=False)
+    with pytest.raises(click.UsageError, match="has no rows"):
+        accuracy.main(["--redraw", "--out", str(tmp_path / "empty")], standalone_mode=False)
     written = {"table.png", "errors.png", "table.md", "table.tex"}
     assert {file.name for file in tmp_path.iterdir()} == {"results.csv", *written}
 
