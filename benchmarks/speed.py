@@ -241,7 +241,9 @@ def check_hand_written(net: str, x: Tensor) -> None:
         assert (a.grad - b.grad).abs().max() <= 1e-4 * b.grad.abs().max()
 
 
-def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Contender]:
+def contenders(
+    net: str, x: Tensor, batch: int, quick: bool, toy: bool = False
+) -> dict[str, Contender]:
     """Build all contenders of one size; those that can't run here are logged and left out."""
     pyro.clear_param_store()
     sizes = (NETS[net][0], K, NETS[net][1])
@@ -263,6 +265,8 @@ def contenders(net: str, x: Tensor, batch: int, quick: bool) -> dict[str, Conten
     builders["numpyro"] = lambda: in_numpyro(net, x, batch)
     found = {}
     for name, build in builders.items():
+        if toy and name.startswith("compiled"):
+            continue
         try:
             found[name] = build()
         except GMMVAEError as error:
@@ -298,10 +302,13 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 @click.command()
 @click.option("--data-dir", help="Folder with MNIST's files; without it rows are synthetic.")
 @click.option("--quick", is_flag=True, help="Fewer sizes and steps: below 4 minutes on one core.")
+@click.option("--toy", is_flag=True, help="Shows only that it runs: seconds, nothing compiled.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def main(data_dir: str | None, quick: bool, threads: int, device: str, out: Path) -> None:
+def main(
+    data_dir: str | None, quick: bool, toy: bool, threads: int, device: str, out: Path
+) -> None:
     """Time all contenders, print a table, write JSON."""
     torch.set_num_threads(threads)
     if hasattr(os, "sched_setaffinity"):  # XLA takes all the cores there are
@@ -314,7 +321,9 @@ def main(data_dir: str | None, quick: bool, threads: int, device: str, out: Path
         else [(net, batch) for net in NETS for batch in (100, 200, 1000)]
     )
     rounds, steps = (6, 5) if quick else (20, 10)
-    result: dict[str, Any] = {"ms": {}, "ratio_to_stock": {}, "prepare_seconds": {}}
+    if toy:
+        quick, sizes, rounds, steps = True, [("tiny_", 100)], 1, 1
+    result: dict[str, Any] = {"quick": toy, "ms": {}, "ratio_to_stock": {}, "prepare_seconds": {}}
 
     def add(name: str, found: dict[str, Contender], rounds: int) -> None:
         ms = interleaved(found, rounds, steps)
@@ -325,7 +334,7 @@ def main(data_dir: str | None, quick: bool, threads: int, device: str, out: Path
 
     for net, batch in sizes:
         check_hand_written(net, x[:batch])
-        found = contenders(net, x, batch, quick)
+        found = contenders(net, x, batch, quick, toy)
         took = {k: c.prepare_seconds for k, c in found.items() if c.prepare_seconds is not None}
         result["prepare_seconds"][f"{net}batch_{batch}"] = rounded(took)
         add(f"{net}batch_{batch}", found, rounds if batch < 1000 else max(3, rounds // 4))
