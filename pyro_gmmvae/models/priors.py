@@ -1,5 +1,6 @@
 """Priors of z without a class: a mixture of Gaussians, VampPrior, and a normalizing flow."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +43,7 @@ class GaussianMixturePrior(nn.Module):
 
     def forward(self) -> TorchDistribution:
         """p(z), event shape (d,)."""
-        each = Normal(self.loc, positive_scale(self.raw_scale)).to_event(1)
-        return MixtureSameFamily(Categorical(logits=self.logits), each)
+        return _DiagonalMixture.of(self.logits, self.loc, positive_scale(self.raw_scale))
 
 
 class VampPrior(nn.Module):
@@ -81,7 +81,47 @@ class VampPrior(nn.Module):
         u = self.pseudo_inputs.sigmoid() if self.bounded else self.pseudo_inputs
         with as_in_evaluation(networks):
             loc, scale = posterior(u)
-        return MixtureSameFamily(Categorical(logits=self.logits), Normal(loc, scale).to_event(1))
+        return _DiagonalMixture.of(self.logits, loc, scale)
+
+
+class _DiagonalMixture(MixtureSameFamily):
+    """A mixture of Gaussians with diagonal covariances, whose densities are matrix products.
+
+    With many components they take a fraction of the time of a difference for each row, component
+    and dimension.
+    """
+
+    parameters: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def of(cls, logits: Tensor, loc: Tensor, scale: Tensor) -> "_DiagonalMixture":
+        """The mixture of weights (K,), means (K, d) and standard deviations (K, d)."""
+        new = cls(Categorical(logits=logits), Normal(loc, scale).to_event(1))
+        new.parameters = logits, loc, scale
+        return new
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_DiagonalMixture":
+        new = self._get_checked_instance(_DiagonalMixture, _instance)
+        new.parameters = self.parameters
+        return super().expand(batch_shape, _instance=new)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(...,) log densities, in nats, of z (..., d)."""
+        if _products_are_rounded():  # squares of far components would cancel
+            return super().log_prob(value)
+        logits, loc, scale = self.parameters
+        center = loc.mean(0)  # smaller squares lose less to rounding
+        z, loc, precision = value - center, loc - center, scale.square().reciprocal()
+        squares = z.square() @ precision.T - 2 * z @ (loc * precision).T
+        squares = squares + (loc.square() * precision).sum(-1)
+        norm = scale.log().sum(-1) + 0.5 * loc.shape[-1] * math.log(2 * math.pi)
+        return (logits.log_softmax(-1) - norm - 0.5 * squares).logsumexp(-1)
+
+
+def _products_are_rounded() -> bool:
+    """Whether the precision of matrix products is less than that of their operands."""
+    cpu: Any = torch.backends.mkldnn
+    return torch.backends.cuda.matmul.allow_tf32 or cpu.matmul.fp32_precision == "bf16"
 
 
 class FlowPrior(nn.Module):

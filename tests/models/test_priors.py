@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_gmmvae.distributions import positive_scale
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.models import M1, VAE
-from pyro_gmmvae.models.priors import FlowPrior
+from pyro_gmmvae.models import M1, VAE, priors
+from pyro_gmmvae.models.priors import FlowPrior, GaussianMixturePrior
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
 from pyro_gmmvae.runs import default_config, train
@@ -38,6 +39,27 @@ def test_a_model_that_was_evaluated_can_be_copied_and_pickled(prior: str) -> Non
     value.sum().backward()
     for copy in (deepcopy(model), pickle.loads(pickle.dumps(model))):
         torch.testing.assert_close(prior_of(copy).log_prob(z), value)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_densities_as_products_are_those_of_the_mixture(
+    rounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where products are rounded, which they then avoid."""
+    torch.manual_seed(0)
+    prior = GaussianMixturePrior(20, 30)
+    with torch.no_grad():
+        prior.raw_scale.normal_(0, 0.5)
+        prior.logits.normal_()
+    z = 2 * torch.randn(4, 5, 20)
+    if rounded:
+        monkeypatch.setattr(priors, "_products_are_rounded", lambda: True)
+    p = prior().expand((4, 5))
+    loc, scale = prior.loc, positive_scale(prior.raw_scale)
+    each = torch.distributions.Normal(loc, scale).log_prob(z.unsqueeze(-2)).sum(-1)
+    expected = (prior.logits.log_softmax(-1) + each).logsumexp(-1)
+    torch.testing.assert_close(p.log_prob(z), expected, atol=1e-3, rtol=1e-5)
+    assert p.sample().shape == z.shape
 
 
 def test_moments_of_a_flow_are_those_of_its_draws_and_draw_nothing() -> None:
