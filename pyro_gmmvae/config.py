@@ -301,8 +301,9 @@ class Config(BaseModel):
     checkpoint_seconds: float = Field(30.0, ge=0, description="Seconds between checkpoints.")
     log: Names = Field((), description="Logs beside history.csv: tensorboard, mlflow.")
     deterministic: bool = Field(False, description="Use deterministic kernels only.")
-    engine: Literal["auto", "svi", "captured", "compiled"] = Field(
-        "auto", description="How a step is computed."
+    engine: Literal["auto", "svi", "captured", "compiled", "batched"] = Field(
+        "auto",
+        description="How a step is computed; batched: fits that differ in seeds as one program.",
     )
     precision: Literal["f32", "bf16", "f64"] = Field(
         "f32", description="Precision; bf16: of the operands of matrix products, while fitting."

@@ -36,6 +36,7 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.out_of_fold import OutOfFold, save_validation_scores
 from pyro_gmmvae.runs.run import Run, elbo_quantiles
+from pyro_gmmvae.runs.side_by_side import Planned, runs_batched, train_side_by_side
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.devices import machine, resolve_device
@@ -169,6 +170,10 @@ def _finish_share(
     """
     folds = data.folds(config)
     fits = 1 + folds  # a fold takes as long as all members
+    if step == 1 and runs_batched(config):
+        outcome = _train_members_side_by_side(config, data, out, callbacks, fits)
+        if outcome not in FINISHED:
+            return outcome
     with shared_graphs(config.members):
         for number in range(first, config.members, step):
             folder = out / MEMBERS / str(number)
@@ -192,6 +197,29 @@ def _finish_share(
         if outcome not in FINISHED:
             return outcome
     return "complete"
+
+
+def _train_members_side_by_side(
+    config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback], fits: int
+) -> str:
+    """Train the members that have no folder yet as one program; returns the outcome."""
+    plans = []
+    for number in range(config.members):
+        folder = out / MEMBERS / str(number)
+        if not folder.exists():
+            of_member = PartialProgress(callbacks, number, config.members * fits)
+            plans.append(Planned(member_config(config, number), lambda: data, folder, [of_member]))
+
+    def log(line: str) -> None:
+        for callback in callbacks:
+            callback.on_start(line)
+
+    outcomes = train_side_by_side(plans, log)
+    for outcome in outcomes:
+        if isinstance(outcome, GMMVAEError):
+            raise outcome
+    ended = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    return next((outcome for outcome in ended if outcome not in FINISHED), "complete")
 
 
 def _in_processes(share: Callable[[int, int], str], jobs: int) -> str:

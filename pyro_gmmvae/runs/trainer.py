@@ -2,9 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.datasets import IN_MEMORY, is_file_name
+from pyro_gmmvae.datasets import Dataset, is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import remove_leftovers, write_json
-from pyro_gmmvae.runs.assembly import Parts, build
+from pyro_gmmvae.files import remove_leftovers
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.component_names import names_given
 from pyro_gmmvae.runs.data import TrainingData
@@ -24,127 +23,29 @@ from pyro_gmmvae.runs.folder import (
     CONFIG,
     FINISHED,
     MEMBERS,
-    METRICS,
     environment,
     new_folder,
     read_config,
     read_environments,
     read_metrics,
     restore,
-    save_checkpoint,
     write_config,
 )
-from pyro_gmmvae.runs.initialize import initialize
+from pyro_gmmvae.runs.job import prepared
 from pyro_gmmvae.runs.keys import BUDGETS
-from pyro_gmmvae.runs.out_of_fold import save_validation_scores
 from pyro_gmmvae.runs.run import Run, with_data_at
 from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.side_by_side import Planned, runs_batched, train_side_by_side
 from pyro_gmmvae.runs.start_from_run import with_structure_of_init
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.runs.trained import Trained
-from pyro_gmmvae.training import Callback, Fit, FitState, check_precision
-from pyro_gmmvae.training.batches import check_batch_size
-from pyro_gmmvae.training.devices import machine, seeded
-from pyro_gmmvae.training.distributed import process_group
+from pyro_gmmvae.training import Callback, FitState
+from pyro_gmmvae.training.devices import machine
 from pyro_gmmvae.training.engines import shared_graphs
-from pyro_gmmvae.training.loggers import build_loggers, closing
+from pyro_gmmvae.training.loggers import closing
 from pyro_gmmvae.training.signals import raise_signal
 
 CHANGED = "arguments changed since the last fit, and the model with them; call fit again"
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A fit, and the parts that it was built from."""
-
-    parts: Parts
-    fit: Fit
-    loggers: Sequence[Callback]
-
-    def start(self) -> None:
-        """Go to the first step of a new fit, from a clustering where ``init`` names one."""
-        config, fit = self.parts.config, self.fit
-        fit.state.seconds = self.parts.data.teacher_seconds
-        if config.init != "random":
-            if fit.world.size > 1:
-                raise GMMVAEError(f"init={config.init} is for one process")
-            # part of a budget in minutes
-            fit.state.seconds += initialize(self.parts, fit.callbacks)
-
-    def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
-        """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
-
-        def checkpoint(fit: Fit) -> None:
-            self.parts.validation.fit_classifier()
-            save(fit)
-
-        self.fit.log(self.parts.about())
-        return self.fit.run(checkpoint)
-
-    def run_into(self, out: Path) -> Run:
-        """Run the fit with checkpoints in a run folder, and give the run with the saved weights."""
-        outcome, world = self.run(partial(save_checkpoint, out)), self.fit.world
-        if world.is_first:
-            run = Run.restored(out, self.parts.model, self.parts.device)
-            save_validation_scores(run, self.parts.data, out)
-            write_json(out / METRICS, self.result(outcome, run).metrics)
-        world.gather(None)  # the others wait until the first process has written everything
-        return run if world.is_first else Run.restored(out, self.parts.model, self.parts.device)
-
-    def run_in_memory(self) -> Run:
-        """The run of a fit that ended, with its best weights where it could stop early."""
-        parts, fit = self.parts, self.fit
-        if parts.config.patience and fit.state.best:
-            parts.model.load_state_dict(fit.state.best)
-        parts.model.zero_grad(set_to_none=True)
-        model = parts.model.eval()
-        return Run(Path(IN_MEMORY), parts.config, parts.data.schema, model, parts.device, "last")
-
-    def report_processes(self, environments: Sequence[Mapping[str, Any]]) -> None:
-        """Report a number of processes that differs from the last one's."""
-        now = self.fit.world.size
-        before = environments[-1].get("processes", now) if environments else now
-        for callback in self.fit.callbacks if before != now else ():
-            callback.on_start(f"processes: {now}, before: {before}; from here on the noise differs")
-
-    def result(self, outcome: str, run: Run) -> Trained:
-        state = self.fit.state
-        metrics = {
-            "outcome": outcome,
-            "epochs": state.epoch,
-            "steps": state.step,
-            "seconds": state.seconds,
-            "engine": state.engine,
-            "best_epoch": state.best_epoch,
-            "weights": run.weights,
-            "training": state.history[-1] if state.history else {},
-            "elbo_quantiles": run.measure_reference(self.parts.data).tolist(),
-        }
-        return Trained(run, metrics, pd.DataFrame(state.history))
-
-
-@contextmanager
-def _prepared(
-    config: Config,
-    load: Callable[[], TrainingData],
-    callbacks: Sequence[Callback],
-    out: Path | None = None,
-) -> Iterator[_Job]:
-    """Join the processes, seed, load the data and build all parts, for the length of a block.
-
-    Whatever does not fit together is refused here, before anything is written. The global
-    generators are as before at the end of the block.
-    """
-    loggers = build_loggers(config.log, out, config.model_dump()) if out and config.log else []
-    with process_group(config.device) as (world, device), seeded(config.seed, device):
-        with world.raise_together():
-            check_precision(config.precision, device)
-            check_batch_size(config.batch_size, config.labelled_per_batch)
-            parts = build(config, load(), device)
-            parts.dry_run()
-            fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
-        world.reseed(config.seed)
-        yield _Job(parts, fit, loggers)
 
 
 def train(
@@ -186,6 +87,38 @@ def train(
     return _train_one(config, load, out, force, callbacks, command)
 
 
+def train_together(
+    runs: Mapping[Path, Config], log: Callable[[str], None]
+) -> list[str | GMMVAEError | None]:
+    """Train new runs of one program side by side, if their device or their engine is for that.
+
+    Args:
+        runs: the run folders to make, and their configurations, which name the same data.
+        log: see :func:`train_side_by_side`.
+
+    Returns:
+        As :func:`train_side_by_side`.
+
+    Raises:
+        GMMVAEError: anything in a config or the data that can't be used.
+    """
+    datasets: list[Dataset] = []
+
+    def load(config: Config) -> TrainingData:
+        data = TrainingData.from_config(config, dataset=datasets[0] if datasets else None)
+        datasets.append(data.dataset)
+        return with_teacher(config, data)
+
+    plans = []
+    for out, config in runs.items():
+        one = _resolved(with_structure_of_init(absolute_paths(config)))
+        single = one.members == 1 and (one.cv == 0 or not is_file_name(one.data))
+        if single and runs_batched(one) and not out.exists():
+            plans.append(Planned(one, partial(load, one), out))
+    outcomes = dict(zip((p.out for p in plans), train_side_by_side(plans, log), strict=True))
+    return [outcomes.get(out) for out in runs]
+
+
 def _load(
     config: Config,
     callbacks: Sequence[Callback],
@@ -211,7 +144,7 @@ def _train_one(
     callbacks: Sequence[Callback],
     command: str | None,
 ) -> Run:
-    with _prepared(config, load, callbacks, out) as job, ExitStack() as stack:
+    with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         with job.fit.world.raise_together():
             if job.fit.world.is_first:
                 now = environment(command, machine(job.fit.device), job.fit.world.size)
@@ -266,7 +199,7 @@ def resume(
     load = partial(_load, config, callbacks, schema)
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
-    with _prepared(config, load, callbacks, out) as job, closing(job.loggers):
+    with prepared(config, load, callbacks, out) as job, closing(job.loggers):
         fit = job.fit
         with fit.world.raise_together():
             # read first, so that a damaged file is found before anything is written
@@ -333,7 +266,7 @@ def fit(config: Config, data: TrainingData, *, callbacks: Sequence[Callback] = (
 
 
 def _fit(config: Config, data: TrainingData, callbacks: Sequence[Callback]) -> Trained:
-    with _prepared(config, lambda: data, callbacks) as job:
+    with prepared(config, lambda: data, callbacks) as job:
         job.start()
         outcome = job.run()
         if not outcome.startswith("SIG"):
@@ -408,7 +341,7 @@ def _fit_epoch(
     done = 0 if before is None else int(before.metrics["epochs"])
     # other noise and another order for each epoch
     other_seed = config.with_defaults(seed=(config.seed + done) % 2**32)
-    with _prepared(other_seed, lambda: data, callbacks) as job:
+    with prepared(other_seed, lambda: data, callbacks) as job:
         fit = job.fit
         if before is not None:
             state = FitState(epoch=done, step=int(before.metrics["steps"]))

@@ -18,9 +18,10 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json, try_lock
+from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.runs.folder import FINISHED
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.runs.trainer import resume, train
+from pyro_gmmvae.runs.trainer import resume, train, train_together
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
 from pyro_gmmvae.sweeps.tables import append_result, read_results, run_keys
 from pyro_gmmvae.sweeps.workers import Pool, check_backend, ray_pool
@@ -106,7 +107,7 @@ def sweep(
         if len(todo) < len(runs):
             log(f"{len(runs) - len(todo)} of {len(runs)} runs are in {results} already")
         failures: list[str] = []
-        outcomes = _outcomes(todo, out / "runs", jobs, threads, backend)
+        outcomes = _outcomes(todo, out / "runs", jobs, threads, backend, log)
         for count, (run, outcome) in enumerate(outcomes, 1):
             if isinstance(outcome, dict):
                 append_result(results, asdict(run) | outcome)
@@ -217,7 +218,12 @@ def _train_and_evaluate(config: Config, folder: Path) -> Row:
 
 
 def _outcomes(
-    todo: Mapping[SweepRun, Config], folder: Path, jobs: int, threads: int, backend: str
+    todo: Mapping[SweepRun, Config],
+    folder: Path,
+    jobs: int,
+    threads: int,
+    backend: str,
+    log: Log,
 ) -> Outcomes:
     """Give each run's row or error as it ends."""
     if not todo:
@@ -231,7 +237,24 @@ def _outcomes(
             yield from _in_pool(todo, folder, pool)
     else:
         with torch_threads(threads), sigterm_as_interrupt(lambda: None):
-            yield from _in_this_process(todo, folder)
+            for group in _programs(todo):
+                paths = {(folder / run.folder).resolve(): c for run, c in group.items()}
+                outcomes: list[Any] = []
+                with contextlib.suppress(GMMVAEError):  # which each run reports by itself
+                    outcomes = train_together(paths, log)
+                if any(isinstance(one, str) and one not in FINISHED for one in outcomes):
+                    raise KeyboardInterrupt
+                yield from _in_this_process(group, folder)
+
+
+def _programs(todo: Mapping[SweepRun, Config]) -> list[dict[SweepRun, Config]]:
+    """Runs that differ in numbers only, which may be one program."""
+    groups: dict[str, dict[SweepRun, Config]] = {}
+    for run, config in todo.items():
+        fixed = {k: v for k, v in config if not isinstance(v, float | Schedule)}
+        key = repr(fixed | {"seed": 0, "label_seed": None})
+        groups.setdefault(key, {})[run] = config
+    return list(groups.values())
 
 
 def _in_this_process(todo: Mapping[SweepRun, Config], folder: Path) -> Outcomes:

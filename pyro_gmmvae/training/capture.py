@@ -129,7 +129,7 @@ class CapturedStep:
 
         Drops the graphs if the tensors have other names, shapes or types.
         """
-        self._tensors = _tensors_by_name(self.evaluation)
+        self._tensors = tensors_by_name(self.evaluation)
         properties = tuple((k, t.shape, t.dtype, t.requires_grad) for k, t in self._tensors.items())
         if properties != self._properties:
             self.graphs, self._properties = {}, properties
@@ -172,7 +172,7 @@ class CapturedStep:
             del self.graphs[self._key(batch)]
             # also where the native code fails in its first run
             if compiling and not is_out_of_memory(error):
-                raise CompileError(f"the compiled step fails: {_first_line(error)}") from error
+                raise CompileError(f"the compiled step fails: {first_line(error)}") from error
             raise
         return graph
 
@@ -189,7 +189,7 @@ class CapturedStep:
         captured, captured_rng = self._results(self, batch)
         for p in self._parameters.values():
             p.grad = None
-        _compare(eager, captured, self.graphs[self._key(batch)].parts, tolerance)
+        compare_results(eager, captured, self.graphs[self._key(batch)].parts, tolerance)
         if any(not torch.equal(state, captured_rng[kind]) for kind, state in eager_rng.items()):
             raise CaptureError(
                 "the captured step draws other random numbers than eager evaluation; fit with "
@@ -223,18 +223,22 @@ class CapturedStep:
             set_rng_state(device, start)
 
 
-def _compare(
+def compare_results(
     expected: dict[str, Tensor],
     actual: dict[str, Tensor],
     parts: Sequence[str],
-    tolerance: float | None,
+    tolerance: float | None = None,
+    step: str = "the captured step",
 ) -> None:
-    """Check that two evaluations give the same tensors.
+    """Check that a step gives the tensors that are expected.
 
     Non-finite values are reported by the training loop.
+
+    Raises:
+        CaptureError: with the name of the step and of the tensor.
     """
     if missing := sorted(expected.keys() ^ actual.keys()):
-        raise CaptureError(f"the captured step disagrees on whether {missing[0]} exists")
+        raise CaptureError(f"{step} disagrees on whether {missing[0]} exists")
     sizes = {name: _largest(tensor) for name, tensor in expected.items()}
     # rounding is that of the sums a number comes from: a KL near 0 is a difference of large terms,
     # and a bias below a batch norm has a gradient of 0
@@ -248,7 +252,7 @@ def _compare(
         error = (actual[name] - value).abs().max().item()
         if not error <= limit * (sizes[name] + floors.get(name, 0.0)):
             raise CaptureError(
-                "the captured step computes something else than eager evaluation: "
+                f"{step} computes something else than eager evaluation: "
                 f"{_own_name(name)} differs by {error:.2g} where its size is {sizes[name]:.2g}; "
                 "fit with --engine svi (--no-verify skips this check)"
             )
@@ -260,7 +264,7 @@ def _largest(tensor: Tensor) -> float:
     return finite.abs().max().item() if finite.numel() else 0.0
 
 
-def _tensors_by_name(root: nn.Module) -> dict[str, Tensor]:
+def tensors_by_name(root: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer by each of its names; a module met twice counts once."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in root.named_modules():
@@ -332,7 +336,7 @@ def capture(
         raise
     except Exception as error:
         # whatever breaks the tracer means one thing to the caller
-        raise CaptureError(f"the step can't be captured: {_first_line(error)}") from error
+        raise CaptureError(f"the step can't be captured: {first_line(error)}") from error
     return StepGraph(_without_detach(graph), tuple(parts), tuple(has_gradient))
 
 
@@ -387,13 +391,13 @@ def compile_graph(graph: StepGraph, inputs: list[Tensor]) -> StepGraph:
     except Exception as error:
         # compilers fail in many ways, with one remedy
         raise CompileError(
-            f"the captured step can't be compiled on this machine: {_first_line(error)}; "
+            f"the captured step can't be compiled on this machine: {first_line(error)}; "
             "--engine captured needs no compiler"
         ) from error
     return replace(graph, run=run)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".")
 

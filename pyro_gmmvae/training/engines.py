@@ -1,4 +1,4 @@
-"""Engines: three ways to compute a step's loss and gradients, and the choice for a budget."""
+"""Engines: ways to compute a step's loss and gradients, and the choice for a budget."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_gmmvae.errors import unknown_name
 from pyro_gmmvae.training.capture import CapturedStep, CaptureError, CompileError
 
-ENGINES = ("auto", "svi", "captured", "compiled")
+ENGINES = ("auto", "svi", "captured", "compiled", "batched")
 
 STEPS_TO_CAPTURE = 400
 """From here on the capture, about a second, pays off: it saves some milliseconds a step."""
@@ -116,7 +116,8 @@ def build_engine(
     """Build an engine that is ready for batches of the examples' shapes.
 
     Args:
-        name: one of ``ENGINES``; "auto" takes the one that pays off for the budget.
+        name: one of ``ENGINES``; "auto" takes the one that pays off for the budget, and "batched",
+            which is for several fits, the captured one.
         objective, module, verify, compiled_tolerance: see :class:`CapturedStep`.
         examples: a batch of each shape of the fit, the usual one first.
         steps, minutes: the fit's budget.
@@ -136,6 +137,8 @@ def build_engine(
     if name == "auto":
         fits = 1 if shared is None else shared.fits
         name, reason = choose(None if steps is None else fits * steps, minutes)
+    if name == "batched":  # a fit by itself, perhaps one that is resumed
+        name, fall_back, reason = "captured", True, "one fit has no other beside it"
     while name != "svi":
         if name == "compiled":
             log("compiling the step: up to a minute the first time, seconds after that")

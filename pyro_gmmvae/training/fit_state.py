@@ -79,3 +79,11 @@ class FitState:
                 f"{state.step} steps"
             )
         return state
+
+
+def by_themselves(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Tensors that are no part of a larger memory, which torch would write as a whole."""
+    return {
+        name: t.detach().clone() if t.untyped_storage().nbytes() > t.nbytes else t
+        for name, t in tensors.items()
+    }

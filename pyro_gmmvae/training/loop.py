@@ -11,7 +11,6 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.training.batches import Batches, Preprocessing, class_labels
 from pyro_gmmvae.training.callbacks import Callback, checked
@@ -19,7 +18,8 @@ from pyro_gmmvae.training.capture import BF16_TOLERANCE
 from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.engines import build_engine
-from pyro_gmmvae.training.fit_state import FitState
+from pyro_gmmvae.training.epoch_means import EpochMeans
+from pyro_gmmvae.training.fit_state import FitState, by_themselves
 from pyro_gmmvae.training.optimizer import NonFiniteError, Optimizer
 from pyro_gmmvae.training.out_of_memory import batch_size_advice, out_of_memory_advice
 from pyro_gmmvae.training.precision import bf16_products, check_precision, process_switches
@@ -115,11 +115,11 @@ class Fit:
                 line = self.prepare()
             self.log(line)
             # again: other processes may have prepared for longer
-            self._clock = time.monotonic() - self.state.seconds
+            self.clock = time.monotonic() - self.state.seconds
             self._saved_at, self._stopping = self.state.seconds, None
             with stop_on_signal() as stop:
                 outcome = self._run_epochs(stop, save)
-                self._checkpoint(stop, save)
+                self.checkpoint(stop, save)
         for callback in self.callbacks:
             callback.on_end(outcome)
         return outcome
@@ -130,7 +130,7 @@ class Fit:
             self.prepare()
             for x, y in self.batches.epoch():
                 self.step(x, y)
-            self._close_epoch()
+            self.close_epoch()
 
     def log(self, line: str) -> None:
         """Call ``on_start`` of the callbacks with a line on the fit."""
@@ -155,7 +155,7 @@ class Fit:
         name = state.engine if settings.engine == "auto" and state.engine else settings.engine
         self.module.train()
         self._move_schedules()
-        with self._products():
+        with self.products():
             self.engine, state.engine, reason = build_engine(
                 name,
                 self.objective,
@@ -173,21 +173,21 @@ class Fit:
         if state.engine != "svi" and self.device.type == "cuda" and self.world.size == 1:
             self.cuda_graph_step = CUDAGraphStep(
                 self._update,
-                self._changed_tensors,
+                self.changed_tensors,
                 self.log,
                 CUDAGraphRecorder,
                 verify=settings.verify,
             )
-        self._clock = time.monotonic() - state.seconds
+        self.clock = time.monotonic() - state.seconds
         return f"engine: {state.engine}" + (f" ({reason})" if reason else "")
 
-    def _products(self) -> AbstractContextManager[Any]:
+    def products(self) -> AbstractContextManager[Any]:
         """Compute matrix products of the objective in the precision of the settings."""
         return bf16_products(self.device) if self.settings.precision == "bf16" else nullcontext()
 
     def _advice(self) -> str:
         self.cuda_graph_step = None  # its memory counts too
-        with self._products():
+        with self.products():
             return batch_size_advice(
                 self.objective,
                 self.parameters,
@@ -207,11 +207,11 @@ class Fit:
                 self.cuda_graph_step.refresh()
             self._run_batches(stop)
             if self.state.batch == len(self.batches) or self.fraction() >= 1:
-                self._close_epoch()
+                self.close_epoch()
             if self._stopping is not None:
                 return self.outcome() or self._stopping.name
             if self.state.seconds - self._saved_at >= self.settings.checkpoint_seconds:
-                self._checkpoint(stop, save)
+                self.checkpoint(stop, save)
         return outcome
 
     def outcome(self) -> str | None:
@@ -246,17 +246,26 @@ class Fit:
             x, y: this process's rows.
             stopping: a stop signal; it reaches all processes with this step.
         """
-        state, labeling = self.state, False
-        self._move_schedules()
-        self.optimizer.set_learning_rate(self.settings.rate(self.fraction()))
-        if self.pseudo_labeler is not None:
-            self.pseudo_labeler.begin(state.step)
-            labeling = self.pseudo_labeler.active
+        labeling = self.begin_step()
         if self.cuda_graph_step is not None:
             self.cuda_graph_step(x, y, labeling)
         else:
             self._update(x, y, stopping)
-        state.seconds = self._seconds if self.world.size > 1 else time.monotonic() - self._clock
+        self.end_step(self._seconds if self.world.size > 1 else time.monotonic() - self.clock)
+
+    def begin_step(self) -> bool:
+        """Move schedules and rate; returns whether pseudo-labels are used."""
+        self._move_schedules()
+        self.optimizer.set_learning_rate(self.settings.rate(self.fraction()))
+        if self.pseudo_labeler is None:
+            return False
+        self.pseudo_labeler.begin(self.state.step)
+        return self.pseudo_labeler.active
+
+    def end_step(self, seconds: float) -> None:
+        """Count a step, after so many seconds of the fit."""
+        state = self.state
+        state.seconds = seconds
         state.batch += 1
         state.step += 1
         if state.step % STEPS_AHEAD == 0:
@@ -267,18 +276,27 @@ class Fit:
 
         (But for several processes, and on a CPU, where reading a value costs nothing.)
         """
-        if self.pseudo_labeler is not None:
-            y = self.pseudo_labeler.relabel(self.preprocessing.featurize(x), y)
-        seen, *original = self.preprocessing(x)
+        seen, y, *original = self.objective_inputs(x, y)
         if self.labelled_weight is not None and self.world.size > 1:
             self.labelled_weight.fill_(self.world.labelled_weight(class_labels(y)))
-        with self._products():
+        with self.products():
             terms = self.engine(seen, y, *original)
         parts = {"loss": terms.loss.detach()} | terms.parts
         if self.world.size > 1:
             self._seconds, self._stopping = self.world.average_step(
-                self.parameters, parts, len(x), time.monotonic() - self._clock, stopping
+                self.parameters, parts, len(x), time.monotonic() - self.clock, stopping
             )
+        self.apply(parts)
+
+    def objective_inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        """Rows with pseudo-labels and augmentation: the objective's arguments."""
+        if self.pseudo_labeler is not None:
+            y = self.pseudo_labeler.relabel(self.preprocessing.featurize(x), y)
+        seen, *original = self.preprocessing(x)
+        return seen, y, *original
+
+    def apply(self, parts: Mapping[str, Tensor]) -> None:
+        """Apply the gradients that an evaluation left, and count its parts."""
         self.optimizer.step(parts)
         if self.pseudo_labeler is not None:
             self.pseudo_labeler.update(self.module)
@@ -288,7 +306,7 @@ class Fit:
         """The objective's arguments for a batch of each shape; draws no random numbers."""
         return [self.preprocessing.example(x, y) for x, y in self.batches.examples()]
 
-    def _changed_tensors(self) -> dict[str, list[Tensor]]:
+    def changed_tensors(self) -> dict[str, list[Tensor]]:
         """The tensors that a step changes, in groups by name."""
         buffers = list(self.module.buffers())
         if isinstance(self.objective, nn.Module):
@@ -305,7 +323,7 @@ class Fit:
 
     # -- epochs and checkpoints -------------------------------------------------------------
 
-    def _close_epoch(self) -> None:
+    def close_epoch(self) -> None:
         """Validate, and add a row to the history."""
         state = self.state
         self.optimizer.check()
@@ -315,7 +333,7 @@ class Fit:
         self._share_buffers()
         # one process validates, so that all decide by the same numbers
         numbers = self.validate() if self.world.is_first else {}
-        numbers, state.seconds = self.world.gather((numbers, time.monotonic() - self._clock))[0]
+        numbers, state.seconds = self.world.gather((numbers, time.monotonic() - self.clock))[0]
         record |= numbers
         rate = self.settings.rate(self.fraction())
         record |= {"learning_rate": rate, "seconds": state.seconds}
@@ -330,7 +348,7 @@ class Fit:
         for callback in self.callbacks:
             callback.on_epoch(record)
 
-    def _checkpoint(self, stop: StopRequest, save: Callable[["Fit"], None]) -> None:
+    def checkpoint(self, stop: StopRequest, save: Callable[["Fit"], None]) -> None:
         """Save, unless a weight is not finite: the last good checkpoint then stays."""
         self.optimizer.check()
         self._share_buffers()
@@ -344,7 +362,7 @@ class Fit:
             self.state.rng = self.world.gather(rng_state(self.device))
             if self.world.is_first:
                 save(self)
-        self._saved_at = self.world.gather(time.monotonic() - self._clock)[0]
+        self._saved_at = self.world.gather(time.monotonic() - self.clock)[0]
 
     def _share_buffers(self) -> None:
         """Average the running means that each process kept of its own rows."""
@@ -359,10 +377,10 @@ class Fit:
         return replace(
             self.state,
             history=list(self.state.history),
-            module=self.module.state_dict(),
+            module=by_themselves(self.module.state_dict()),
             optimizer=self.optimizer.state_dict(),
             sums=self.means.state_dict(),
-            pseudo_labeler=None if labeler is None else labeler.state_dict(),
+            pseudo_labeler=None if labeler is None else by_themselves(labeler.state_dict()),
             rng=[rng_state(self.device), *self.state.rng[1:]],
         )
 
@@ -395,48 +413,3 @@ class Fit:
             sums=None,
             pseudo_labeler=None,
         )
-
-
-class EpochMeans:
-    """Means of an epoch's numbers, summed on their device in double precision.
-
-    Sums are taken one step after the other, so that an interrupted epoch sums to the same bits,
-    and in place, so that a recorded step adds to the same tensors.
-    """
-
-    def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()
-        self.sums: Tensor | None = None
-
-    def add(self, parts: Mapping[str, Tensor]) -> None:
-        """Add one step's 0-dimensional numbers, which have the same names at each step."""
-        values = torch.stack(tuple(parts.values()))
-        wide = values if values.device.type == "mps" else values.double()
-        if self.sums is None:
-            self.names, self.sums = tuple(parts), torch.zeros_like(wide)
-        if tuple(parts) != self.names:
-            raise GMMVAEError(
-                f"an objective reports the same terms at each step: {', '.join(self.names)}; "
-                f"now {', '.join(parts)}"
-            )
-        self.sums.add_(wide)
-
-    def take(self, steps: int) -> dict[str, float]:
-        """The means over so many steps; begins the next epoch. Waits for the device once."""
-        if self.sums is None:
-            return {}
-        sums = self.sums.tolist()
-        self.sums.zero_()
-        return {name: total / steps for name, total in zip(self.names, sums, strict=True)}
-
-    def tensors(self) -> list[Tensor]:
-        """The tensors that a step changes."""
-        return [] if self.sums is None else [self.sums]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {} if self.sums is None else dict(zip(self.names, self.sums, strict=True))
-
-    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
-        self.names, self.sums = tuple(state), None
-        if state:
-            self.sums = torch.stack(tuple(state.values())).to(device)

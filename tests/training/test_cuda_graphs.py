@@ -59,7 +59,7 @@ def replayed(fit: Fit, recorder: Recorder, verify: bool = True) -> list[str]:
     def prepared() -> str:
         line = prepare()
         fit.cuda_graph_step = CUDAGraphStep(
-            fit._update, fit._changed_tensors, lines.append, recorder, verify=verify
+            fit._update, fit.changed_tensors, lines.append, recorder, verify=verify
         )
         return line
 

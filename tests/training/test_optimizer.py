@@ -9,7 +9,7 @@ from torch import nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import NonFiniteError
-from pyro_gmmvae.training.loop import EpochMeans
+from pyro_gmmvae.training.epoch_means import EpochMeans
 from pyro_gmmvae.training.optimizer import Optimizer
 
 

@@ -1,0 +1,121 @@
+"""Training of several runs of one program side by side, as one batched program."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyro_gmmvae.config import Config
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.folder import environment, new_folder, save_checkpoint, write_config
+from pyro_gmmvae.runs.job import Job, prepared
+from pyro_gmmvae.training import Callback
+from pyro_gmmvae.training.capture import CaptureError
+from pyro_gmmvae.training.devices import machine, resolve_device, rng_state
+from pyro_gmmvae.training.fit_group import FitGroup
+from pyro_gmmvae.training.loggers import closing
+from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run to train.
+
+    Attributes:
+        config: resolved.
+        load: gives its data.
+        out: the run folder to make.
+        callbacks: called after each epoch and step.
+    """
+
+    config: Config
+    load: Callable[[], TrainingData]
+    out: Path
+    callbacks: Sequence[Callback] = ()
+
+
+def runs_batched(config: Config) -> bool:
+    """Whether fits that differ in their seeds are trained as one program: on CUDA, or if asked for.
+
+    On a CPU a process for each core is faster.
+    """
+    if config.minutes is not None or config.engine not in ("auto", "batched"):
+        return False
+    return config.engine == "batched" or resolve_device(config.device).type == "cuda"
+
+
+def train_side_by_side(
+    plans: Sequence[Planned], log: Callable[[str], None]
+) -> list[str | GMMVAEError | None]:
+    """Train runs as one program; each has a run folder as of :func:`train` at its end.
+
+    Args:
+        plans: the runs. They may differ in seeds, rows, labels, and in learning rates, weights of
+            terms and budgets.
+        log: gets a line where fewer runs fit into memory, or where they can't be one program.
+
+    Returns:
+        For each run its outcome, or the error of its fit; None: it was not trained, and can be
+        trained or resumed by itself.
+    """
+    if len(plans) < 2:
+        return [None] * len(plans)
+    if resolve_device(plans[0].config.device).type == "cpu":
+        log("engine: batched; on a CPU one process for each core is faster (--jobs)")
+    try:
+        return _train(plans)
+    except CaptureError as error:
+        log(f"{len(plans)} fits are trained one by one: {error}")
+        return [None] * len(plans)
+    except OutOfMemoryError:
+        half = len(plans) // 2
+        log(f"{len(plans)} fits at once need more memory than there is: {half} at once")
+        new = [plan for plan in plans if not plan.out.exists()]
+        outcomes = [*train_side_by_side(new[:half], log), *train_side_by_side(new[half:], log)]
+        found = dict(zip((plan.out for plan in new), outcomes, strict=True))
+        return [found.get(plan.out) for plan in plans]
+
+
+def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
+    jobs, noise = list[Job](), []
+    with ExitStack() as stack:
+        for plan in plans:
+            job = stack.enter_context(prepared(plan.config, plan.load, plan.callbacks, plan.out))
+            stack.enter_context(new_folder(plan.out, force=False))
+            now = environment(None, machine(job.fit.device), 1)
+            write_config(plan.out, plan.config, job.parts.data.schema, [now])
+            stack.enter_context(closing(job.loggers))
+            job.start()
+            jobs.append(job)
+            noise.append(rng_state(job.fit.device))
+        _share_rows(jobs)
+        saves = [
+            job.announced(partial(save_checkpoint, plan.out))
+            for job, plan in zip(jobs, plans, strict=True)
+        ]
+        programs = {repr(plan.config.with_defaults(seed=0, label_seed=None)) for plan in plans}
+        fits = [job.fit for job in jobs]
+        outcomes = FitGroup(fits, noise, one_program=len(programs) == 1).run(saves)
+        for job, plan, outcome in zip(jobs, plans, outcomes, strict=True):
+            if isinstance(outcome, str):
+                job.finish(plan.out, outcome)
+    return list(outcomes)
+
+
+def _share_rows(jobs: Sequence[Job]) -> None:
+    """Keep equal rows in memory once."""
+    rows: list[Tensor] = []
+    for job in jobs:
+        own = job.fit.batches.x
+        if not isinstance(own, Tensor):
+            continue
+        same = [one for one in rows if one.shape == own.shape and torch.equal(one, own)]
+        if same:
+            job.fit.batches.x = same[0]
+        else:
+            rows.append(own)

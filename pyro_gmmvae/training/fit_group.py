@@ -1,0 +1,218 @@
+"""Fits of one program, side by side: their losses and gradients are one batched program."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pyro_gmmvae.training.batched_step import BatchedStep
+from pyro_gmmvae.training.capture import CaptureError
+from pyro_gmmvae.training.devices import rng_state, set_rng_state
+from pyro_gmmvae.training.loop import Fit
+from pyro_gmmvae.training.optimizer import NonFiniteError
+from pyro_gmmvae.training.out_of_memory import out_of_memory_advice
+from pyro_gmmvae.training.signals import StopRequest, stop_on_signal
+
+Save = Callable[[Fit], None]
+Result = TypeVar("Result")
+
+
+class FitGroup:
+    """Runs fits of one program together, each to the end that it has alone.
+
+    They may differ in seeds, rows, labels, and in the values of numbers that are tensors or belong
+    to the optimizer: learning rates, weights of terms, schedules, budgets. A step is one batched
+    evaluation and then each fit's own update: batches, random numbers, clipping, Adam, validation
+    and checkpoints are those of the fit alone, up to the rounding of batched products.
+
+    Args:
+        fits: at their first step, or all at the same batch of an epoch.
+        noise: the states of torch's generators for each fit, from :func:`rng_state`.
+        one_program: the fits differ in nothing but seeds, rows and labels.
+
+    Raises:
+        CaptureError: fits that can't be one program, with the reason.
+    """
+
+    def __init__(
+        self,
+        fits: Sequence[Fit],
+        noise: Sequence[Mapping[str, Tensor]],
+        *,
+        one_program: bool = False,
+    ) -> None:
+        self.fits, self.one_program = list(fits), one_program
+        self.streams = RandomStreams(noise, fits[0].device)
+        self.errors: dict[int, NonFiniteError] = {}
+        for fit in self.fits:
+            check_for_group(fit, self.fits[0])
+
+    def run(self, saves: Sequence[Save]) -> list[str | NonFiniteError]:
+        """Run all fits to their ends.
+
+        Args:
+            saves: of each fit, as for :meth:`Fit.run`.
+
+        Returns:
+            As :meth:`Fit.run` for each fit; the error of a fit with a NaN, without which the others
+            go on.
+
+        Raises:
+            CaptureError: before the first step.
+            OutOfMemoryError: without an advice: fewer fits at once need less.
+        """
+        first, running = self.fits[0], list(range(len(self.fits)))
+        with first.switches(), out_of_memory_advice(first.device):
+            self._begin(running)  # before signals are caught: Ctrl-C ends it
+            with stop_on_signal() as stop:
+                self._now = self._saved_at = time.monotonic()
+                outcomes = self._run_epochs(running, stop, saves)
+        for number, outcome in outcomes.items():
+            for callback in self.fits[number].callbacks:
+                callback.on_end(outcome)
+        return [self.errors.get(number) or outcomes[number] for number in range(len(self.fits))]
+
+    def _run_epochs(
+        self, running: list[int], stop: StopRequest, saves: Sequence[Save]
+    ) -> dict[int, str]:
+        outcomes: dict[int, str] = {}
+        while running:
+            self._run_batches(running, stop)
+            due = time.monotonic() - self._saved_at >= self.fits[0].settings.checkpoint_seconds
+            for number in running:
+                ended = self._of(number, self._end_epoch, number, due, stop, saves[number])
+                if ended is not None:
+                    outcomes[number] = ended
+            self._saved_at = time.monotonic() if due else self._saved_at
+            left = [n for n in running if n not in outcomes and n not in self.errors]
+            if left and left != running:
+                self._begin(left)
+            running = left
+        return outcomes
+
+    def _begin(self, running: Sequence[int]) -> None:
+        """Build the program of the fits that are running."""
+        fits = [self.fits[number] for number in running]
+        for fit in fits:
+            fit.module.train()
+            fit.state.engine = "batched"
+
+        def streams(place: int | None) -> Any:
+            return self.streams(None if place is None else running[place])
+
+        self.step = BatchedStep(
+            [_WholeStep(fit) for fit in fits],
+            streams,
+            one_program=self.one_program,
+            verify=fits[0].settings.verify,
+        )
+        labelers = [fit.pseudo_labeler for fit in fits if fit.pseudo_labeler is not None]
+        for labeling in (False, True) if labelers else (False,):
+            for labeler in labelers:
+                labeler.active = labeling
+            for batches in zip(*(fit.batches.examples() for fit in fits), strict=True):
+                x, y = (torch.stack(same) for same in zip(*batches, strict=True))
+                with fits[0].products():
+                    self.step.prepare(x, y, kind=labeling)
+
+    def _run_batches(self, running: Sequence[int], stop: StopRequest) -> None:
+        """Take steps to the end of the epoch, or to a signal."""
+        fits = [self.fits[number] for number in running]
+        for fit in fits:
+            fit.module.train()
+        for batches in zip(*(fit.batches.epoch(fit.state.batch) for fit in fits), strict=True):
+            labeling = [self._of(n, self.fits[n].begin_step) for n in running]
+            x, y = (torch.stack(same) for same in zip(*batches, strict=True))
+            with fits[0].products():
+                terms = self.step(x, y, kind=labeling[0])
+            now = time.monotonic()
+            share, self._now = (now - self._now) / len(fits), now
+            for number, one in zip(running, terms, strict=True):
+                parts = {"loss": one.loss} | one.parts
+                self._of(number, self._end_step, self.fits[number], parts, share)
+            if stop.signal:
+                break
+
+    def _end_step(self, fit: Fit, parts: Mapping[str, Tensor], seconds: float) -> None:
+        fit.apply(parts)
+        fit.end_step(fit.state.seconds + seconds)
+        for callback in fit.callbacks:
+            callback.on_step(fit.fraction())
+
+    def _end_epoch(self, number: int, due: bool, stop: StopRequest, save: Save) -> str | None:
+        """Close the epoch and save where it is due; returns the outcome of a fit that ended."""
+        fit = self.fits[number]
+        fit.clock = time.monotonic() - fit.state.seconds
+        if fit.state.batch == len(fit.batches):
+            fit.close_epoch()
+        ended = fit.outcome() or (stop.signal.name if stop.signal else None)
+        if due or ended is not None:
+            fit.checkpoint(stop, save)
+        self._now = time.monotonic()
+        return ended
+
+    def _of(self, number: int, function: Callable[..., Result], *args: Any) -> Result | None:
+        """Call a function with the random numbers of a fit; keep its error."""
+        if number in self.errors:
+            return None
+        try:
+            with self.streams(number):
+                return function(*args)
+        except NonFiniteError as error:
+            self.errors[number] = error
+            return None
+
+
+class RandomStreams:
+    """The states of torch's generators of several fits.
+
+    Args:
+        states: of each fit, from :func:`rng_state`.
+        device: of the fits.
+    """
+
+    def __init__(self, states: Sequence[Mapping[str, Tensor]], device: torch.device) -> None:
+        self.states, self.device = list(states), device
+
+    @contextmanager
+    def __call__(self, number: int | None) -> Iterator[None]:
+        """Within the block the generators are those of a fit; None: draws are not counted."""
+        before = rng_state(self.device)
+        if number is not None:
+            set_rng_state(self.device, self.states[number])
+        try:
+            yield
+        finally:
+            if number is not None:
+                self.states[number] = rng_state(self.device)
+            set_rng_state(self.device, before)
+
+
+class _WholeStep(nn.Module):
+    """The evaluation of a batch of rows in a fit, with pseudo-labels and augmentation."""
+
+    def __init__(self, fit: Fit) -> None:
+        super().__init__()
+        self.module, self.objective, self.labeler = fit.module, fit.objective, fit.pseudo_labeler
+        self.inputs = fit.objective_inputs
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        """The terms of rows x (B, *x_shape) with labels y (B,)."""
+        return self.objective(*self.inputs(x, y))
+
+
+def check_for_group(fit: Fit, first: Fit) -> None:
+    """Check that a fit can run beside another one.
+
+    Raises:
+        CaptureError: with the reason.
+    """
+    if fit.settings.minutes is not None:
+        raise CaptureError("fits with a budget in minutes run one by one")
+    if fit.world.size > 1:
+        raise CaptureError("fits of several processes run one by one")
+    if (len(fit.batches), fit.state.batch) != (len(first.batches), first.state.batch):
+        raise CaptureError("fits with different numbers of steps an epoch run one by one")
