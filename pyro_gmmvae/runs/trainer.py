@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from pyro_gmmvae.config import Config
-from pyro_gmmvae.datasets import Dataset, is_file_name
+from pyro_gmmvae.data import Dataset
+from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers
 from pyro_gmmvae.runs.build import resolve
