@@ -3,6 +3,7 @@
 import copy
 import inspect
 import signal
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,6 +92,21 @@ class Bench:
 
 def is_complaint(numbers: Any) -> bool:
     return isinstance(numbers, dict) and bool(numbers.get("error") or numbers.get("why"))
+
+
+def seconds_of(bench: Bench, function: Callable[[], Any], times: int) -> float:
+    """Mean seconds of a call, after one call that is not counted."""
+    function()
+    bench.synchronize()
+    start = time.perf_counter()
+    for _ in range(times):
+        function()
+    bench.synchronize()
+    return (time.perf_counter() - start) / times
+
+
+def rounded(found: Mapping[str, Any]) -> Found:
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()}
 
 
 def bench_command(modes: Mapping[str, Callable[[Bench], None]], doc: str) -> click.Command:

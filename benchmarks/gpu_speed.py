@@ -1,11 +1,10 @@
-"""Times of training and prediction on a device, each beside what the device could do at best.
+"""Times of training steps on a device, each beside what the device could do at best.
 
     python benchmarks/gpu_speed.py steps --out FILE.json
 
 Modes: ceilings measures the device; steps compares stock Pyro with each engine, for three models;
-components and batches do so by K and by batch size; memory gives MiB by rows and K; answers the
-rows per second of evaluate and predict; target the seconds to an accuracy of .985 on MNIST with 100
-labels. :mod:`gpu` runs them in stages.
+components and batches do so by K and by batch size; memory gives MiB by rows and K. :mod:`gpu` runs
+them in stages.
 
 The ceiling of a step is the time of its matrix products and of its Adam alone, each as one CUDA
 graph. Numbers of kernels and the least time to launch them are there to compare.
@@ -14,41 +13,26 @@ graph. Numbers of kernels and the least time to launch them are there to compare
 import gc
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyro
 import torch
-from gpu_fits import Bench, Found, bench_command, build
+from gpu_fits import Bench, Found, bench_command, build, rounded, seconds_of
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_gmmvae.cli import run
-from pyro_gmmvae.runs import Run, TrainingData, default_config, train
-from pyro_gmmvae.training import Callback, Fit
+from pyro_gmmvae.training import Fit
 
 aten = torch.ops.aten
 # products of matrices: the places of their two factors among the arguments
 PRODUCTS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
-GOAL = 0.985  # validation accuracy on MNIST
 ADAM_BYTES = 28  # a parameter: weight, gradient and two moments are read, all but one written
-
-
-def seconds_of(bench: Bench, function: Callable[[], Any], times: int) -> float:
-    """Mean seconds of a call, after one call that is not counted."""
-    function()
-    bench.synchronize()
-    start = time.perf_counter()
-    for _ in range(times):
-        function()
-    bench.synchronize()
-    return (time.perf_counter() - start) / times
 
 
 def in_graph(bench: Bench, function: Callable[[], Any]) -> Callable[[], Any]:
@@ -79,10 +63,6 @@ def peak_mib(bench: Bench) -> float:
     if bench.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def rounded(found: Mapping[str, Any]) -> Found:
-    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()}
 
 
 # ---------------------------------------------------------------------------------- the device
@@ -376,84 +356,8 @@ def memory(bench: Bench) -> None:
             bench.add(f"each {name}", rounded({"KiB": float(growth) * 1024}))
 
 
-# ---------------------------------------------------------------------------------- runs
-
-
-class Reached(Callback):
-    """Keeps the seconds of a fit when its validation accuracy first was as high as the goal."""
-
-    def __init__(self, goal: float) -> None:
-        self.goal, self.seconds = goal, None
-
-    seconds: float | None
-
-    def on_epoch(self, record: Mapping[str, float]) -> None:
-        if self.seconds is None and record["val_accuracy"] >= self.goal:
-            self.seconds = record["seconds"]
-
-
-def target(bench: Bench) -> None:
-    """Seconds to an accuracy of .985 on MNIST with 100 labels, by the budget of the fit."""
-    budgets = (0.002,) if bench.quick else (1.0, 0.5, 0.25, 2.0)
-    for minutes in budgets:
-        seeds = (0,) if bench.quick or minutes > 1 else (0, 1)
-        for seed in seeds:
-            keys = {"preset": "best", "labels": 100, "minutes": minutes, "seed": seed}
-            name = f"{60 * minutes:g} s, seed {seed}"
-            bench.measure(name, lambda k=keys: rounded(_reach(bench, k)))
-
-
-def _mnist(bench: Bench, keys: Mapping[str, Any]) -> Any:
-    toy = {"validation": 20, "hidden": "8", "latent_dim": 2} if bench.quick else {}
-    return default_config(
-        "mnist", {**keys, **toy, "engine": "captured", "device": str(bench.device)}
-    )
-
-
-def _reach(bench: Bench, keys: Mapping[str, Any]) -> Found:
-    reached, started = Reached(0.0 if bench.quick else GOAL), time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        run = train(_mnist(bench, keys), Path(folder) / "run", callbacks=[reached])
-        whole = time.perf_counter() - started
-        accuracy = run.evaluate(nll_rows=0, draws=0)["accuracy"]
-    found = {"s to .985 of validation": reached.seconds, "s with reading and capture": whole}
-    return found | {"test accuracy": accuracy}
-
-
-def answers(bench: Bench) -> None:
-    """Rows per second of a trained run, on the device and on the CPU."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, file = Path(folder) / "run", Path(folder) / "rows.npy"
-        config = _mnist(bench, {"preset": "best", "labels": 100, "epochs": 1})
-        trained = train(config, out)
-        data = TrainingData.from_config(config, trained.schema)
-        x, _ = data.tensors(data.split.test, torch.device("cpu"))
-        np.save(file, (255 * x).round().byte().numpy())
-        for device in dict.fromkeys((str(bench.device), "cpu")):
-            run = Run.load(out, device=device)
-            rows = x.to(run.device)
-            calls: dict[str, Callable[[], Any]] = {
-                "class probabilities": lambda r=run, x=rows: r.log_probs(x),
-                "z": lambda r=run, x=rows: r.embed(x),
-                "ELBO": lambda r=run, x=rows: r.elbo(x),
-                "predict": lambda r=run: r.predict(file),
-                "evaluate": lambda r=run: _evaluate(bench, r),
-            }
-            for name, call in calls.items():
-                bench.measure(f"{name}, {device}", lambda c=call: _rate(bench, c, len(x)))
-
-
-def _evaluate(bench: Bench, run: Run) -> Any:
-    return run.evaluate(nll_rows=2, samples=2, draws=0) if bench.quick else run.evaluate()
-
-
-def _rate(bench: Bench, call: Callable[[], Any], rows: int) -> Found:
-    seconds = seconds_of(bench, call, 1)
-    return rounded({"rows/s": rows / seconds, "s": seconds})
-
-
 MODES: dict[str, Callable[[Bench], None]] = {
-    mode.__name__: mode for mode in (ceilings, steps, components, batches, memory, answers, target)
+    mode.__name__: mode for mode in (ceilings, steps, components, batches, memory)
 }
 main = bench_command(MODES, __doc__)
 

@@ -29,6 +29,7 @@ from pyro_gmmvae.models import MODELS
 ROOT = Path(__file__).parents[1]
 PRETEND = Path(__file__).with_name("pretend_gpu")
 CPU = torch.device("cpu")
+SCRIPTS = ("gpu_smoke", "gpu_speed", "gpu_runs")
 STAGES = ("first", "speed", "tables", "published", "scaling")
 
 
@@ -90,12 +91,12 @@ def test_the_options_of_every_task_exist(gpu: Any, script: Callable[[str], Any])
                     program = program.commands[words.pop(0)]
                 program.make_context(task.name, words)
                 read.add(Path(command).stem)
-    assert read == {"accuracy", "gpu_smoke", "gpu_speed", "speed", "pyro_gmmvae"}
+    assert read == {"accuracy", *SCRIPTS, "speed", "pyro_gmmvae"}
 
 
 def test_every_check_and_time_is_in_a_stage(gpu: Any, script: Callable[[str], Any]) -> None:
     names = {task.name for tasks in gpu.STAGES.values() for task in tasks}
-    assert {*script("gpu_smoke").MODES, *script("gpu_speed").MODES} <= names
+    assert {mode for name in SCRIPTS for mode in script(name).MODES} <= names
 
 
 @pytest.mark.slow
@@ -213,6 +214,30 @@ def test_results_of_a_trial_are_not_kept(gpu: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_the_pages_show_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    pages = importlib.import_module("made_from_results")
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    assert "no CUDA device" in pages.gpu()
+    folder = tmp_path / "gpu" / "some-gpu"
+    folder.mkdir(parents=True)
+    machine = {"device": "Some GPU", "packages": {"torch": "2.11.0"}}
+    times = {"a": {"ms": 0.51234, "longest": {}}, "b": {"error": "no", "where": []}}
+    for mode, script, found, bad in (
+        ("steps", "gpu_speed", times, ["b"]),
+        ("svi", "gpu_smoke", {"c": {}, "d": {"error": "no"}}, ["d"]),
+    ):
+        content = {"mode": mode, "script": script, "machine": machine}
+        content |= {"found": found, "complaints": bad}
+        (folder / f"{mode}.json").write_text(json.dumps(content))
+    (folder / "speed-quick.json").write_text(json.dumps({"ms": {}, "machine": machine}))
+    lines = pages.gpu().splitlines()
+    assert "|  | ms |" in lines
+    assert "| a | 0.5123 |" in lines
+    assert "| b (failed) |  |" in lines
+    assert "**Some GPU, torch 2.11.0: svi**: 1 of 2 checks passed; not: d." in lines
+
+
 # ---------------------------------------------------------------------------------- tasks
 
 
@@ -309,13 +334,13 @@ def test_the_time_to_an_accuracy_and_rows_a_second(
     script: Callable[[str], Any], small_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYRO_GMMVAE_DATA", str(small_mnist))
-    (reached,) = found_by(script("gpu_speed"), "target").values()
+    (reached,) = found_by(script("gpu_runs"), "target").values()
     assert 0 < reached["s to .985 of validation"] < reached["s with reading and capture"]
-    assert found_by(script("gpu_speed"), "answers")["evaluate, cpu"]["rows/s"] > 0
+    assert found_by(script("gpu_runs"), "answers")["evaluate, cpu"]["rows/s"] > 0
 
 
 def test_the_goal_is_the_first_epoch_that_is_as_accurate(script: Callable[[str], Any]) -> None:
-    reached = script("gpu_speed").Reached(0.9)
+    reached = script("gpu_runs").Reached(0.9)
     for seconds, accuracy in enumerate((0.5, 0.89, 0.9, 0.95)):
         reached.on_epoch({"seconds": float(seconds), "val_accuracy": accuracy})
     assert reached.seconds == 2

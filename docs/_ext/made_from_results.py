@@ -190,8 +190,37 @@ def generation() -> str:
     return "\n\n".join(parts) or "Nothing has been measured yet."
 
 
+def gpu() -> str:
+    """What was measured on each GPU: a table for the times of a file, a line for its checks."""
+    parts = []
+    for folder in sorted(path for path in RESULTS.glob("gpu/*") if path.is_dir()):
+        files = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+        for content in (c for c in files if "found" in c):
+            machine, found = content["machine"], content["found"]
+            torch = machine["packages"]["torch"]
+            about = f"**{machine['device']}, torch {torch}: {content['mode']}**"
+            if content["script"] == "gpu_smoke":
+                bad = content["complaints"]
+                text = f"{len(found) - len(bad)} of {len(found)} checks passed"
+                parts.append(f"{about}: {text}{'; not: ' if bad else ''}{', '.join(bad)}.")
+            else:
+                parts += [about, _numbers(found)]
+    return "\n\n".join(parts) or "Nothing: no CUDA device has run this code yet."
+
+
+def _numbers(found: dict[str, dict[str, Any]]) -> str:
+    """A row for each result, a column for each number that one of them has."""
+    is_number = {name: isinstance(v, int | float) for r in found.values() for name, v in r.items()}
+    columns = [name for name, shown in is_number.items() if shown]
+    rows = []
+    for name, result in found.items():
+        cells = [f"{result[c]:.4g}" if result.get(c) is not None else "" for c in columns]
+        rows.append([name + (" (failed)" if "error" in result else ""), *cells])
+    return table(["", *columns], rows)
+
+
 MADE: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (accuracy, accuracy_short, generation, speed, speed_short, startup)
+    f.__name__: f for f in (accuracy, accuracy_short, generation, gpu, speed, speed_short, startup)
 }
 
 
