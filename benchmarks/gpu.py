@@ -164,9 +164,9 @@ STAGES: dict[str, list[Task]] = {
 class Running:
     """A task under way, with its log."""
 
-    def __init__(self, task: Task, work: Path, limit: float, command: str) -> None:
+    def __init__(self, task: Task, work: Path, seconds: float, command: str) -> None:
         self.task, self.began = task, time.monotonic()
-        self.ends = self.began + min(task.seconds, limit)
+        self.ends = self.began + seconds
         self.log = (work / f"{task.name}.log").open("wb")
         self.log.write(f"$ {command}\n".encode())
         self.log.flush()
@@ -248,7 +248,9 @@ def run(
                     break
                 task = waiting.pop(0)
                 command = task.filled(work, device, quick)
-                running.append(Running(task, work, seconds_left(), command))
+                # a trial may be on a slow machine
+                most = seconds_left() if quick else min(task.seconds, seconds_left())
+                running.append(Running(task, work, most, command))
                 busy = task.alone
             if waiting and not running and seconds_left() <= 10:
                 log(f"no time left for {', '.join(task.name for task in waiting)}")
