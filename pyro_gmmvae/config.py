@@ -301,6 +301,11 @@ class Config(BaseModel):
     checkpoint_seconds: float = Field(30.0, ge=0, description="Seconds between checkpoints.")
     log: Names = Field((), description="Logs beside history.csv: tensorboard, mlflow.")
     deterministic: bool = Field(False, description="Use deterministic kernels only.")
+    tf32: bool = Field(
+        False,
+        description="Let a CUDA device round the operands of products and convolutions to TF32 (10 "
+        "bits of mantissa) while fitting, which is faster; not for deterministic fits.",
+    )
     engine: Literal["auto", "svi", "captured", "compiled", "batched"] = Field(
         "auto",
         description="How a step is computed; batched: fits that differ in seeds as one program.",

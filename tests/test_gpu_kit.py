@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 
 ROOT = Path(__file__).parents[1]
-PRETEND = Path(__file__).with_name("pretend_gpu")
 CPU = torch.device("cpu")
 SCRIPTS = ("gpu_smoke", "gpu_speed", "gpu_runs")
 STAGES = ("first", "speed", "tables", "published", "scaling")
@@ -367,32 +365,15 @@ def test_an_error_is_a_result_and_the_exit_code(
     assert content["machine"]["device"] == "cpu"
 
 
-ON_A_PRETENDED_GPU = """
-import pretend_guard, torch, pretend
-pretend.install()
-import gpu_smoke
-from gpu_fits import Bench
-bench = Bench(torch.device("cuda", 0), quick=True)
-gpu_smoke.TOY = ("gmmvae/trace", "pseudo-labels, affine")
-gpu_smoke.smoke(bench, "captured")
-assert all(case["graphs"] == 2 for case in bench.found.values())
-gpu_smoke.resume(bench)
-gpu_smoke.agree(bench)
-assert bench.complaints() == [], bench.found
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(torch.version.cuda is not None, reason="this build of torch has CUDA")
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ builds the pretended device")
-def test_steps_are_recorded_and_resumed_on_a_pretended_gpu(tmp_path: Path) -> None:
-    from torch.utils.cpp_extension import include_paths
-
-    include = [f"-I{path}" for path in include_paths()]
-    guard = ["-o", str(tmp_path / "pretend_guard.so"), str(PRETEND / "pretend_guard.cpp")]
-    subprocess.run(["g++", "-w", "-O1", "-shared", "-fPIC", *include, *guard], check=True)
-    path = os.pathsep.join(map(str, (PRETEND, ROOT / "benchmarks", ROOT)))
-    environment = os.environ | {"PRETEND_GUARD": str(tmp_path), "PYTHONPATH": path}
-    command = [sys.executable, "-c", ON_A_PRETENDED_GPU]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="scripts/test --pretend-cuda runs it")
+def test_steps_are_recorded_and_resumed(
+    script: Callable[[str], Any], device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoke, bench = script("gpu_smoke"), script("gpu_fits").Bench(device, quick=True)
+    monkeypatch.setattr(smoke, "TOY", ("gmmvae/trace", "pseudo-labels, affine"))
+    smoke.smoke(bench, "captured")
+    assert all(case["graphs"] == 2 for case in bench.found.values())
+    smoke.resume(bench)
+    smoke.agree(bench)
+    assert bench.complaints() == [], bench.found

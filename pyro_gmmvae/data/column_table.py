@@ -1,5 +1,6 @@
 """Rows of a table whose columns have kinds of their own."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -143,10 +144,18 @@ def covariate_row(specs: Sequence[Column], values: Mapping[str, Any]) -> NDArray
 def _changed_where(
     kept: Sequence[bool], function: "Callable[[Tensor], Tensor]", x: "Tensor"
 ) -> "Tensor":
-    """Change cells, but for some columns: a row without its covariates would be another's."""
+    """Change cells, but for some columns: a row without its covariates would be another's.
+
+    Slices are put together, as a mask of the host can't be used while CUDA records a graph.
+    """
     import torch
 
-    return torch.where(torch.tensor(kept, device=x.device), x, function(x))
+    changed, parts, start = function(x), [], 0
+    for keep, run in itertools.groupby(kept):
+        columns = slice(start, start + len(list(run)))
+        parts.append((x if keep else changed)[:, columns])
+        start = columns.stop
+    return torch.cat(parts, 1)
 
 
 def _knots_of(column: Column, values: NDArray[Any], knots: tuple[float, ...]) -> tuple[float, ...]:

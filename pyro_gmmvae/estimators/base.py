@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -37,6 +37,7 @@ from pyro_gmmvae.estimators.inputs import (
     shape_of_rows,
     takes_columns,
 )
+from pyro_gmmvae.estimators.pickles import PickledOnCPU
 from pyro_gmmvae.estimators.run_folder import read_folder, write_folder
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.runs import Run
@@ -54,7 +55,7 @@ NO_CLASSES = np.empty(0)
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_]
 
 
-class RowsEstimator(TransformerMixin, BaseEstimator):
+class RowsEstimator(TransformerMixin, PickledOnCPU):
     """Fits a model on arrays, and scores, embeds and draws rows with it.
 
     A row's results do not depend on the rows that come with it, to the bit as far as the hardware

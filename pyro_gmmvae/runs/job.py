@@ -25,6 +25,7 @@ from pyro_gmmvae.training.batches import check_batch_size
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import process_group
 from pyro_gmmvae.training.loggers import build_loggers
+from pyro_gmmvae.training.precision import set_cublas_workspace
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def prepared(
     Whatever does not fit together is refused here, before anything is written. The global
     generators are as before at the end of the block.
     """
+    if config.deterministic and config.device != "cpu":
+        set_cublas_workspace()
     loggers = build_loggers(config.log, out, config.model_dump()) if out and config.log else []
     with process_group(config.device) as (world, device), seeded(config.seed, device):
         with world.raise_together():

@@ -158,6 +158,7 @@ class Run:
         For a model that is given the class they bound log p(x|y), at y (N,) or, where that
         is None or -1, at the most probable class.
         """
+        x = x.to(self.device)
         labels = self.labels_of_programs(x, y)
         if proposal not in PROPOSALS:
             raise unknown_name("proposal", proposal, list(PROPOSALS))
@@ -171,7 +172,10 @@ class Run:
 
     def labels_of_programs(self, x: Tensor, y: Tensor | None) -> Tensor | None:
         """Labels (N,) for model and guide: None, but for a model that is given the class."""
-        return labels_or_predictions(self.model, x, y) if self.model.given_class else None
+        if not self.model.given_class:
+            return None
+        y = None if y is None else y.to(self.device)
+        return labels_or_predictions(self.model, x.to(self.device), y)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -186,21 +190,21 @@ class Run:
     @torch.no_grad()
     def embed(self, x: Tensor) -> np.ndarray[Any, Any]:
         """(N, d) posterior means of z of rows in the model's units."""
-        return by_blocks(self.model.embed, x).cpu().numpy()
+        return by_blocks(self.model.embed, x.to(self.device)).cpu().numpy()
 
     @torch.no_grad()
     def log_probs(self, x: Tensor) -> np.ndarray[Any, Any] | None:
         """(N, K) log q(y|x), or None where the model has no classes."""
         if not self.model.components:
             return None
-        members = [self.model, *(other.model for other in self.others)]
+        x, members = x.to(self.device), [self.model, *(other.model for other in self.others)]
         parts = torch.stack([by_blocks(member.classify, x) for member in members])
         return (parts.logsumexp(0) - math.log(len(members))).cpu().numpy()
 
     @torch.no_grad()
     def factor_log_probs(self, x: Tensor) -> dict[str, np.ndarray[Any, Any]]:
         """(N, K_f) log q(y_f|x) of each further factor by name; empty for most models."""
-        parts = [self.model.classify_factors(rows) for rows in x.split(4096)]
+        parts = [self.model.classify_factors(rows) for rows in x.to(self.device).split(4096)]
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
     def elbo(self, x: Tensor) -> np.ndarray[Any, Any]:
@@ -208,6 +212,7 @@ class Run:
 
         The noise is the same for every row, so that a row's ELBO does not depend on the others.
         """
+        x = x.to(self.device)
         labels = self.labels_of_programs(x, None)
         own = bounds_of_rows(self.model, x, ELBO_SAMPLES, labels).elbo.cpu().numpy()
         return np.mean([own, *(other.elbo(x) for other in self.others)], axis=0)

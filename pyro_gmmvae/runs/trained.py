@@ -1,11 +1,14 @@
 """The result of a fit, and of several fits whose probabilities are averaged: saved and read."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import torch
+from torch.utils._pytree import tree_map_only
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.files import read_table, save_weights, write_json
@@ -21,7 +24,6 @@ from pyro_gmmvae.runs.folder import (
     write_history,
 )
 from pyro_gmmvae.runs.run import Run
-from pyro_gmmvae.training.devices import machine
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ class Trained:
         }
         return cls(run, metrics, first.history, members=tuple(members))
 
+    def copied_to(self, device: torch.device | str) -> Self:
+        """A copy whose weights, and those of all members, are on another device."""
+        copied, where = copy.deepcopy(self), torch.device(device)
+        fits: tuple[Trained, ...] = (copied, *copied.members)
+        for fitted in fits:
+            for run in (fitted.run, *fitted.run.others):
+                run.model.to(where)
+                run.device = where
+        moments = tree_map_only(torch.Tensor, lambda one: one.to(where), copied.optimizer)
+        return replace(copied, optimizer=moments)
+
     def save(self, out: Path) -> None:
         """Write the files of a run into a folder that exists.
 
@@ -73,7 +86,7 @@ class Trained:
             save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
         write_history(out, self.history)
         write_json(out / METRICS, self.metrics)
-        now = environment(None, machine(self.run.device))
+        now = environment(None, self.run.config, self.run.device)
         write_config(out, self.run.config, self.run.schema, [now])
 
     @classmethod

@@ -17,6 +17,14 @@ PER_JOINT = ("joints", "velocities")  # the features that are numbers of single 
 NEED_EDGES = ("bones", "ratios", "angles")
 
 
+def at_joints(x: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Joints by their numbers, (..., T, len(numbers), C), in memory of their own.
+
+    Slices are stacked: an index of the host is copied to a GPU, which a CUDA graph does not allow.
+    """
+    return torch.stack([x[..., joint, :] for joint in numbers], -2)
+
+
 def joints(x: Tensor, layout: Layout) -> Tensor:  # noqa: ARG001 - every feature's signature
     """Coordinates, (..., T, J * C)."""
     return x.flatten(-2)
@@ -31,7 +39,7 @@ def velocities(x: Tensor, layout: Layout) -> Tensor:  # noqa: ARG001
 def bones(x: Tensor, layout: Layout) -> Tensor:
     """Lengths of the layout's edges, (..., T, E)."""
     a, b = _ends(layout.edges)
-    return (x[..., a, :] - x[..., b, :]).norm(dim=-1)
+    return (at_joints(x, a) - at_joints(x, b)).norm(dim=-1)
 
 
 def ratios(x: Tensor, layout: Layout) -> Tensor:
@@ -44,7 +52,8 @@ def angles(x: Tensor, layout: Layout) -> Tensor:
     """Cosines of the angles between bones that share a joint, (..., T, A)."""
     triples = angle_triples(layout.edges)
     a, b, c = (list(numbers) for numbers in zip(*triples, strict=True))
-    one, other = x[..., a, :] - x[..., b, :], x[..., c, :] - x[..., b, :]
+    middle = at_joints(x, b)
+    one, other = at_joints(x, a) - middle, at_joints(x, c) - middle
     lengths = (one.norm(dim=-1) * other.norm(dim=-1)).clamp_min(1e-6)
     return (one * other).sum(-1) / lengths
 

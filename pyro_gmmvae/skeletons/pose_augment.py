@@ -24,10 +24,12 @@ def mirror(x: "Tensor", pairs: Pairs) -> "Tensor":
     """
     import torch
 
+    from pyro_gmmvae.skeletons.features import at_joints
+
     order = list(range(x.shape[2]))
     for left, right in pairs:
         order[left], order[right] = right, left
-    mirrored = x[:, :, torch.tensor(order, device=x.device)].clone()
+    mirrored = at_joints(x, order)
     mirrored[..., 0].neg_()
     return torch.where(_uniform(x) < 0.5, mirrored, x)
 

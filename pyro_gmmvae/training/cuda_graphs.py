@@ -7,11 +7,13 @@ clipping and Adam, on buffers that keep their addresses.
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.training.capture_errors import explained
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 
 WARM_UP = 3
@@ -40,6 +42,8 @@ class CUDAGraphStep:
         recorder: makes a function that records steps: called with a step, it gives a function
             that launches the recording. A new one is made when all recordings are dropped.
         verify: compare the first replay of each kind with the step itself.
+        evaluate: evaluates the objective on (x, y) without a graph, to find the line that can't be
+            recorded.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class CUDAGraphStep:
         recorder: Callable[[], Callable[[Launch], Launch]],
         *,
         verify: bool = True,
+        evaluate: Callable[[Tensor, Tensor], Any] = lambda x, y: None,  # noqa: ARG005
     ) -> None:
         self.update, self.tensors, self.log, self.verify = update, tensors, log, verify
+        self.evaluate = evaluate
         self.recorder, self.record = recorder, recorder()
         self.failed = False
         self._stream: torch.cuda.Stream | None = None
@@ -119,7 +125,8 @@ class CUDAGraphStep:
         except (RuntimeError, ReplayError) as error:
             self.failed = True
             self._launches.clear()
-            self.log(f"steps are not replayed as a CUDA graph: {_cause(error)}")
+            why = explained(error, lambda: self.evaluate(*self._batches[key]))
+            self.log(f"steps are not replayed as a CUDA graph: {why}")
             self._take_directly(key, before, start)
         else:
             self._launches[key], self._recorded = launch, self._identities()
@@ -135,7 +142,7 @@ class CUDAGraphStep:
         except RuntimeError as error:
             # torch does not always recover from a failed recording
             raise ReplayError(
-                f"a step that can't be recorded left CUDA unusable ({_cause(error)}); fit with "
+                f"a step that can't be recorded left CUDA unusable ({explained(error)}); fit with "
                 "--engine svi"
             ) from error
 
@@ -163,16 +170,11 @@ class CUDAGraphRecorder:
         graph = torch.cuda.CUDAGraph()
         # torch leaves the stream of a failed recording the current one
         current = torch.cuda.stream(torch.cuda.current_stream())
-        with current, torch.cuda.graph(graph, pool=self.pool):
+        # in the default mode another thread, such as a logger's, may not allocate memory meanwhile
+        mode = "thread_local"
+        with current, torch.cuda.graph(graph, pool=self.pool, capture_error_mode=mode):
             step()
         return graph.replay
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of the first error: ending a failed recording raises too."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _copies(tensors: State) -> dict[str, list[Tensor]]:

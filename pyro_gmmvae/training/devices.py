@@ -1,6 +1,7 @@
 """Devices by name, the generators that belong to them, and the machine."""
 
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 import pyro_gmmvae
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 
 PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors")
 
@@ -19,12 +20,17 @@ PACKAGES = ("torch", "pyro-ppl", "numpy", "pandas", "scikit-learn", "safetensors
 def resolve_device(name: str) -> torch.device:
     """Resolve the name of a device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
 
+    Where "auto" takes the CPU because CUDA can't start, a :class:`GMMVAEWarning` says why.
+
     Raises:
         GMMVAEError: for an unknown name or a device this machine does not have.
     """
     if name == "auto":
-        if torch.cuda.is_available():
+        count, why = cuda_devices()
+        if count:
             return torch.device("cuda")
+        if why:
+            warnings.warn(GMMVAEWarning(f"no GPU is used: {why}"), stacklevel=2)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -33,14 +39,38 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise GMMVAEError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps")
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count, why = cuda_devices()
         if (device.index or 0) >= count:
-            raise GMMVAEError(
-                f"device {name!r}: this machine has {count} CUDA devices; use --device cpu or auto"
-            )
+            there = f"this machine has {count} CUDA devices"
+            if count:
+                there += f", cuda:0 to cuda:{count - 1}"
+            elif torch.version.cuda is None:
+                there += " for this torch, which was built without CUDA"
+            raise GMMVAEError(f"device {name!r}: {why or there}; use --device cpu or auto")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise GMMVAEError("device 'mps' is not available on this machine; use --device cpu or auto")
     return device
+
+
+def cuda_devices() -> tuple[int, str]:
+    """The number of CUDA devices, and why CUDA can't start where a driver is too old for torch."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            if torch.cuda.is_available():
+                return torch.cuda.device_count(), ""
+            texts = [str(one.message) for one in caught]
+        except RuntimeError as error:
+            texts = [str(error)]
+    # torch warns once in a process, with advice and links after the first sentence
+    reasons = [text.removeprefix("CUDA initialization: ") for text in texts]
+    _REASONS.extend(
+        " ".join(text.split()).partition(". ")[0].replace("The ", "the ", 1) for text in reasons
+    )
+    return 0, _REASONS[0] if _REASONS else ""
+
+
+_REASONS: list[str] = []
 
 
 @contextmanager

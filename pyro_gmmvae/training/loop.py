@@ -22,7 +22,12 @@ from pyro_gmmvae.training.epoch_means import EpochMeans
 from pyro_gmmvae.training.fit_state import FitState, by_themselves
 from pyro_gmmvae.training.optimizer import NonFiniteError, Optimizer
 from pyro_gmmvae.training.out_of_memory import batch_size_advice, out_of_memory_advice
-from pyro_gmmvae.training.precision import bf16_products, check_precision, process_switches
+from pyro_gmmvae.training.precision import (
+    bf16_products,
+    check_precision,
+    process_switches,
+    why_not_deterministic,
+)
 from pyro_gmmvae.training.pseudo_labels import PseudoLabeler
 from pyro_gmmvae.training.settings import FitSettings, LossTerms, Record
 from pyro_gmmvae.training.signals import StopRequest, stop_on_signal
@@ -109,6 +114,8 @@ class Fit:
             NonFiniteError: at the first NaN or infinity; such a state is not saved.
             OutOfMemoryError: with the largest batch size that fits.
         """
+        if self.settings.deterministic:
+            self.log(why_not_deterministic(self.device))
         with self.switches(), out_of_memory_advice(self.device, self._advice):
             # before signals are caught: Ctrl-C ends half a minute of compilation
             with self.world.raise_together():
@@ -142,7 +149,9 @@ class Fit:
         """Set the process-wide switches of a fit, and restore them."""
         # streams and graphs belong to the current GPU, which may be another one
         gpu = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-        with gpu, process_switches(self.settings.deterministic), pyro.validation_enabled(False):
+        settings = self.settings
+        tf32 = settings.tf32 and not settings.deterministic
+        with gpu, process_switches(settings.deterministic, tf32), pyro.validation_enabled(False):
             yield
 
     def prepare(self) -> str:
@@ -177,6 +186,7 @@ class Fit:
                 self.log,
                 CUDAGraphRecorder,
                 verify=settings.verify,
+                evaluate=lambda x, y: self.objective(*self.objective_inputs(x, y)),
             )
         self.clock = time.monotonic() - state.seconds
         return f"engine: {state.engine}" + (f" ({reason})" if reason else "")
@@ -188,12 +198,14 @@ class Fit:
     def _advice(self) -> str:
         self.cuda_graph_step = None  # its memory counts too
         with self.products():
-            return batch_size_advice(
+            advice = batch_size_advice(
                 self.objective,
                 self.parameters,
                 self._examples()[0],
                 moments=not self.optimizer.adam.state,
             )
+        # a state of the generators is that of a checkpoint
+        return advice + ("; the last checkpoint is kept" if self.state.rng else "")
 
     def _move_schedules(self) -> None:
         for buffer, schedule in self.schedules:

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 
 PRECISIONS = ("f32", "bf16", "f64")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -106,22 +107,51 @@ def _rounded_by_onednn() -> Iterator[None]:
 
 
 @contextmanager
-def process_switches(deterministic: bool) -> Iterator[None]:
-    """Flush subnormals and optionally require deterministic kernels; restore both."""
+def process_switches(deterministic: bool, tf32: bool = False) -> Iterator[None]:
+    """Flush subnormals, choose TF32, and optionally require deterministic kernels; restore all.
+
+    TF32 is the format of CUDA with 10 bits of mantissa. Torch's own default differs between
+    convolutions and other products; here both have the one that is asked for.
+    """
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    products: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [kind.allow_tf32 for kind in products]
+    workspace = os.environ.get(WORKSPACE)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(WORKSPACE, ":4096:8")  # torch refuses products without it
         torch.use_deterministic_algorithms(True)
     try:
+        for kind in products:
+            kind.allow_tf32 = tf32
         with flush_subnormals():
             yield
     finally:
+        for kind, value in zip(products, before, strict=True):
+            kind.allow_tf32 = value
         if deterministic:  # this call imports Inductor
             torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
         if workspace is None:
-            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+            os.environ.pop(WORKSPACE, None)
+
+
+def set_cublas_workspace() -> None:
+    """Set what cuBLAS needs for deterministic products, unless CUDA is in use already.
+
+    cuBLAS reads it once in a process, at its first product, so it stays set.
+    """
+    if not torch.cuda.is_initialized():
+        os.environ.setdefault(WORKSPACE, ":4096:8")
+
+
+def why_not_deterministic(device: torch.device) -> str:
+    """Why cuBLAS may not be deterministic in this process, in one line, or nothing."""
+    if device.type != "cuda" or WORKSPACE in os.environ:
+        return ""
+    return (
+        f"deterministic: this process used CUDA before {WORKSPACE} was set, so that products may "
+        f"differ in their last bits; for equal fits start it with {WORKSPACE}=:4096:8"
+    )
 
 
 # -- quirks of platforms: measured gains of 2x in speed, and of seconds at start -----------------

@@ -31,7 +31,8 @@ class FitSettings:
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         patience: stop after this many epochs without a better validation; 0 never stops.
         checkpoint_seconds: least time between two checkpoints.
-        deterministic: demand deterministic kernels.
+        deterministic: demand deterministic kernels; TF32 is then off.
+        tf32: let CUDA round the operands of products and convolutions to 10 bits of mantissa.
         engine: how loss and gradients are computed; see :mod:`pyro_gmmvae.training.engines`.
         precision: "f32", "bf16" (operands of matrix products are rounded) or "f64"; the
             module's parameters and the rows must be of its type.
@@ -48,6 +49,7 @@ class FitSettings:
     patience: int = 0
     checkpoint_seconds: float = 30.0
     deterministic: bool = False
+    tf32: bool = False
     engine: str = "svi"
     precision: str = "f32"
     verify: bool = True

@@ -1,5 +1,6 @@
 """Estimators as run folders: the same bits back, and what is no such folder."""
 
+import io
 import json
 import pickle
 import shutil
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.estimators import GMMVAEClassifier, GMMVAECluster, GMMVAETransformer
 from pyro_gmmvae.runs import Run
+from pyro_gmmvae.training import devices
 from tests.estimators.conftest import SMALL, Digits
 
 
@@ -38,6 +41,33 @@ def test_a_classifier_comes_back_to_the_bit(
         assert other.n_iter_ == classifier.n_iter_ == 6
         pd.testing.assert_frame_equal(other.history_, classifier.history_)
     assert other.fit(*digits).score(*digits) == classifier.score(*digits)
+
+
+class OnCPU(pickle.Pickler):
+    """Refuses tensors of another device, which a machine without it can't unpickle."""
+
+    def reducer_override(self, one: Any) -> Any:
+        assert not isinstance(one, torch.Tensor) or one.device.type == "cpu"
+        return NotImplemented
+
+
+def test_a_machine_without_the_device_unpickles(
+    digits: Digits, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = GMMVAEClassifier(**SMALL, epochs=1, device=str(device)).partial_fit(*digits, range(10))
+    assert next(one.model_.parameters()).device.type == device.type
+    file = io.BytesIO()
+    OnCPU(file).dump(one)
+    again = pickle.loads(file.getvalue())
+    assert next(again.model_.parameters()).device.type == device.type
+    monkeypatch.setattr(devices, "cuda_devices", lambda: (0, ""))
+    other = pickle.loads(file.getvalue())
+    assert other.model_ is other._fitted.run.model
+    assert next(other.model_.parameters()).device.type == "cpu"
+    for loaded in (again, other):
+        assert_allclose(loaded.predict_proba(digits[0]), one.predict_proba(digits[0]), atol=1e-6)
+    other.set_params(device="cpu").partial_fit(*digits)  # Adam's moments came along
+    assert all(p.device.type == "cpu" for p in other.model_.parameters())
 
 
 def test_clusters_and_transformers_come_back(

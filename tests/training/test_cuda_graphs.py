@@ -1,6 +1,7 @@
 """Recorded and replayed steps: by CUDA with --device cuda, else by a replacement for recording."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.models import GMMVAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.training import Batches, Fit, FitSettings, Preprocessing, PseudoLabeler
+from pyro_gmmvae.training import Batches, Callback, Fit, FitSettings, Preprocessing, PseudoLabeler
 from pyro_gmmvae.training.cuda_graphs import WARM_UP, CUDAGraphRecorder, CUDAGraphStep, Launch
 from pyro_gmmvae.training.optimizer import Optimizer
 from tests.training.test_loop import StopAfter
@@ -123,8 +124,10 @@ def test_a_step_that_cannot_be_recorded_is_taken_directly(device: torch.device) 
 
     one, other = recipe(device), unreplayed(recipe(device))
     lines = replayed(one, lambda: record)
-    why = "operation not permitted when stream is capturing"
-    assert lines == [f"steps are not replayed as a CUDA graph: {why}"]
+    (line,) = lines
+    why = "operation not permitted when stream is capturing, at training/test_cuda_graphs.py:"
+    assert line.startswith(f"steps are not replayed as a CUDA graph: {why}")
+    assert 'raise RuntimeError("operation not permitted' in line
     assert_same(one, other)
 
 
@@ -266,6 +269,57 @@ def test_a_failed_recording_leaves_direct_steps() -> None:
 
     one._update = looks  # type: ignore[method-assign]
     stream = torch.cuda.current_stream()
-    assert len(replayed(one, CUDAGraphRecorder)) == 1
+    (line,) = replayed(one, CUDAGraphRecorder)
+    assert "stream is capturing" in line
+    assert "at training/test_cuda_graphs.py:" in line
+    assert line.endswith("(one.means.sums.sum().item())")
     assert torch.cuda.current_stream() == stream
     assert_same(one, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_line_of_the_objective_that_can_not_be_recorded_is_named() -> None:
+    """A captured step has no lines of its own: it is evaluated once more without a graph."""
+    fit, lines = recipe(torch.device("cuda")), []
+    fit.callbacks = [Lines(lines)]
+    objective = fit.objective
+
+    class Copies(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = objective
+
+        def forward(self, x: Tensor, y: Tensor) -> Any:
+            return self.inner(x[:, [0]], y)
+
+    fit.objective = Copies()
+    fit.run()
+    (line,) = (line for line in lines if "CUDA graph" in line)
+    assert "in torch.ops.aten." in line
+    assert line.endswith("(return self.inner(x[:, [0]], y))")
+
+
+class Lines(Callback):
+    """Keeps the lines that a fit logs."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def on_start(self, about: str) -> None:
+        self.lines.append(about)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_other_threads_may_use_the_device_while_a_step_is_recorded() -> None:
+    """As a logger's, or the one that pins memory."""
+    fit = recipe(torch.device("cuda"))
+    update, other = fit._update, torch.ones(3, device="cuda")
+
+    def meanwhile(x: Tensor, y: Tensor) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other.clone).result()
+        update(x, y)
+
+    fit._update = meanwhile  # type: ignore[method-assign]
+    assert replayed(fit, CUDAGraphRecorder) == []
+    assert fit.cuda_graph_step._launches

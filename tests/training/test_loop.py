@@ -23,7 +23,6 @@ from pyro_gmmvae.training import (
     NonFiniteError,
     PseudoLabeler,
 )
-from pyro_gmmvae.training.devices import resolve_device
 
 
 @dataclass
@@ -302,12 +301,6 @@ def test_process_wide_switches_are_restored() -> None:
     assert (tiny * 1).item() != 0
     if torch.get_default_device().type == "cpu":
         assert seen["flushed"]
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "", "meta", "cpu:x"])
-def test_unknown_and_absent_devices_are_refused(name: str) -> None:
-    with pytest.raises(GMMVAEError, match="device"):
-        resolve_device(name)
 
 
 class Classifier(nn.Module):

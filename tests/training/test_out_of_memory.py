@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_gmmvae.training import Batches, Fit
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, out_of_memory_advice
-from tests.training.test_loop import SETTINGS, Regression, Terms
+from tests.training.test_loop import SETTINGS, Regression, StopAfter, Terms
 
 
 class Heavy(Regression):
@@ -59,6 +59,24 @@ def test_the_error_says_that_the_step_fits() -> None:
         OutOfMemoryError, match="a step on 64 rows fits, but validation or another part"
     ):
         fit.run()
+
+
+def test_the_last_checkpoint_is_kept() -> None:
+    """Another program takes the memory in the middle of a fit."""
+    saved: list[int] = []
+
+    class Fills(StopAfter):
+        def on_epoch(self, record: dict[str, float]) -> None:
+            if record["epoch"] == 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    fit = heavy(64, CUDA, checkpoint_seconds=0.0)
+    fit.callbacks = [Fills(0)]
+    with pytest.raises(OutOfMemoryError) as error:
+        fit.run(lambda one: saved.append(one.state.epoch))
+    assert saved == [1, 2]
+    assert str(error.value).endswith("(batch_size); the last checkpoint is kept")
+    assert "\n" not in str(error.value)
 
 
 def test_running_out_of_memory_is_not_a_compile_error() -> None:

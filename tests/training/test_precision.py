@@ -1,5 +1,6 @@
 """Precision of a fit: rounding, unsupported devices, and switches that are restored."""
 
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,12 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import Batches, Fit, check_precision, precision
-from pyro_gmmvae.training.precision import flush_subnormals
+from pyro_gmmvae.training.precision import (
+    WORKSPACE,
+    flush_subnormals,
+    set_cublas_workspace,
+    why_not_deterministic,
+)
 from tests.training.test_loop import SETTINGS, StopAfter, Terms, build
 
 HAS_BF16 = precision._cpu_has_bf16()
@@ -62,6 +68,37 @@ def test_switches_are_restored_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         fit.run()
     assert (mkldnn.matmul.fp32_precision, mkldnn.conv.fp32_precision) == before
+
+
+@pytest.mark.parametrize(("tf32", "deterministic"), [(True, False), (True, True), (False, False)])
+def test_tf32_is_one_switch_that_is_restored(tf32: bool, deterministic: bool) -> None:
+    products: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before, seen = [kind.allow_tf32 for kind in products], []
+
+    class Look(StopAfter):
+        def on_step(self, progress: float) -> None:  # noqa: ARG002
+            seen.append([kind.allow_tf32 for kind in products])
+
+    build(replace(SETTINGS, tf32=tf32, deterministic=deterministic), callbacks=[Look(0)]).run()
+    assert seen[0] == [tf32 and not deterministic] * 2
+    assert [kind.allow_tf32 for kind in products] == before
+
+
+def test_cublas_is_made_deterministic_before_cuda_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    set_cublas_workspace()
+    assert WORKSPACE not in os.environ
+    line = why_not_deterministic(torch.device("cuda"))
+    assert line.startswith("deterministic: this process used CUDA before CUBLAS_WORKSPACE_CONFIG")
+    assert "\n" not in line
+    assert why_not_deterministic(torch.device("cpu")) == ""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setenv(WORKSPACE, "")  # so that it is restored
+    del os.environ[WORKSPACE]
+    set_cublas_workspace()
+    assert os.environ[WORKSPACE] == ":4096:8"
+    assert why_not_deterministic(torch.device("cuda")) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads can be reached on Linux alone")

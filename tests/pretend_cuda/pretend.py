@@ -3,12 +3,13 @@
 Mixed devices raise, ``.numpy()`` of a "cuda" tensor raises, the "cuda" generator is separate, and a
 CUDA graph records operations and replays them on the same memory: reading a value on the host, or
 copying from or to it, raises while a graph is captured. It finds such errors without a GPU; it has
-no kernels, times or streams of CUDA. :mod:`pretend_guard` is loaded before torch.
+no kernels, times or streams of CUDA. :mod:`guard` is loaded before torch.
 """
 
 # ruff: noqa: ARG001, ARG002, ARG005, N801, N818 - it has the names and signatures of torch
 
 import contextlib
+import threading
 import traceback
 import types
 import weakref
@@ -17,7 +18,6 @@ from collections import Counter
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -123,6 +123,33 @@ def _unwrap(x):
     return x.elem if isinstance(x, Pretend) else x
 
 
+def _tensors(value, found=None):
+    """Every tensor in nested arguments (the trees of torch.utils are slow here)."""
+    found = [] if found is None else found
+    if isinstance(value, torch.Tensor):
+        found.append(value)
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            _tensors(one, found)
+    elif isinstance(value, dict):
+        for one in value.values():
+            _tensors(one, found)
+    return found
+
+
+def _mapped(function, value):
+    """Nested arguments with a function of each tensor in its place."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, list):
+        return [_mapped(function, one) for one in value]
+    if isinstance(value, tuple):
+        return tuple(_mapped(function, one) for one in value)
+    if isinstance(value, dict):
+        return {name: _mapped(function, one) for name, one in value.items()}
+    return value
+
+
 CPU_INDEX = {
     aten.index.Tensor,
     aten.index_put_.default,
@@ -162,7 +189,7 @@ NONDETERMINISTIC = {
 def _where():
     for f in reversed(traceback.extract_stack()[:-2]):
         if (
-            "/pretend_gpu/" not in f.filename
+            "/pretend_cuda/" not in f.filename
             and "/torch/" not in f.filename
             and "/pyro/" not in f.filename
         ):
@@ -170,8 +197,20 @@ def _where():
     return "?"
 
 
+def _capture(action="an operation"):
+    """The capture of this thread; that of another one forbids what it does in ``global`` mode."""
+    record = STATE.capture
+    if record is None or record.thread == threading.get_ident():
+        return record
+    if record.mode == "global":
+        raise CaptureFailed(
+            f"CUDA error: operation not permitted while another thread captures [{action}]"
+        )
+    return None
+
+
 def _sync(func, why):
-    if STATE.capture is not None:
+    if _capture(func) is not None:
         raise CaptureFailed(
             f"CUDA error: operation not permitted when stream is capturing [{func}: {why}]"
         )
@@ -225,7 +264,7 @@ def _check_devices(func, flat):
 
 
 def dispatch(func, args, kwargs):
-    flat, spec = tree_flatten((args, kwargs))
+    flat = _tensors((args, kwargs))
     mine = [x for x in flat if isinstance(x, Pretend)]
     device = kwargs.get("device")
     to_cuda = _is_cuda(device)
@@ -243,7 +282,7 @@ def dispatch(func, args, kwargs):
             pinned = getattr(src, "_pinned", False)
             if not (nonblocking and pinned):
                 _sync(func, "copy between host and device")
-            elif STATE.capture is not None:
+            elif _capture(func) is not None:
                 _sync(func, "copy from host memory while capturing")
         given = {
             k: v for k, v in kwargs.items() if k not in ("device", "pin_memory", "non_blocking")
@@ -272,8 +311,7 @@ def dispatch(func, args, kwargs):
         and not is_whole_sum
     ):
         raise RuntimeError(f"{func} does not have a deterministic implementation")
-    flat = [_unwrap(x) for x in flat]
-    a, k = tree_unflatten(flat, spec)
+    a, k = _mapped(_unwrap, args), _mapped(_unwrap, kwargs)
     if to_cuda:
         k = {**k, "device": torch.device("cpu")}
     if device is not None and not to_cuda and torch.device(device).type == "cpu":
@@ -297,14 +335,14 @@ def _mutated(func, args, kwargs):
 def _run(func, a, k, outer_args, wrap, outer_kwargs=None):
     random = torch.Tag.nondeterministic_seeded in func.tags
     writes = _mutated(func, a, k)
-    capture = STATE.capture
+    capture = _capture(func)
     if capture is not None:
         for _, _, value in writes:
             for t in value if isinstance(value, (list, tuple)) else [value]:
                 capture.save(t)
     else:
         if BORN and STATE.count:
-            for t in tree_flatten((a, k))[0]:
+            for t in _tensors((a, k)):
                 if (
                     isinstance(t, torch.Tensor)
                     and t.numel()
@@ -335,7 +373,7 @@ def _run(func, a, k, outer_args, wrap, outer_kwargs=None):
                 raise NotImplementedError(f"{func} changed a shape in place")
             return original
     ids = {}
-    for x in tree_flatten((outer_args, outer_kwargs or {}))[0]:
+    for x in _tensors((outer_args, outer_kwargs or {})):
         if isinstance(x, Pretend):
             ids[id(x.elem)] = x
 
@@ -346,7 +384,7 @@ def _run(func, a, k, outer_args, wrap, outer_kwargs=None):
             return ids[id(t)]
         return Pretend(t)
 
-    return tree_map(back, out)
+    return _mapped(back, out)
 
 
 FAKE = torch._C._TorchDispatchModeKey.FAKE
@@ -365,6 +403,7 @@ class PretendMode(TorchDispatchMode):
 class _Record:
     def __init__(self):
         self.steps, self.saved, self.start = [], {}, None
+        self.thread, self.mode = threading.get_ident(), "global"
 
     def save(self, t):
         key = (t.data_ptr(), t.shape, t.stride())
@@ -375,11 +414,9 @@ class _Record:
     new: set
 
     def add(self, func, a, k, out, writes, random):
-        outs = [t for t in tree_flatten(out)[0] if isinstance(t, torch.Tensor)]
+        outs = _tensors(out)
         given = {
-            t.untyped_storage().data_ptr()
-            for t in tree_flatten((a, k))[0]
-            if isinstance(t, torch.Tensor)
+            t.untyped_storage().data_ptr() for t in _tensors((a, k)) if isinstance(t, torch.Tensor)
         }
         fresh = [t for t in outs if t.untyped_storage().data_ptr() not in given]
         for t in fresh:
@@ -403,7 +440,7 @@ class CUDAGraph:
                 for func, a, k, out, _, random in self.record.steps:
                     with _cuda_generator() if random else contextlib.nullcontext():
                         found = func(*a, **k)
-                    for mine, new in zip(tree_flatten(out)[0], tree_flatten(found)[0], strict=True):
+                    for mine, new in zip(_tensors(out), _tensors(found), strict=True):
                         if isinstance(mine, torch.Tensor) and mine.data_ptr() != new.data_ptr():
                             mine.copy_(new)
         finally:
@@ -429,7 +466,7 @@ def _disabled():
 def graph(cuda_graph, pool=None, stream=None, capture_error_mode="global"):
     torch.cuda.synchronize()
     record = _Record()
-    record.new = set()
+    record.new, record.mode = set(), capture_error_mode
     start = STATE.generator.get_state()
     STATE.capture = record
     try:
@@ -540,12 +577,12 @@ def install():
     cuda.mem_get_info = lambda d=None: (80 << 30, 80 << 30)
 
     def get_rng_state(device="cuda"):
-        if STATE.capture is not None:
+        if _capture() is not None:
             raise CaptureFailed("get_state while capturing")
         return STATE.generator.get_state()
 
     def set_rng_state(state, device="cuda"):
-        if STATE.capture is not None:
+        if _capture() is not None:
             raise CaptureFailed("set_state while capturing")
         if type(state) is not torch.Tensor:
             raise TypeError("RNG state must be a torch.ByteTensor")
@@ -581,7 +618,7 @@ def install():
     cuda.device = device
     cuda.CUDAGraph, cuda.graph = CUDAGraph, graph
     cuda.graph_pool_handle = lambda: (0, 1)
-    cuda.is_current_stream_capturing = lambda: STATE.capture is not None
+    cuda.is_current_stream_capturing = lambda: _capture() is not None
 
     def set_sync_debug_mode(mode):
         STATE.sync_mode = {"default": 0, "warn": 1, "error": 2}.get(mode, mode)
@@ -610,7 +647,7 @@ def install():
         )
         found = real_load(f, map_location="cpu" if cuda_wanted else map_location, **k)
         if cuda_wanted:
-            found = tree_map(lambda t: t.to(CUDA) if isinstance(t, torch.Tensor) else t, found)
+            found = _mapped(lambda t: t.to(CUDA), found)
         return found
 
     torch.load = load
