@@ -186,6 +186,22 @@ def test_a_stage_that_is_cut_off_leaves_whole_results(tmp_path: Path, how: signa
     assert ("long: cut off" in lines) == (how == signal.SIGTERM)
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--data-dir", "."], "no MNIST in '.'; use --data-dir DIR, a folder of its four files"),
+        (["--data", "x"], "unknown option --data; use --data-dir DIR"),
+        (["--data-dir"], "--data-dir needs a folder"),
+    ],
+)
+def test_wrong_words_of_pack_are_refused_in_a_line(words: list[str], text: str) -> None:
+    command = [str(ROOT / "scripts" / "gpu"), "pack", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.rstrip().endswith(text)
+
+
 def stage_with(out: Path, device: str, **entries: Any) -> None:
     """The results of a stage with one file of measurements."""
     out.mkdir()
