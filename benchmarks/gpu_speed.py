@@ -234,6 +234,7 @@ def stock(bench: Bench, case: Mapping[str, Any]) -> Found:
 ENGINES = {
     "fused Adam": {"engine": "svi"},
     "captured": {"engine": "captured"},
+    "captured, tf32": {"engine": "captured", "tf32": True},
     "captured, bf16": {"engine": "captured", "precision": "bf16"},
     "compiled": {"engine": "compiled"},
     "compiled, bf16": {"engine": "compiled", "precision": "bf16"},
