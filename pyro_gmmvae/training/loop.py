@@ -18,9 +18,8 @@ from pyro_gmmvae.training.capture import BF16_TOLERANCE
 from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.engines import build_engine
-from pyro_gmmvae.training.epoch_means import EpochMeans
 from pyro_gmmvae.training.fit_state import FitState, by_themselves
-from pyro_gmmvae.training.optimizer import NonFiniteError, Optimizer
+from pyro_gmmvae.training.optimizer import EpochMeans, NonFiniteError, Optimizer
 from pyro_gmmvae.training.out_of_memory import batch_size_advice, out_of_memory_advice
 from pyro_gmmvae.training.precision import (
     bf16_products,

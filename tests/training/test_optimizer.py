@@ -9,8 +9,7 @@ from torch import nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training import NonFiniteError
-from pyro_gmmvae.training.epoch_means import EpochMeans
-from pyro_gmmvae.training.optimizer import Optimizer
+from pyro_gmmvae.training.optimizer import EpochMeans, Optimizer
 
 
 def step_name(ago: int) -> str:
