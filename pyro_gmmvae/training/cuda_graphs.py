@@ -44,6 +44,7 @@ class CUDAGraphStep:
         verify: compare the first replay of each kind with the step itself.
         evaluate: evaluates the objective on (x, y) without a graph, to find the line that can't be
             recorded.
+        rng: functions that read and restore the states of the generators that steps use.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class CUDAGraphStep:
         *,
         verify: bool = True,
         evaluate: Callable[[Tensor, Tensor], Any] = lambda x, y: None,  # noqa: ARG005
+        rng: tuple[Callable[..., Any], Callable[..., None]] = (rng_state, set_rng_state),
     ) -> None:
+        self.rng_state, self.set_rng_state = rng
         self.update, self.tensors, self.log, self.verify = update, tensors, log, verify
         self.evaluate = evaluate
         self.recorder, self.record = recorder, recorder()
@@ -107,12 +110,12 @@ class CUDAGraphStep:
     def _first_replay(self, key: Hashable, step: Launch, device: torch.device) -> None:
         """Record a kind of step, and take one; optionally in both ways, to compare them."""
         expected, expected_rng = {}, {}
-        before, start = _copies(self.tensors()), rng_state(device)
+        before, start = _copies(self.tensors()), self.rng_state(device)
         if self.verify:
             self._on_own_stream(step)
-            expected, expected_rng = _copies(self.tensors()), rng_state(device)
+            expected, expected_rng = _copies(self.tensors()), self.rng_state(device)
             _restore(self.tensors(), before)
-            set_rng_state(device, start)
+            self.set_rng_state(device, start)
         try:
             launch = self.record(step)
             if device.type == "cuda" and not torch.equal(torch.get_rng_state(), start["cpu"]):
@@ -120,7 +123,9 @@ class CUDAGraphStep:
             launch()
             if self.verify:
                 _compare(expected, self.tensors(), before)
-                if any(not torch.equal(expected_rng[k], v) for k, v in rng_state(device).items()):
+                if any(
+                    not torch.equal(expected_rng[k], v) for k, v in self.rng_state(device).items()
+                ):
                     raise ReplayError("other random numbers are drawn")
         except (RuntimeError, ReplayError) as error:
             self.failed = True
@@ -135,7 +140,7 @@ class CUDAGraphStep:
         """Take the step that could not be recorded."""
         try:
             _restore(self.tensors(), before)
-            set_rng_state(before["parameters"][0].device, start)
+            self.set_rng_state(before["parameters"][0].device, start)
             self.update(*self._batches[key])
         except torch.OutOfMemoryError:
             raise
@@ -161,13 +166,20 @@ class CUDAGraphStep:
 
 
 class CUDAGraphRecorder:
-    """Records on CUDA; all graphs share memory, as one replay ends before another begins."""
+    """Records on CUDA; all graphs share memory, as one replay ends before another begins.
 
-    def __init__(self) -> None:
+    Args:
+        generators: that steps draw from, beside the default one.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator] = ()) -> None:
+        self.generators = generators
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, step: Launch) -> Launch:
         graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
         # torch leaves the stream of a failed recording the current one
         current = torch.cuda.stream(torch.cuda.current_stream())
         # in the default mode another thread, such as a logger's, may not allocate memory meanwhile

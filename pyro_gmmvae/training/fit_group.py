@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.training.batched_step import BatchedStep
 from pyro_gmmvae.training.capture import CaptureError
+from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.loop import Fit
 from pyro_gmmvae.training.optimizer import NonFiniteError
@@ -47,6 +48,8 @@ class FitGroup:
         self.fits, self.one_program = list(fits), one_program
         self.streams = RandomStreams(noise, fits[0].device)
         self.errors: dict[int, NonFiniteError] = {}
+        self.cuda_graph_step: CUDAGraphStep | None = None
+        self._labeling = False
         for fit in self.fits:
             check_for_group(fit, self.fits[0])
 
@@ -103,12 +106,24 @@ class FitGroup:
         def streams(place: int | None) -> Any:
             return self.streams(None if place is None else running[place])
 
+        verify = fits[0].settings.verify
         self.step = BatchedStep(
             [_WholeStep(fit) for fit in fits],
             streams,
             one_program=self.one_program,
-            verify=fits[0].settings.verify,
+            verify=verify,
         )
+        self.running = list(running)
+        self.cuda_graph_step = None
+        if fits[0].device.type == "cuda":
+            self.cuda_graph_step = CUDAGraphStep(
+                self._update,
+                self._changed_tensors,
+                fits[0].log,
+                lambda: CUDAGraphRecorder(self.streams.generators),
+                verify=verify,
+                rng=(self.streams.state, self.streams.restore),
+            )
         labelers = [fit.pseudo_labeler for fit in fits if fit.pseudo_labeler is not None]
         for labeling in (False, True) if labelers else (False,):
             for labeler in labelers:
@@ -123,21 +138,39 @@ class FitGroup:
         fits = [self.fits[number] for number in running]
         for fit in fits:
             fit.module.train()
+        if self.cuda_graph_step is not None:
+            self.cuda_graph_step.refresh()
         for batches in zip(*(fit.batches.epoch(fit.state.batch) for fit in fits), strict=True):
             labeling = [self._of(n, self.fits[n].begin_step) for n in running]
             x, y = (torch.stack(same) for same in zip(*batches, strict=True))
-            with fits[0].products():
-                terms = self.step(x, y, kind=labeling[0])
+            self._labeling = labeling[0]
+            if self.cuda_graph_step is None:
+                self._update(x, y)
+            else:
+                self.cuda_graph_step(x, y, self._labeling)
             now = time.monotonic()
             share, self._now = (now - self._now) / len(fits), now
-            for number, one in zip(running, terms, strict=True):
-                parts = {"loss": one.loss} | one.parts
-                self._of(number, self._end_step, self.fits[number], parts, share)
+            for number in running:
+                self._of(number, self._end_step, self.fits[number], share)
             if stop.signal:
                 break
 
-    def _end_step(self, fit: Fit, parts: Mapping[str, Tensor], seconds: float) -> None:
-        fit.apply(parts)
+    def _update(self, x: Tensor, y: Tensor) -> None:
+        """Do the device's part of a step, as that of a fit."""
+        with self.fits[0].products():
+            terms = self.step(x, y, kind=self._labeling)
+        for number, one in zip(self.running, terms, strict=True):
+            self._of(number, self.fits[number].apply, {"loss": one.loss} | one.parts)
+
+    def _changed_tensors(self) -> dict[str, list[Tensor]]:
+        """The tensors that a step changes, in groups by name."""
+        groups: dict[str, list[Tensor]] = {}
+        for number in self.running:
+            for name, tensors in self.fits[number].changed_tensors().items():
+                groups.setdefault(name, []).extend(tensors)
+        return groups
+
+    def _end_step(self, fit: Fit, seconds: float) -> None:
         fit.end_step(fit.state.seconds + seconds)
         for callback in fit.callbacks:
             callback.on_step(fit.fraction())
@@ -169,26 +202,75 @@ class FitGroup:
 class RandomStreams:
     """The states of torch's generators of several fits.
 
+    On CUDA each fit has a generator of its own, whose state takes the place of that of the default
+    one: a recorded step can change places, but can't read or set a state.
+
     Args:
         states: of each fit, from :func:`rng_state`.
         device: of the fits.
     """
 
     def __init__(self, states: Sequence[Mapping[str, Tensor]], device: torch.device) -> None:
-        self.states, self.device = list(states), device
+        self.states, self.device = [dict(state) for state in states], device
+        self.generators: list[torch.Generator] = []
+        if device.type == "cuda":
+            for state in self.states:
+                self.generators.append(torch.Generator(device))
+                self.generators[-1].set_state(state.pop("cuda").cpu())
 
     @contextmanager
     def __call__(self, number: int | None) -> Iterator[None]:
         """Within the block the generators are those of a fit; None: draws are not counted."""
+        if number is not None and self.generators:
+            with self._in_place_of_default(self.generators[number]), self._of_host(number):
+                yield
+            return
         before = rng_state(self.device)
-        if number is not None:
-            set_rng_state(self.device, self.states[number])
+        try:
+            with nullcontext() if number is None else self._of_host(number):
+                yield
+        finally:
+            set_rng_state(self.device, before)
+
+    @contextmanager
+    def _of_host(self, number: int) -> Iterator[None]:
+        """Use a fit's states of the generators that are no device's."""
+        if self.generators and torch.cuda.is_current_stream_capturing():
+            yield
+            return
+        kinds = self.states[number]
+        before = rng_state(self.device)
+        set_rng_state(self.device, kinds)
         try:
             yield
         finally:
-            if number is not None:
-                self.states[number] = rng_state(self.device)
-            set_rng_state(self.device, before)
+            now = rng_state(self.device)
+            self.states[number] = {kind: now[kind] for kind in kinds}
+            set_rng_state(self.device, {kind: before[kind] for kind in kinds})
+
+    @contextmanager
+    def _in_place_of_default(self, generator: torch.Generator) -> Iterator[None]:
+        index = self.device.index
+        default = torch.cuda.default_generators[
+            torch.cuda.current_device() if index is None else index
+        ]
+        kept = default.graphsafe_get_state()
+        default.graphsafe_set_state(generator)
+        try:
+            yield
+        finally:
+            default.graphsafe_set_state(kept)
+
+    def state(self, device: torch.device) -> dict[str, Tensor]:
+        """The states of all generators, by name."""
+        fits = {f"cuda {n}": g.get_state() for n, g in enumerate(self.generators)}
+        return rng_state(device) | fits
+
+    def restore(self, device: torch.device, state: Mapping[str, Tensor]) -> None:
+        """Restore :meth:`state`."""
+        set_rng_state(device, state)
+        for number, generator in enumerate(self.generators):
+            generator.set_state(state[f"cuda {number}"])
 
 
 class _WholeStep(nn.Module):

@@ -1,0 +1,196 @@
+"""Fits side by side as one batched program against the same fits one by one.
+
+    python benchmarks/side_by_side.py --out benchmarks/results/side_by_side.json
+    python benchmarks/side_by_side.py --device cuda --fits 4,32 --out OUT.json
+
+Measures time, memory and equality. A fit has random rows of the size of MNIST, K = 10, a batch of
+100, and networks of two layers. Times are medians of a step of one fit, taken in turns in one
+process; memory is the largest of a process that does nothing else (on CUDA, of the device). The
+differences are those of the loss and the weights after 20 steps. --quick takes toy sizes, to test
+this script.
+"""
+
+import copy
+import gc
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from gpu_fits import build
+
+from pyro_gmmvae.cli import run
+from pyro_gmmvae.cli.options import NameList
+from pyro_gmmvae.files import write_json
+from pyro_gmmvae.runs import machine
+from pyro_gmmvae.training import Fit, resolve_device
+from pyro_gmmvae.training.devices import rng_state, set_rng_state
+from pyro_gmmvae.training.fit_group import FitGroup
+from pyro_gmmvae.training.signals import StopRequest
+
+WIDTHS = {"64-64": ((64, 64), 10), "500-500": ((500, 500), 50)}
+STEPS, ROUNDS = 20, 7
+
+
+def fits_of(device: torch.device, S: int, network: str, precision: str) -> list[Fit]:
+    """S fits that differ in weights, order of rows and noise."""
+    hidden, d = WIDTHS[network]
+    made = []
+    for seed in range(S):
+        fit = build(
+            device,
+            shape=(784,),
+            components=10,
+            latent_dim=d,
+            hidden=hidden,
+            rows=STEPS * 100,
+            batch=100,
+            labelled=0,
+            settings={"precision": precision, "verify": False, "epochs": 1000},
+        )
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in fit.module.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        fit.batches.generator.manual_seed(seed)
+        made.append(fit)
+    return made
+
+
+def one_by_one(fits: Sequence[Fit]) -> Callable[[], None]:
+    """An epoch of each fit, one fit after the other."""
+    noise = [rng_state(fit.device) for fit in fits]
+    for fit in fits:
+        fit.prepare()
+
+    def epoch() -> None:
+        for number, fit in enumerate(fits):
+            set_rng_state(fit.device, noise[number])
+            for x, y in fit.batches.epoch():
+                fit.step(x, y)
+            noise[number] = rng_state(fit.device)
+            fit.state.batch = 0
+
+    return epoch
+
+
+def together(fits: Sequence[Fit]) -> Callable[[], None]:
+    """An epoch of all fits as one program."""
+    group, running = FitGroup(fits, [rng_state(fit.device) for fit in fits]), range(len(fits))
+    group._now = time.monotonic()
+    group._begin(running)
+
+    def epoch() -> None:
+        group._run_batches(running, StopRequest())
+        for fit in fits:
+            fit.state.batch = 0
+
+    return epoch
+
+
+MODES = {"one by one": one_by_one, "side by side": together}
+
+
+def seconds_of(device: torch.device, function: Callable[[], None]) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def times(device: torch.device, S: int, network: str) -> dict[str, float]:
+    """Milliseconds of a step of one fit in each mode, and their ratio."""
+    fits = {name: fits_of(device, S, network, "f32") for name in MODES}
+    with fits["one by one"][0].switches():
+        epochs = {name: mode(fits[name]) for name, mode in MODES.items()}
+        taken: dict[str, list[float]] = {name: [] for name in MODES}
+        for epoch in epochs.values():
+            epoch()
+        for _ in range(ROUNDS):
+            for name, epoch in epochs.items():
+                taken[name].append(seconds_of(device, epoch))
+    ms = {f"{name}, ms": 1e3 * statistics.median(t) / (S * STEPS) for name, t in taken.items()}
+    ratios = [a / b for a, b in zip(*taken.values(), strict=True)]
+    return ms | {"ratio": statistics.median(ratios)}
+
+
+def difference(device: torch.device, S: int, network: str, precision: str) -> dict[str, float]:
+    """The largest relative difference of losses and of weights after an epoch in both modes."""
+    fits = {name: fits_of(device, S, network, precision) for name in MODES}
+    with fits["one by one"][0].switches():
+        for name, mode in MODES.items():
+            # the same noise for a fit in both modes
+            torch.manual_seed(0)
+            mode(fits[name])()
+    loss = weights = 0.0
+    for one, other in zip(*fits.values(), strict=True):
+        mine, theirs = one.means.take(STEPS)["loss"], other.means.take(STEPS)["loss"]
+        loss = max(loss, abs(mine - theirs) / abs(theirs))
+        for a, b in zip(one.module.parameters(), other.module.parameters(), strict=True):
+            a, b = a.detach(), b.detach()
+            weights = max(weights, float((a - b).abs().max() / b.abs().max()))
+    return {"loss": loss, "weights": weights}
+
+
+def peak(device_name: str, S: int, network: str, mode: str) -> float:
+    """Peak memory of some epochs, MiB."""
+    torch.set_num_threads(1)
+    device = resolve_device(device_name)
+    fits = fits_of(device, S, network, "f32")
+    with fits[0].switches():
+        epoch = MODES[mode](fits)
+        for _ in range(2):
+            epoch()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measured(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--fits", type=NameList(), default="1,4,16", show_default=True)
+@click.option("--quick", is_flag=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def main(device: str, fits: Sequence[str], quick: bool, out: Path) -> None:
+    """Measure each size and number of fits; the file has all results so far."""
+    global STEPS, ROUNDS
+    if quick:
+        STEPS, ROUNDS = 2, 1
+        WIDTHS.update({"64-64": ((4, 4), 2)})
+        WIDTHS.pop("500-500", None)
+        fits = fits[:2]
+    place = resolve_device(device)
+    if place.type == "cpu":
+        torch.set_num_threads(1)
+    found: list[dict[str, Any]] = []
+    for network in WIDTHS:
+        for S in map(int, fits):
+            line: dict[str, Any] = {"network": network, "fits": S} | times(place, S, network)
+            gc.collect()
+            if not quick:
+                for mode in MODES:
+                    line[f"{mode}, MiB"] = round(measured(peak, device, S, network, mode))
+            for precision in ("f64", "f32"):
+                line[f"difference, {precision}"] = difference(place, S, network, precision)
+            found.append(line)
+            click.echo(str(line))
+            write_json(out, {"machine": machine(place), "lines": copy.deepcopy(found)})
+
+
+if __name__ == "__main__":
+    run(main)
