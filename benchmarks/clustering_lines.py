@@ -66,6 +66,7 @@ def ablations(preset: Config) -> dict[str, dict[str, Any]]:
         "without augmentation": {"augment": None},
         "without balance": {"balance": "0"},
         "without consistency": {"consistency": "0"},
+        "without the ELBO": {"elbo_weight": 0.0},
         "decoder explains the augmented row": {"reconstruct": "augmented"},
         "diagonal covariances": {"covariance": "diagonal"},
         "flat pi": {"learn_prior": False},

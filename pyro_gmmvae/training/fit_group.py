@@ -296,5 +296,7 @@ def check_for_group(fit: Fit, first: Fit) -> None:
         raise CaptureError("fits with a budget in minutes run one by one")
     if fit.world.size > 1:
         raise CaptureError("fits of several processes run one by one")
-    if (len(fit.batches), fit.state.batch) != (len(first.batches), first.state.batch):
-        raise CaptureError("fits with different numbers of steps an epoch run one by one")
+    sizes, others = ([x.shape for x, _ in one.batches.examples()] for one in (fit, first))
+    steps, other_steps = ((len(one.batches), one.state.batch) for one in (fit, first))
+    if (steps, sizes) != (other_steps, others):
+        raise CaptureError("fits with batches of different sizes run one by one")

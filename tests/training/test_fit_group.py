@@ -28,6 +28,7 @@ def recipe(
     *,
     dropout: float = 0.2,
     alpha: float = 1.0,
+    labelled: int = 4,
     state: FitState | None = None,
     callbacks: Sequence[Callback] = (),
     **keys: Any,
@@ -50,7 +51,7 @@ def recipe(
     fit = Fit(
         objective,
         model,
-        Batches(x, y, BATCH, 4, seed),
+        Batches(x, y, BATCH, labelled, seed),
         settings,
         pseudo_labeler=PseudoLabeler(model, 0.4, 4, balanced_over=3).double(),
         preprocessing=Preprocessing(affine, paired=True),
@@ -129,6 +130,7 @@ def test_a_stopped_fit_resumes_alone_as_it_would_go_on() -> None:
     [
         ({"dropout": 0.3}, "differ in"),
         ({"minutes": 1.0}, "minutes"),
+        ({"labelled": 2}, "batches of different sizes"),
     ],
 )
 def test_fits_of_other_programs_are_refused(keys: dict[str, Any], message: str) -> None:
