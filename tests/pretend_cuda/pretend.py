@@ -59,6 +59,14 @@ class Pretend(torch.Tensor):
     def data_ptr(self):
         return self.elem.data_ptr()
 
+    @property
+    def data(self):
+        return torch.Tensor.data.__get__(self)
+
+    @data.setter
+    def data(self, value):
+        self.elem = value.elem  # of the same shape
+
     def numpy(self, *a, **k):
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
 
@@ -221,14 +229,15 @@ def _sync(func, why):
 
 
 @contextlib.contextmanager
-def _cuda_generator():
+def _cuda_generator(generator=None):
     """The CPU's default generator becomes the pretended device's for a moment."""
+    generator = STATE.generator if generator is None else generator
     before = torch._C.default_generator.get_state()
-    torch._C.default_generator.set_state(STATE.generator.get_state())
+    torch._C.default_generator.set_state(generator.get_state())
     try:
         yield
     finally:
-        STATE.generator.set_state(torch._C.default_generator.get_state())
+        generator.set_state(torch._C.default_generator.get_state())
         torch._C.default_generator.set_state(before)
 
 
@@ -402,7 +411,7 @@ class PretendMode(TorchDispatchMode):
 
 class _Record:
     def __init__(self):
-        self.steps, self.saved, self.start = [], {}, None
+        self.steps, self.saved, self.start, self.generators = [], {}, None, []
         self.thread, self.mode = threading.get_ident(), "global"
 
     def save(self, t):
@@ -414,6 +423,8 @@ class _Record:
     new: set
 
     def add(self, func, a, k, out, writes, random):
+        if random and all(STATE.generator is not one for one in self.generators):
+            raise CaptureFailed("the generator is not registered with the graph")
         outs = _tensors(out)
         given = {
             t.untyped_storage().data_ptr() for t in _tensors((a, k)) if isinstance(t, torch.Tensor)
@@ -422,14 +433,17 @@ class _Record:
         for t in fresh:
             if t.numel():
                 self.new.add(t.untyped_storage().data_ptr())
-        self.steps.append((func, a, k, out, writes, random))
+        self.steps.append((func, a, k, out, writes, STATE.generator if random else None))
 
 
 class CUDAGraph:
     number = 0
 
     def __init__(self, *a, **k):
-        self.record = None
+        self.record, self.generators = None, []
+
+    def register_generator_state(self, generator):
+        self.generators.append(generator)
 
     def replay(self):
         if STATE.count:
@@ -437,8 +451,11 @@ class CUDAGraph:
         capture, STATE.capture = STATE.capture, None
         try:
             with torch.no_grad(), _disabled():
-                for func, a, k, out, _, random in self.record.steps:
-                    with _cuda_generator() if random else contextlib.nullcontext():
+                for func, a, k, out, _, generator in self.record.steps:
+                    used = contextlib.nullcontext()
+                    if generator is not None:
+                        used = _cuda_generator(generator)
+                    with used:
                         found = func(*a, **k)
                     for mine, new in zip(_tensors(out), _tensors(found), strict=True):
                         if isinstance(mine, torch.Tensor) and mine.data_ptr() != new.data_ptr():
@@ -467,13 +484,15 @@ def graph(cuda_graph, pool=None, stream=None, capture_error_mode="global"):
     torch.cuda.synchronize()
     record = _Record()
     record.new, record.mode = set(), capture_error_mode
-    start = STATE.generator.get_state()
+    record.generators = [STATE.generator, *cuda_graph.generators]
+    starts = [generator.get_state() for generator in record.generators]
     STATE.capture = record
     try:
         yield
     finally:
         STATE.capture = None
-        STATE.generator.set_state(start)
+        for generator, start in zip(record.generators, starts, strict=True):
+            generator.set_state(start)
         with torch.no_grad(), _disabled():
             for t, was in record.saved.values():
                 t.copy_(was)
@@ -592,6 +611,17 @@ def install():
     import torch.cuda.random as cr
 
     cr.get_rng_state, cr.set_rng_state = get_rng_state, set_rng_state
+
+    class Default:
+        """The default generator, in whose place others can be put."""
+
+        def graphsafe_get_state(self):
+            return STATE.generator
+
+        def graphsafe_set_state(self, generator):
+            STATE.generator = generator
+
+    cuda.default_generators = (Default(),)
 
     def manual_seed(seed):
         STATE.generator.manual_seed(int(seed) % 2**63)

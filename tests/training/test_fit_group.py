@@ -14,6 +14,7 @@ from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
 from pyro_gmmvae.training import Batches, Callback, Fit, FitSettings, Preprocessing, PseudoLabeler
 from pyro_gmmvae.training.batched_step import BatchedStep
 from pyro_gmmvae.training.capture import CaptureError
+from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.fit_state import FitState
 from pyro_gmmvae.training.optimizer import NonFiniteError
@@ -96,6 +97,41 @@ def test_each_fit_is_the_one_that_it_is_alone() -> None:
         assert_same(fit, alone(seed, **one))
         assert fit.state.engine == "batched"
         assert 0 < fit.state.history[0]["seconds"] < fit.state.seconds
+
+
+def test_steps_on_a_device_are_replayed_with_each_fits_noise(device: torch.device) -> None:
+    """On CUDA as one graph for each kind of step; without it there is none."""
+    fits = [on(device, seed, epochs=12) for seed in range(2)]
+    noise = [rng_state(device) for _ in fits]
+    lines: list[str] = []
+    for fit in fits:
+        fit.log = lines.append  # type: ignore[method-assign]
+    group = FitGroup(fits, noise)
+    assert group.run([ignore, ignore]) == ["complete", "complete"]
+    assert lines == []
+    if device.type == "cuda":
+        assert group.cuda_graph_step is not None
+        assert len(group.cuda_graph_step._launches) == 2  # with pseudo-labels, and without
+    for seed, fit in enumerate(fits):
+        other = on(device, seed, epochs=12)
+        set_rng_state(device, noise[seed])
+        other.run()
+        assert_same(fit, other)
+
+
+def on(device: torch.device, seed: int, **keys: Any) -> Fit:
+    """The recipe on a device, in double precision."""
+    fit, _ = recipe(seed, **keys)
+    assert fit.pseudo_labeler is not None
+    x, y = fit.batches.x[:].to(device), fit.batches.y.to(device)
+    return Fit(
+        fit.objective.to(device),  # type: ignore[attr-defined]
+        fit.module.to(device),
+        Batches(x, y, BATCH, 4, seed),
+        fit.settings,
+        pseudo_labeler=fit.pseudo_labeler.to(device),
+        preprocessing=Preprocessing(affine, paired=True),
+    )
 
 
 def test_a_fit_with_a_nan_ends_and_the_others_go_on() -> None:
