@@ -143,7 +143,7 @@ class FitGroup:
         for batches in zip(*(fit.batches.epoch(fit.state.batch) for fit in fits), strict=True):
             labeling = [self._of(n, self.fits[n].begin_step) for n in running]
             x, y = (torch.stack(same) for same in zip(*batches, strict=True))
-            self._labeling = labeling[0]
+            self._labeling = bool(labeling[0])
             if self.cuda_graph_step is None:
                 self._update(x, y)
             else:
