@@ -40,7 +40,12 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.manual_seed(0)
     torch.set_default_dtype(getattr(torch, request.config.getoption("--dtype")))
     if request.path.parent.name in ON_DEVICE:
-        torch.set_default_device(request.config.getoption("--device"))
+        device = request.config.getoption("--device")
+        torch.set_default_device(device)
+        # tensors that the module of the tests made when it was imported
+        for name, constant in list(vars(request.module).items()):
+            if isinstance(constant, torch.Tensor):
+                setattr(request.module, name, constant.to(device))
     yield
     torch.set_default_device(None)
     torch.set_default_dtype(torch.float32)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from signal import Signals
 from typing import Any
@@ -25,6 +25,7 @@ from pyro_gmmvae.training.precision import (
     bf16_products,
     check_precision,
     process_switches,
+    tf32_products,
     why_not_deterministic,
 )
 from pyro_gmmvae.training.pseudo_labels import PseudoLabeler
@@ -146,11 +147,14 @@ class Fit:
     @contextmanager
     def switches(self) -> Iterator[None]:
         """Set the process-wide switches of a fit, and restore them."""
-        # streams and graphs belong to the current GPU, which may be another one
-        gpu = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-        settings = self.settings
-        tf32 = settings.tf32 and not settings.deterministic
-        with gpu, process_switches(settings.deterministic, tf32), pyro.validation_enabled(False):
+        deterministic = self.settings.deterministic
+        with ExitStack() as switches:
+            if self.device.type == "cuda":
+                # streams and graphs belong to the current GPU, which may be another one
+                switches.enter_context(torch.cuda.device(self.device))
+                switches.enter_context(tf32_products(self.settings.tf32 and not deterministic))
+            switches.enter_context(process_switches(deterministic))
+            switches.enter_context(pyro.validation_enabled(False))
             yield
 
     def prepare(self) -> str:

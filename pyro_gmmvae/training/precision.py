@@ -107,32 +107,38 @@ def _rounded_by_onednn() -> Iterator[None]:
 
 
 @contextmanager
-def process_switches(deterministic: bool, tf32: bool = False) -> Iterator[None]:
-    """Flush subnormals, choose TF32, and optionally require deterministic kernels; restore all.
-
-    TF32 is the format of CUDA with 10 bits of mantissa. Torch's own default differs between
-    convolutions and other products; here both have the one that is asked for.
-    """
+def process_switches(deterministic: bool) -> Iterator[None]:
+    """Flush subnormals and optionally require deterministic kernels; restore both."""
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    products: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [kind.allow_tf32 for kind in products]
     workspace = os.environ.get(WORKSPACE)
     if deterministic:
         os.environ.setdefault(WORKSPACE, ":4096:8")  # torch refuses products without it
         torch.use_deterministic_algorithms(True)
     try:
-        for kind in products:
-            kind.allow_tf32 = tf32
         with flush_subnormals():
             yield
     finally:
-        for kind, value in zip(products, before, strict=True):
-            kind.allow_tf32 = value
         if deterministic:  # this call imports Inductor
             torch.use_deterministic_algorithms(was_deterministic, warn_only=warn_only)
         if workspace is None:
             os.environ.pop(WORKSPACE, None)
+
+
+@contextmanager
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Let CUDA round operands to TF32, 10 bits of mantissa, within the block, or not.
+
+    Torch's own default differs between convolutions and matrix products; here both have the same.
+    """
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 def set_cublas_workspace() -> None:

@@ -208,7 +208,7 @@ def test_the_graph_depends_on_no_value(build: Build) -> None:
     def score(p: Tensor, x: Tensor) -> Tensor:
         return build(p, nan_is_missing=True).log_prob(x)
 
-    graph = make_fx(score)(torch.randn(4, 6), torch.rand(4, 6).round())
+    graph = make_fx(score, tracing_mode="fake")(torch.randn(4, 6), torch.rand(4, 6).round())
     p, x = 50 * torch.randn(4, 6), torch.randint(0, LEVELS, (4, 6)) / (LEVELS - 1)
     x[0, 0], p[1, :2] = torch.nan, 0
     torch.testing.assert_close(graph(p, x), score(p, x))

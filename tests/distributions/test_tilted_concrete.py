@@ -14,8 +14,9 @@ LOGITS = torch.tensor([-1.0, 2.0, 0.3, 0.0], dtype=torch.float64)
 BIAS = 7.0  # of unnormalized logits
 
 
-def tilted(temperature: float = 0.5, logits: torch.Tensor = LOGITS) -> Tilted:
-    return Tilted(Concrete(temperature, logits=PI.log() + BIAS), logits)
+def tilted(temperature: float = 0.5, logits: torch.Tensor | None = None) -> Tilted:
+    prior = Concrete(temperature, logits=PI.log() + BIAS)
+    return Tilted(prior, LOGITS if logits is None else logits)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])

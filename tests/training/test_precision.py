@@ -15,6 +15,7 @@ from pyro_gmmvae.training.precision import (
     WORKSPACE,
     flush_subnormals,
     set_cublas_workspace,
+    tf32_products,
     why_not_deterministic,
 )
 from tests.training.test_loop import SETTINGS, StopAfter, Terms, build
@@ -70,18 +71,36 @@ def test_switches_are_restored_after_an_error() -> None:
     assert (mkldnn.matmul.fp32_precision, mkldnn.conv.fp32_precision) == before
 
 
-@pytest.mark.parametrize(("tf32", "deterministic"), [(True, False), (True, True), (False, False)])
-def test_tf32_is_one_switch_that_is_restored(tf32: bool, deterministic: bool) -> None:
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("before", ["highest", "high", "medium"])
+def test_tf32_is_one_switch_that_is_restored(allowed: bool, before: str) -> None:
     products: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before, seen = [kind.allow_tf32 for kind in products], []
+    default = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(before)
+    try:
+        found = [kind.allow_tf32 for kind in products]
+        with tf32_products(allowed):
+            assert [kind.allow_tf32 for kind in products] == [allowed] * 2
+        assert [kind.allow_tf32 for kind in products] == found
+        assert torch.get_float32_matmul_precision() == before
+    finally:
+        torch.set_float32_matmul_precision(default)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("tf32", "deterministic"), [(True, False), (True, True), (False, False)])
+def test_a_fit_sets_tf32(tf32: bool, deterministic: bool) -> None:
+    seen = []
 
     class Look(StopAfter):
         def on_step(self, progress: float) -> None:  # noqa: ARG002
-            seen.append([kind.allow_tf32 for kind in products])
+            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
 
-    build(replace(SETTINGS, tf32=tf32, deterministic=deterministic), callbacks=[Look(0)]).run()
-    assert seen[0] == [tf32 and not deterministic] * 2
-    assert [kind.allow_tf32 for kind in products] == before
+    settings = replace(SETTINGS, tf32=tf32, deterministic=deterministic)
+    module = Product().to("cuda")
+    x, y = torch.randn(64, 256, device="cuda"), torch.full((64,), -1, device="cuda")
+    Fit(module, module, Batches(x, y, 64, 0, 0), settings, callbacks=[Look(0)]).run()
+    assert seen[0] == (tf32 and not deterministic,) * 2
 
 
 def test_cublas_is_made_deterministic_before_cuda_starts(monkeypatch: pytest.MonkeyPatch) -> None:
