@@ -122,9 +122,14 @@ STAGES: dict[str, list[Task]] = {
     "speed": [
         MACHINE,
         _time("target", 280, "gpu_runs"),
-        # ------------------------------------------------------------------------------------
-        # PLACE OF THE TASK "batched": 32 fits side by side in the time of 4
-        # ------------------------------------------------------------------------------------
+        Task(
+            "side-by-side",
+            "{python} benchmarks/side_by_side.py --device {device} --fits 1,4,32 "
+            "--out {work}/side-by-side.json {toy}",
+            150,
+            alone=True,
+            toy="--quick",
+        ),
         _time("answers", 90, "gpu_runs"),
         _time("components", 240),
         _time("batches", 120),

@@ -27,7 +27,7 @@ from pyro_gmmvae.models import MODELS
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-SCRIPTS = ("gpu_smoke", "gpu_speed", "gpu_runs")
+SCRIPTS = ("gpu_smoke", "gpu_speed", "side_by_side", "gpu_runs")
 STAGES = ("first", "speed", "tables", "published", "scaling")
 
 

@@ -88,19 +88,23 @@ def train(
 
 
 def train_together(
-    runs: Mapping[Path, Config], log: Callable[[str], None]
+    runs: Mapping[Path, Config],
+    log: Callable[[str], None],
+    callbacks: Sequence[Sequence[Callback]] = (),
 ) -> list[str | GMMVAEError | None]:
     """Train new runs of one program side by side, if their device or their engine is for that.
 
     Args:
         runs: the run folders to make, and their configurations, which name the same data.
         log: see :func:`train_side_by_side`.
+        callbacks: of each run, called after each epoch and step.
 
     Returns:
         As :func:`train_side_by_side`.
 
     Raises:
         GMMVAEError: anything in a config or the data that can't be used.
+        KeyboardInterrupt: a signal stopped the fits, which are saved.
     """
     datasets: list[Dataset] = []
 
@@ -110,12 +114,14 @@ def train_together(
         return with_teacher(config, data)
 
     plans = []
-    for out, config in runs.items():
+    for (out, config), called in zip(runs.items(), callbacks or [()] * len(runs), strict=True):
         one = _resolved(with_structure_of_init(absolute_paths(config)))
         single = one.members == 1 and (one.cv == 0 or not is_file_name(one.data))
         if single and runs_batched(one) and not out.exists():
-            plans.append(Planned(one, partial(load, one), out))
+            plans.append(Planned(one, partial(load, one), out, called))
     outcomes = dict(zip((p.out for p in plans), train_side_by_side(plans, log), strict=True))
+    if any(isinstance(one, str) and one not in FINISHED for one in outcomes.values()):
+        raise KeyboardInterrupt
     return [outcomes.get(out) for out in runs]
 
 

@@ -239,11 +239,8 @@ def _outcomes(
         with torch_threads(threads), sigterm_as_interrupt(lambda: None):
             for group in _programs(todo):
                 paths = {(folder / run.folder).resolve(): c for run, c in group.items()}
-                outcomes: list[Any] = []
                 with contextlib.suppress(GMMVAEError):  # which each run reports by itself
-                    outcomes = train_together(paths, log)
-                if any(isinstance(one, str) and one not in FINISHED for one in outcomes):
-                    raise KeyboardInterrupt
+                    train_together(paths, log)
                 yield from _in_this_process(group, folder)
 
 

@@ -19,7 +19,8 @@ from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import FINISHED
-from pyro_gmmvae.runs.trainer import absolute_paths
+from pyro_gmmvae.runs.trainer import absolute_paths, train_together
+from pyro_gmmvae.sweeps.execute import train_run
 from pyro_gmmvae.sweeps.plan import Log, single_fit
 from pyro_gmmvae.sweeps.search_space import check_comparable, configured, corners, space_of
 from pyro_gmmvae.sweeps.study import (
@@ -388,25 +389,29 @@ def _fit_seeds(plan: StudyPlan, work: Claim, request: StopRequest, records: list
     """
     config = configured(plan.base, plan.space, work.trial.params)
     label_seed = config.seed if config.label_seed is None else config.label_seed
-    for number in range(plan.seeds):
-        seed = config.seed + number
-        folder: Path = work.folder / f"seed-{seed}"
-        callback = PruningCallback(plan, work.trial if number == 0 else None, request)
-        try:
-            run = train(
-                config.replace(seed=seed, label_seed=label_seed), folder, callbacks=[callback]
-            )
-        except Pruned:
-            records.append(callback.records[-1])
+    seeds = [config.seed + number for number in range(plan.seeds)]
+    runs = {work.folder / f"seed-{s}": config.replace(seed=s, label_seed=label_seed) for s in seeds}
+    trials = [work.trial, *[None] * (plan.seeds - 1)]  # the first fit reports
+    callbacks = [PruningCallback(plan, trial, request) for trial in trials]
+    try:
+        train_together(runs, lambda _: None, [[one] for one in callbacks])
+        for (folder, one), callback in zip(runs.items(), callbacks, strict=True):
+            if folder.exists():  # trained beside the others
+                run = train_run(one, folder)
+            else:
+                run = train(one, folder, callbacks=[callback])
+            metrics = read_json(folder / "metrics.json")
+            if metrics["outcome"] not in FINISHED:
+                raise KeyboardInterrupt
+            if not callback.records:
+                raise GMMVAEError("the budget ended before the first epoch")
+            best = run.weights == "best"
+            records.append(callback.records[metrics["best_epoch"] - 1 if best else -1])
+    except Pruned:
+        records.append(callbacks[len(records)].records[-1])
+        for folder in runs:
             shutil.rmtree(folder, ignore_errors=True)
-            raise
-        metrics = read_json(folder / "metrics.json")
-        if metrics["outcome"] not in FINISHED:
-            raise KeyboardInterrupt
-        if not callback.records:
-            raise GMMVAEError("the budget ended before the first epoch")
-        best = run.weights == "best"
-        records.append(callback.records[metrics["best_epoch"] - 1 if best else -1])
+        raise
 
 
 def _means(records: list[Record]) -> dict[str, float]:

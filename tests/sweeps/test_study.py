@@ -359,6 +359,15 @@ def test_several_seeds_are_averaged_on_the_same_labels(
     assert {f.name for f in (tmp_path / "trials" / "0").iterdir()} == {"seed-3", "seed-4"}
 
 
+def test_seeds_of_a_trial_are_trained_side_by_side(study: Study, tmp_path: Path) -> None:
+    keys = {"labels": 30, "engine": "batched", "device": "cpu"}
+    tuned = study(tmp_path, keys, trials=1, seeds=2, keep_runs=True)
+    runs = [tmp_path / "trials" / "0" / f"seed-{seed}" for seed in (0, 1)]
+    assert {json.loads((run / "metrics.json").read_text())["engine"] for run in runs} == {"batched"}
+    last = [pd.read_csv(run / "history.csv")["val_accuracy"].iloc[-1] for run in runs]
+    assert tuned.value == pytest.approx(sum(last) / 2)
+
+
 def test_with_patience_the_best_epoch_counts(study: Study, tmp_path: Path) -> None:
     keys = {"epochs": 6, "patience": 6, "learning_rate": 0.05}
     search = {"latent_dim": "2:4"}
