@@ -10,46 +10,65 @@ differences are those of the loss and the weights after 20 steps. --quick takes 
 this script.
 """
 
-import copy
 import gc
 import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from gpu_fits import build
+from gpu_fits import Bench, build
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import NameList
-from pyro_gmmvae.files import write_json
-from pyro_gmmvae.runs import machine
 from pyro_gmmvae.training import Fit, resolve_device
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.signals import StopRequest
 
 WIDTHS = {"64-64": ((64, 64), 10), "500-500": ((500, 500), 50)}
-STEPS, ROUNDS = 20, 7
+TOY = {"4-4": ((4, 4), 2)}
 
 
-def fits_of(device: torch.device, S: int, network: str, precision: str) -> list[Fit]:
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a measurement.
+
+    Attributes:
+        name: of the device.
+        fits: their number S.
+        hidden, latent_dim: of the networks and of z.
+        steps: of an epoch.
+    """
+
+    name: str
+    fits: int
+    hidden: tuple[int, ...]
+    latent_dim: int
+    steps: int
+
+    @property
+    def device(self) -> torch.device:
+        return resolve_device(self.name)
+
+
+def fits_of(size: Size, precision: str = "f32") -> list[Fit]:
     """S fits that differ in weights, order of rows and noise."""
-    hidden, d = WIDTHS[network]
     made = []
-    for seed in range(S):
+    for seed in range(size.fits):
         fit = build(
-            device,
+            size.device,
             shape=(784,),
             components=10,
-            latent_dim=d,
-            hidden=hidden,
-            rows=STEPS * 100,
+            latent_dim=size.latent_dim,
+            hidden=size.hidden,
+            rows=size.steps * 100,
             batch=100,
             labelled=0,
             settings={"precision": precision, "verify": False, "epochs": 1000},
@@ -107,50 +126,49 @@ def seconds_of(device: torch.device, function: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def times(device: torch.device, S: int, network: str) -> dict[str, float]:
-    """Milliseconds of a step of one fit in each mode, and their ratio."""
-    fits = {name: fits_of(device, S, network, "f32") for name in MODES}
+def times(size: Size, rounds: int) -> dict[str, float]:
+    """Milliseconds of a step of one fit in each mode, and how much faster all at once are."""
+    fits = {name: fits_of(size) for name in MODES}
     with fits["one by one"][0].switches():
         epochs = {name: mode(fits[name]) for name, mode in MODES.items()}
         taken: dict[str, list[float]] = {name: [] for name in MODES}
         for epoch in epochs.values():
             epoch()
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, epoch in epochs.items():
-                taken[name].append(seconds_of(device, epoch))
-    ms = {f"{name}, ms": 1e3 * statistics.median(t) / (S * STEPS) for name, t in taken.items()}
+                taken[name].append(seconds_of(size.device, epoch))
+    steps = size.fits * size.steps
+    ms = {f"{name}, ms": 1e3 * statistics.median(t) / steps for name, t in taken.items()}
     ratios = [a / b for a, b in zip(*taken.values(), strict=True)]
-    return ms | {"ratio": statistics.median(ratios)}
+    return ms | {"times as fast": statistics.median(ratios)}
 
 
-def difference(device: torch.device, S: int, network: str, precision: str) -> dict[str, float]:
+def difference(size: Size, precision: str) -> dict[str, float]:
     """The largest relative difference of losses and of weights after an epoch in both modes."""
-    fits = {name: fits_of(device, S, network, precision) for name in MODES}
+    fits = {name: fits_of(size, precision) for name in MODES}
     with fits["one by one"][0].switches():
         for name, mode in MODES.items():
-            # the same noise for a fit in both modes
-            torch.manual_seed(0)
+            torch.manual_seed(0)  # the same noise for a fit in both modes
             mode(fits[name])()
     loss = weights = 0.0
     for one, other in zip(*fits.values(), strict=True):
-        mine, theirs = one.means.take(STEPS)["loss"], other.means.take(STEPS)["loss"]
+        mine, theirs = (fit.means.take(size.steps)["loss"] for fit in (one, other))
         loss = max(loss, abs(mine - theirs) / abs(theirs))
         for a, b in zip(one.module.parameters(), other.module.parameters(), strict=True):
-            a, b = a.detach(), b.detach()
-            weights = max(weights, float((a - b).abs().max() / b.abs().max()))
-    return {"loss": loss, "weights": weights}
+            largest = b.detach().abs().max()
+            weights = max(weights, float((a.detach() - b.detach()).abs().max() / largest))
+    return {f"loss, {precision}": loss, f"weights, {precision}": weights}
 
 
-def peak(device_name: str, S: int, network: str, mode: str) -> float:
+def peak(size: Size, mode: str) -> float:
     """Peak memory of some epochs, MiB."""
     torch.set_num_threads(1)
-    device = resolve_device(device_name)
-    fits = fits_of(device, S, network, "f32")
+    fits = fits_of(size)
     with fits[0].switches():
         epoch = MODES[mode](fits)
         for _ in range(2):
             epoch()
-    if device.type == "cuda":
+    if size.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -168,28 +186,22 @@ def measured(function: Callable[..., Any], *args: Any) -> Any:
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 def main(device: str, fits: Sequence[str], quick: bool, out: Path) -> None:
     """Measure each size and number of fits; the file has all results so far."""
-    global STEPS, ROUNDS
-    if quick:
-        STEPS, ROUNDS = 2, 1
-        WIDTHS.update({"64-64": ((4, 4), 2)})
-        WIDTHS.pop("500-500", None)
-        fits = fits[:2]
+    widths, steps, rounds = (TOY, 2, 1) if quick else (WIDTHS, 20, 7)
     place = resolve_device(device)
     if place.type == "cpu":
         torch.set_num_threads(1)
-    found: list[dict[str, Any]] = []
-    for network in WIDTHS:
-        for S in map(int, fits):
-            line: dict[str, Any] = {"network": network, "fits": S} | times(place, S, network)
-            gc.collect()
-            if not quick:
-                for mode in MODES:
-                    line[f"{mode}, MiB"] = round(measured(peak, device, S, network, mode))
+    about = {"mode": "side by side", "script": "side_by_side"}
+    bench = Bench(place, quick=quick, file=out, about=about)
+    for network, (hidden, d) in widths.items():
+        for S in map(int, fits[:2] if quick else fits):
+            size = Size(device, S, hidden, d, steps)
+            line = times(size, rounds)
+            for mode in MODES:
+                line[f"{mode}, MiB"] = round(measured(peak, size, mode))
             for precision in ("f64", "f32"):
-                line[f"difference, {precision}"] = difference(place, S, network, precision)
-            found.append(line)
-            click.echo(str(line))
-            write_json(out, {"machine": machine(place), "lines": copy.deepcopy(found)})
+                line |= difference(size, precision)
+            bench.add(f"{network}, fits: {S}", line)
+            gc.collect()
 
 
 if __name__ == "__main__":
