@@ -5,13 +5,12 @@
 
 Measures time, memory and equality. A fit has random rows of the size of MNIST, K = 10, a batch of
 100, and networks of two layers. Times are medians of a step of one fit, taken in turns in one
-process; memory is the largest of a process that does nothing else (on CUDA, of the device). The
-differences are those of the loss and the weights after 20 steps. --quick takes toy sizes, to test
+process; memory is the largest of a process that does nothing else (on CUDA, of the device; else on
+Linux only). The differences are those of the loss and the weights after 20 steps. --quick takes toy sizes, to test
 this script.
 """
 
 import gc
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -170,7 +169,9 @@ def peak(size: Size, mode: str) -> float:
             epoch()
     if size.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # that of getrusage counts the process that started this one, too
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measured(function: Callable[..., Any], *args: Any) -> Any:
