@@ -6,8 +6,8 @@
 Measures time, memory and equality. A fit has random rows of the size of MNIST, K = 10, a batch of
 100, and networks of two layers. Times are medians of a step of one fit, taken in turns in one
 process; memory is the largest of a process that does nothing else (on CUDA, of the device; else on
-Linux only). The differences are those of the loss and the weights after 20 steps. --quick takes toy sizes, to test
-this script.
+Linux only). The differences are those of the loss and the weights after 20 steps. --quick takes toy
+sizes, to test this script.
 """
 
 import gc
