@@ -13,6 +13,11 @@ from tests.pretend_cuda import guard
 FOLDERS = ("training", "distributions", "objectives", "networks", "models", "evaluation")
 """Their tests compute on --device; those of other folders where they ask for ``device``."""
 
+NOT_HERE = {
+    "tests/models/test_captured.py": "a tracer makes tensors on a default device, which this one "
+    "can't do; tests/runs/test_recorded_steps.py traces the same programs",
+}
+
 try:
     guard.load()
     WHY_NOT = ""
@@ -31,9 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (chosen if computes else others).append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = chosen
-    if WHY_NOT:
-        for item in items:
-            item.add_marker(pytest.mark.skip(reason=WHY_NOT))
+    for item in items:
+        here = item.path.relative_to(config.rootpath).as_posix()
+        if reason := WHY_NOT or NOT_HERE.get(here):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
