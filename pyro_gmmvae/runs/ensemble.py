@@ -54,18 +54,30 @@ class PartialProgress(Callback):
         callbacks: of all fits.
         number: of this fit.
         fits: how many there are.
+        at_once: the progress of each fit, where they run side by side; else one follows another.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], number: int, fits: int) -> None:
+    def __init__(
+        self,
+        callbacks: Sequence[Callback],
+        number: int,
+        fits: int,
+        at_once: list[float] | None = None,
+    ) -> None:
         self.callbacks, self.number, self.fits = callbacks, number, fits
+        self.at_once = at_once
 
     def on_start(self, about: str) -> None:
         for callback in self.callbacks if self.number == 0 else ():
             callback.on_start(about)
 
     def on_step(self, progress: float) -> None:
+        done = self.number + progress
+        if self.at_once is not None:
+            self.at_once[self.number] = progress
+            done = sum(self.at_once)
         for callback in self.callbacks:
-            callback.on_step((self.number + progress) / self.fits)
+            callback.on_step(done / self.fits)
 
     def on_epoch(self, record: dict[str, float]) -> None:
         for callback in self.callbacks:
@@ -203,11 +215,12 @@ def _train_members_side_by_side(
     config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback], fits: int
 ) -> str:
     """Train the members that have no folder yet as one program; returns the outcome."""
-    plans = []
+    plans, shares = [], [1.0] * config.members
     for number in range(config.members):
         folder = out / MEMBERS / str(number)
         if not folder.exists():
-            of_member = PartialProgress(callbacks, number, config.members * fits)
+            shares[number] = 0.0
+            of_member = PartialProgress(callbacks, number, config.members * fits, shares)
             plans.append(Planned(member_config(config, number), lambda: data, folder, [of_member]))
 
     def log(line: str) -> None:
@@ -215,6 +228,8 @@ def _train_members_side_by_side(
             callback.on_start(line)
 
     outcomes = train_side_by_side(plans, log)
+    if any(isinstance(outcome, str) for outcome in outcomes):
+        remove_replaced(out)
     for outcome in outcomes:
         if isinstance(outcome, GMMVAEError):
             raise outcome

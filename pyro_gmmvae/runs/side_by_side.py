@@ -1,5 +1,6 @@
 """Training of several runs of one program side by side, as one batched program."""
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ from torch import Tensor
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import environment, new_folder, save_checkpoint, write_config
+from pyro_gmmvae.runs.folder import environment, new_folder, save_checkpoint, undo, write_config
 from pyro_gmmvae.runs.job import Job, prepared
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.capture import CaptureError
 from pyro_gmmvae.training.devices import resolve_device, rng_state
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.loggers import closing
-from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
+from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, out_of_memory_advice
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,8 @@ def runs_batched(config: Config) -> bool:
 
     On a CPU a process for each core is faster.
     """
-    if config.minutes is not None or config.engine not in ("auto", "batched"):
-        return False
-    return config.engine == "batched" or resolve_device(config.device).type == "cuda"
+    is_cuda = config.engine == "auto" and resolve_device(config.device).type == "cuda"
+    return config.engine == "batched" or is_cuda
 
 
 def train_side_by_side(
@@ -57,7 +57,8 @@ def train_side_by_side(
     Args:
         plans: the runs. They may differ in seeds, rows, labels, and in learning rates, weights of
             terms and budgets.
-        log: gets a line where fewer runs fit into memory, or where they can't be one program.
+        log: gets a line where fewer runs fit into memory, or where they can't be one program; then
+            those that differ in nothing but seeds are.
 
     Returns:
         For each run its outcome, or the error of its fit; None: it was not trained, and can be
@@ -65,25 +66,48 @@ def train_side_by_side(
     """
     if len(plans) < 2:
         return [None] * len(plans)
+    if any(plan.config.minutes is not None for plan in plans):
+        log(f"{len(plans)} fits are trained one by one: they have a budget in minutes")
+        return [None] * len(plans)
     if resolve_device(plans[0].config.device).type == "cpu":
         log("engine: batched; on a CPU one process for each core is faster (--jobs)")
     try:
         return _train(plans)
     except CaptureError as error:
-        log(f"{len(plans)} fits are trained one by one: {error}")
-        return [None] * len(plans)
+        parts = _equal_programs(plans)
+        if len(parts) == 1 or len(parts) == len(plans):
+            log(f"{len(plans)} fits are trained one by one: {error}")
+            return [None] * len(plans)
+        log(f"{len(plans)} fits are trained in groups of equal settings: {error}")
     except OutOfMemoryError:
         half = len(plans) // 2
         log(f"{len(plans)} fits at once need more memory than there is: {half} at once")
-        new = [plan for plan in plans if not plan.out.exists()]
-        outcomes = [*train_side_by_side(new[:half], log), *train_side_by_side(new[half:], log)]
-        found = dict(zip((plan.out for plan in new), outcomes, strict=True))
-        return [found.get(plan.out) for plan in plans]
+        parts = [plans[:half], plans[half:]]
+    gc.collect()  # the fits that failed, to which the error referred
+    found: dict[Path, str | GMMVAEError | None] = {}
+    for part in parts:
+        new = [plan for plan in part if not plan.out.exists()]
+        outcomes = train_side_by_side(new, log)
+        found |= dict(zip((plan.out for plan in new), outcomes, strict=True))
+    return [found.get(plan.out) for plan in plans]
+
+
+def _program(plan: Planned) -> str:
+    return repr(plan.config.with_defaults(seed=0, label_seed=None))
+
+
+def _equal_programs(plans: Sequence[Planned]) -> list[Sequence[Planned]]:
+    """Runs that differ in nothing but seeds, together."""
+    groups: dict[str, list[Planned]] = {}
+    for plan in plans:
+        groups.setdefault(_program(plan), []).append(plan)
+    return list(groups.values())
 
 
 def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
     jobs, noise = list[Job](), []
-    with ExitStack() as stack:
+    device = resolve_device(plans[0].config.device)
+    with ExitStack() as stack, out_of_memory_advice(device):
         for plan in plans:
             job = stack.enter_context(prepared(plan.config, plan.load, plan.callbacks, plan.out))
             stack.enter_context(new_folder(plan.out, force=False))
@@ -98,12 +122,16 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
             job.announced(partial(save_checkpoint, plan.out))
             for job, plan in zip(jobs, plans, strict=True)
         ]
-        programs = {repr(plan.config.with_defaults(seed=0, label_seed=None)) for plan in plans}
+        # units of rows are constants of a program
+        units = {repr(job.parts.data.schema.to_json()) for job in jobs}
+        one_program = len(_equal_programs(plans)) == 1 and len(units) == 1
         fits = [job.fit for job in jobs]
-        outcomes = FitGroup(fits, noise, one_program=len(programs) == 1).run(saves)
+        outcomes = FitGroup(fits, noise, one_program=one_program).run(saves)
         for job, plan, outcome in zip(jobs, plans, outcomes, strict=True):
             if isinstance(outcome, str):
                 job.finish(plan.out, outcome)
+            else:
+                undo(plan.out, made=True)
     return list(outcomes)
 
 

@@ -18,7 +18,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.component_names import names_given
-from pyro_gmmvae.runs.data import TrainingData
+from pyro_gmmvae.runs.data import TrainingData, data_options
 from pyro_gmmvae.runs.ensemble import PartialProgress, member_config, train_ensemble
 from pyro_gmmvae.runs.folder import (
     CONFIG,
@@ -95,7 +95,7 @@ def train_together(
     """Train new runs of one program side by side, if their device or their engine is for that.
 
     Args:
-        runs: the run folders to make, and their configurations, which name the same data.
+        runs: the run folders to make, and their configurations.
         log: see :func:`train_side_by_side`.
         callbacks: of each run, called after each epoch and step.
 
@@ -106,11 +106,13 @@ def train_together(
         GMMVAEError: anything in a config or the data that can't be used.
         KeyboardInterrupt: a signal stopped the fits, which are saved.
     """
-    datasets: list[Dataset] = []
+    datasets: dict[str, Dataset] = {}
 
     def load(config: Config) -> TrainingData:
-        data = TrainingData.from_config(config, dataset=datasets[0] if datasets else None)
-        datasets.append(data.dataset)
+        # those that read the same rows in the same way share them
+        key = repr((config.data, data_options(config), config.leave_out, config.init))
+        data = TrainingData.from_config(config, dataset=datasets.get(key))
+        datasets[key] = data.dataset
         return with_teacher(config, data)
 
     plans = []

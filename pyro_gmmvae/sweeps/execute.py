@@ -239,9 +239,17 @@ def _outcomes(
         with torch_threads(threads), sigterm_as_interrupt(lambda: None):
             for group in _programs(todo):
                 paths = {(folder / run.folder).resolve(): c for run, c in group.items()}
+                ended: list[str | GMMVAEError | None] = [None] * len(group)
                 with contextlib.suppress(GMMVAEError):  # which each run reports by itself
-                    train_together(paths, log)
-                yield from _in_this_process(group, folder)
+                    ended = train_together(paths, log)
+                errors = {
+                    run: error
+                    for run, error in zip(group, ended, strict=True)
+                    if isinstance(error, GMMVAEError)
+                }
+                yield from errors.items()
+                rest = {run: config for run, config in group.items() if run not in errors}
+                yield from _in_this_process(rest, folder)
 
 
 def _programs(todo: Mapping[SweepRun, Config]) -> list[dict[SweepRun, Config]]:

@@ -394,7 +394,9 @@ def _fit_seeds(plan: StudyPlan, work: Claim, request: StopRequest, records: list
     trials = [work.trial, *[None] * (plan.seeds - 1)]  # the first fit reports
     callbacks = [PruningCallback(plan, trial, request) for trial in trials]
     try:
-        train_together(runs, lambda _: None, [[one] for one in callbacks])
+        for outcome in train_together(runs, lambda _: None, [[one] for one in callbacks]):
+            if isinstance(outcome, GMMVAEError):
+                raise outcome
         for (folder, one), callback in zip(runs.items(), callbacks, strict=True):
             if folder.exists():  # trained beside the others
                 run = train_run(one, folder)

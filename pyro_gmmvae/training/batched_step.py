@@ -18,6 +18,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map
 
 from pyro_gmmvae.training.capture import (
+    GRADIENT,
     CaptureError,
     StepGraph,
     StepTerms,
@@ -26,6 +27,7 @@ from pyro_gmmvae.training.capture import (
     first_line,
     tensors_by_name,
 )
+from pyro_gmmvae.training.devices import rng_state
 
 Draw = Callable[[], Tensor]
 """Makes the result of one random operation with the default generator."""
@@ -74,7 +76,8 @@ class BatchedStep:
             tensors.
         streams: the random streams of the fits.
         one_program: the programs are known to be equal; else each is captured, and compared.
-        verify: compare the first evaluation of the first and of the last fit with each alone.
+        verify: compare the first evaluation of the first and of the last fit with eager ones.
+        tolerance: of that comparison; None: by the type of the parameters.
 
     Raises:
         CaptureError: programs whose tensors or operations differ, or a program that can't be
@@ -88,8 +91,10 @@ class BatchedStep:
         *,
         one_program: bool = False,
         verify: bool = True,
+        tolerance: float | None = None,
     ) -> None:
         self.evaluations, self.streams, self.verify = list(evaluations), streams, verify
+        self.tolerance = tolerance
         self.captured = self.evaluations[:1] if one_program else self.evaluations
         self.programs: dict[Any, _Program] = {}
         named = [tensors_by_name(one) for one in self.evaluations]
@@ -133,8 +138,10 @@ class BatchedStep:
         for number, one in enumerate(self.captured):
             own = [self.tensors[number][i] for i in self.order]
             graphs.append(capture(one, tensors_by_name(one), own, [b[number] for b in batches]))
-        _check_equal([[graph.run.code, *graph.parts] for graph in graphs])  # type: ignore[attr-defined]
-        alone: GraphModule = graphs[0].run  # type: ignore[assignment]
+        runs: list[Any] = [graph.run for graph in graphs]
+        _check_equal([[run.code, *graph.parts] for run, graph in zip(runs, graphs, strict=True)])
+        _check_equal_constants([_constants(run) for run in runs])
+        alone: GraphModule = runs[0]
         draws = _with_draws_as_inputs(alone)
         with self.streams(None):
             samples = [torch.stack([draw()] * len(self.evaluations)) for draw in draws]
@@ -144,6 +151,11 @@ class BatchedStep:
             self._verify(program, batches)
         self.programs[key] = program
         return program
+
+    def release(self, number: int) -> None:
+        """Give a fit that has ended memory of its own, so that this step's can be freed."""
+        for tensor in self.tensors[number]:
+            tensor.data = tensor.data.clone()
 
     def _inputs(self) -> list[Tensor]:
         return [self.stacked[i] for i in self.order]
@@ -173,29 +185,56 @@ class BatchedStep:
         return terms
 
     def _verify(self, program: _Program, batches: Sequence[Tensor]) -> None:
-        """Compare the evaluation of all fits with that of the first and of the last alone."""
-        before = [stack.clone() for stack in self.stacked]
+        """Compare the evaluation of all fits with eager ones of the first and of the last fit."""
+        before, device = [stack.clone() for stack in self.stacked], batches[0].device
         with self.streams(None):
             draws = [draw() for draw in program.draws]
+            drawn = rng_state(device)
         stacked = [torch.stack([one] * len(self.evaluations)) for one in draws]
         graph = program.graph
         has = iter(graph.has_gradient)
         fitted = [self.names[i] for i in self.order[: len(graph.has_gradient)]]
-        names = ["the loss", *graph.parts, *(f"the gradient of {n}" for n in fitted if next(has))]
+        names = ["the loss", *graph.parts, *(GRADIENT + name for name in fitted if next(has))]
         with torch.no_grad():
             results = program.together(*self._inputs(), *batches, *stacked)
             self._restore(before)
-            for number in {0, len(self.evaluations) - 1}:
-                own = [stack[number].clone() for stack in self._inputs()]
-                drawn = [one.clone() for one in draws]  # a program may change them in place
-                expected = program.alone(*own, *(b[number] for b in batches), *drawn)
-                compare_results(
-                    dict(zip(names, expected, strict=True)),
-                    dict(zip(names, (result[number] for result in results), strict=True)),
-                    graph.parts,
-                    step="the batched step",
-                )
-            self._restore(before)
+        for number in {0, len(self.evaluations) - 1}:
+            with self.streams(None):
+                expected = self._eager(number, fitted, batches)
+                if any(not torch.equal(drawn[k], v) for k, v in rng_state(device).items()):
+                    raise CaptureError(
+                        "the batched step draws other random numbers than a fit alone"
+                    )
+            actual = dict(zip(names, (result[number] for result in results), strict=True))
+            compare_results(expected, actual, graph.parts, self.tolerance, step="the batched step")
+            with torch.no_grad():
+                self._restore(before)
+
+    def _eager(
+        self, number: int, fitted: Sequence[str], batches: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Loss, parts and gradients of a fit's own evaluation."""
+        terms = self.evaluations[number](*(batch[number] for batch in batches))
+        for parameter in self.parameters[number]:
+            parameter.grad = None
+        terms.loss.backward()
+        results = {"the loss": terms.loss.detach()} | terms.parts
+        for name, parameter in zip(fitted, self.parameters[number], strict=True):
+            if parameter.grad is not None:
+                results[GRADIENT + name] = parameter.grad
+            parameter.grad = None
+        return results
+
+
+def _constants(run: GraphModule) -> list[Tensor]:
+    """Tensors that a graph holds, such as the units of rows."""
+    return [getattr(run, str(node.target)) for node in run.graph.nodes if node.op == "get_attr"]
+
+
+def _check_equal_constants(constants: Sequence[Sequence[Tensor]]) -> None:
+    for other in constants[1:]:
+        if not all(torch.equal(a, b) for a, b in zip(constants[0], other, strict=True)):
+            raise CaptureError("the fits differ in constants, and can't be one program")
 
 
 def _check_equal(properties: Sequence[Sequence[Any]]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.training.batched_step import BatchedStep
-from pyro_gmmvae.training.capture import CaptureError
+from pyro_gmmvae.training.capture import BF16_TOLERANCE, CaptureError
 from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
 from pyro_gmmvae.training.devices import rng_state, set_rng_state
 from pyro_gmmvae.training.loop import Fit
@@ -71,7 +71,7 @@ class FitGroup:
         with first.switches(), out_of_memory_advice(first.device):
             self._begin(running)  # before signals are caught: Ctrl-C ends it
             with stop_on_signal() as stop:
-                self._now = self._saved_at = time.monotonic()
+                self._saved_at = time.monotonic()
                 outcomes = self._run_epochs(running, stop, saves)
         for number, outcome in outcomes.items():
             for callback in self.fits[number].callbacks:
@@ -92,6 +92,9 @@ class FitGroup:
             self._saved_at = time.monotonic() if due else self._saved_at
             left = [n for n in running if n not in outcomes and n not in self.errors]
             if left and left != running:
+                for place, number in enumerate(running):
+                    if number not in left:
+                        self.step.release(place)
                 self._begin(left)
             running = left
         return outcomes
@@ -112,6 +115,7 @@ class FitGroup:
             streams,
             one_program=self.one_program,
             verify=verify,
+            tolerance=_tolerance(fits[0]),
         )
         self.running = list(running)
         self.cuda_graph_step = None
@@ -132,6 +136,7 @@ class FitGroup:
                 x, y = (torch.stack(same) for same in zip(*batches, strict=True))
                 with fits[0].products():
                     self.step.prepare(x, y, kind=labeling)
+        self._now = time.monotonic()  # a fit's time is that of its steps
 
     def _run_batches(self, running: Sequence[int], stop: StopRequest) -> None:
         """Take steps to the end of the epoch, or to a signal."""
@@ -143,7 +148,7 @@ class FitGroup:
         for batches in zip(*(fit.batches.epoch(fit.state.batch) for fit in fits), strict=True):
             labeling = [self._of(n, self.fits[n].begin_step) for n in running]
             x, y = (torch.stack(same) for same in zip(*batches, strict=True))
-            self._labeling = bool(labeling[0])
+            self._labeling = any(labeling)  # None: of a fit with an error
             if self.cuda_graph_step is None:
                 self._update(x, y)
             else:
@@ -296,7 +301,22 @@ def check_for_group(fit: Fit, first: Fit) -> None:
         raise CaptureError("fits with a budget in minutes run one by one")
     if fit.world.size > 1:
         raise CaptureError("fits of several processes run one by one")
+    if _steps_to_labels(fit) != _steps_to_labels(first):
+        raise CaptureError("fits that use pseudo-labels from different steps on run one by one")
     sizes, others = ([x.shape for x, _ in one.batches.examples()] for one in (fit, first))
     steps, other_steps = ((len(one.batches), one.state.batch) for one in (fit, first))
     if (steps, sizes) != (other_steps, others):
         raise CaptureError("fits with batches of different sizes run one by one")
+
+
+def _steps_to_labels(fit: Fit) -> int | None:
+    """The number of steps until pseudo-labels are used; None: they never are."""
+    labeler = fit.pseudo_labeler
+    return None if labeler is None else max(0, labeler.from_step - fit.state.step)
+
+
+def _tolerance(fit: Fit) -> float | None:
+    """Of the check of a step: single and batched products round at different places."""
+    settings = fit.settings
+    rounds = settings.precision == "bf16" or (settings.tf32 and fit.device.type == "cuda")
+    return BF16_TOLERANCE if rounds else None

@@ -1,5 +1,6 @@
 """Runs that are trained side by side: their folders are those of runs trained one by one."""
 
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pyro_gmmvae.runs import Run, default_config, resume, train
 from pyro_gmmvae.runs.folder import read_metrics
 from pyro_gmmvae.runs.trainer import train_together
 from pyro_gmmvae.sweeps import plan_sweep, sweep
-from pyro_gmmvae.training import Callback, fit_group
+from pyro_gmmvae.training import Callback, NonFiniteError, fit_group
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
 from tests.training.test_loop import StopAfter
@@ -43,7 +44,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("rows") / "rows.npz"
     y = np.arange(104) % 3
     x = np.random.default_rng(0).normal(size=(104, 4)) + 3 * np.eye(4)[y]
-    np.savez(file, x=x, label=y)
+    np.savez(file, x=x, label=y, other=y[::-1])
     return str(file)
 
 
@@ -53,13 +54,17 @@ def config(rows: str, **keys: Any) -> Config:
 
 
 class Lines(Callback):
-    """Keeps the lines on fits."""
+    """Keeps the lines on fits, and their progress."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.progress: list[float] = []
 
     def on_start(self, about: str) -> None:
         self.lines.append(about)
+
+    def on_step(self, progress: float) -> None:
+        self.progress.append(progress)
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:
@@ -80,6 +85,8 @@ def test_members_side_by_side_are_those_that_are_trained_one_by_one(
         assert_equal_runs(tmp_path / "batched" / member, tmp_path / "svi" / member)
     assert read_metrics(tmp_path / "batched/members/1")["engine"] == "batched"
     assert [line for line in lines.lines if "one process for each core is faster" in line]
+    assert lines.progress == sorted(lines.progress)
+    assert lines.progress[-1] == 1
     assert not [line for line in lines.lines if "one by one" in line]
 
 
@@ -105,12 +112,72 @@ def test_a_sweep_trains_seeds_and_rates_side_by_side(
     assert sizes == [4]
 
 
+def test_fits_of_one_program_in_a_sweep_of_several_run_side_by_side(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds of each value of a number that is part of the program."""
+    sizes: list[int] = []
+    run = FitGroup.run
+    monkeypatch.setattr(FitGroup, "run", lambda g, *a: sizes.append(len(g.fits)) or run(g, *a))
+    lines: list[str] = []
+    runs = {
+        tmp_path / f"{rate} {seed}": config(rows, dropout=rate, seed=seed, epochs=1)
+        for rate in (0.1, 0.2)
+        for seed in (0, 1)
+    }
+    assert train_together(runs, lines.append) == ["complete"] * 4
+    assert sizes == [4, 2, 2]
+    assert lines[1].startswith("4 fits are trained in groups of equal settings: the fits differ in")
+
+
+def test_each_run_has_the_rows_that_it_names(rows: str, tmp_path: Path) -> None:
+    runs = {tmp_path / name: config(rows, label_column=name) for name in ("label", "other")}
+    train_together(runs, lambda _: None)
+    train(config(rows, label_column="other", engine="svi"), tmp_path / "svi")
+    assert_equal_runs(tmp_path / "other", tmp_path / "svi")
+
+
+class Spoiling(Callback):
+    """Ends the fit with the error of a NaN."""
+
+    def on_epoch(self, record: dict[str, float]) -> None:
+        raise NonFiniteError(f"NaN in epoch {record['epoch']}")
+
+
+def test_a_fit_with_an_error_leaves_no_folder(rows: str, tmp_path: Path) -> None:
+    runs = {tmp_path / str(seed): config(rows, seed=seed) for seed in (0, 1)}
+    error, outcome = train_together(runs, lambda _: None, [[Spoiling()], []])
+    assert isinstance(error, NonFiniteError)
+    assert outcome == "complete"
+    assert [folder.name for folder in tmp_path.iterdir()] == ["1"]
+
+
+def test_members_replace_a_run_and_what_they_replaced_is_deleted(rows: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for _ in range(2):
+        train(config(rows, members=2, epochs=1), out, force=True)
+        assert [folder.name for folder in tmp_path.iterdir()] == ["run"]
+
+
+def test_fits_with_a_budget_in_minutes_are_trained_one_by_one(rows: str, tmp_path: Path) -> None:
+    runs = {
+        tmp_path / str(seed): config(rows, seed=seed, epochs=None, minutes=0.01) for seed in (0, 1)
+    }
+    lines: list[str] = []
+    assert train_together(runs, lines.append) == [None, None]
+    assert lines == ["2 fits are trained one by one: they have a budget in minutes"]
+
+
 def test_fewer_fits_at_once_where_memory_is_short(
     rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
 
+    failed: list[Any] = []
+
     def run(group: FitGroup, _: Any) -> list[str]:
+        assert not [one for one in failed if one() is not None]  # their memory is free
+        failed.append(weakref.ref(group.fits[0]))
         sizes.append(len(group.fits))
         if len(group.fits) > 1:
             raise OutOfMemoryError("out of memory on cpu")

@@ -1,11 +1,13 @@
 """Fits side by side as one program: each is the fit that it is alone."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.random import fork_rng
 
 from pyro_gmmvae.data.augment import affine
 from pyro_gmmvae.models import GMMVAE
@@ -30,6 +32,7 @@ def recipe(
     dropout: float = 0.2,
     alpha: float = 1.0,
     labelled: int = 4,
+    from_step: int = 4,
     state: FitState | None = None,
     callbacks: Sequence[Callback] = (),
     **keys: Any,
@@ -54,7 +57,7 @@ def recipe(
         model,
         Batches(x, y, BATCH, labelled, seed),
         settings,
-        pseudo_labeler=PseudoLabeler(model, 0.4, 4, balanced_over=3).double(),
+        pseudo_labeler=PseudoLabeler(model, 0.4, from_step, balanced_over=3).double(),
         preprocessing=Preprocessing(affine, paired=True),
         callbacks=callbacks,
         state=state,
@@ -144,6 +147,36 @@ def test_a_fit_with_a_nan_ends_and_the_others_go_on() -> None:
     assert_same(good[0], alone(0))
 
 
+class Spoiled(Callback):
+    """Makes a weight NaN at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.steps, self.weight = step, torch.empty(0)
+
+    def on_step(self, progress: float) -> None:  # noqa: ARG002
+        self.steps -= 1
+        if self.steps == 0:
+            self.weight.data.fill_(torch.nan)
+
+
+def test_a_nan_of_the_first_fit_leaves_the_pseudo_labels_of_the_others() -> None:
+    """Also in the rest of the epoch."""
+    spoiled = Spoiled(2)  # the first batch of the second epoch is not finite
+    bad, good = recipe(0, callbacks=[spoiled], from_step=0), recipe(1, from_step=0)
+    assert len(bad[0].batches) == 2
+    spoiled.weight = next(bad[0].module.parameters())
+    error, outcome = together(bad, good)
+    assert isinstance(error, NonFiniteError)
+    assert outcome == "complete"
+    assert_same(good[0], alone(1, from_step=0))
+
+
+def test_a_fit_that_ended_keeps_no_memory_of_the_others() -> None:
+    short, *_ = made = [recipe(0, epochs=1), recipe(1, epochs=2), recipe(2, epochs=2)]
+    together(*made)
+    assert all(t.untyped_storage().nbytes() == t.nbytes for t in short[0].module.parameters())
+
+
 def test_a_stopped_fit_resumes_alone_as_it_would_go_on() -> None:
     """Its checkpoint holds its own tensors, and not those of its neighbors."""
     saved: list[FitState] = []
@@ -167,6 +200,7 @@ def test_a_stopped_fit_resumes_alone_as_it_would_go_on() -> None:
         ({"dropout": 0.3}, "differ in"),
         ({"minutes": 1.0}, "minutes"),
         ({"labelled": 2}, "batches of different sizes"),
+        ({"from_step": 6}, "pseudo-labels from different steps"),
     ],
 )
 def test_fits_of_other_programs_are_refused(keys: dict[str, Any], message: str) -> None:
@@ -189,9 +223,7 @@ class Draws(nn.Module):
 
 
 def stepped(*programs: Draws) -> list[Any]:
-    from contextlib import nullcontext
-
-    step = BatchedStep(programs, lambda number: nullcontext())  # noqa: ARG005
+    step = BatchedStep(programs, lambda number: fork_rng() if number is None else nullcontext())
     x = torch.rand(len(programs), 4, 3)
     return step(x, torch.zeros(len(programs), 4))
 
@@ -204,6 +236,26 @@ def test_draws_that_depend_on_values_are_refused() -> None:
 def test_tensors_of_other_shapes_are_refused() -> None:
     with pytest.raises(CaptureError, match="weight"):
         stepped(Draws(torch.rand_like), Draws(torch.rand_like, size=1))
+
+
+class Shifted(Draws):
+    """A program that adds a constant of its own."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__(lambda x: x + torch.tensor([shift] * 3))
+
+
+def test_fits_with_other_constants_are_refused() -> None:
+    with pytest.raises(CaptureError, match="differ in constants"):
+        stepped(Shifted(0.0), Shifted(1.0))
+
+
+def test_a_program_that_is_not_that_of_all_fits_is_found() -> None:
+    """Where programs are taken as equal, the check finds one that is not."""
+    streams: Any = lambda number: fork_rng() if number is None else nullcontext()  # noqa: E731
+    step = BatchedStep([Shifted(0.0), Shifted(1.0)], streams, one_program=True)
+    with pytest.raises(CaptureError, match="the batched step computes something else"):
+        step(torch.rand(2, 4, 3), torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize(
