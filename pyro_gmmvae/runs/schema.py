@@ -82,17 +82,15 @@ class Schema:
         self, device: "torch.device", dtype: "torch.dtype"
     ) -> "Callable[[Tensor], Tensor]":
         """:meth:`featurize` for tensors on a device."""
-        kind, limit = self.kind, self.transform.limit
         import torch
 
-        shift = torch.as_tensor(self.transform.shift, device=device).to(dtype)
-        scale = torch.as_tensor(self.transform.scale, device=device).to(dtype)
+        from pyro_gmmvae.training.batches import Featurizer
 
-        def featurized(x: "Tensor") -> "Tensor":
-            x = (kind.featurize(x) - shift) / scale
-            return x if limit is None else x.clamp(-limit, limit)
-
-        return featurized
+        shift, scale = (
+            torch.as_tensor(number, device=device).to(dtype)
+            for number in (self.transform.shift, self.transform.scale)
+        )
+        return Featurizer(self.kind.featurize, shift, scale, self.transform.limit)
 
     def rows_for_model(
         self, dataset: Dataset, source: str, given: Mapping[str, Any] | None = None

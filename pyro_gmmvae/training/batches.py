@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.training.devices import seeded
@@ -22,6 +22,38 @@ def binary_draws(x: Tensor) -> Tensor:
     A missing entry (NaN) stays missing.
     """
     return torch.where(x.isnan(), x, (torch.rand_like(x) < x).to(x.dtype))
+
+
+class Featurizer(nn.Module):
+    """Turns rows into the inputs of a model: features, in the model's units.
+
+    The units are buffers, so that a recorded step takes them as inputs.
+
+    Args:
+        features: of rows (B, *shape), in the file's units.
+        shift, scale: of the features.
+        limit: the largest magnitude of an input; None: there is none.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        features: Callable[[Tensor], Tensor],
+        shift: Tensor,
+        scale: Tensor,
+        limit: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.limit = features, limit
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (B, *x_shape) of rows."""
+        x = (self.features(x) - self.shift) / self.scale
+        return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,8 @@ class _WholeStep(nn.Module):
     def __init__(self, fit: Fit) -> None:
         super().__init__()
         self.module, self.objective, self.labeler = fit.module, fit.objective, fit.pseudo_labeler
-        self.inputs = fit.objective_inputs
+        # its tensors, too, are inputs of the program
+        self.inputs, self.featurize = fit.objective_inputs, fit.preprocessing.featurize
 
     def forward(self, x: Tensor, y: Tensor) -> Any:
         """The terms of rows x (B, *x_shape) with labels y (B,)."""

@@ -18,6 +18,7 @@ from pyro_gmmvae.sweeps import plan_sweep, sweep
 from pyro_gmmvae.training import Callback, NonFiniteError, fit_group
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
+from tests.runs.test_sequences import folder, keys  # noqa: F401 - a fixture
 from tests.training.test_loop import StopAfter
 
 KEYS: Mapping[str, Any] = {
@@ -135,6 +136,22 @@ def test_each_run_has_the_rows_that_it_names(rows: str, tmp_path: Path) -> None:
     train_together(runs, lambda _: None)
     train(config(rows, label_column="other", engine="svi"), tmp_path / "svi")
     assert_equal_runs(tmp_path / "other", tmp_path / "svi")
+
+
+def test_augmented_skeletons_run_side_by_side(folder: Path, tmp_path: Path) -> None:
+    """With pseudo-labels of sequences; units of poses are inputs of the program."""
+    more = {"augment": "auto", "pseudo_threshold": 0.3, "precision": "f64", "hidden": "8"}
+    runs = {
+        tmp_path / str(seed): default_config(
+            "skeleton", keys(folder, seed=seed, **more) | {"engine": "batched", "device": "cpu"}
+        )
+        for seed in (0, 1)
+    }
+    assert train_together(runs, lambda _: None) == ["complete"] * 2
+    alone = train(runs[tmp_path / "1"].replace(engine="svi"), tmp_path / "svi")
+    for name, weights in Run.load(tmp_path / "1").model.state_dict().items():
+        expected = alone.model.state_dict()[name]
+        torch.testing.assert_close(weights, expected, rtol=1e-7, atol=1e-7)
 
 
 class Spoiling(Callback):
