@@ -18,7 +18,8 @@ from pyro_gmmvae.sweeps import plan_sweep, sweep
 from pyro_gmmvae.training import Callback, NonFiniteError, fit_group
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
-from tests.runs.test_sequences import folder, keys  # noqa: F401 - a fixture
+from tests.runs.test_sequences import folder as skeletons  # noqa: F401 - a fixture
+from tests.runs.test_sequences import keys
 from tests.training.test_loop import StopAfter
 
 KEYS: Mapping[str, Any] = {
@@ -138,12 +139,15 @@ def test_each_run_has_the_rows_that_it_names(rows: str, tmp_path: Path) -> None:
     assert_equal_runs(tmp_path / "other", tmp_path / "svi")
 
 
-def test_augmented_skeletons_run_side_by_side(folder: Path, tmp_path: Path) -> None:
+def test_augmented_skeletons_run_side_by_side(
+    skeletons: Path,  # noqa: F811 - a fixture
+    tmp_path: Path,
+) -> None:
     """With pseudo-labels of sequences; units of poses are inputs of the program."""
     more = {"augment": "auto", "pseudo_threshold": 0.3, "precision": "f64", "hidden": "8"}
     runs = {
         tmp_path / str(seed): default_config(
-            "skeleton", keys(folder, seed=seed, **more) | {"engine": "batched", "device": "cpu"}
+            "skeleton", keys(skeletons, seed=seed, **more) | {"engine": "batched", "device": "cpu"}
         )
         for seed in (0, 1)
     }
