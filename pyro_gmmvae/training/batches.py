@@ -213,7 +213,8 @@ class Batches:
         rows_of_epoch = self.passes * len(self.x)
         last = self._fewest(rows_of_epoch - (len(self) - 1) * self.shuffled)
         sizes = dict.fromkeys((self.shuffled, last) if len(self) > 1 else (last,))
-        labelled = self._by_class[torch.arange(self.labelled) % max(1, len(self._by_class))]
+        places = torch.arange(self.labelled, device="cpu") % max(1, len(self._by_class))
+        labelled = self._by_class[places]
         rows = [self._shared(labelled, torch.arange(n, device="cpu")) for n in sizes]
         return [(self.x[r.to(self.x.device)], self.y[r.to(self.x.device)]) for r in rows]
 

@@ -65,10 +65,10 @@ def test_draws_given_a_class_are_those_of_rejection(temperature: float) -> None:
         kept = prior[prior.argmax(-1) == c][:n]
         for i in range(4):
             one, other = given[c][:, i], kept[:, i]
-            assert stats.ks_2samp(one.numpy(), other.numpy()).pvalue > 1e-4
+            assert stats.ks_2samp(one.cpu().numpy(), other.cpu().numpy()).pvalue > 1e-4
             for j in range(i):
                 one, other = given[c][:, i] - given[c][:, j], kept[:, i] - kept[:, j]
-                assert stats.ks_2samp(one.numpy(), other.numpy()).pvalue > 1e-4
+                assert stats.ks_2samp(one.cpu().numpy(), other.cpu().numpy()).pvalue > 1e-4
 
 
 def test_the_density_of_a_class_is_the_priors_given_it() -> None:

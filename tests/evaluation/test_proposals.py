@@ -150,11 +150,10 @@ def test_chains_of_a_relaxed_model_mix() -> None:
 
 
 def test_split_r_hat_sees_chains_that_disagree() -> None:
-    generator = torch.Generator().manual_seed(0)
-    chains = torch.randn(4, 500, 3, generator=generator)
+    chains = torch.randn(4, 500, 3)
     assert (split_r_hat(chains) < 1.02).all()
     chains[0] += torch.tensor([0.0, 1.0, 3.0])
-    assert (split_r_hat(chains)[1:] > torch.tensor([1.1, 1.5])).all()
+    assert (split_r_hat(chains)[1:] > torch.tensor([1.1, 1.5], device="cpu")).all()
     drift = torch.linspace(0, 3, 500).view(1, -1, 1)
-    drifting = torch.randn(4, 500, 1, generator=generator) + drift
+    drifting = torch.randn(4, 500, 1) + drift
     assert split_r_hat(drifting) > 1.2  # no two chains differ, but their halves do

@@ -142,7 +142,7 @@ def test_draws_for_arviz_hold_the_covariates_of_their_rows() -> None:
         latents = guide_draws(model.model, model.guide, x, 3, 2).latents
         parts = [*predictive_draws(model.model, latents, x), prior_draws(model.model, x, 3)[1]]
         for part in parts:
-            own = torch.from_numpy(part)[..., GIVEN]
+            own = torch.tensor(part)[..., GIVEN]
             wanted = x[:, GIVEN].expand(own.shape)
             torch.testing.assert_close(own, wanted, equal_nan=True, rtol=0, atol=0)
 
@@ -170,7 +170,7 @@ def test_covariates_are_drawn_by_their_shares() -> None:
     for place, shares in {0: {0: 1, 2: 1, 7: 1}, 2: {0: 1.5, 1: 1.5}, 3: {0: 1, 2: 2}}.items():
         for value, share in shares.items():
             found = (drawn[:, place] == value).double().mean()
-            assert found == pytest.approx(share / 3, abs=0.04)
+            assert found.item() == pytest.approx(share / 3, abs=0.04)
     assert covariates.typical[0].nan_to_num(-1).tolist()[0] == 2
     assert covariates.typical[0, 3] == 2
     given = torch.full((1, 4), math.nan)

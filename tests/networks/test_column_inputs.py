@@ -29,7 +29,7 @@ def rows(count: int = 300) -> np.ndarray:
 
 def inputs_of(x: np.ndarray, noise: float = 0.0) -> tuple[ColumnInputs, torch.Tensor]:
     kind, transform = ColumnTable(COLUMNS).fitted_on(x)
-    return ColumnInputs(kind.specs, noise), torch.from_numpy(transform(x))
+    return ColumnInputs(kind.specs, noise), torch.tensor(transform(x))
 
 
 def test_numbers_have_the_quantiles_of_scikit_learn() -> None:
@@ -37,13 +37,13 @@ def test_numbers_have_the_quantiles_of_scikit_learn() -> None:
     inputs, scaled = inputs_of(x)
     made = QuantileTransformer(n_quantiles=101, output_distribution="normal")
     expected = made.fit_transform(x[:, :1]).clip(-3, 3)
-    np.testing.assert_allclose(inputs(scaled)[:, :1].numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(inputs(scaled)[:, :1].cpu().numpy(), expected, atol=1e-4)
 
 
 def test_tied_numbers_have_the_mean_of_their_ranks() -> None:
     x = rows()
     inputs, scaled = inputs_of(x)
-    made = inputs(scaled)[:, 1].numpy()
+    made = inputs(scaled)[:, 1].cpu().numpy()
     share = (x[:, 1] < 1).mean()  # of the rows with no visits
     normal = torch.special.ndtri(torch.tensor(share / 2)).item()
     np.testing.assert_allclose(made[x[:, 1] == 0], normal, atol=0.05)
@@ -76,4 +76,4 @@ def test_an_encoder_takes_columns() -> None:
     kind, transform = ColumnTable(COLUMNS).fitted_on(rows())
     options = NetworkOptions(hidden=(8,), columns=kind.specs, skip=True)
     encoder = MLPEncoder(kind.x_shape, 5, options)
-    assert encoder(torch.from_numpy(transform(rows(7)))).shape == (7, 5)
+    assert encoder(torch.tensor(transform(rows(7)))).shape == (7, 5)
