@@ -158,7 +158,14 @@ MNIST_PRESETS: Presets = {
         **_MNIST_PSEUDO_LABELS,
         "epochs": 30,
     },
-    "cluster": CLUSTER | {"validation": 5000, "hidden": (500, 500), "epochs": 25},
+    "cluster": CLUSTER
+    | {
+        "validation": 5000,
+        "network": "conv-mlp",
+        "channels": (16, 32),
+        "batch_norm": True,
+        "epochs": 20,
+    },
 }
 
 # sizes are those of prototypes; epochs and pseudo-labels were chosen on validation sequences
