@@ -39,7 +39,7 @@ from pyro_gmmvae.runs.run import Run, elbo_quantiles
 from pyro_gmmvae.runs.side_by_side import Planned, runs_batched, train_side_by_side
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.training import Callback
-from pyro_gmmvae.training.devices import resolve_device
+from pyro_gmmvae.training.devices import machine, resolve_device
 from pyro_gmmvae.training.engines import shared_graphs
 from pyro_gmmvae.training.processes import process_pool
 
@@ -121,7 +121,7 @@ def train_ensemble(
         )
     before = read_environments(out) if resuming else []
     with nullcontext() if resuming else new_folder(out, force):
-        now = environment(command, config, resolve_device(config.device))
+        now = environment(command, machine(resolve_device(config.device), config))
         write_config(out, config, data.schema, [*before, now])
         return _train(config, data, out, fit, jobs, callbacks, started or time.monotonic())
 

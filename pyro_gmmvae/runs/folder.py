@@ -27,7 +27,6 @@ from pyro_gmmvae.runs.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from torch import Tensor
 
     from pyro_gmmvae.training import Fit
@@ -275,14 +274,10 @@ class _Description(BaseModel):
 
 
 def environment(
-    command: str | None, config: Config, device: "torch.device", processes: int = 1
+    command: str | None, machine: Mapping[str, Any], processes: int = 1
 ) -> dict[str, Any]:
     """The command, versions, machine, device, threads and TF32 that a result depends on."""
-    from pyro_gmmvae.training.devices import machine
-
-    tf32 = device.type == "cuda" and config.tf32 and not config.deterministic
-    about = {**machine(device), "tf32": tf32, "processes": processes}
-    return {"command": command or " ".join(sys.argv), **about}
+    return {"command": command or " ".join(sys.argv), **machine, "processes": processes}
 
 
 def read_environments(out: Path) -> list[dict[str, Any]]:

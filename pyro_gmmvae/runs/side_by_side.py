@@ -17,7 +17,7 @@ from pyro_gmmvae.runs.folder import environment, new_folder, save_checkpoint, un
 from pyro_gmmvae.runs.job import Job, prepared
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.capture import CaptureError
-from pyro_gmmvae.training.devices import resolve_device, rng_state
+from pyro_gmmvae.training.devices import machine, resolve_device, rng_state
 from pyro_gmmvae.training.fit_group import FitGroup
 from pyro_gmmvae.training.loggers import closing
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, out_of_memory_advice
@@ -111,7 +111,7 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
         for plan in plans:
             job = stack.enter_context(prepared(plan.config, plan.load, plan.callbacks, plan.out))
             stack.enter_context(new_folder(plan.out, force=False))
-            now = environment(None, job.parts.config, job.fit.device)
+            now = environment(None, machine(job.fit.device, plan.config))
             write_config(plan.out, plan.config, job.parts.data.schema, [now])
             stack.enter_context(closing(job.loggers))
             job.start()

@@ -24,6 +24,7 @@ from pyro_gmmvae.runs.folder import (
     write_history,
 )
 from pyro_gmmvae.runs.run import Run
+from pyro_gmmvae.training.devices import machine
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Trained:
             save_weights(out / WEIGHTS["last"], self.run.model.state_dict())
         write_history(out, self.history)
         write_json(out / METRICS, self.metrics)
-        now = environment(None, self.run.config, self.run.device)
+        now = environment(None, machine(self.run.device, self.run.config))
         write_config(out, self.run.config, self.run.schema, [now])
 
     @classmethod

@@ -41,6 +41,7 @@ from pyro_gmmvae.runs.start_from_run import with_structure_of_init
 from pyro_gmmvae.runs.teacher import with_teacher
 from pyro_gmmvae.runs.trained import Trained
 from pyro_gmmvae.training import Callback, FitState
+from pyro_gmmvae.training.devices import machine
 from pyro_gmmvae.training.engines import shared_graphs
 from pyro_gmmvae.training.loggers import closing
 from pyro_gmmvae.training.signals import raise_signal
@@ -155,7 +156,8 @@ def _train_one(
     with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         with job.fit.world.raise_together():
             if job.fit.world.is_first:
-                now = environment(command, config, job.fit.device, job.fit.world.size)
+                about = machine(job.fit.device, config)
+                now = environment(command, about, job.fit.world.size)
                 stack.enter_context(new_folder(out, force))
                 write_config(out, config, job.parts.data.schema, [now])
         stack.enter_context(closing(job.loggers))
@@ -228,7 +230,8 @@ def resume(
         with fit.world.raise_together():
             if fit.world.is_first:
                 remove_leftovers(out)
-                now = environment(command, config, fit.device, fit.world.size)
+                about = machine(fit.device, config)
+                now = environment(command, about, fit.world.size)
                 write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -109,8 +109,19 @@ def set_rng_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
         torch.mps.set_rng_state(state["mps"].cpu())
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """Versions, processor, device and threads, which a measured time depends on."""
+class Switches(Protocol):
+    """Keys of a configuration that change how a device computes."""
+
+    @property
+    def tf32(self) -> bool: ...
+
+    @property
+    def deterministic(self) -> bool: ...
+
+
+def machine(device: torch.device, switches: Switches | None = None) -> dict[str, Any]:
+    """Versions, processor, device, threads and TF32, which a measured time depends on."""
+    tf32 = switches is not None and switches.tf32 and not switches.deterministic
     return {
         "pyro_gmmvae": pyro_gmmvae.__version__,
         "python": platform.python_version(),
@@ -119,6 +130,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        "tf32": tf32 and device.type == "cuda",
     }
 
 

@@ -71,12 +71,10 @@ def test_a_folder_of_cuda_is_read_without_a_device(
 
 
 def test_the_environment_has_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyro_gmmvae.runs.folder import environment
-
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "some GPU")  # noqa: ARG005
     for keys, cuda in (({}, False), ({"tf32": True}, True)):
         config = default_config("digits", keys)
-        assert environment("x", config, torch.device("cuda"))["tf32"] is cuda
-        assert environment("x", config, torch.device("cpu"))["tf32"] is False
+        assert devices.machine(torch.device("cuda"), config)["tf32"] is cuda
+        assert devices.machine(torch.device("cpu"), config)["tf32"] is False
     exact = default_config("digits", {"tf32": True, "deterministic": True})
-    assert environment("x", exact, torch.device("cuda"))["tf32"] is False
+    assert devices.machine(torch.device("cuda"), exact)["tf32"] is False

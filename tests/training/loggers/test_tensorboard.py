@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.runs import default_config, resume, train, trainer
+from pyro_gmmvae.runs import default_config, job, resume, train
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.distributed import World
 from pyro_gmmvae.training.loggers import TensorBoardLogger
@@ -153,7 +153,7 @@ def test_only_the_first_process_logs(
 
     run = copied(silent)
     second = (World(rank=1), torch.device("cpu"))
-    monkeypatch.setattr(trainer, "process_group", lambda device: nullcontext(second))  # noqa: ARG005
+    monkeypatch.setattr(job, "process_group", lambda device: nullcontext(second))  # noqa: ARG005
     resume(run, epochs=3, log=["tensorboard"])
     assert not (run / "tensorboard").exists()
 
