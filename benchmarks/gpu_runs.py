@@ -28,9 +28,8 @@ class Reached(Callback):
     """Keeps the seconds of a fit when its validation accuracy first was as high as the goal."""
 
     def __init__(self, goal: float) -> None:
-        self.goal, self.seconds = goal, None
-
-    seconds: float | None
+        self.goal = goal
+        self.seconds: float | None = None
 
     def on_epoch(self, record: Mapping[str, float]) -> None:
         if self.seconds is None and record["val_accuracy"] >= self.goal:

@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_gmmvae.cli import run
 from pyro_gmmvae.training import Fit
+from pyro_gmmvae.training.precision import tf32_products
 
 aten = torch.ops.aten
 # products of matrices: the places of their two factors among the arguments
@@ -88,13 +89,9 @@ def _copy(bench: Bench, count: int) -> Found:
 
 def _product(bench: Bench, size: int, precision: str) -> Found:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        x = torch.randn(size, size, device=bench.device, dtype=dtype)
+    x = torch.randn(size, size, device=bench.device, dtype=dtype)
+    with tf32_products(precision == "tf32"):
         seconds = seconds_of(bench, lambda: torch.mm(x, x), 5)
-    finally:
-        torch.set_float32_matmul_precision(before)
     return rounded({"TFLOP/s": 2 * size**3 / seconds / 1e12})
 
 
@@ -241,26 +238,20 @@ ENGINES = {
 }
 
 
-def compare(bench: Bench, cases: Mapping[str, Mapping[str, Any]], *, with_stock: bool) -> None:
+def compare(bench: Bench, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Steps of each case by stock Pyro and by each engine, relative to stock and to the ceiling."""
     best: dict[str, Found] = {}
     first: dict[str, Found] = {}
     engines = ("fused Adam", "captured") if bench.quick else tuple(ENGINES)
     for name, case in cases.items():
         best[name] = bench.measure(f"{name}: ceiling", partial(ceiling, bench, case))
-        if with_stock:
-            first[name] = bench.measure(f"{name}: stock", lambda c=case: rounded(stock(bench, c)))
-        for engine in engines:
-            if not engine.startswith("compiled"):
-                bench.measure(
-                    f"{name}: {engine}", partial(_one, bench, name, engine, case, best, first)
-                )
-    for name, case in cases.items():  # last, as compiling takes long
-        for engine in engines:
-            if engine.startswith("compiled"):
-                bench.measure(
-                    f"{name}: {engine}", partial(_one, bench, name, engine, case, best, first)
-                )
+        first[name] = bench.measure(f"{name}: stock", lambda c=case: rounded(stock(bench, c)))
+    for compiled in (False, True):  # last, as compiling takes long
+        for name, case in cases.items():
+            for engine in engines:
+                if engine.startswith("compiled") == compiled:
+                    one = partial(_one, bench, name, engine, case, best, first)
+                    bench.measure(f"{name}: {engine}", one)
 
 
 def _one(
@@ -281,9 +272,8 @@ def _one(
 
 def steps(bench: Bench) -> None:
     """Steps per second of three models at batch 100, by stock Pyro and by each engine."""
-    names = {"gmmvae": "trace", "m2": "trace", "adgm": "trace"}
-    cases = {m: mnist_like(bench, model=m, objective=o) for m, o in names.items()}
-    compare(bench, cases, with_stock=True)
+    names = ("gmmvae", "m2", "adgm")
+    compare(bench, {m: mnist_like(bench, model=m, objective="trace") for m in names})
     bench.measure("gmmvae: kernels of a step", lambda: profile(bench))
 
 
@@ -294,14 +284,14 @@ def components(bench: Bench) -> None:
         for K in (1000, 100, 10)
         for guide in ("product", "low-rank")
     }
-    compare(bench, cases, with_stock=True)
+    compare(bench, cases)
 
 
 def batches(bench: Bench) -> None:
     """Steps per second by batch size."""
     sizes = (1000, 4000, 16_000)
     cases = {f"batch {size}": mnist_like(bench, batch=size, rows=4 * size) for size in sizes}
-    compare(bench, cases, with_stock=True)
+    compare(bench, cases)
 
 
 def profile(bench: Bench) -> Found:

@@ -100,12 +100,11 @@ def one_by_one(fits: Sequence[Fit]) -> Callable[[], None]:
 
 def together(fits: Sequence[Fit]) -> Callable[[], None]:
     """An epoch of all fits as one program."""
-    group, running = FitGroup(fits, [rng_state(fit.device) for fit in fits]), range(len(fits))
-    group._now = time.monotonic()
-    group._begin(running)
+    group = FitGroup(fits, [rng_state(fit.device) for fit in fits])
+    group.begin()
 
     def epoch() -> None:
-        group._run_batches(running, StopRequest())
+        group.run_batches(StopRequest())
         for fit in fits:
             fit.state.batch = 0
 

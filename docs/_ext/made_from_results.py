@@ -210,11 +210,14 @@ def gpu() -> str:
 
 def _numbers(found: dict[str, dict[str, Any]]) -> str:
     """A row for each result, a column for each number that one of them has."""
-    is_number = {name: isinstance(v, int | float) for r in found.values() for name, v in r.items()}
-    columns = [name for name, shown in is_number.items() if shown]
+    numbers = [
+        {name: v for name, v in result.items() if isinstance(v, int | float)}
+        for result in found.values()
+    ]
+    columns = list(dict.fromkeys(name for result in numbers for name in result))
     rows = []
-    for name, result in found.items():
-        cells = [f"{result[c]:.4g}" if result.get(c) is not None else "" for c in columns]
+    for (name, result), own in zip(found.items(), numbers, strict=True):
+        cells = [f"{own[c]:.4g}" if c in own else "" for c in columns]
         rows.append([name + (" (failed)" if "error" in result else ""), *cells])
     return table(["", *columns], rows)
 

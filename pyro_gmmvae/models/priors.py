@@ -120,8 +120,9 @@ class _DiagonalMixture(MixtureSameFamily):
 
 def _products_are_rounded() -> bool:
     """Whether the precision of matrix products is less than that of their operands."""
-    cpu: Any = torch.backends.mkldnn
-    return torch.backends.cuda.matmul.allow_tf32 or cpu.matmul.fp32_precision == "bf16"
+    of_cpu = getattr(torch.backends.mkldnn, "matmul", None)  # torch before 2.9 has no such switch
+    of_cuda = torch.backends.cuda.matmul.allow_tf32
+    return of_cuda or getattr(of_cpu, "fp32_precision", "") == "bf16"
 
 
 class FlowPrior(nn.Module):

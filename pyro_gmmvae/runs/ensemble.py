@@ -215,11 +215,10 @@ def _train_members_side_by_side(
     config: Config, data: TrainingData, out: Path, callbacks: Sequence[Callback], fits: int
 ) -> str:
     """Train the members that have no folder yet as one program; returns the outcome."""
-    plans, shares = [], [1.0] * config.members
-    for number in range(config.members):
-        folder = out / MEMBERS / str(number)
+    folders = [out / MEMBERS / str(number) for number in range(config.members)]
+    plans, shares = [], [float(_is_finished(folder)) for folder in folders]
+    for number, folder in enumerate(folders):
         if not folder.exists():
-            shares[number] = 0.0
             of_member = PartialProgress(callbacks, number, config.members * fits, shares)
             plans.append(Planned(member_config(config, number), lambda: data, folder, [of_member]))
 

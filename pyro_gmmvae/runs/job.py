@@ -48,16 +48,17 @@ class Job:
 
     def run(self, save: Callable[[Fit], None] = lambda fit: None) -> str:  # noqa: ARG005
         """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
-        return self.fit.run(self.announced(save))
+        saving = self.saving(save)
+        self.fit.log(self.parts.about())
+        return self.fit.run(saving)
 
-    def announced(self, save: Callable[[Fit], None]) -> Callable[[Fit], None]:
-        """Log a line on the data; returns the function that a fit calls for its checkpoints."""
+    def saving(self, save: Callable[[Fit], None]) -> Callable[[Fit], None]:
+        """The function that the fit calls for its checkpoints."""
 
         def checkpoint(fit: Fit) -> None:
             self.parts.validation.fit_classifier()
             save(fit)
 
-        self.fit.log(self.parts.about())
         return checkpoint
 
     def run_into(self, out: Path) -> Run:
@@ -91,6 +92,7 @@ class Job:
             callback.on_start(f"processes: {now}, before: {before}; from here on the noise differs")
 
     def result(self, outcome: str, run: Run) -> Trained:
+        """The fit with its metrics, history and run."""
         state = self.fit.state
         metrics = {
             "outcome": outcome,

@@ -87,8 +87,8 @@ class Schema:
         from pyro_gmmvae.training.batches import Featurizer
 
         shift, scale = (
-            torch.as_tensor(number, device=device).to(dtype)
-            for number in (self.transform.shift, self.transform.scale)
+            torch.as_tensor(one, device=device).to(dtype)
+            for one in (self.transform.shift, self.transform.scale)
         )
         return Featurizer(self.kind.featurize, shift, scale, self.transform.limit)
 

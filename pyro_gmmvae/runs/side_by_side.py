@@ -45,8 +45,9 @@ def runs_batched(config: Config) -> bool:
 
     On a CPU a process for each core is faster.
     """
-    is_cuda = config.engine == "auto" and resolve_device(config.device).type == "cuda"
-    return config.engine == "batched" or is_cuda
+    if config.engine != "auto":
+        return config.engine == "batched"
+    return resolve_device(config.device).type == "cuda"
 
 
 def train_side_by_side(
@@ -69,8 +70,9 @@ def train_side_by_side(
     if any(plan.config.minutes is not None for plan in plans):
         log(f"{len(plans)} fits are trained one by one: they have a budget in minutes")
         return [None] * len(plans)
-    if resolve_device(plans[0].config.device).type == "cpu":
-        log("engine: batched; on a CPU one process for each core is faster (--jobs)")
+    is_cpu = resolve_device(plans[0].config.device).type == "cpu"
+    advice = "; on a CPU one process for each core is faster (--jobs)" if is_cpu else ""
+    log(f"engine: batched, {len(plans)} fits side by side{advice}")
     try:
         return _train(plans)
     except CaptureError as error:
@@ -105,7 +107,7 @@ def _equal_programs(plans: Sequence[Planned]) -> list[Sequence[Planned]]:
 
 
 def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
-    jobs, noise = list[Job](), []
+    jobs, noise, rows = list[Job](), [], list[Tensor]()
     device = resolve_device(plans[0].config.device)
     with ExitStack() as stack, out_of_memory_advice(device):
         for plan in plans:
@@ -115,11 +117,12 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
             write_config(plan.out, plan.config, job.parts.data.schema, [now])
             stack.enter_context(closing(job.loggers))
             job.start()
+            _share_rows(job, rows)
+            job.fit.log(job.parts.about())
             jobs.append(job)
             noise.append(rng_state(job.fit.device))
-        _share_rows(jobs)
         saves = [
-            job.announced(partial(save_checkpoint, plan.out))
+            job.saving(partial(save_checkpoint, plan.out))
             for job, plan in zip(jobs, plans, strict=True)
         ]
         # units of rows are constants of a program
@@ -135,15 +138,14 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
     return list(outcomes)
 
 
-def _share_rows(jobs: Sequence[Job]) -> None:
-    """Keep equal rows in memory once."""
-    rows: list[Tensor] = []
-    for job in jobs:
-        own = job.fit.batches.x
-        if not isinstance(own, Tensor):
-            continue
-        same = [one for one in rows if one.shape == own.shape and torch.equal(one, own)]
-        if same:
-            job.fit.batches.x = same[0]
-        else:
-            rows.append(own)
+def _share_rows(job: Job, rows: list[Tensor]) -> None:
+    """Let a fit use equal rows of an earlier fit, and free its own; else add its rows."""
+    own = job.fit.batches.x
+    if not isinstance(own, Tensor):
+        return
+    same = [one for one in rows if one.shape == own.shape and torch.equal(one, own)]
+    if same:
+        job.fit.batches.x = same[0]
+    else:
+        rows.append(own)
+    vars(job.parts).pop("training", None)  # the cached rows, which the batches have, too

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -25,7 +25,7 @@ from pyro_gmmvae.runs.trainer import resume, train, train_together
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
 from pyro_gmmvae.sweeps.tables import append_result, read_results, run_keys
 from pyro_gmmvae.sweeps.workers import Pool, check_backend, ray_pool
-from pyro_gmmvae.training import NonFiniteError
+from pyro_gmmvae.training import Callback, NonFiniteError
 from pyro_gmmvae.training.processes import process_pool, torch_threads
 from pyro_gmmvae.training.signals import sigterm_as_interrupt, stop_on_signal
 
@@ -155,19 +155,24 @@ def _summary(row: Row) -> str:
 # ---------------------------------------------------------------------------------- one run
 
 
-def train_run(config: Config, folder: Path) -> Run:
+def train_run(config: Config, folder: Path, callbacks: Sequence[Callback] = ()) -> Run:
     """Train a run; load one that is finished, and resume one that was stopped.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        callbacks: of what is left to train.
 
     Raises:
         KeyboardInterrupt: a signal stopped the fit, which is saved.
     """
-    run = _trained(config, folder)
+    run = _trained(config, folder, callbacks)
     if read_json(folder / "metrics.json")["outcome"] not in FINISHED:
         raise KeyboardInterrupt
     return run
 
 
-def _trained(config: Config, folder: Path) -> Run:
+def _trained(config: Config, folder: Path, callbacks: Sequence[Callback]) -> Run:
     file = folder / "metrics.json"
     try:
         metrics = read_json(file) if file.exists() else {}
@@ -175,13 +180,13 @@ def _trained(config: Config, folder: Path) -> Run:
             return Run.load(folder, device=config.device)
         if (folder / "training.pt").exists():
             where = config.data if is_file_name(config.data) else config.data_dir
-            return resume(folder, data=where, device=config.device)
+            return resume(folder, data=where, device=config.device, callbacks=callbacks)
     except NonFiniteError:
         raise
     except GMMVAEError:  # of another version, or damaged when its process was killed
         pass
     shutil.rmtree(folder, ignore_errors=True)
-    return train(config, folder)
+    return train(config, folder, callbacks=callbacks)
 
 
 def evaluate_run(run: Run, config: Config) -> Row:

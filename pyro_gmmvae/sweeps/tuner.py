@@ -12,13 +12,13 @@ from typing import Any
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
-from pyro_gmmvae.files import read_json
+from pyro_gmmvae.files import read_json, read_table
 from pyro_gmmvae.ranges import Dimension
-from pyro_gmmvae.runs import default_config, train
+from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.runs.assembly import checked_parts
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import FINISHED
+from pyro_gmmvae.runs.folder import HISTORY
 from pyro_gmmvae.runs.trainer import absolute_paths, train_together
 from pyro_gmmvae.sweeps.execute import train_run
 from pyro_gmmvae.sweeps.plan import Log, single_fit
@@ -398,17 +398,14 @@ def _fit_seeds(plan: StudyPlan, work: Claim, request: StopRequest, records: list
             if isinstance(outcome, GMMVAEError):
                 raise outcome
         for (folder, one), callback in zip(runs.items(), callbacks, strict=True):
-            if folder.exists():  # trained beside the others
-                run = train_run(one, folder)
-            else:
-                run = train(one, folder, callbacks=[callback])
+            train_run(one, folder, [callback])
             metrics = read_json(folder / "metrics.json")
-            if metrics["outcome"] not in FINISHED:
-                raise KeyboardInterrupt
-            if not callback.records:
+            if not metrics["epochs"]:
                 raise GMMVAEError("the budget ended before the first epoch")
-            best = run.weights == "best"
-            records.append(callback.records[metrics["best_epoch"] - 1 if best else -1])
+            # of the run, as a fit that was tried again has called back twice
+            history = read_table(folder / HISTORY, dtype=str).astype(float)
+            epoch = metrics["best_epoch"] if metrics["weights"] == "best" else metrics["epochs"]
+            records.append(history.iloc[epoch - 1].to_dict())
     except Pruned:
         records.append(callbacks[len(records)].records[-1])
         for folder in runs:

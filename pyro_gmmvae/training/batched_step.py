@@ -50,17 +50,15 @@ SHAPES_ONLY = (
 
 @dataclass(frozen=True)
 class _Program:
-    """The step of one fit with its draws as inputs, and that of all fits.
+    """The step of all fits, with their draws as inputs.
 
     Attributes:
-        alone: (*tensors, *batch, *draws) -> as of :class:`StepGraph`.
-        together: the same, all with a first dimension of S.
-        draws: in the order of the fit alone.
+        run: (*tensors, *batch, *draws) -> as of :class:`StepGraph`, all with a first dimension S.
+        draws: of one fit, in the order in which it draws alone.
         graph: of one fit, for the names and the gradients that exist.
     """
 
-    alone: GraphModule
-    together: GraphModule
+    run: GraphModule
     draws: tuple[Draw, ...]
     graph: StepGraph
 
@@ -126,7 +124,7 @@ class BatchedStep:
         program = self.prepare(*batches, kind=kind)
         draws = self._draws(program)
         with torch.no_grad():
-            results = program.together(*self._inputs(), *batches, *draws)
+            results = program.run(*self._inputs(), *batches, *draws)
         return self._leave(program, results)
 
     def prepare(self, *batches: Tensor, kind: Any = None) -> _Program:
@@ -145,8 +143,8 @@ class BatchedStep:
         draws = _with_draws_as_inputs(alone)
         with self.streams(None):
             samples = [torch.stack([draw()] * len(self.evaluations)) for draw in draws]
-        together = _batched(alone, [*self._inputs(), *batches, *samples])
-        program = _Program(alone, together, tuple(draws), graphs[0])
+        run = _batched(alone, [*self._inputs(), *batches, *samples])
+        program = _Program(run, tuple(draws), graphs[0])
         if self.verify:
             self._verify(program, batches)
         self.programs[key] = program
@@ -196,7 +194,7 @@ class BatchedStep:
         fitted = [self.names[i] for i in self.order[: len(graph.has_gradient)]]
         names = ["the loss", *graph.parts, *(GRADIENT + name for name in fitted if next(has))]
         with torch.no_grad():
-            results = program.together(*self._inputs(), *batches, *stacked)
+            results = program.run(*self._inputs(), *batches, *stacked)
             self._restore(before)
         for number in {0, len(self.evaluations) - 1}:
             with self.streams(None):

@@ -119,9 +119,14 @@ class Switches(Protocol):
     def deterministic(self) -> bool: ...
 
 
+def uses_tf32(switches: Switches, device: torch.device) -> bool:
+    """Whether a fit rounds the operands of products to TF32: on CUDA, if nothing demands more."""
+    return switches.tf32 and not switches.deterministic and device.type == "cuda"
+
+
 def machine(device: torch.device, switches: Switches | None = None) -> dict[str, Any]:
     """Versions, processor, device, threads and TF32, which a measured time depends on."""
-    tf32 = switches is not None and switches.tf32 and not switches.deterministic
+    tf32 = switches is not None and uses_tf32(switches, device)
     return {
         "pyro_gmmvae": pyro_gmmvae.__version__,
         "python": platform.python_version(),
@@ -130,7 +135,7 @@ def machine(device: torch.device, switches: Switches | None = None) -> dict[str,
         "processor": processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "tf32": tf32 and device.type == "cuda",
+        "tf32": tf32,
     }
 
 

@@ -138,7 +138,7 @@ def build_engine(
         fits = 1 if shared is None else shared.fits
         name, reason = choose(None if steps is None else fits * steps, minutes)
     if name == "batched":  # a fit by itself, perhaps one that is resumed
-        name, fall_back, reason = "captured", True, "one fit has no other beside it"
+        name, fall_back, reason = "captured", True, "it runs by itself"
     while name != "svi":
         if name == "compiled":
             log("compiling the step: up to a minute the first time, seconds after that")

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from pyro_gmmvae.training.batched_step import BatchedStep
 from pyro_gmmvae.training.capture import BF16_TOLERANCE, CaptureError
 from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
-from pyro_gmmvae.training.devices import rng_state, set_rng_state
+from pyro_gmmvae.training.devices import rng_state, set_rng_state, uses_tf32
 from pyro_gmmvae.training.loop import Fit
 from pyro_gmmvae.training.optimizer import NonFiniteError
-from pyro_gmmvae.training.out_of_memory import out_of_memory_advice
+from pyro_gmmvae.training.precision import why_not_deterministic
 from pyro_gmmvae.training.signals import StopRequest, stop_on_signal
 
 Save = Callable[[Fit], None]
@@ -48,8 +48,10 @@ class FitGroup:
         self.fits, self.one_program = list(fits), one_program
         self.streams = RandomStreams(noise, fits[0].device)
         self.errors: dict[int, NonFiniteError] = {}
+        self.running = list(range(len(self.fits)))
+        self.step: BatchedStep
         self.cuda_graph_step: CUDAGraphStep | None = None
-        self._labeling = False
+        self._labeling, self._now, self._saved_at = False, 0.0, 0.0
         for fit in self.fits:
             check_for_group(fit, self.fits[0])
 
@@ -65,42 +67,42 @@ class FitGroup:
 
         Raises:
             CaptureError: before the first step.
-            OutOfMemoryError: without an advice: fewer fits at once need less.
         """
-        first, running = self.fits[0], list(range(len(self.fits)))
-        with first.switches(), out_of_memory_advice(first.device):
-            self._begin(running)  # before signals are caught: Ctrl-C ends it
+        first = self.fits[0]
+        if first.settings.deterministic:
+            first.log(why_not_deterministic(first.device))
+        with first.switches():
+            self.begin()  # before signals are caught: Ctrl-C ends it
             with stop_on_signal() as stop:
                 self._saved_at = time.monotonic()
-                outcomes = self._run_epochs(running, stop, saves)
+                outcomes = self._run_epochs(stop, saves)
         for number, outcome in outcomes.items():
             for callback in self.fits[number].callbacks:
                 callback.on_end(outcome)
         return [self.errors.get(number) or outcomes[number] for number in range(len(self.fits))]
 
-    def _run_epochs(
-        self, running: list[int], stop: StopRequest, saves: Sequence[Save]
-    ) -> dict[int, str]:
+    def _run_epochs(self, stop: StopRequest, saves: Sequence[Save]) -> dict[int, str]:
         outcomes: dict[int, str] = {}
-        while running:
-            self._run_batches(running, stop)
+        while self.running:
+            self.run_batches(stop)
             due = time.monotonic() - self._saved_at >= self.fits[0].settings.checkpoint_seconds
-            for number in running:
+            for number in self.running:
                 ended = self._of(number, self._end_epoch, number, due, stop, saves[number])
                 if ended is not None:
                     outcomes[number] = ended
             self._saved_at = time.monotonic() if due else self._saved_at
-            left = [n for n in running if n not in outcomes and n not in self.errors]
-            if left and left != running:
-                for place, number in enumerate(running):
-                    if number not in left:
+            before = self.running
+            self.running = [n for n in before if n not in outcomes and n not in self.errors]
+            if self.running and self.running != before:
+                for place, number in enumerate(before):
+                    if number not in self.running:
                         self.step.release(place)
-                self._begin(left)
-            running = left
+                self.begin()
         return outcomes
 
-    def _begin(self, running: Sequence[int]) -> None:
-        """Build the program of the fits that are running."""
+    def begin(self) -> None:
+        """Build the program of the fits that are running, within the switches of a fit."""
+        running = list(self.running)
         fits = [self.fits[number] for number in running]
         for fit in fits:
             fit.module.train()
@@ -117,7 +119,6 @@ class FitGroup:
             verify=verify,
             tolerance=_tolerance(fits[0]),
         )
-        self.running = list(running)
         self.cuda_graph_step = None
         if fits[0].device.type == "cuda":
             self.cuda_graph_step = CUDAGraphStep(
@@ -127,6 +128,7 @@ class FitGroup:
                 lambda: CUDAGraphRecorder(self.streams.generators),
                 verify=verify,
                 rng=(self.streams.state, self.streams.restore),
+                evaluate=lambda x, y: self.step.evaluations[0](x[0], y[0]),
             )
         labelers = [fit.pseudo_labeler for fit in fits if fit.pseudo_labeler is not None]
         for labeling in (False, True) if labelers else (False,):
@@ -138,15 +140,15 @@ class FitGroup:
                     self.step.prepare(x, y, kind=labeling)
         self._now = time.monotonic()  # a fit's time is that of its steps
 
-    def _run_batches(self, running: Sequence[int], stop: StopRequest) -> None:
+    def run_batches(self, stop: StopRequest) -> None:
         """Take steps to the end of the epoch, or to a signal."""
-        fits = [self.fits[number] for number in running]
+        fits = [self.fits[number] for number in self.running]
         for fit in fits:
             fit.module.train()
         if self.cuda_graph_step is not None:
             self.cuda_graph_step.refresh()
         for batches in zip(*(fit.batches.epoch(fit.state.batch) for fit in fits), strict=True):
-            labeling = [self._of(n, self.fits[n].begin_step) for n in running]
+            labeling = [self._of(n, self.fits[n].begin_step) for n in self.running]
             x, y = (torch.stack(same) for same in zip(*batches, strict=True))
             self._labeling = any(labeling)  # None: of a fit with an error
             if self.cuda_graph_step is None:
@@ -155,7 +157,7 @@ class FitGroup:
                 self.cuda_graph_step(x, y, self._labeling)
             now = time.monotonic()
             share, self._now = (now - self._now) / len(fits), now
-            for number in running:
+            for number in self.running:
                 self._of(number, self._end_step, self.fits[number], share)
             if stop.signal:
                 break
@@ -226,16 +228,16 @@ class RandomStreams:
     @contextmanager
     def __call__(self, number: int | None) -> Iterator[None]:
         """Within the block the generators are those of a fit; None: draws are not counted."""
-        if number is not None and self.generators:
-            with self._in_place_of_default(self.generators[number]), self._of_host(number):
+        if number is None:
+            before = rng_state(self.device)
+            try:
                 yield
+            finally:
+                set_rng_state(self.device, before)
             return
-        before = rng_state(self.device)
-        try:
-            with nullcontext() if number is None else self._of_host(number):
-                yield
-        finally:
-            set_rng_state(self.device, before)
+        own = self._in_place_of_default(self.generators[number]) if self.generators else None
+        with own or nullcontext(), self._of_host(number):
+            yield
 
     @contextmanager
     def _of_host(self, number: int) -> Iterator[None]:
@@ -300,6 +302,8 @@ def check_for_group(fit: Fit, first: Fit) -> None:
     """
     if fit.settings.minutes is not None:
         raise CaptureError("fits with a budget in minutes run one by one")
+    if _switches(fit) != _switches(first):
+        raise CaptureError("fits that differ in device or precision run one by one")
     if fit.world.size > 1:
         raise CaptureError("fits of several processes run one by one")
     if _steps_to_labels(fit) != _steps_to_labels(first):
@@ -316,8 +320,14 @@ def _steps_to_labels(fit: Fit) -> int | None:
     return None if labeler is None else max(0, labeler.from_step - fit.state.step)
 
 
+def _switches(fit: Fit) -> tuple[Any, ...]:
+    """Settings of the process, which are those of all fits."""
+    settings = fit.settings
+    return fit.device, settings.precision, settings.tf32, settings.deterministic
+
+
 def _tolerance(fit: Fit) -> float | None:
     """Of the check of a step: single and batched products round at different places."""
     settings = fit.settings
-    rounds = settings.precision == "bf16" or (settings.tf32 and fit.device.type == "cuda")
+    rounds = settings.precision == "bf16" or uses_tf32(settings, fit.device)
     return BF16_TOLERANCE if rounds else None

@@ -16,7 +16,7 @@ from pyro_gmmvae.training.batches import Batches, Preprocessing, class_labels
 from pyro_gmmvae.training.callbacks import Callback, checked
 from pyro_gmmvae.training.capture import BF16_TOLERANCE
 from pyro_gmmvae.training.cuda_graphs import CUDAGraphRecorder, CUDAGraphStep
-from pyro_gmmvae.training.devices import rng_state, set_rng_state
+from pyro_gmmvae.training.devices import rng_state, set_rng_state, uses_tf32
 from pyro_gmmvae.training.engines import build_engine
 from pyro_gmmvae.training.fit_state import FitState, by_themselves
 from pyro_gmmvae.training.optimizer import EpochMeans, NonFiniteError, Optimizer
@@ -152,7 +152,7 @@ class Fit:
             if self.device.type == "cuda":
                 # streams and graphs belong to the current GPU, which may be another one
                 switches.enter_context(torch.cuda.device(self.device))
-                switches.enter_context(tf32_products(self.settings.tf32 and not deterministic))
+                switches.enter_context(tf32_products(uses_tf32(self.settings, self.device)))
             switches.enter_context(process_switches(deterministic))
             switches.enter_context(pyro.validation_enabled(False))
             yield

@@ -81,12 +81,13 @@ def test_wrong_options_give_a_message_of_one_line(
 def test_ctrl_c_prints_how_to_resume(
     words: Words, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pyro_gmmvae.sweeps import tuner
+
+    from pyro_gmmvae.sweeps import execute
 
     def train(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner, "train", train)
+    monkeypatch.setattr(execute, "train", train)
     assert call([*words, "--trials", "2"], monkeypatch) == 130
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "gmmvae: interrupted"

@@ -16,7 +16,7 @@ import pytest
 from pyro_gmmvae.config import read_config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
-from pyro_gmmvae.sweeps import Tuned, tuner
+from pyro_gmmvae.sweeps import Tuned, execute
 from pyro_gmmvae.sweeps.study import StudyPlan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
 from pyro_gmmvae.sweeps.tuner import plan_study
@@ -255,7 +255,7 @@ def test_processes_share_a_study(study: Study, tmp_path: Path) -> None:
 def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = tuner.train, []
+    real, calls = execute.train, []
 
     def train(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -263,7 +263,7 @@ def test_a_trial_that_fails_is_recorded_and_the_study_goes_on(
             raise NonFiniteError("the loss became non-finite")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tuner, "train", train)
+    monkeypatch.setattr(execute, "train", train)
     reports: list[Any] = []
     study(tmp_path, trials=3, on_trial_end=reports.append)
     table = lines_of(tmp_path)
@@ -279,7 +279,7 @@ def test_a_study_in_which_all_fails_says_why(
     def train(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(tuner, "train", train)
+    monkeypatch.setattr(execute, "train", train)
     with pytest.raises(GMMVAEError, match=r"none of 2 trials.*the first: MemoryError"):
         study(tmp_path, trials=2)
 
@@ -291,7 +291,7 @@ def test_settings_without_tuning_are_known_after_an_interruption(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuner, "train", train)
+        patch.setattr(execute, "train", train)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, trials=1)
     tuned = study(tmp_path, trials=1)
@@ -301,7 +301,7 @@ def test_settings_without_tuning_are_known_after_an_interruption(
 def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = tuner.train, []
+    real, calls = execute.train, []
 
     def train(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -309,7 +309,7 @@ def test_ctrl_c_puts_the_trial_back_and_keeps_the_others(
             signal.raise_signal(signal.SIGINT)  # noticed at the next step
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tuner, "train", train)
+    monkeypatch.setattr(execute, "train", train)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path, trials=3)
     table = lines_of(tmp_path)
@@ -344,7 +344,7 @@ def test_several_seeds_are_averaged_on_the_same_labels(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = tuner.train
+    real = execute.train
 
     def train(config: Any, *arguments: Any, **options: Any) -> Any:
         run = real(config, *arguments, **options)
@@ -352,7 +352,7 @@ def test_several_seeds_are_averaged_on_the_same_labels(
         seen.append((config.seed, config.label_seed, history["val_accuracy"].iloc[-1]))
         return run
 
-    monkeypatch.setattr(tuner, "train", train)
+    monkeypatch.setattr(execute, "train", train)
     tuned = study(tmp_path, {"seed": 3, "labels": 30}, trials=1, seeds=2, keep_runs=True)
     assert [(seed, labels) for seed, labels, _ in seen] == [(3, 3), (4, 3)]
     assert tuned.value == pytest.approx((seen[0][2] + seen[1][2]) / 2)

@@ -336,7 +336,7 @@ def test_a_signal_stops_a_sweep_in_this_process(
             if record["epoch"] == 1:
                 signal.raise_signal(number)
 
-    def stopped_train(config: Any, folder: Path) -> Any:
+    def stopped_train(config: Any, folder: Path, **_: Any) -> Any:
         return train(config, folder, callbacks=[Stop()])
 
     def stopped_evaluate(*arguments: Any) -> Any:

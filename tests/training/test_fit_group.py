@@ -224,8 +224,8 @@ class Draws(nn.Module):
 
 def stepped(*programs: Draws) -> list[Any]:
     step = BatchedStep(programs, lambda number: fork_rng() if number is None else nullcontext())
-    x = torch.rand(len(programs), 4, 3)
-    return step(x, torch.zeros(len(programs), 4))
+    x = torch.rand(8, 3).expand(len(programs), 8, 3)  # the same rows
+    return step(x, torch.zeros(len(programs), 8))
 
 
 def test_draws_that_depend_on_values_are_refused() -> None:
@@ -262,7 +262,7 @@ def test_a_program_that_is_not_that_of_all_fits_is_found() -> None:
     "draw",
     [
         lambda x: torch.empty_like(x).uniform_().mul_(2),
-        lambda x: x[torch.randperm(len(x))],
+        lambda x: x[torch.randperm(len(x))] * torch.arange(8.0).unsqueeze(-1),
         lambda x: torch.native_dropout(x, 0.5, True)[0],  # as on CUDA
     ],
 )
