@@ -9,11 +9,9 @@ no kernels, times or streams of CUDA. :mod:`guard` is loaded before torch.
 # ruff: noqa: ARG001, ARG002, ARG005, N801, N818 - it has the names and signatures of torch
 
 import contextlib
+import copy
 import threading
-import traceback
 import types
-import weakref
-from collections import Counter
 
 import torch
 from torch import nn
@@ -105,8 +103,6 @@ class Pretend(torch.Tensor):
         )
         for k, v in self.__dict__.items():
             if k not in ("elem", "_is_param"):
-                import copy
-
                 setattr(new, k, copy.deepcopy(v, memo))
         memo[id(self)] = new
         return new
@@ -115,16 +111,8 @@ class Pretend(torch.Tensor):
 STATE = types.SimpleNamespace(
     generator=torch.Generator("cpu").manual_seed(0),
     capture=None,
-    syncs=Counter(),
-    launches=Counter(),
-    count=False,
     sync_mode=0,
-    mixed=[],
-    born=weakref.WeakSet(),
-    alien=Counter(),
-    where=Counter(),
 )
-BORN = {}  # id(storage ptr) of what was allocated within a capture -> graph number
 
 
 def _unwrap(x):
@@ -178,8 +166,7 @@ LOOKS = {
     aten.bincount.default,
     aten.is_nonzero.default,
     aten.repeat_interleave.Tensor,
-    aten._assert_async.default,
-} - {aten._assert_async.default}
+}
 # what raises on CUDA under torch.use_deterministic_algorithms
 NONDETERMINISTIC = {
     aten.cumsum.default,
@@ -192,17 +179,6 @@ NONDETERMINISTIC = {
     aten.reflection_pad2d_backward.default,
     aten.replication_pad2d_backward.default,
 }
-
-
-def _where():
-    for f in reversed(traceback.extract_stack()[:-2]):
-        if (
-            "/pretend_cuda/" not in f.filename
-            and "/torch/" not in f.filename
-            and "/pyro/" not in f.filename
-        ):
-            return f"{f.filename.split('/tree/')[-1]}:{f.lineno}"
-    return "?"
 
 
 def _capture(action="an operation"):
@@ -224,8 +200,6 @@ def _sync(func, why):
         )
     if STATE.sync_mode == 2:
         raise RuntimeError(f"called a synchronizing CUDA operation [{func}: {why}]")
-    if STATE.count:
-        STATE.syncs[(str(func), _where())] += 1
 
 
 @contextlib.contextmanager
@@ -264,12 +238,10 @@ def _check_devices(func, flat):
         aten.masked_fill_,
     )
     if rest or not pointwise:
-        text = (
+        raise Mixed(
             "Expected all tensors to be on the same device, but found at least two devices, "
             f"cuda:0 and cpu! [{func} {[tuple(x.shape) for x in cpu]}]"
         )
-        STATE.mixed.append((text, _where()))
-        raise Mixed(text)
 
 
 def dispatch(func, args, kwargs):
@@ -298,8 +270,7 @@ def dispatch(func, args, kwargs):
         }
         return _run(func, (_unwrap(src),), given, args, target.type == "cuda")
     if func is aten.copy_.default and isinstance(args[0], Pretend) != isinstance(args[1], Pretend):
-        if not (args[1].dim() == 0 and not isinstance(args[1], Pretend) and False):
-            _sync(func, "copy between host and device")
+        _sync(func, "copy between host and device")
         if not isinstance(args[0], Pretend):
             args[0].copy_(args[1].elem)
             return args[0]
@@ -349,23 +320,10 @@ def _run(func, a, k, outer_args, wrap, outer_kwargs=None):
         for _, _, value in writes:
             for t in value if isinstance(value, (list, tuple)) else [value]:
                 capture.save(t)
-    else:
-        if BORN and STATE.count:
-            for t in _tensors((a, k)):
-                if (
-                    isinstance(t, torch.Tensor)
-                    and t.numel()
-                    and t.untyped_storage().data_ptr() in BORN
-                ):
-                    STATE.alien[(str(func), _where())] += 1
     given = k.get("generator") if random else None
     with _cuda_generator() if random and given is None else contextlib.nullcontext():
         out = func(*a, **k)
     is_view = func.is_view or func in (aten.detach.default, aten.alias.default)
-    if STATE.count and not is_view and func not in LOOKS and capture is None:
-        STATE.launches[str(func)] += 1
-        if getattr(STATE, "trace_where", False):
-            STATE.where[(str(func), _where())] += 1
     if capture is not None and not is_view:
         capture.add(func, a, k, out, bool(writes), random)
     if not wrap:
@@ -437,8 +395,6 @@ class _Record:
 
 
 class CUDAGraph:
-    number = 0
-
     def __init__(self, *a, **k):
         self.record, self.generators = None, []
 
@@ -446,8 +402,6 @@ class CUDAGraph:
         self.generators.append(generator)
 
     def replay(self):
-        if STATE.count:
-            STATE.launches["graph"] += 1
         capture, STATE.capture = STATE.capture, None
         try:
             with torch.no_grad(), _disabled():
@@ -496,9 +450,6 @@ def graph(cuda_graph, pool=None, stream=None, capture_error_mode="global"):
         with torch.no_grad(), _disabled():
             for t, was in record.saved.values():
                 t.copy_(was)
-    for ptr in record.new:
-        BORN[ptr] = CUDAGraph.number
-    CUDAGraph.number += 1
     cuda_graph.record = record
 
 
