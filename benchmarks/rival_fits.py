@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+REPEATS = 100  # of labelled rows of ssiVAE
 LIBRARIES: list[Any] = []  # their definitions last as long as the objects
 
 
@@ -57,7 +58,11 @@ def clustpy(method: str, rows: dict[str, Any], seed: int, epochs: tuple[int, int
 
 
 def pyroved(rows: dict[str, Any], seed: int, epochs: int) -> Any:
-    """ssiVAE without invariances: M2 with two layers of 128, summed over the classes."""
+    """ssiVAE without invariances: M2 with two layers of 128, summed over the classes.
+
+    Its trainer takes a batch of labelled rows after so many of unlabelled ones that both end
+    together, which is one in an epoch of 100 labels; the labelled rows are repeated.
+    """
     import_torchvision()
     import pyroved
 
@@ -67,7 +72,8 @@ def pyroved(rows: dict[str, Any], seed: int, epochs: int) -> Any:
     model = pyroved.models.ssiVAE((x.shape[1],), latent_dim=10, num_classes=K, seed=seed)
     trainer = pyroved.trainers.auxSVItrainer(model, task="classification", seed=seed)
     named = y >= 0
-    sup = (x[named], torch.nn.functional.one_hot(y[named], K).float())
+    labels = torch.nn.functional.one_hot(y[named], K).float()
+    sup = (x[named].repeat(REPEATS, 1), labels.repeat(REPEATS, 1))
     loaders = pyroved.utils.init_ssvae_dataloaders(x[~named], sup, sup, batch_size=200)
     for _ in range(epochs):
         trainer.step(*loaders[:2], aux_loss_multiplier=50)

@@ -293,7 +293,7 @@ class Config(BaseModel):
     decay: Literal["cosine", "constant"] = Field(
         "cosine", description="Decay of the learning rate over the fit."
     )
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    weight_decay: float = Field(0.0, ge=0, le=100, description="Decoupled weight decay (AdamW).")
     clip_norm: float = Field(200.0, ge=0, description="Largest gradient norm; 0: no limit.")
     patience: int = Field(
         0, ge=0, description="Stop after this many epochs without improvement; 0: never."

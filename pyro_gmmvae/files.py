@@ -1,4 +1,4 @@
-"""Atomic writing, bounded reading, and locking of files.
+"""Atomic writing and bounded reading of files.
 
 A file is written whole or not at all, under a temporary name that starts with ``.part-``. Files of
 users are read with limits: only regular files (a pipe or device would block), of a bounded size,
@@ -18,7 +18,7 @@ import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 
@@ -368,7 +368,7 @@ def save_training(path: Path, content: Mapping[str, Any]) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def load_training(path: Path, device: "torch.device") -> dict[str, Any]:
+def load_training(path: Path, device: "torch.device | str") -> dict[str, Any]:
     """Read what :func:`save_training` wrote, with torch's ``weights_only`` reader.
 
     Raises:
@@ -402,48 +402,3 @@ def _digest(tensors: Mapping[str, "Tensor"]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-# ---------------------------------------------------------------------------------- locks
-
-
-def acquire_lock(file: Path) -> IO[str]:
-    """Lock a file until it is closed or the process ends; wait for the process that holds it.
-
-    The system releases a lock when its process dies, on one machine or over NFS. Without such
-    locks (Windows, some file systems) the file is only opened.
-    """
-    handle = file.open("a")
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
-
-
-def try_lock(file: Path) -> IO[str] | None:
-    """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it."""
-    handle = file.open("a")
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            return None
-    return handle
-
-
-def is_locked(file: Path) -> bool:
-    """Whether a running process has locked the file; true if it exists where locks don't."""
-    try:
-        import fcntl
-
-        with file.open("a" if file.exists() else "r") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except (ImportError, OSError):
-        return True
-    return False

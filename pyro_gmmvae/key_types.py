@@ -113,7 +113,10 @@ def _number_or_schedule(value: Any, number: Any) -> Any:
         value = Schedule.parse(value)
     if isinstance(value, Schedule):
         return value if value.steps != 0 else value.end
-    return number(value)
+    checked = number(value)
+    if not abs(checked) < LARGEST:
+        raise GMMVAEError(f"the number must be finite, and below 3e38: {value!r}")
+    return checked
 
 
 # a number that a schedule may change, where the model has a buffer of its name

@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="device the tests compute on")
     parser.addoption("--dtype", default="float32", choices=["float32", "float64"])
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--hostile", action="store_true", help="run all cases of tests/hostile")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

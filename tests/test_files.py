@@ -14,10 +14,8 @@ from pydantic import BaseModel
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import (
-    acquire_lock,
     atomic_file,
     atomic_write,
-    is_locked,
     load_training,
     load_weights,
     parse_json,
@@ -29,7 +27,6 @@ from pyro_gmmvae.files import (
     remove_leftovers,
     save_training,
     save_weights,
-    try_lock,
     write_json,
 )
 
@@ -317,20 +314,6 @@ def test_tables_are_read(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a , b\n NA, 01 \n2\n")
     text = read_text_table(tmp_path / "t.csv")
     assert text.to_dict("list") == {"a": ["NA", "2"], "b": ["01", ""]}
-
-
-def test_locks_end_with_their_holder(tmp_path: Path) -> None:
-    file = tmp_path / "alive"
-    assert not is_locked(file)
-    held = acquire_lock(file)
-    assert is_locked(file)
-    assert try_lock(file) is None
-    held.close()
-    assert not is_locked(file)
-    second = try_lock(file)
-    assert second is not None
-    assert is_locked(file)
-    second.close()
 
 
 def test_reading_a_configuration_loads_no_torch() -> None:

@@ -30,6 +30,8 @@ from pyro_gmmvae.cli.train import resume, train
 from pyro_gmmvae.cli.tune import tune
 from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 
+LONGEST = 700  # characters of an error
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="gmmvae")
@@ -113,14 +115,17 @@ _show_other_warning = warnings.showwarning
 
 
 def _show_warning(message: Any, category: type[Warning], *others: Any, **options: Any) -> None:
-    if not issubclass(category, GMMVAEWarning):
+    if not issubclass(category, GMMVAEWarning | UserWarning | RuntimeWarning):
         _show_other_warning(message, category, *others, **options)
     elif is_first_process():
-        click.echo(f"gmmvae: warning: {message}", err=True)
+        click.echo(f"gmmvae: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _complain(message: str, error: BaseException | None = None) -> int:
     """One line, of one process where several met an error (see ``inference.distributed``)."""
     if not getattr(error, "reported_elsewhere", not is_first_process()):
-        click.echo(f"gmmvae: {' '.join(message.split())}", err=True)
+        line = " ".join(message.split())
+        if len(line) > LONGEST:  # it repeats a value: its begin and the advice at its end
+            line = f"{line[: LONGEST - 200]} ... {line[-200:]}"
+        click.echo(f"gmmvae: {line}", err=True)
     return 2

@@ -1,5 +1,7 @@
 """gmmvae explore"""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -41,8 +43,9 @@ def explore(
     """Serve a page on 127.0.0.1 to explore RUN, until Ctrl-C.
 
     Sliders set z and the class weights s, and the page shows the decoded row. A click on the map of
-    the data's z decodes that point and shows the nearest rows. Only this machine can open the page,
-    and it loads nothing from other hosts.
+    the data's z decodes that point and shows the nearest rows. The address has a token, without
+    which no other user of this machine can open the page, and the page loads nothing from other
+    hosts.
     """
     import logging
 
@@ -51,7 +54,6 @@ def explore(
     read_config(run)
     # torch is imported from here on
     from pyro_gmmvae.explorer import explore
-    from pyro_gmmvae.training.signals import ignore_sigint_until_exit
 
     def ready(address: str) -> None:
         click.echo(f"{run.name} at {address} (Ctrl-C ends)")
@@ -64,5 +66,6 @@ def explore(
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     logging.getLogger("bokeh").setLevel(logging.ERROR)
     explore(run, port=port, data=data, weights=weights, device=device or "auto", ready=ready)
-    # the server has stopped: a second Ctrl-C must not turn the exit into an error
-    ignore_sigint_until_exit()
+    # the server has stopped; the interpreter would take seconds to free what torch holds
+    sys.stdout.flush()
+    os._exit(0)

@@ -124,11 +124,13 @@ def _from_numpy(path: Path) -> dict[str, NDArray[Any]]:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {"x": content}
-            arrays = {name: content[name] for name in content.files}
+            members = {name: content[name] for name in content.files}
     except _NOT_READABLE as error:
         raise GMMVAEError(
             f"{path} can't be read as {ending(path)[1:]}: damaged, another kind, or pickled objects"
         ) from error
+    # other members of the zip file are bytes
+    arrays = {name: one for name, one in members.items() if isinstance(one, np.ndarray)}
     if "x" not in arrays:
         raise GMMVAEError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; the rows must be named x"

@@ -160,10 +160,12 @@ def hold_out_fold(
         together: (N,) rows with the same number stay in one fold; None: each row by itself.
 
     Raises:
-        GMMVAEError: fewer groups than folds.
+        GMMVAEError: fewer groups than folds, or no such fold.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    if not 0 <= fold < folds:
+        raise GMMVAEError(f"fold must be from 0 to {folds - 1} of {folds} folds, not {fold}")
     rows = split.labelled
     groups = None if together is None else together[rows]
     if groups is not None and len(np.unique(groups)) < folds:

@@ -150,11 +150,12 @@ class Transform:
         """Rows in the model's units, before they become binary."""
         # large numbers close to each other (times, say) differ only in double precision
         wide: NDArray[Any] = rows.astype(np.float32 if rows.dtype == np.uint8 else np.float64)
-        np.subtract(wide, self.shift, out=wide, casting="same_kind")
-        np.divide(wide, self.scale, out=wide, casting="same_kind")
-        if self.limit is not None:
-            np.clip(wide, -self.limit, self.limit, out=wide)
-        return wide.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # infinite values are refused by the caller
+            np.subtract(wide, self.shift, out=wide, casting="same_kind")
+            np.divide(wide, self.scale, out=wide, casting="same_kind")
+            if self.limit is not None:
+                np.clip(wide, -self.limit, self.limit, out=wide)
+            return wide.astype(np.float32, copy=False)
 
     def invert(self, rows: Floats) -> Floats:
         """Back to the file's units."""

@@ -1,12 +1,18 @@
-"""A Bokeh server on the loopback interface that answers only browsers of this machine."""
+"""A Bokeh server on the loopback interface, for the user who started it.
+
+The page's address has a random token, as other users of the machine reach the loopback interface,
+too. The socket of a page has a session id that the server signed when it served the page.
+"""
 
 import asyncio
+import gc
 import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import torch
 from bokeh.resources import Resources
@@ -26,6 +32,8 @@ from pyro_gmmvae.training.signals import on_stop
 ADDRESS = "127.0.0.1"
 MAX_MESSAGE = 1_000_000  # bytes from a browser: values of sliders
 MAX_BODY = 1000  # bytes of a request, and no page takes one
+MAX_VISITS = 100  # open pages, each of which holds some memory
+CLEANUP = 1000  # milliseconds between cleanups of pages that were closed, a few at a time
 GRACE = 0.3  # seconds to end what is being sent
 STATIC = ("/static/js/", "/static/images/")
 # values of Sec-Fetch-Site if the user typed the address, or if the page itself sends the request
@@ -33,17 +41,19 @@ SAME_SITE = {"", "none", "same-origin"}
 
 
 class HostCheck:
-    """Protection against DNS rebinding and requests of other sites.
+    """Protection against other users, DNS rebinding and requests of other sites.
 
     A request must name this server as its host (a foreign name that resolves to 127.0.0.1 does
-    not), must not come from another site's page, and must be for the page, its scripts or its
-    socket. Bokeh's embedding routes, which any site may read, are not among them.
+    not), must not come from another site's page, and must be for the page (with the token), its
+    scripts or its socket. Bokeh's embedding routes, which any site may read, are not among them.
 
     Args:
         port: of the server.
+        token: that the page's address must have.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: str) -> None:
+        self.token = token
         self.hosts = {f"{host}:{port}" for host in HOSTS}
         if port == 80:
             self.hosts |= set(HOSTS)
@@ -61,6 +71,9 @@ class HostCheck:
         if path == "/":
             if "bokeh" in query.lower():
                 return "session parameters are not accepted in the URL"
+            given = parse_qs(query).get("token", [""])[0]
+            if not secrets.compare_digest(given.encode(), self.token.encode()):
+                return "open the address that gmmvae explore printed, which has a token"
             # another site may link to the page, but not show it in a frame or read it
             embedded = headers.get("Sec-Fetch-Dest", "document") != "document"
             return "the page can't be embedded" if embedded else None
@@ -72,13 +85,13 @@ class HostCheck:
 
 
 class Refusal(RequestHandler):
-    """Status 403 and a line of text."""
+    """A status and a line of text."""
 
-    def initialize(self, reason: str) -> None:
-        self.reason = reason
+    def initialize(self, reason: str, status: int = 403) -> None:
+        self.reason, self.status = reason, status
 
     def prepare(self) -> None:
-        self.set_status(403)
+        self.set_status(self.status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Connection", "close")
         self.finish(f"Refused: {self.reason}.\n")
@@ -99,13 +112,17 @@ class LocalBokeh(BokehTornado):
             include_headers=[],
             include_cookies=[],
             websocket_max_message_size_bytes=MAX_MESSAGE,
+            check_unused_sessions_milliseconds=CLEANUP,
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         reason = self.check.refusal(request.method or "", request.uri or "", request.headers)
-        if reason is None:
-            return super().find_handler(request, **kwargs)
-        return self.get_handler_delegate(request, Refusal, {"reason": reason})
+        if reason is not None:
+            return self.get_handler_delegate(request, Refusal, {"reason": reason})
+        if request.path == "/" and len(self.get_sessions("/")) >= MAX_VISITS:
+            busy = {"reason": f"{MAX_VISITS} pages are open; close one", "status": 503}
+            return self.get_handler_delegate(request, Refusal, busy)
+        return super().find_handler(request, **kwargs)
 
     def resources(self, absolute_url: Any = None) -> Resources:  # noqa: ARG002 - as in the base
         return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
@@ -145,14 +162,18 @@ async def _serve(
     port = listening.getsockname()[1]
     decoding = ThreadPoolExecutor(1, "decode", initializer=torch.set_num_threads, initargs=(1,))
     page = partial(build_page, view=view, decoding=decoding, port=port)
-    application = LocalBokeh(page, HostCheck(port))
+    token = secrets.token_urlsafe()
+    application = LocalBokeh(page, HostCheck(port, token))
     http = HTTPServer(application, max_body_size=MAX_BODY)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
+    # Bokeh collects garbage after each visit; without torch's many objects that takes no time
+    gc.collect()
+    gc.freeze()
     http.add_socket(listening)
     stopped = asyncio.Event()
     on_stop(asyncio.get_running_loop(), stopped.set)
-    ready(f"http://{ADDRESS}:{port}/")
+    ready(f"http://{ADDRESS}:{port}/?token={token}")
     try:
         await stopped.wait()
     finally:

@@ -22,6 +22,8 @@ from pyro_gmmvae.runs.run import with_data_at
 
 Array = np.ndarray[Any, Any]
 MAX_ROWS = 20_000
+MAX_EPOCHS = 2000  # of a curve
+LARGEST = 1e150
 ROWS_AT_ONCE = 4096
 
 
@@ -82,7 +84,7 @@ class RunView:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """The table ``history.csv``, a line per epoch."""
+        """The table ``history.csv``, a line per epoch; of a long fit at most ``MAX_EPOCHS``."""
         file = self.run.path / "history.csv"
         if not file.exists():
             raise NotApplicable("the run has no history.csv")
@@ -90,10 +92,12 @@ class RunView:
             table = read_table(file)
         except GMMVAEError as error:
             raise NotApplicable(str(error)) from error
-        table = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+        table = table.apply(pd.to_numeric, errors="coerce")
+        table = table.where(table.abs() < LARGEST)  # of others no axis can be drawn
         if "epoch" not in table or not (table["epoch"] > 0).any():
             raise NotApplicable(f"{file} holds no epochs")
-        return table[table["epoch"] > 0]
+        table = table[table["epoch"] > 0]
+        return table.iloc[:: -(-len(table) // -MAX_EPOCHS) or -1][::-1]  # with the last one
 
     # -- its data ------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from typing import Any
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write, read_bytes, write_json
+from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import (
     CONFIG,
     FINISHED,
     FOLDS,
     HISTORY,
+    LOCK,
     MEMBERS,
     METRICS,
     OUT_OF_FOLD,
@@ -120,7 +121,7 @@ def train_ensemble(
             "torchrun out"
         )
     before = read_environments(out) if resuming else []
-    with nullcontext() if resuming else new_folder(out, force):
+    with held_lock(out / LOCK, out) if resuming else new_folder(out, force):
         now = environment(command, machine(resolve_device(config.device), config))
         write_config(out, config, data.schema, [*before, now])
         return _train(config, data, out, fit, jobs, callbacks, started or time.monotonic())

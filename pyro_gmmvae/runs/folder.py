@@ -1,5 +1,6 @@
 """The run folder: its files, each written whole or not at all, and checked when it is read."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,14 +23,16 @@ from pyro_gmmvae.files import (
     validated,
     write_json,
 )
+from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.keys import configure
 from pyro_gmmvae.runs.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
     from torch import Tensor
 
-    from pyro_gmmvae.training import Fit
+    from pyro_gmmvae.training import Fit, FitState
 
 FORMAT = 4  # 3: the kind of rows did not say whether cells are missing
 CONFIG, ENVIRONMENT, METRICS, NAMES = (
@@ -51,6 +54,7 @@ MEMBERS, FOLDS, OUT_OF_FOLD = "members", "folds", "out_of_fold.csv"
 VALIDATION_SCORES = "validation_scores.csv"  # where there are no folds
 FINISHED = ("complete", "early-stopped")  # outcomes of a fit
 REPORT = "report.html"
+LOCK = "run.lock"  # of the process that trains
 # all files that this package writes into a run folder; the last part may be a pattern
 OURS = (
     *(CONFIG, ENVIRONMENT, METRICS, NAMES),
@@ -61,7 +65,7 @@ OURS = (
     "tensorboard/events.out.tfevents.*",
     "estimator.json",
     "labels.safetensors",
-    REPORT,
+    *(REPORT, LOCK),
     *(OUT_OF_FOLD, VALIDATION_SCORES),
     f"{FIGURES}/{CLUSTERS}",
     *(f"{FIGURES}/{stem}.{end}" for stem in PICTURES for end in (*FORMATS, "gif")),
@@ -107,6 +111,8 @@ def make_folder(out: Path, force: bool) -> bool:
     check_free(out, force)
     try:
         if out.exists() and any(out.iterdir()):
+            with held_lock(out / LOCK, out):  # no process trains it
+                pass
             out.rename(_aside(out))
         is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
@@ -169,17 +175,19 @@ def undo(out: Path, made: bool) -> None:
 
 @contextmanager
 def new_folder(out: Path, force: bool) -> Iterator[None]:
-    """Make a run folder, and undo that if the block fails before the first checkpoint.
+    """Make a run folder, lock it, and undo that if the block fails before the first checkpoint.
 
     Raises:
-        GMMVAEError: a folder that exists (and is a run, without ``force``), or can't be made.
+        GMMVAEError: a folder that exists (and is a run, without ``force``), that another process
+            trains in, or that can't be made.
     """
     made = make_folder(out, force)
-    try:
-        yield
-    except (GMMVAEError, KeyboardInterrupt):
-        undo(out, made)
-        raise
+    with held_lock(out / LOCK, out):
+        try:
+            yield
+        except (GMMVAEError, KeyboardInterrupt):
+            undo(out, made)
+            raise
 
 
 # -- configuration and environment -------------------------------------------------------------
@@ -360,35 +368,70 @@ def write_history(out: Path, history: "pd.DataFrame") -> None:
     atomic_write(out / HISTORY, history.to_csv(index=False).encode())
 
 
+def has_checkpoint(out: Path) -> bool:
+    """Whether a fit was saved in a run folder."""
+    return any(os.path.lexists(out / name) for name in ("training.pt", WEIGHTS["last"]))
+
+
+def check_places(out: Path) -> None:
+    """Refuse folders in the places of the files that a fit writes.
+
+    Raises:
+        GMMVAEError: naming the first one.
+    """
+    for name in (CONFIG, ENVIRONMENT, METRICS, HISTORY, "training.pt", *WEIGHTS.values()):
+        if (out / name).is_dir():
+            raise GMMVAEError(f"{out / name} is a folder, in the place of a file of the run")
+
+
+def read_checkpoint(out: Path, device: "torch.device | str" = "cpu") -> "FitState":
+    """The state of the fit of a run folder.
+
+    Raises:
+        GMMVAEError: a damaged checkpoint.
+    """
+    from pyro_gmmvae.training.fit_state import FitState
+
+    file = out / "training.pt"
+    state = FitState.from_dict(load_training(file, device), file)
+    if state.module is None:
+        raise GMMVAEError(f"{file} is damaged: it has no weights")
+    _check_finite(state.module, file)
+    return state
+
+
 def restore(fit: "Fit", out: Path) -> None:
     """Continue a fit from a checkpoint.
 
     Raises:
         GMMVAEError: a damaged checkpoint or one of another run, or a fit that is complete.
     """
-    from pyro_gmmvae.training.fit_state import FitState
-
-    file = out / "training.pt"
-    state = FitState.from_dict(load_training(file, fit.device), file)
-    if state.module is None:
-        raise GMMVAEError(f"{file} is damaged: it has no weights")
-    _check_finite(state.module, file)
+    file, state = out / "training.pt", read_checkpoint(out, fit.device)
     try:
         fit.restore(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise GMMVAEError(
             f"{file} does not fit config.json: it is of another run or version"
         ) from error
-    outcome = fit.outcome()
-    # A process that is killed between a checkpoint and metrics.json leaves the latter older or
-    # out; running the finished fit again writes the files and does nothing else.
-    if outcome is not None and read_metrics(out).get("steps") == fit.state.step:
+    if (outcome := fit.outcome()) is not None:
+        refuse_finished(out, outcome, fit.state)
+
+
+def refuse_finished(out: Path, outcome: str, state: "FitState") -> None:
+    """Refuse to go on with a finished fit whose files are all written.
+
+    A process that is killed between a checkpoint and metrics.json leaves the latter older or out;
+    running the finished fit again writes the files and does nothing else.
+
+    Raises:
+        GMMVAEError: with the way to go on.
+    """
+    if outcome in FINISHED and read_metrics(out).get("steps") == state.step:
         advice = {
             "complete": "to go on give --epochs or --minutes beyond what it had",
             "early-stopped": "to go further train anew with more --patience",
         }
-        epochs = fit.state.epoch
-        raise GMMVAEError(f"{out} is {outcome} ({epochs} epochs); {advice[outcome]}")
+        raise GMMVAEError(f"{out} is {outcome} ({state.epoch} epochs); {advice[outcome]}")
 
 
 def read_weights(path: Path, which: str) -> "dict[str, Tensor]":

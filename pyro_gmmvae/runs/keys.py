@@ -93,8 +93,11 @@ def configure(*layers: Mapping[str, Any], given: Collection[str] | None = None) 
             model or guide, or a value out of range.
     """
     values = {key: value for layer in layers for key, value in layer.items()}
-    model = str(values.get("model", Config.model_fields["model"].default))
+    model = values.get("model", Config.model_fields["model"].default)
     guide = values.get("guide")
+    for key, name in (("model", model), ("guide", "" if guide is None else guide)):
+        if not isinstance(name, str):
+            raise GMMVAEError(f"{key}: a name is needed, not {name!r}")
     fit_class = config_class(model, guide)
     for key in [key for key in values if key not in fit_class.model_fields]:
         if given is None or key in given:

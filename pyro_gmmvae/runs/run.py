@@ -426,7 +426,8 @@ class Run:
 
 def elbo_quantiles(elbo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(201,) sorted quantiles of the ELBOs of rows."""
-    return np.asarray(np.quantile(elbo, np.linspace(0, 1, 201)))
+    with np.errstate(invalid="ignore"):  # between infinite values
+        return np.asarray(np.quantile(elbo, np.linspace(0, 1, 201)))
 
 
 def _default_weights(path: Path, config: Config) -> str:

@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.splits import number_of_folds
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs.assembly import build
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.label_graph import probs_by_graph
 from pyro_gmmvae.training import Callback
+from pyro_gmmvae.training.devices import seeded
 
 Array = NDArray[Any]
 FOLDS = 5
@@ -41,8 +44,9 @@ def with_teacher(
         callbacks: notified of the start and the end.
 
     Raises:
-        GMMVAEError: rows from which teacher=graph can't make a graph, no time left to fit, or
-            fewer than two classes where a teacher was given, and is not that of a preset.
+        GMMVAEError: anything that can't be fitted, rows from which teacher=graph can't make a
+            graph, no time left to fit, or fewer than two classes where a teacher was given, and is
+            not that of a preset.
     """
     if not config.teacher_share or config.class_site is None:
         return data
@@ -51,6 +55,9 @@ def with_teacher(
         if config.fold is None and {"teacher", "teacher_share"} & config.given:
             raise GMMVAEError("teacher_share needs labelled rows of at least two classes")
         return data
+    cpu = torch.device("cpu")
+    with seeded(0, cpu):  # refuse what can't be fitted before the teacher takes its time
+        build(config, data, cpu).dry_run()
     started = time.monotonic()
     for callback in callbacks:
         callback.on_start(f"teacher: {config.teacher}")

@@ -16,6 +16,7 @@ from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers
+from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.component_names import names_given
 from pyro_gmmvae.runs.data import TrainingData, data_options
@@ -23,12 +24,17 @@ from pyro_gmmvae.runs.ensemble import PartialProgress, member_config, train_ense
 from pyro_gmmvae.runs.folder import (
     CONFIG,
     FINISHED,
+    LOCK,
     MEMBERS,
+    check_places,
     environment,
+    has_checkpoint,
     new_folder,
+    read_checkpoint,
     read_config,
     read_environments,
     read_metrics,
+    refuse_finished,
     restore,
     write_config,
 )
@@ -193,8 +199,8 @@ def resume(
         jobs: as for :func:`train`.
 
     Raises:
-        GMMVAEError: ``out`` is not a run folder or is damaged, the data changed, or the run is
-            complete.
+        GMMVAEError: ``out`` is not a run folder, is damaged or in use by another process, the data
+            changed, or the run is complete.
     """
     config, schema = read_config(out)
     config = with_data_at(config, data)
@@ -207,16 +213,23 @@ def resume(
         config = config.replace(log=tuple(log))
     config = _resolved(config)
     load = partial(_load, config, callbacks, schema)
+    # read first, so that a damaged file is found before the data is loaded or anything is written
+    check_places(out)
+    environments, metrics = read_environments(out), read_metrics(out)
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
-    with prepared(config, load, callbacks, out) as job, closing(job.loggers):
+    if has_checkpoint(out):
+        state = read_checkpoint(out)
+        if not longer:
+            refuse_finished(out, str(metrics.get("outcome")), state)
+    with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         fit = job.fit
+        stack.enter_context(closing(job.loggers))
         with fit.world.raise_together():
-            # read first, so that a damaged file is found before anything is written
-            environments = read_environments(out)
-            read_metrics(out)
+            if fit.world.is_first:
+                stack.enter_context(held_lock(out / LOCK, out))
             names_given(out, config, schema, job.parts.model)
-            if (out / "weights.safetensors").exists() or (out / "training.pt").exists():
+            if has_checkpoint(out):
                 restore(fit, out)
             else:  # stopped before its first checkpoint
                 job.start()

@@ -17,8 +17,9 @@ import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.files import read_json, try_lock
+from pyro_gmmvae.files import read_json
 from pyro_gmmvae.key_types import Schedule
+from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.folder import FINISHED
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train, train_together
@@ -101,7 +102,7 @@ def sweep(
     check_backend(backend)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
-    with exclusive_lock(out):
+    with held_lock(out / ".lock", out):
         done = set(run_keys(read_results(results, log)))
         todo = {run: config for run, config in runs.items() if run.key not in done}
         if len(todo) < len(runs):
@@ -124,24 +125,6 @@ def sweep(
     order = {run.key: number for number, run in enumerate(runs)}
     rows = pd.Series(run_keys(table), index=table.index, dtype=object).map(order).dropna()
     return table.loc[rows.sort_values().index], failures
-
-
-@contextlib.contextmanager
-def exclusive_lock(out: Path) -> Iterator[None]:
-    """Lock a folder of results against a second sweep.
-
-    Raises:
-        GMMVAEError: another sweep holds the lock.
-    """
-    file = out / ".lock"
-    lock = try_lock(file)
-    if lock is None:
-        raise GMMVAEError(f"another sweep uses {out}; wait for it, or name another --out")
-    with lock:
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)
 
 
 def _summary(row: Row) -> str:
@@ -310,11 +293,11 @@ def _in_pool(todo: Mapping[SweepRun, Config], folder: Path, pool: Pool) -> Outco
         for task in ended:
             run, failure = running.pop(task), task.exception()
             failure = getattr(failure, "cause", None) or failure  # Ray wraps what a task raised
-            if isinstance(failure, BrokenProcessPool) and interruption is None:
-                raise GMMVAEError(
-                    f"the process of {run.title} was killed, perhaps for its memory; the same "
-                    "command resumes the sweep (with fewer --jobs?)"
-                ) from failure
+            if isinstance(failure, BrokenProcessPool):
+                failure = GMMVAEError(
+                    "its process was killed, perhaps for its memory; the same command resumes it "
+                    "(with fewer --jobs?)"
+                )
             if isinstance(failure, KeyboardInterrupt):
                 interruption = interruption or failure
             elif failure is None:

@@ -17,17 +17,20 @@ from typing import IO, Any
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
-from pyro_gmmvae.files import acquire_lock, is_locked, parse_json
+from pyro_gmmvae.files import parse_json
+from pyro_gmmvae.locks import acquire_lock, is_locked
 from pyro_gmmvae.ranges import Dimension, label
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
+from pyro_gmmvae.training.processes import command_number
 
 NAME = "gmmvae"
 JOURNAL = "journal.log"
 TABLES = ("best.toml", "trials.csv", "importance.csv", "importance.md")
 PICTURES = ("history.png", "slice.png", "parallel.png", "importance.png", "contour.png")
 SAMPLERS = ("gp", "tpe", "random")
-MAX_KILLS = 2
+MAX_KILLS = 2  # of the process of a trial
+MAX_COMMANDS = 5  # that were killed while they ran a trial
 # keys that change no trial's value, or files whose content the rows' fingerprint covers
 IGNORED_KEYS = {
     *("device", "data_dir", "checkpoint_seconds", "tracks", "labels_file", "layout", "log"),
@@ -178,7 +181,10 @@ def claim(study: Any, plan: StudyPlan) -> Claim | None:
         trial = study.ask(optuna_distributions(plan.space))
         folder = plan.out / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        return Claim(trial, folder, acquire_lock(folder / "alive"))
+        lock = acquire_lock(folder / "alive")
+        lock.write(f"{command_number()}\n")
+        lock.flush()
+        return Claim(trial, folder, lock)
 
 
 def build_sampler(name: str, seed: int, asked: int) -> Any:
@@ -204,7 +210,11 @@ def build_sampler(name: str, seed: int, asked: int) -> Any:
 
 
 def recover(study: Any, plan: StudyPlan) -> None:
-    """Put back the trials whose process was killed; after a second time they count as failed."""
+    """Put back the trials whose process was killed.
+
+    A trial counts as failed after a second time that its process alone was killed, or after the
+    fifth time that the command was killed.
+    """
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -213,18 +223,30 @@ def recover(study: Any, plan: StudyPlan) -> None:
     # a process records the end of its trial before it releases the lock: look again
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number in dead:
-            put_back(study, trial, "its process was killed", kills=1)
+            # the process of a command that goes on was killed for this trial, perhaps
+            alone = _command_of(folders[trial.number]) == str(command_number())
+            share = 1 if alone else MAX_KILLS / MAX_COMMANDS
+            put_back(study, trial, "its process was killed", kills=share)
             shutil.rmtree(folders[trial.number], ignore_errors=True)
 
 
-def put_back(study: Any, trial: Any, reason: str, *, kills: int = 0) -> None:
+def _command_of(folder: Path) -> str:
+    """The number of the command that ran a trial."""
+    try:
+        return (folder / "alive").read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def put_back(study: Any, trial: Any, reason: str, *, kills: float = 0) -> None:
     """End a trial that was stopped half-way, and queue its settings again.
 
     Args:
         study: the study of the trial.
         trial: a running trial.
         reason: a text for the table.
-        kills: 1 if the process was killed, perhaps because of this trial's memory.
+        kills: 1 if the process was killed, perhaps because of this trial's memory; less where the
+            command was killed.
     """
     from optuna.trial import TrialState
 

@@ -49,7 +49,7 @@ VALIDATION_METRICS = {
     "val_log_loss": "minimize",
     "val_elbo": "maximize",
 }
-MAX_RESTARTS = 3  # of killed processes, with no trial finished in between
+MAX_KILLED = 3  # processes, with no trial finished in between
 
 
 @dataclass(frozen=True)
@@ -231,26 +231,12 @@ def _reports(plan: StudyPlan, jobs: int, deadline: float, log: Log) -> Iterator[
         while time.monotonic() < deadline and (report := run_trial(plan)) is not None:
             yield report
         return
-    restarts = 0
-    while restarts <= MAX_RESTARTS:
-        try:
-            for report in _in_processes(plan, jobs, deadline):
-                restarts = 0
-                yield report
-        except BrokenProcessPool as error:
-            restarts += 1
-            if restarts > MAX_RESTARTS:
-                raise GMMVAEError(
-                    "the processes of trials are killed again and again, perhaps for their "
-                    "memory; the same command resumes the study (with fewer --jobs?)"
-                ) from error
-            log("the process of a trial was killed, perhaps for its memory; the trial is repeated")
-        else:
-            return
+    yield from _in_processes(plan, jobs, deadline, log)
 
 
-def _in_processes(plan: StudyPlan, jobs: int, deadline: float) -> Iterator[TrialReport]:
+def _in_processes(plan: StudyPlan, jobs: int, deadline: float, log: Log) -> Iterator[TrialReport]:
     """Run trials at once; a process gets its next trial when it has finished one."""
+    kills = 0
     with process_pool(jobs, 1) as pool:
         running: set[Future[TrialReport | None]] = set()
         is_over, interruption = False, None
@@ -273,8 +259,21 @@ def _in_processes(plan: StudyPlan, jobs: int, deadline: float) -> Iterator[Trial
                 except KeyboardInterrupt as error:
                     interruption = interruption or error
                     continue
+                except BrokenProcessPool as error:
+                    kills += 1
+                    if kills > MAX_KILLED:
+                        raise GMMVAEError(
+                            "the processes of trials are killed again and again, perhaps for their "
+                            "memory; the same command resumes the study (with fewer --jobs?)"
+                        ) from error
+                    log(
+                        "the process of a trial was killed, perhaps for its memory; the trial is "
+                        "repeated"
+                    )
+                    continue
                 is_over = is_over or report is None
                 if report is not None:
+                    kills = 0
                     yield report
         if interruption is not None:
             raise interruption

@@ -1,6 +1,7 @@
 """Devices by name, the generators that belong to them, and the machine."""
 
 import platform
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,17 +72,21 @@ def cuda_devices() -> tuple[int, str]:
 
 
 _REASONS: list[str] = []
+_GENERATORS = threading.RLock()
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators for a block, and restore them after it.
 
-    ``torch.manual_seed`` seeds every device there is, so every device is restored.
+    ``torch.manual_seed`` seeds every device there is, so every device is restored. A second thread
+    waits at the block until the first has left it: the generators, and the handlers of Pyro that
+    fits use within the block, are global.
     """
     used = torch.cuda.is_initialized() or device.type == "cuda"
     mps = rng_state(torch.device("mps")) if torch.backends.mps.is_available() else None
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
+    devices = range(torch.cuda.device_count()) if used else []
+    with _GENERATORS, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         try:
             yield

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
 
@@ -33,14 +34,35 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 class ProcessPool:
-    """Processes of this machine."""
+    """Processes of this machine. One that is killed fails its own tasks, and is replaced.
 
-    def __init__(self, executor: ProcessPoolExecutor, slots: int) -> None:
-        self.executor, self.slots = executor, slots
+    (The processes of one ``ProcessPoolExecutor`` are all ended when one of them is killed.)
+    """
+
+    def __init__(self, slots: int, threads: int) -> None:
+        self.slots, self.threads = slots, threads
+        self._workers: list[tuple[ProcessPoolExecutor, list[Future[Any]]]] = []
 
     def submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Run a function in the process that has the fewest tasks to do."""
+        self._workers = [(worker, tasks) for worker, tasks in self._workers if not _broken(tasks)]
+        if len(self._workers) < self.slots:
+            self._workers.append((self._new(), []))
+        worker, tasks = min(self._workers, key=lambda one: sum(not t.done() for t in one[1]))
+        tasks[:] = [task for task in tasks if not task.done()]
         with ignore_sigint():  # a process may start here, and imports for seconds
-            return self.executor.submit(_in_worker, work, *arguments)
+            future: Future[Result] = worker.submit(_in_worker, work, *arguments)
+        tasks.append(future)
+        return future
+
+    def _new(self) -> ProcessPoolExecutor:
+        spawn, options = get_context("spawn"), (self.threads,)
+        return ProcessPoolExecutor(1, mp_context=spawn, initializer=_start_worker, initargs=options)
+
+    def close(self) -> None:
+        """Wait for the tasks, and end the processes."""
+        for worker, _ in self._workers:
+            worker.shutdown()
 
     def interrupt(self) -> None:
         """Do nothing: a terminal sends SIGINT to the processes too."""
@@ -52,18 +74,30 @@ def process_pool(jobs: int, threads: int) -> Iterator[ProcessPool]:
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    executor = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
-    )
     try:
-        with sigterm_as_interrupt(_interrupt_children), executor:
-            yield ProcessPool(executor, jobs)
+        with (
+            sigterm_as_interrupt(_interrupt_children),
+            contextlib.closing(ProcessPool(jobs, threads)) as pool,
+        ):
+            yield pool
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _broken(tasks: list[Future[Any]]) -> bool:
+    """Whether the process of these tasks was killed."""
+    ended = (task.exception() for task in tasks if task.done() and not task.cancelled())
+    return any(isinstance(error, BrokenProcessPool) for error in ended)
+
+
+def command_number() -> int:
+    """The number of the process of the command, also in a process of its pool."""
+    parent = parent_process()
+    return os.getpid() if parent is None or parent.pid is None else parent.pid
 
 
 def _interrupt_children() -> None:

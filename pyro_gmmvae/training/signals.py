@@ -1,5 +1,6 @@
 """Handlers of SIGINT (Ctrl-C) and SIGTERM, each for the length of a block.
 
+SIGHUP, of a terminal that is closed, is handled as SIGTERM, unless it is ignored (``nohup``).
 Python handles signals in the main thread only: in another thread a block runs without a handler.
 """
 
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+SIGHUP = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 class StopRequest:
@@ -48,7 +51,7 @@ def stop_on_signal(*numbers: signal.Signals) -> Iterator[StopRequest]:
     def note(number: int, _: Any) -> None:
         if request and number == signal.SIGINT and not request.saving:
             raise KeyboardInterrupt
-        request.signal = signal.Signals(number)
+        request.signal = signal.SIGTERM if number == SIGHUP else signal.Signals(number)
 
     with _handler(note, *(numbers or (signal.SIGINT, signal.SIGTERM))):
         yield request
@@ -92,6 +95,8 @@ def _handler(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if signal.SIGTERM in numbers and SIGHUP and signal.getsignal(SIGHUP) != signal.SIG_IGN:
+        numbers = (*numbers, SIGHUP)
     previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -117,16 +122,12 @@ def terminate_this_process() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def ignore_sigint_until_exit() -> None:
-    """Ignore SIGINT from now on, for a process that is about to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def on_stop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     """Call a function of an event loop on SIGINT or SIGTERM.
 
     Windows has no such handlers and raises KeyboardInterrupt.
     """
     with contextlib.suppress(NotImplementedError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, callback)
+        for number in (signal.SIGINT, signal.SIGTERM, *([SIGHUP] if SIGHUP else ())):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, callback)

@@ -285,36 +285,41 @@ def test_only_the_latest_request_is_computed() -> None:
     assert [str(error) for error in failed] == ["three"]
 
 
+PAGE = "/?token=secret"
 ALLOWED = [
-    ("GET", "/", {"Host": "127.0.0.1:5006"}),
-    ("GET", "/", {"Host": "LOCALHOST:5006", "Sec-Fetch-Dest": "document"}),
-    ("GET", "/", {"Host": "127.0.0.1:5006", "Sec-Fetch-Site": "cross-site"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5006"}),
+    ("GET", PAGE, {"Host": "LOCALHOST:5006", "Sec-Fetch-Dest": "document"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5006", "Sec-Fetch-Site": "cross-site"}),
     ("GET", "/ws", {"Host": "[::1]:5006", "Origin": "http://[::1]:5006"}),
     ("GET", "/static/js/bokeh.min.js", {"Host": "127.0.0.1:5006", "Sec-Fetch-Site": "same-origin"}),
 ]
 REFUSED = [
-    ("GET", "/", {"Host": "evil.example"}),
-    ("GET", "/", {"Host": "evil.example:5006"}),
-    ("GET", "/", {"Host": "127.0.0.1:5007"}),
-    ("GET", "/", {"Host": "127.0.0.1.evil.example:5006"}),
-    ("GET", "/", {}),
+    ("GET", "/", {"Host": "127.0.0.1:5006"}),
+    ("GET", "/?token=", {"Host": "127.0.0.1:5006"}),
+    ("GET", "/?token=secre", {"Host": "127.0.0.1:5006"}),
+    ("GET", "/?token=%ff", {"Host": "127.0.0.1:5006"}),
+    ("GET", PAGE, {"Host": "evil.example"}),
+    ("GET", PAGE, {"Host": "evil.example:5006"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5007"}),
+    ("GET", PAGE, {"Host": "127.0.0.1.evil.example:5006"}),
+    ("GET", PAGE, {}),
     ("GET", "/static/js/bokeh.min.js", {"Host": "evil.example"}),
-    ("GET", "/", {"Host": "127.0.0.1:5006", "Sec-Fetch-Dest": "iframe"}),
-    ("GET", "/", {"Host": "127.0.0.1:5006", "Sec-Fetch-Dest": "script"}),
-    ("GET", "/", {"Host": "127.0.0.1:5006", "Origin": "http://evil.example"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5006", "Sec-Fetch-Dest": "iframe"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5006", "Sec-Fetch-Dest": "script"}),
+    ("GET", PAGE, {"Host": "127.0.0.1:5006", "Origin": "http://evil.example"}),
     ("GET", "/ws", {"Host": "127.0.0.1:5006", "Origin": "http://evil.example"}),
     ("GET", "/ws", {"Host": "127.0.0.1:5006", "Origin": "null"}),
     ("GET", "/ws", {"Host": "127.0.0.1:5006", "Origin": "https://127.0.0.1:5006"}),
     ("GET", "/autoload.js", {"Host": "127.0.0.1:5006"}),
-    ("GET", "/?bokeh-session-id=mine", {"Host": "127.0.0.1:5006"}),
+    ("GET", f"{PAGE}&bokeh-session-id=mine", {"Host": "127.0.0.1:5006"}),
     ("GET", "/metadata", {"Host": "127.0.0.1:5006"}),
-    ("POST", "/", {"Host": "127.0.0.1:5006"}),
+    ("POST", PAGE, {"Host": "127.0.0.1:5006"}),
     ("GET", "/static/js/bokeh.min.js", {"Host": "127.0.0.1:5006", "Sec-Fetch-Site": "cross-site"}),
 ]
 
 
 def test_foreign_requests_are_refused() -> None:
-    check = HostCheck(5006)
+    check = HostCheck(5006, "secret")
     for method, path, headers in ALLOWED:
         assert check.refusal(method, path, HTTPHeaders(headers)) is None, (path, headers)
     for method, path, headers in REFUSED:

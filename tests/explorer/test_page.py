@@ -1,5 +1,6 @@
 """The explorer in a browser: one server and one tab for all tests."""
 
+import asyncio
 import http.client
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,13 @@ def address(trained: Path) -> Iterator[str]:
     )
     assert server.stdout is not None
     try:
-        found = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S{40,}", server.stdout.readline())
         assert found is not None, server.communicate(timeout=10)[1]
         yield found[0]
+        asked = time.monotonic()
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=10)
+        assert time.monotonic() - asked < 2  # below 1 on an idle machine
         assert server.returncode == 0
         assert errors == ""
     finally:
@@ -177,18 +181,39 @@ def test_nothing_is_loaded_from_other_hosts(page: Any, requested: list[str]) -> 
 
 
 def test_another_host_name_is_refused(address: str) -> None:
-    port = urlsplit(address).port
+    port, query = urlsplit(address).port, urlsplit(address).query
     for host, path, status in (
-        ("evil.example", "/", 403),
+        ("evil.example", f"/?{query}", 403),
         ("evil.example", "/static/js/bokeh.min.js", 403),
         (f"127.0.0.1:{port}", "/autoload.js?bokeh-autoload-element=1", 403),
-        (f"localhost:{port}", "/", 200),
-        (f"127.0.0.1:{port}", "/?bokeh-session-id=mine", 403),
+        (f"localhost:{port}", f"/?{query}", 200),
+        (f"localhost:{port}", "/", 403),
+        (f"localhost:{port}", f"/?{query[:-1]}", 403),
+        (f"localhost:{port}", "/?token=", 403),
+        (f"localhost:{port}", "/?token=%ff%00", 403),
+        (f"127.0.0.1:{port}", f"/?{query}&bokeh-session-id=mine", 403),
     ):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         connection.request("GET", path, headers={"Host": host})
         assert connection.getresponse().status == status, (host, path)
         connection.close()
+
+
+def test_memory_stays_flat_over_visits(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    """Visits one after the other, then forty at once; no visit waits for those that ended."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import page_visits
+
+    with page_visits.served(trained) as (address, process):
+        one, seconds = asyncio.run(page_visits.memory_over_visits(address, process, 120, 1))
+        many, _ = asyncio.run(page_visits.memory_over_visits(address, process, 40, 40))
+    record_property("memory", (one, many))
+    assert max(one) - min(one) < 120, one  # MiB; measured: 65
+    assert max(one[80:]) - max(one[:80]) < 30, one
+    assert many[0] - one[-1] < 100, many
+    assert max(seconds) < 20  # it was 40 when all visits that ended were cleaned up at once
 
 
 def test_another_site_gets_no_socket(address: str) -> None:

@@ -17,7 +17,7 @@ from pyro_gmmvae.config import read_config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps import Tuned, execute
-from pyro_gmmvae.sweeps.study import StudyPlan, begin, claim, open_study, quiet
+from pyro_gmmvae.sweeps.study import MAX_COMMANDS, StudyPlan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
 from pyro_gmmvae.sweeps.tuner import plan_study
 from pyro_gmmvae.training import NonFiniteError
@@ -218,14 +218,32 @@ def test_a_killed_process_has_its_trial_put_back(plan: StudyPlan) -> None:
     assert work is not None
     assert [t.state.name for t in study.trials] == ["FAIL", "RUNNING"]
     assert work.trial.params == params
-    work.lock.close()  # as if that one were killed, too
+    for states in (["FAIL"] * 2 + ["RUNNING"], ["FAIL"] * 3 + ["RUNNING"]):
+        work.lock.close()  # as if it were killed alone, and the command went on
+        with quiet():
+            work = claim(study, plan)
+        assert work is not None
+        assert [t.state.name for t in study.trials] == states
+    assert work.trial.params != params  # the second time of the process alone counts
+    work.lock.close()
+
+
+def test_commands_that_are_killed_fail_no_trial(plan: StudyPlan) -> None:
+    begin(plan, silent)
+    params = None
+    for kill in range(MAX_COMMANDS):
+        with quiet():
+            work = claim(open_study(plan), plan)
+        assert work is not None
+        params = params or work.trial.params
+        assert work.trial.params == params, kill
+        (work.folder / "alive").write_text("1\n")
+        work.lock.close()
     with quiet():
-        again = claim(study, plan)
-    assert again is not None
-    states = [t.state.name for t in study.trials]
-    assert states == ["FAIL", "FAIL", "RUNNING"]
-    assert again.trial.params != params
-    again.lock.close()
+        work = claim(open_study(plan), plan)
+    assert work is not None
+    assert work.trial.params != params  # it may be the reason
+    work.lock.close()
 
 
 def test_a_trial_of_a_living_process_is_left_to_it(plan: StudyPlan) -> None:

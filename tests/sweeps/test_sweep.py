@@ -24,6 +24,7 @@ import pyro_gmmvae
 from pyro_gmmvae.cli import main
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
+from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.sweeps import (
     append_result,
     execute,
@@ -286,14 +287,12 @@ def test_another_table_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_second_sweep_into_one_folder_is_refused(tmp_path: Path) -> None:
+    runs = plan_sweep(SMALL, models=["vae"])
     with (
-        execute.exclusive_lock(tmp_path),
-        pytest.raises(GMMVAEError, match="another sweep uses"),
-        execute.exclusive_lock(tmp_path),
+        held_lock(tmp_path / ".lock", tmp_path),
+        pytest.raises(GMMVAEError, match=f"in use by process {os.getpid()}"),
     ):
-        pass
-    with execute.exclusive_lock(tmp_path):
-        pass
+        sweep(runs, tmp_path, log=lambda _: None)
 
 
 # -- this process and others ---------------------------------------------------------------------

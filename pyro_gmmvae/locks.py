@@ -1,0 +1,96 @@
+"""Locks of files, which the system releases when their process ends.
+
+They hold on one machine and over NFS. Without such locks (Windows, some file systems) a file is
+only opened.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pyro_gmmvae.errors import GMMVAEError
+
+
+@contextlib.contextmanager
+def held_lock(file: Path, place: Path) -> Iterator[None]:
+    """Hold a lock for the length of a block; the file, with this process's number, goes after it.
+
+    Args:
+        file: the lock file.
+        place: what is locked, for the error.
+
+    Raises:
+        GMMVAEError: another process holds it, or the file can't be made.
+    """
+    try:
+        handle = try_lock(file)
+    except OSError as error:
+        raise GMMVAEError(f"can't write {file}: {error.strerror or error}") from error
+    if handle is None:
+        raise GMMVAEError(
+            f"{place} is in use{_holder(file)}; wait until that process ends, or name another "
+            "folder"
+        )
+    with handle:
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _holder(file: Path) -> str:
+    try:
+        number = file.read_bytes()[:20].decode().strip()
+    except (OSError, ValueError):
+        return ""
+    return f" by process {number}" if number.isdecimal() else ""
+
+
+def acquire_lock(file: Path) -> IO[str]:
+    """Lock a file until it is closed or the process ends; wait for the process that holds it."""
+    handle = file.open("a")
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def try_lock(file: Path) -> IO[str] | None:
+    """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it."""
+    while True:
+        # a pipe in its place is not waited for
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        handle = os.fdopen(os.open(file, flags, 0o644), "w")
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            return handle
+        except OSError:
+            handle.close()
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), file.stat()):
+                handle.truncate(0)
+                return handle
+        handle.close()  # the process that held the lock has deleted the file
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a running process has locked the file; true if it exists where locks don't."""
+    try:
+        import fcntl
+
+        with file.open("a" if file.exists() else "r") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return False
