@@ -49,7 +49,7 @@ from pyro_gmmvae.cli import run
 from pyro_gmmvae.cli.options import NameList, assignments
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.files import atomic_write, read_json
-from pyro_gmmvae.locks import acquire_lock
+from pyro_gmmvae.runs.locks import acquire_lock
 
 # class numbers, probabilities or None, and the columns of gmmvae predict or None
 Prediction = tuple[NDArray[np.int64], NDArray[np.float64] | None, pd.DataFrame | None]

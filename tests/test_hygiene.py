@@ -134,6 +134,7 @@ for number in range(50):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("engine", ["svi", "captured"])
 def test_memory_and_open_files_stay_flat_over_fits(engine: str) -> None:

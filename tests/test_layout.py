@@ -79,7 +79,7 @@ def test_a_public_class_name_is_used_once() -> None:
 @pytest.mark.parametrize(
     ("pattern", "owner"),
     [
-        (r"^\s*(import|from) fcntl|fcntl\.", "files.py"),
+        (r"^\s*(import|from) fcntl|fcntl\.", "runs/locks.py"),
         (r"\.part\b.*[\"']|NamedTemporaryFile|mkstemp", "files.py"),
         (r"signal\.signal\(", "training/signals.py"),
     ],

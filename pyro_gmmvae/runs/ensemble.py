@@ -17,7 +17,6 @@ from typing import Any
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import atomic_write, read_bytes, write_json
-from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import (
     CONFIG,
@@ -35,6 +34,7 @@ from pyro_gmmvae.runs.folder import (
     remove_replaced,
     write_config,
 )
+from pyro_gmmvae.runs.locks import held_lock
 from pyro_gmmvae.runs.out_of_fold import OutOfFold, save_validation_scores
 from pyro_gmmvae.runs.run import Run, elbo_quantiles
 from pyro_gmmvae.runs.side_by_side import Planned, runs_batched, train_side_by_side

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 import pyro_gmmvae
 from pyro_gmmvae.config import Config
@@ -23,9 +23,9 @@ from pyro_gmmvae.files import (
     validated,
     write_json,
 )
-from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.keys import configure
-from pyro_gmmvae.runs.schema import Schema
+from pyro_gmmvae.runs.locks import held_lock
+from pyro_gmmvae.runs.schema import Schema, SchemaContent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,33 +241,6 @@ def read_config(path: Path) -> tuple[Config, Schema]:
         raise GMMVAEError(f"{file} is damaged: {reason}") from error
 
 
-class _Kind(BaseModel):
-    name: str
-    likelihood: str
-    x_shape: list[PositiveInt] | None = None
-    columns: list[str] | None = None
-    specs: list[dict[str, Any]] = []
-    missing: bool = False
-    layout: dict[str, Any] | None = None
-    features: list[str] = []
-    statistics: list[str] = []
-
-
-class _Transform(BaseModel):
-    shift: float | list[Any]
-    scale: float | list[Any]
-    limit: float | None = None
-    binarize: str | None = None
-
-
-class _Data(BaseModel):
-    kind: _Kind
-    classes: list[str]
-    transform: _Transform
-    fingerprint: str
-    factors: list[tuple[str, list[str]]]
-
-
 class _ModelNames(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -278,7 +251,7 @@ class _ModelNames(BaseModel):
 class _Description(BaseModel):
     config: _ModelNames
     given: list[str] = []
-    data: _Data
+    data: SchemaContent
 
 
 def environment(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, PositiveInt
 
 from pyro_gmmvae.data import Dataset, RowKind, Transform
 from pyro_gmmvae.data.column_table import ColumnTable, covariate_row
@@ -19,6 +20,35 @@ from pyro_gmmvae.likelihood_spec import LikelihoodSpec, parse_likelihood
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+class _Kind(BaseModel):
+    name: str
+    likelihood: str
+    x_shape: list[PositiveInt] | None = None
+    columns: list[str] | None = None
+    specs: list[dict[str, Any]] = []
+    missing: bool = False
+    layout: dict[str, Any] | None = None
+    features: list[str] = []
+    statistics: list[str] = []
+
+
+class _Transform(BaseModel):
+    shift: float | list[Any]
+    scale: float | list[Any]
+    limit: float | None = None
+    binarize: str | None = None
+
+
+class SchemaContent(BaseModel):
+    """The types of :meth:`Schema.to_json`."""
+
+    kind: _Kind
+    classes: list[str]
+    transform: _Transform
+    fingerprint: str
+    factors: list[tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)

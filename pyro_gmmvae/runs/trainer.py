@@ -16,7 +16,6 @@ from pyro_gmmvae.data import Dataset
 from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import remove_leftovers
-from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.component_names import names_given
 from pyro_gmmvae.runs.data import TrainingData, data_options
@@ -40,6 +39,7 @@ from pyro_gmmvae.runs.folder import (
 )
 from pyro_gmmvae.runs.job import prepared
 from pyro_gmmvae.runs.keys import BUDGETS
+from pyro_gmmvae.runs.locks import held_lock
 from pyro_gmmvae.runs.run import Run, with_data_at
 from pyro_gmmvae.runs.schema import Schema
 from pyro_gmmvae.runs.side_by_side import Planned, runs_batched, train_side_by_side

@@ -19,8 +19,8 @@ from pyro_gmmvae.datasets import is_file_name
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.key_types import Schedule
-from pyro_gmmvae.locks import held_lock
 from pyro_gmmvae.runs.folder import FINISHED
+from pyro_gmmvae.runs.locks import held_lock
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train, train_together
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command

@@ -18,8 +18,8 @@ import pyro_gmmvae
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError, missing_extra
 from pyro_gmmvae.files import parse_json
-from pyro_gmmvae.locks import acquire_lock, is_locked
 from pyro_gmmvae.ranges import Dimension, label
+from pyro_gmmvae.runs.locks import acquire_lock, is_locked
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
 from pyro_gmmvae.training.processes import command_number

@@ -199,6 +199,7 @@ def test_another_host_name_is_refused(address: str) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_visits(
     trained: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:

@@ -24,7 +24,7 @@ import pyro_gmmvae
 from pyro_gmmvae.cli import main
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.locks import held_lock
+from pyro_gmmvae.runs.locks import held_lock
 from pyro_gmmvae.sweeps import (
     append_result,
     execute,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.locks import acquire_lock, held_lock, is_locked, try_lock
 from pyro_gmmvae.runs import default_config, resume, train
 from pyro_gmmvae.runs.folder import LOCK
+from pyro_gmmvae.runs.locks import acquire_lock, held_lock, is_locked, try_lock
 
 SMALL = {"epochs": 2, "hidden": "8", "latent_dim": 2, "engine": "svi"}
 
