@@ -176,7 +176,8 @@ def claim(study: Any, plan: StudyPlan) -> Claim | None:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         if len(finished(trials)) + len(running) >= plan.trials:
             return None
-        asked = sum(trial.state != TrialState.WAITING for trial in trials)
+        # a trial that was put back counts once, as in a study that nobody stopped
+        asked = sum(trial.state != TrialState.WAITING for trial in trials) - len(_put_back(trials))
         study.sampler = build_sampler(plan.sampler, plan.base.seed, asked)
         trial = study.ask(optuna_distributions(plan.space))
         folder = plan.out / "trials" / str(trial.number)
@@ -262,9 +263,13 @@ def finished(trials: list[Any]) -> list[Any]:
     """Select the trials that count: complete, stopped early or failed, but not put back."""
     from optuna.trial import TrialState
 
-    back = {trial.user_attrs.get("again") for trial in trials}
-    ended = (TrialState.COMPLETE, TrialState.FAIL)
+    back, ended = _put_back(trials), (TrialState.COMPLETE, TrialState.FAIL)
     return [t for t in trials if t.state in ended and t.number not in back]
+
+
+def _put_back(trials: list[Any]) -> set[int]:
+    """The numbers of trials that were stopped half-way and queued again."""
+    return {t.user_attrs["again"] for t in trials if "again" in t.user_attrs}
 
 
 def _pruner(plan: StudyPlan) -> Any:

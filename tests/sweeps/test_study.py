@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pyro_gmmvae.runs import default_config
 from pyro_gmmvae.sweeps import Tuned, execute
 from pyro_gmmvae.sweeps.study import MAX_COMMANDS, StudyPlan, begin, claim, open_study, quiet
 from pyro_gmmvae.sweeps.tune_report import as_toml
-from pyro_gmmvae.sweeps.tuner import plan_study
+from pyro_gmmvae.sweeps.tuner import plan_study, run_trial
 from pyro_gmmvae.training import NonFiniteError
 from tests.sweeps.conftest import GMMVAE, SEARCH, SMALL, Study, silent
 
@@ -226,6 +227,30 @@ def test_a_killed_process_has_its_trial_put_back(plan: StudyPlan) -> None:
         assert [t.state.name for t in study.trials] == states
     assert work.trial.params != params  # the second time of the process alone counts
     work.lock.close()
+
+
+def test_a_killed_study_goes_on_as_if_it_were_not_stopped(plan: StudyPlan, tmp_path: Path) -> None:
+    begin(plan, silent)
+    run_trial(plan)
+    with quiet():
+        work = claim(open_study(plan), plan)
+    assert work is not None
+    work.lock.close()  # killed
+    while run_trial(plan) is not None:
+        pass
+    other = replace(plan, out=tmp_path / "other")
+    other.out.mkdir()
+    begin(other, silent)
+    while run_trial(other) is not None:
+        pass
+
+    def trials(one: StudyPlan) -> list[tuple[dict[str, object], float]]:
+        with quiet():
+            study = open_study(one)
+        return [(t.params, t.value) for t in study.trials if t.state.name == "COMPLETE"]
+
+    assert len(trials(plan)) == plan.trials
+    assert trials(plan) == trials(other)
 
 
 def test_commands_that_are_killed_fail_no_trial(plan: StudyPlan) -> None:
