@@ -71,4 +71,7 @@ async def memory_over_visits(
         found.append(memory(process))
         for socket in opened:
             socket.close()
+        while any([await socket.read_message() is not None for socket in opened]):
+            pass  # until all are closed
+    AsyncHTTPClient().close()
     return found, seconds
