@@ -40,7 +40,6 @@ def globals_of_the_process() -> dict[str, Any]:
         "levels": {name: logging.getLogger(name).level for name in ("", "matplotlib", "bokeh")},
         "variables": dict(os.environ),
         "folder": os.getcwd(),  # noqa: PTH109
-        "running threads": threading.active_count(),
     }
 
 

@@ -125,7 +125,7 @@ def _complain(message: str, error: BaseException | None = None) -> int:
     """One line, of one process where several met an error (see ``inference.distributed``)."""
     if not getattr(error, "reported_elsewhere", not is_first_process()):
         line = " ".join(message.split())
-        if len(line) > LONGEST:  # it repeats a value: its begin and the advice at its end
+        if len(line) > LONGEST:  # it repeats a value: its beginning, and the advice at its end
             line = f"{line[: LONGEST - 200]} ... {line[-200:]}"
         click.echo(f"gmmvae: {line}", err=True)
     return 2

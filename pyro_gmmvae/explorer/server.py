@@ -177,6 +177,7 @@ async def _serve(
     try:
         await stopped.wait()
     finally:
+        gc.unfreeze()
         server.stop(wait=False)
         await http.close_all_connections()
         decoding.shutdown(wait=False, cancel_futures=True)

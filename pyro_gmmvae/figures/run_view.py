@@ -97,7 +97,8 @@ class RunView:
         if "epoch" not in table or not (table["epoch"] > 0).any():
             raise NotApplicable(f"{file} holds no epochs")
         table = table[table["epoch"] > 0]
-        return table.iloc[:: -(-len(table) // -MAX_EPOCHS) or -1][::-1]  # with the last one
+        step = -(-len(table) // MAX_EPOCHS)
+        return table.iloc[::-step][::-1]  # with the last one
 
     # -- its data ------------------------------------------------------------------------------
 

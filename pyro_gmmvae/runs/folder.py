@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +111,12 @@ def make_folder(out: Path, force: bool) -> bool:
     check_free(out, force)
     try:
         if out.exists() and any(out.iterdir()):
-            with held_lock(out / LOCK, out):  # no process trains it
-                pass
-            out.rename(_aside(out))
+            with ExitStack() as stack:  # no process trains it
+                for one in (out, *_fits_of(out)):
+                    stack.enter_context(held_lock(one / LOCK, one))
+                out.rename(_aside(out))
+                for one in (_aside(out), *_fits_of(_aside(out))):
+                    (one / LOCK).unlink(missing_ok=True)
         is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

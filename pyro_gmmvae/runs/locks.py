@@ -5,12 +5,19 @@ only opened.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from pyro_gmmvae.errors import GMMVAEError
+
+TRIES = 100
+
+
+class InUseError(GMMVAEError):
+    """Another process holds a lock."""
 
 
 @contextlib.contextmanager
@@ -22,14 +29,15 @@ def held_lock(file: Path, place: Path) -> Iterator[None]:
         place: what is locked, for the error.
 
     Raises:
-        GMMVAEError: another process holds it, or the file can't be made.
+        InUseError: another process holds it.
+        GMMVAEError: the file can't be made.
     """
     try:
         handle = try_lock(file)
     except OSError as error:
         raise GMMVAEError(f"can't write {file}: {error.strerror or error}") from error
     if handle is None:
-        raise GMMVAEError(
+        raise InUseError(
             f"{place} is in use{_holder(file)}; wait until that process ends, or name another "
             "folder"
         )
@@ -39,7 +47,10 @@ def held_lock(file: Path, place: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            file.unlink(missing_ok=True)
+            # while it is held: no other process can have locked a new file of this name
+            with contextlib.suppress(OSError):  # Windows keeps files that are open
+                if _is_at(handle, file):
+                    file.unlink()
 
 
 def _holder(file: Path) -> str:
@@ -48,6 +59,10 @@ def _holder(file: Path) -> str:
     except (OSError, ValueError):
         return ""
     return f" by process {number}" if number.isdecimal() else ""
+
+
+def _is_at(handle: IO[str], file: Path) -> bool:
+    return os.path.samestat(os.fstat(handle.fileno()), file.stat())
 
 
 def acquire_lock(file: Path) -> IO[str]:
@@ -61,25 +76,34 @@ def acquire_lock(file: Path) -> IO[str]:
 
 
 def try_lock(file: Path) -> IO[str] | None:
-    """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it."""
-    while True:
-        # a pipe in its place is not waited for
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-        handle = os.fdopen(os.open(file, flags, 0o644), "w")
+    """Lock a file as :func:`acquire_lock` does, or give None at once if a process holds it.
+
+    The file is emptied. A symbolic link is not followed.
+
+    Raises:
+        OSError: the file can't be opened.
+    """
+    # a pipe in its place is not waited for
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    for _ in range(TRIES):
+        handle = os.fdopen(os.open(file, flags, 0o666), "w")
         try:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
             return handle
-        except OSError:
-            handle.close()
-            return None
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                handle.close()
+                return None
+            return handle  # a file system without locks
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), file.stat()):
+            if _is_at(handle, file):
                 handle.truncate(0)
                 return handle
         handle.close()  # the process that held the lock has deleted the file
+    return None
 
 
 def is_locked(file: Path) -> bool:

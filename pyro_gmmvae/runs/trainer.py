@@ -219,9 +219,7 @@ def resume(
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
     if has_checkpoint(out):
-        state = read_checkpoint(out)
-        if not longer:
-            refuse_finished(out, str(metrics.get("outcome")), state)
+        _check_checkpoint(out, "" if longer else str(metrics.get("outcome")))
     with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         fit = job.fit
         stack.enter_context(closing(job.loggers))
@@ -248,6 +246,10 @@ def resume(
                 write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)
+
+
+def _check_checkpoint(out: Path, outcome: str) -> None:
+    refuse_finished(out, outcome, read_checkpoint(out))
 
 
 def _resume_ensemble(

@@ -20,7 +20,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import read_json
 from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.runs.folder import FINISHED
-from pyro_gmmvae.runs.locks import held_lock
+from pyro_gmmvae.runs.locks import InUseError, held_lock
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trainer import resume, train, train_together
 from pyro_gmmvae.sweeps.plan import Log, SweepRun, train_command
@@ -93,8 +93,7 @@ def sweep(
         The rows of these runs, in their order, and a line for each run that failed.
 
     Raises:
-        GMMVAEError: results of another version in OUT, another sweep that uses OUT, or a process
-            that was killed. Rows of finished runs are written in each case.
+        GMMVAEError: results of another version in OUT, or another sweep that uses OUT.
         KeyboardInterrupt: on SIGINT or SIGTERM; fits under way are saved first.
     """
     if out.exists() and not out.is_dir():
@@ -164,7 +163,7 @@ def _trained(config: Config, folder: Path, callbacks: Sequence[Callback]) -> Run
         if (folder / "training.pt").exists():
             where = config.data if is_file_name(config.data) else config.data_dir
             return resume(folder, data=where, device=config.device, callbacks=callbacks)
-    except NonFiniteError:
+    except (NonFiniteError, InUseError):
         raise
     except GMMVAEError:  # of another version, or damaged when its process was killed
         pass

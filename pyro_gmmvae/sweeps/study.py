@@ -22,7 +22,7 @@ from pyro_gmmvae.ranges import Dimension, label
 from pyro_gmmvae.runs.locks import acquire_lock, is_locked
 from pyro_gmmvae.sweeps.plan import Log
 from pyro_gmmvae.sweeps.search_space import initial_point, optuna_distributions
-from pyro_gmmvae.training.processes import command_number
+from pyro_gmmvae.training.processes import command_id
 
 NAME = "gmmvae"
 JOURNAL = "journal.log"
@@ -183,7 +183,7 @@ def claim(study: Any, plan: StudyPlan) -> Claim | None:
         folder = plan.out / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(folder / "alive")
-        lock.write(f"{command_number()}\n")
+        lock.write(f"{command_id()}\n")
         lock.flush()
         return Claim(trial, folder, lock)
 
@@ -224,15 +224,15 @@ def recover(study: Any, plan: StudyPlan) -> None:
     # a process records the end of its trial before it releases the lock: look again
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number in dead:
-            # the process of a command that goes on was killed for this trial, perhaps
-            alone = _command_of(folders[trial.number]) == str(command_number())
+            # that of a command that goes on was perhaps killed because of this trial
+            alone = _command_of(folders[trial.number]) == command_id()
             share = 1 if alone else MAX_KILLS / MAX_COMMANDS
             put_back(study, trial, "its process was killed", kills=share)
             shutil.rmtree(folders[trial.number], ignore_errors=True)
 
 
 def _command_of(folder: Path) -> str:
-    """The number of the command that ran a trial."""
+    """The text of the command that ran a trial."""
     try:
         return (folder / "alive").read_text("utf-8").strip()
     except (OSError, ValueError):

@@ -270,6 +270,7 @@ def _in_processes(plan: StudyPlan, jobs: int, deadline: float, log: Log) -> Iter
                         "the process of a trial was killed, perhaps for its memory; the trial is "
                         "repeated"
                     )
+                    is_over = False  # this trial is left
                     continue
                 is_over = is_over or report is None
                 if report is not None:

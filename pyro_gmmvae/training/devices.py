@@ -83,16 +83,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     waits at the block until the first has left it: the generators, and the handlers of Pyro that
     fits use within the block, are global.
     """
-    used = torch.cuda.is_initialized() or device.type == "cuda"
-    mps = rng_state(torch.device("mps")) if torch.backends.mps.is_available() else None
-    devices = range(torch.cuda.device_count()) if used else []
-    with _GENERATORS, torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            if mps is not None:
-                set_rng_state(torch.device("mps"), mps)
+    with _GENERATORS:
+        used = torch.cuda.is_initialized() or device.type == "cuda"
+        mps = rng_state(torch.device("mps")) if torch.backends.mps.is_available() else None
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
+            torch.manual_seed(seed)
+            try:
+                yield
+            finally:
+                if mps is not None:
+                    set_rng_state(torch.device("mps"), mps)
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,6 +21,8 @@ from pyro_gmmvae.training.signals import (
 )
 
 Result = TypeVar("Result")
+COMMAND = "GMMVAE_COMMAND"  # the variable in which a pool's processes get the text
+_COMMAND_ID = secrets.token_hex(8)
 
 
 @contextlib.contextmanager
@@ -45,13 +48,23 @@ class ProcessPool:
 
     def submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
         """Run a function in the process that has the fewest tasks to do."""
+        try:
+            return self._submit(work, *arguments)
+        except BrokenProcessPool:  # a process that was killed while it had no task
+            return self._submit(work, *arguments)
+
+    def _submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
         self._workers = [(worker, tasks) for worker, tasks in self._workers if not _broken(tasks)]
         if len(self._workers) < self.slots:
             self._workers.append((self._new(), []))
         worker, tasks = min(self._workers, key=lambda one: sum(not t.done() for t in one[1]))
         tasks[:] = [task for task in tasks if not task.done()]
         with ignore_sigint():  # a process may start here, and imports for seconds
-            future: Future[Result] = worker.submit(_in_worker, work, *arguments)
+            try:
+                future: Future[Result] = worker.submit(_in_worker, work, *arguments)
+            except BrokenProcessPool:
+                self._workers = [one for one in self._workers if one[0] is not worker]
+                raise
         tasks.append(future)
         return future
 
@@ -72,6 +85,7 @@ class ProcessPool:
 def process_pool(jobs: int, threads: int) -> Iterator[ProcessPool]:
     """Start processes with some threads each; SIGTERM interrupts them as Ctrl-C does."""
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    variables[COMMAND] = command_id()
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -94,10 +108,9 @@ def _broken(tasks: list[Future[Any]]) -> bool:
     return any(isinstance(error, BrokenProcessPool) for error in ended)
 
 
-def command_number() -> int:
-    """The number of the process of the command, also in a process of its pool."""
-    parent = parent_process()
-    return os.getpid() if parent is None or parent.pid is None else parent.pid
+def command_id() -> str:
+    """A text that names the running command, also in a process of its pool."""
+    return os.environ.get(COMMAND) or _COMMAND_ID
 
 
 def _interrupt_children() -> None:

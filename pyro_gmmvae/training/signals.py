@@ -49,7 +49,8 @@ def stop_on_signal(*numbers: signal.Signals) -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, _: Any) -> None:
-        if request and number == signal.SIGINT and not request.saving:
+        # a SIGINT after another signal is that of a parent process, which got the same signal
+        if request.signal == number == signal.SIGINT and not request.saving:
             raise KeyboardInterrupt
         request.signal = signal.SIGTERM if number == SIGHUP else signal.Signals(number)
 

@@ -53,7 +53,7 @@ def address(trained: Path) -> Iterator[str]:
         asked = time.monotonic()
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=10)
-        assert time.monotonic() - asked < 2  # below 1 on an idle machine
+        assert time.monotonic() - asked < 8  # below 1 on an idle machine
         assert server.returncode == 0
         assert errors == ""
     finally:

@@ -1,4 +1,4 @@
-"""A small place to attack: a table, a run on it, and a run without labels."""
+"""A folder for hostile input: a table, a run on it, and a run without labels."""
 
 import shutil
 import zlib
@@ -24,6 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     here = Path(__file__).parent
     cases = [item for item in items if item.path.parent == here and hasattr(item, "callspec")]
+    cases = [item for item in cases if not item.name.startswith("test_the_commands_answer")]
     left_out = {item for item in cases if zlib.crc32(item.nodeid.encode()) % SAMPLE}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
