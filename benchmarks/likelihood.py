@@ -32,7 +32,7 @@ from table_notes import note_of_marks, public_command
 
 from pyro_gmmvae.cli import run as run_command
 from pyro_gmmvae.cli.options import NameList
-from pyro_gmmvae.figures.style import COLORS
+from pyro_gmmvae.figures.style import COLORS, STYLES
 from pyro_gmmvae.files import read_json, write_json
 from pyro_gmmvae.runs import TrainingData, default_config
 from pyro_gmmvae.sweeps import train_command, write_tables
@@ -167,7 +167,8 @@ def curves(found: list[dict[str, Any]]) -> Figure:
         for one in found:
             if one["line"] == name and one["binarize"] == "dynamic":
                 minutes, elbo = np.array(one["curve"]).T
-                axis.plot(minutes / 60, -elbo, label=name, color=COLORS[number % len(COLORS)])
+                wraps, color = divmod(number, len(COLORS))
+                axis.plot(minutes / 60, -elbo, STYLES[wraps], label=name, color=COLORS[color])
     axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats")
     best = min((-elbo for one in found for _, elbo in one["curve"]), default=0)
     axis.set_ylim(best - 2, best + SHOWN)
