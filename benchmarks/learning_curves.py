@@ -70,12 +70,15 @@ def _settings(config: dict[str, object]) -> str:
 
 
 def extrapolated(curve: pd.DataFrame, epochs: int) -> float | None:
-    """The error after some epochs, as a power of the epochs; None if the curve is too short."""
+    """The error after some epochs, as a power of the epochs.
+
+    None if the curve is too short, or rises at its end.
+    """
     late = curve[(curve["epoch"] > curve["epoch"].max() / 2) & (curve["error"] > 0)]
     if len(late) < FEWEST_POINTS or epochs <= curve["epoch"].max():
         return None
     slope, start = np.polyfit(np.log(late["epoch"]), np.log(late["error"]), 1)
-    return float(np.exp(start + slope * np.log(epochs)))
+    return float(np.exp(start + slope * np.log(epochs))) if slope < 0 else None
 
 
 def table_of(curves: pd.DataFrame) -> pd.DataFrame:
