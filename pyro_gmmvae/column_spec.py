@@ -112,8 +112,7 @@ class Column:
         knots = tuple(float(knot) for knot in content["knots"])
         if (kind in DISCRETE) != (len(values) > 1) or (kind == "binary" and len(values) != 2):
             raise ValueError(f"column {content['name']!r}: {kind} with {len(values)} values")
-        least = 0 if kind in ("binary", "category") and not knots else 2
-        if not unit > 0 or list(knots) != sorted(knots) or len(knots) < least:
+        if not unit > 0 or list(knots) != sorted(knots) or len(knots) == 1:
             raise ValueError(f"column {content['name']!r}: unit or knots out of range")
         return cls(str(content["name"]), kind, values, unit, knots, bool(content["given"]))
 

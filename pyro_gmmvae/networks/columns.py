@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae.column_spec import Column
+from pyro_gmmvae.errors import GMMVAEError
 
 LARGEST = 3.0  # of a number that was made normal
 
@@ -42,6 +43,9 @@ class ColumnInputs(nn.Module):
         sizes = [len(columns[place].values) for place in categories]
         self.noise = noise
         self.width = len(numbers) + len(binaries) + sum(sizes) + len(columns)
+        for place in numbers:
+            if not columns[place].knots:
+                raise GMMVAEError(f"column {columns[place].name!r} has no knots")
         most = max((len(columns[place].knots) for place in numbers), default=2)
         grid = [_resampled(columns[place].knots, most) for place in numbers]
         self._constant("knots", torch.tensor(grid).reshape(-1, most))

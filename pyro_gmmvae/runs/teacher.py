@@ -15,6 +15,7 @@ from pyro_gmmvae.data.splits import number_of_folds
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.assembly import build
+from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.label_graph import probs_by_graph
 from pyro_gmmvae.training import Callback
@@ -57,7 +58,7 @@ def with_teacher(
         return data
     cpu = torch.device("cpu")
     with seeded(0, cpu):  # refuse what can't be fitted before the teacher takes its time
-        build(config, data, cpu).dry_run()
+        build(resolve(config), data, cpu).dry_run()
     started = time.monotonic()
     for callback in callbacks:
         callback.on_start(f"teacher: {config.teacher}")

@@ -218,7 +218,7 @@ def resume(
     environments, metrics = read_environments(out), read_metrics(out)
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
-    if has_checkpoint(out):
+    if (out / "training.pt").exists():
         _check_checkpoint(out, "" if longer else str(metrics.get("outcome")))
     with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         fit = job.fit

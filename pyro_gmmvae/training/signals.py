@@ -129,6 +129,7 @@ def on_stop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> No
     Windows has no such handlers and raises KeyboardInterrupt.
     """
     with contextlib.suppress(NotImplementedError):
-        for number in (signal.SIGINT, signal.SIGTERM, *([SIGHUP] if SIGHUP else ())):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, callback)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, callback)
+        if SIGHUP and signal.getsignal(SIGHUP) != signal.SIG_IGN:
+            loop.add_signal_handler(SIGHUP, callback)
