@@ -61,7 +61,7 @@ class LatentMap:
             labels=["weights of the nearest row", "as the sliders"],
             active=0,
             inline=True,
-            stylesheets=[":host { font-size: 12px; }"],
+            stylesheets=[":host { font-size: 12px; } .bk-input-group { flex-wrap: wrap; }"],
             visible=bool(view.space.factors),
             margin=(6, 0, 0, 0),
         )

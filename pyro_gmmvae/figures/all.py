@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
@@ -121,7 +122,12 @@ def draw_all(
         if name not in PICTURES:
             raise unknown_name("picture", name, list(PICTURES))
     for name in names:
+        drawn: Figure | Animation | str
         try:
-            yield name, PICTURES[name].draw(view)
+            with np.errstate(invalid="raise"):  # inf - inf
+                drawn = PICTURES[name].draw(view)
         except GMMVAEError as reason:
-            yield name, str(reason)
+            drawn = str(reason)
+        except FloatingPointError:
+            drawn = "the model's numbers are not finite: the training diverged"
+        yield name, drawn

@@ -26,7 +26,8 @@ def draw_nearest(view: RunView) -> Figure:
     Distances are Euclidean, in the model's units.
 
     Raises:
-        NotApplicable: the model has no prior, or the run has no test rows.
+        NotApplicable: the model has no prior, its draws are not finite, or the run has no test
+            rows.
     """
     run = view.run
     if not run.model.latents:
@@ -37,6 +38,8 @@ def draw_nearest(view: RunView) -> Figure:
     flat = RealRows.of(view.rows, len(view.x), run.device).flat
     real = np.concatenate(places)
     queries = np.concatenate([flat(view.x[real]), flat(made)])
+    if not np.isfinite(queries).all():
+        raise NotApplicable("the model's draws are not finite: the training diverged")
     distances, numbers = nearest_training_rows(view.rows, flat, queries)
     of_real, of_draws = np.split(distances, [len(real)])
     dataset = view.rows.dataset

@@ -23,7 +23,7 @@ from pyro_gmmvae.runs.run import with_data_at
 Array = np.ndarray[Any, Any]
 MAX_ROWS = 20_000
 MAX_EPOCHS = 2000  # of a curve
-LARGEST = 1e150
+LARGEST = 1e150  # number of a history: the square of a larger one overflows
 ROWS_AT_ONCE = 4096
 
 
@@ -93,7 +93,7 @@ class RunView:
         except GMMVAEError as error:
             raise NotApplicable(str(error)) from error
         table = table.apply(pd.to_numeric, errors="coerce")
-        table = table.where(table.abs() < LARGEST)  # of others no axis can be drawn
+        table = table.where(table.abs() < LARGEST)
         if "epoch" not in table or not (table["epoch"] > 0).any():
             raise NotApplicable(f"{file} holds no epochs")
         table = table[table["epoch"] > 0]

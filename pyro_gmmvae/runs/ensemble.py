@@ -121,7 +121,7 @@ def train_ensemble(
             "torchrun out"
         )
     before = read_environments(out) if resuming else []
-    with held_lock(out / LOCK, out) if resuming else new_folder(out, force):
+    with held_lock(out / LOCK) if resuming else new_folder(out, force):
         now = environment(command, machine(resolve_device(config.device), config))
         write_config(out, config, data.schema, [*before, now])
         return _train(config, data, out, fit, jobs, callbacks, started or time.monotonic())

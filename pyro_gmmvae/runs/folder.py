@@ -113,7 +113,7 @@ def make_folder(out: Path, force: bool) -> bool:
         if out.exists() and any(out.iterdir()):
             with ExitStack() as stack:  # no process trains it
                 for one in (out, *_fits_of(out)):
-                    stack.enter_context(held_lock(one / LOCK, one))
+                    stack.enter_context(held_lock(one / LOCK))
                 out.rename(_aside(out))
                 for one in (_aside(out), *_fits_of(_aside(out))):
                     (one / LOCK).unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def new_folder(out: Path, force: bool) -> Iterator[None]:
             trains in, or that can't be made.
     """
     made = make_folder(out, force)
-    with held_lock(out / LOCK, out):
+    with held_lock(out / LOCK):
         try:
             yield
         except (GMMVAEError, KeyboardInterrupt):
@@ -349,18 +349,27 @@ def has_checkpoint(out: Path) -> bool:
     return any(os.path.lexists(out / name) for name in ("training.pt", WEIGHTS["last"]))
 
 
-def check_places(out: Path) -> None:
-    """Refuse folders in the places of the files that a fit writes.
+def check_resumable(out: Path, longer: bool) -> None:
+    """Check the files that a resumed fit reads and writes, before its data is loaded.
+
+    Args:
+        out: the run folder.
+        longer: whether a complete fit goes on, as it gets a longer budget.
 
     Raises:
-        GMMVAEError: naming the first one.
+        GMMVAEError: a damaged checkpoint, a folder in the place of a file, or a finished fit.
     """
     for name in (CONFIG, ENVIRONMENT, METRICS, HISTORY, "training.pt", *WEIGHTS.values()):
         if (out / name).is_dir():
             raise GMMVAEError(f"{out / name} is a folder, in the place of a file of the run")
+    outcome = str(read_metrics(out).get("outcome"))
+    if (out / "training.pt").exists():
+        state = _read_checkpoint(out)
+        if not longer:
+            _refuse_finished(out, outcome, state)
 
 
-def read_checkpoint(out: Path, device: "torch.device | str" = "cpu") -> "FitState":
+def _read_checkpoint(out: Path, device: "torch.device | str" = "cpu") -> "FitState":
     """The state of the fit of a run folder.
 
     Raises:
@@ -382,7 +391,7 @@ def restore(fit: "Fit", out: Path) -> None:
     Raises:
         GMMVAEError: a damaged checkpoint or one of another run, or a fit that is complete.
     """
-    file, state = out / "training.pt", read_checkpoint(out, fit.device)
+    file, state = out / "training.pt", _read_checkpoint(out, fit.device)
     try:
         fit.restore(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
@@ -390,10 +399,10 @@ def restore(fit: "Fit", out: Path) -> None:
             f"{file} does not fit config.json: it is of another run or version"
         ) from error
     if (outcome := fit.outcome()) is not None:
-        refuse_finished(out, outcome, fit.state)
+        _refuse_finished(out, outcome, fit.state)
 
 
-def refuse_finished(out: Path, outcome: str, state: "FitState") -> None:
+def _refuse_finished(out: Path, outcome: str, state: "FitState") -> None:
     """Refuse to go on with a finished fit whose files are all written.
 
     A process that is killed between a checkpoint and metrics.json leaves the latter older or out;

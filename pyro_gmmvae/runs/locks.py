@@ -13,7 +13,7 @@ from typing import IO
 
 from pyro_gmmvae.errors import GMMVAEError
 
-TRIES = 100
+TRIES = 100  # while other processes delete the file
 
 
 class InUseError(GMMVAEError):
@@ -21,15 +21,13 @@ class InUseError(GMMVAEError):
 
 
 @contextlib.contextmanager
-def held_lock(file: Path, place: Path) -> Iterator[None]:
-    """Hold a lock for the length of a block; the file, with this process's number, goes after it.
+def held_lock(file: Path) -> Iterator[None]:
+    """Lock the folder of a file for the length of a block.
 
-    Args:
-        file: the lock file.
-        place: what is locked, for the error.
+    The file has the number of this process, and is deleted after the block.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds the lock.
         GMMVAEError: the file can't be made.
     """
     try:
@@ -38,8 +36,8 @@ def held_lock(file: Path, place: Path) -> Iterator[None]:
         raise GMMVAEError(f"can't write {file}: {error.strerror or error}") from error
     if handle is None:
         raise InUseError(
-            f"{place} is in use{_holder(file)}; wait until that process ends, or name another "
-            "folder"
+            f"{file.parent} is in use{_holder(file)}; wait until that process ends, or name "
+            "another folder"
         )
     with handle:
         handle.write(f"{os.getpid()}\n")

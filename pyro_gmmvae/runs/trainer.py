@@ -25,15 +25,13 @@ from pyro_gmmvae.runs.folder import (
     FINISHED,
     LOCK,
     MEMBERS,
-    check_places,
+    check_resumable,
     environment,
     has_checkpoint,
     new_folder,
-    read_checkpoint,
     read_config,
     read_environments,
     read_metrics,
-    refuse_finished,
     restore,
     write_config,
 )
@@ -214,18 +212,16 @@ def resume(
     config = _resolved(config)
     load = partial(_load, config, callbacks, schema)
     # read first, so that a damaged file is found before the data is loaded or anything is written
-    check_places(out)
-    environments, metrics = read_environments(out), read_metrics(out)
+    environments = read_environments(out)
+    check_resumable(out, bool(longer))
     if (out / MEMBERS).is_dir():
         return _resume_ensemble(config, load, out, bool(longer), callbacks, command, jobs)
-    if (out / "training.pt").exists():
-        _check_checkpoint(out, "" if longer else str(metrics.get("outcome")))
     with prepared(config, load, callbacks, out) as job, ExitStack() as stack:
         fit = job.fit
         stack.enter_context(closing(job.loggers))
         with fit.world.raise_together():
             if fit.world.is_first:
-                stack.enter_context(held_lock(out / LOCK, out))
+                stack.enter_context(held_lock(out / LOCK))
             names_given(out, config, schema, job.parts.model)
             if has_checkpoint(out):
                 restore(fit, out)
@@ -246,10 +242,6 @@ def resume(
                 write_config(out, config, schema, [*environments, now])
                 job.report_processes(environments)
         return job.run_into(out)
-
-
-def _check_checkpoint(out: Path, outcome: str) -> None:
-    refuse_finished(out, outcome, read_checkpoint(out))
 
 
 def _resume_ensemble(

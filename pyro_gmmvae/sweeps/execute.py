@@ -101,7 +101,7 @@ def sweep(
     check_backend(backend)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
-    with held_lock(out / ".lock", out):
+    with held_lock(out / ".lock"):
         done = set(run_keys(read_results(results, log)))
         todo = {run: config for run, config in runs.items() if run.key not in done}
         if len(todo) < len(runs):

@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -41,10 +42,20 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
+@functools.cache
 def _cpu_has_bf16() -> bool:
+    """Whether the CPU rounds a product to bf16: some have the instructions and don't use them."""
     # torch before 2.9 has no such switch
-    switch = hasattr(torch.backends.mkldnn, "matmul")
-    return switch and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    switch: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if switch is None or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    x = torch.arange(256 * 256, dtype=torch.float32, device="cpu").reshape(256, 256) / 997
+    exact, before = x @ x, switch.fp32_precision
+    switch.fp32_precision = "bf16"
+    try:
+        return not torch.equal(x @ x, exact)
+    finally:
+        switch.fp32_precision = before
 
 
 LAYERS = frozenset(

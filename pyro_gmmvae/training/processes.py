@@ -48,25 +48,20 @@ class ProcessPool:
 
     def submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
         """Run a function in the process that has the fewest tasks to do."""
-        try:
-            return self._submit(work, *arguments)
-        except BrokenProcessPool:  # a process that was killed while it had no task
-            return self._submit(work, *arguments)
-
-    def _submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        self._workers = [(worker, tasks) for worker, tasks in self._workers if not _broken(tasks)]
-        if len(self._workers) < self.slots:
-            self._workers.append((self._new(), []))
-        worker, tasks = min(self._workers, key=lambda one: sum(not t.done() for t in one[1]))
-        tasks[:] = [task for task in tasks if not task.done()]
-        with ignore_sigint():  # a process may start here, and imports for seconds
+        while True:
+            self._workers = [one for one in self._workers if not _broken(one[1])]
+            if len(self._workers) < self.slots:
+                self._workers.append((self._new(), []))
+            worker, tasks = min(self._workers, key=lambda one: sum(not t.done() for t in one[1]))
+            tasks[:] = [task for task in tasks if not task.done()]
             try:
-                future: Future[Result] = worker.submit(_in_worker, work, *arguments)
-            except BrokenProcessPool:
-                self._workers = [one for one in self._workers if one[0] is not worker]
-                raise
-        tasks.append(future)
-        return future
+                with ignore_sigint():  # a process may start here, and imports for seconds
+                    future: Future[Result] = worker.submit(_in_worker, work, *arguments)
+            except BrokenProcessPool:  # it was killed while it had no task
+                self._workers.remove((worker, tasks))
+                continue
+            tasks.append(future)
+            return future
 
     def _new(self) -> ProcessPoolExecutor:
         spawn, options = get_context("spawn"), (self.threads,)

@@ -1,6 +1,5 @@
 """The explorer in a browser: one server and one tab for all tests."""
 
-import asyncio
 import http.client
 import re
 import shutil
@@ -197,24 +196,6 @@ def test_another_host_name_is_refused(address: str) -> None:
         connection.request("GET", path, headers={"Host": host})
         assert connection.getresponse().status == status, (host, path)
         connection.close()
-
-
-@pytest.mark.slow
-def test_memory_stays_flat_over_visits(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
-) -> None:
-    """Visits one after the other, then forty at once; no visit waits for those that ended."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    import page_visits
-
-    with page_visits.served(trained) as (address, process):
-        one, seconds = asyncio.run(page_visits.memory_over_visits(address, process, 120, 1))
-        many, _ = asyncio.run(page_visits.memory_over_visits(address, process, 40, 40))
-    record_property("memory", (one, many))
-    assert max(one) - min(one) < 120, one  # MiB; measured: 65
-    assert max(one[80:]) - max(one[:80]) < 30, one
-    assert many[0] - one[-1] < 100, many
-    assert max(seconds) < 20  # it was 40 when all visits that ended were cleaned up at once
 
 
 def test_another_site_gets_no_socket(address: str) -> None:

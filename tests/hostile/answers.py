@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pyro_gmmvae.cli import main
 
@@ -40,6 +41,17 @@ class Answer:
 
 
 Call = Callable[..., Answer]
+
+
+def examples(count: int) -> settings:
+    """So many examples of hypothesis, the same ones each time."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 class HangError(BaseException):

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from .answers import Call, check, replace_by
+from .answers import Call, check, examples, replace_by
 
 Make = Callable[[Path], object]
 TRAIN = ("--engine", "svi", "--epochs", 1, "--set", "hidden=8", "--set", "latent_dim=2")
@@ -345,13 +345,7 @@ def test_poses_that_are_no_folder(place: Path, call: Call, name: str, command: s
     check(place, call, ["skeleton", command, name, *out], "new.")
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@examples(60)
 @given(text=st.text(st.sampled_from('ab,"\n\r1.e-;\t\x00é '), max_size=200))
 def test_any_text_as_a_table(place: Path, call: Call, text: str) -> None:
     (place / "any.csv").write_text("a,b,label\n" + text, encoding="utf-8", newline="")

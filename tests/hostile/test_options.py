@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_gmmvae.cli import cli
@@ -12,7 +12,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.build import resolve
 from pyro_gmmvae.runs.keys import all_keys, default_config
 
-from .answers import Call, check
+from .answers import Call, check, examples
 
 VALUES = (
     *("", " ", "none", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-300", "1e39", "1e308"),
@@ -102,13 +102,7 @@ def test_the_commands_answer_without_bad_options(place: Path, call: Call, comman
     assert refused.get(command, "") in answer.err
 
 
-@settings(
-    max_examples=200,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@examples(200)
 @given(
     key=st.sampled_from(sorted(all_keys())),
     value=st.one_of(

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
 from pyro_gmmvae.files import _digest, load_weights, save_training, save_weights
 
-from .answers import Call, check, replace_by
+from .answers import Call, check, examples, replace_by
 from .test_data_files import bind
 
 FILES = (
@@ -182,13 +182,7 @@ def test_schema(place: Path, call: Call, path: tuple[Any, ...], command: str) ->
         check(place, call, arguments(command, place / "run"), *outputs(place / "run"))
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@examples(100)
 @given(data=st.data())
 def test_any_value_of_a_description(place: Path, call: Call, data: st.DataObject) -> None:
     file = place / "run" / "config.json"

@@ -34,11 +34,11 @@ def test_locks_end_with_their_holder(tmp_path: Path) -> None:
 
 def test_a_lock_names_its_process_and_is_gone_after_it(tmp_path: Path) -> None:
     file = tmp_path / "lock"
-    with held_lock(file, tmp_path):
+    with held_lock(file):
         assert file.read_text() == f"{os.getpid()}\n"
         with (
             pytest.raises(GMMVAEError, match=f"{tmp_path} is in use by process {os.getpid()};"),
-            held_lock(file, tmp_path),
+            held_lock(file),
         ):
             pass
         assert file.read_text() == f"{os.getpid()}\n"  # the refused one changed nothing
@@ -47,21 +47,21 @@ def test_a_lock_names_its_process_and_is_gone_after_it(tmp_path: Path) -> None:
 
 def test_a_lock_file_that_a_killed_process_left_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("999999\n")
-    with held_lock(tmp_path / "lock", tmp_path):
+    with held_lock(tmp_path / "lock"):
         pass
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
 def test_a_lock_that_is_no_file_is_one_line(tmp_path: Path, make: object) -> None:
     make(tmp_path / "lock")  # type: ignore[operator]
-    with pytest.raises(GMMVAEError, match="lock"), held_lock(tmp_path / "lock", tmp_path):
+    with pytest.raises(GMMVAEError, match="lock"), held_lock(tmp_path / "lock"):
         pass
 
 
 def test_a_lock_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("kept")
     (tmp_path / "lock").symlink_to("other")
-    with pytest.raises(GMMVAEError, match="can't write"), held_lock(tmp_path / "lock", tmp_path):
+    with pytest.raises(GMMVAEError, match="can't write"), held_lock(tmp_path / "lock"):
         pass
     assert (tmp_path / "other").read_text() == "kept"
 
@@ -73,7 +73,7 @@ def test_without_locks_of_the_file_system_a_fit_can_start(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with held_lock(tmp_path / "lock", tmp_path):
+    with held_lock(tmp_path / "lock"):
         pass
     assert not (tmp_path / "lock").exists()
 
@@ -103,7 +103,7 @@ def test_a_run_that_trains_is_not_replaced(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(default_config("digits", SMALL), run)
     before = (run / "metrics.json").read_bytes()
-    with held_lock(run / LOCK, run):
+    with held_lock(run / LOCK):
         for call in (
             lambda: train(default_config("digits", SMALL), run, force=True),
             lambda: resume(run, epochs=3),

@@ -289,7 +289,7 @@ def test_another_table_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_second_sweep_into_one_folder_is_refused(tmp_path: Path) -> None:
     runs = plan_sweep(SMALL, models=["vae"])
     with (
-        held_lock(tmp_path / ".lock", tmp_path),
+        held_lock(tmp_path / ".lock"),
         pytest.raises(GMMVAEError, match=f"in use by process {os.getpid()}"),
     ):
         sweep(runs, tmp_path, log=lambda _: None)
