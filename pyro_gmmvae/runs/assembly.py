@@ -39,6 +39,7 @@ from pyro_gmmvae.training import (
 from pyro_gmmvae.training.batches import binary_draws, check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
+from pyro_gmmvae.training.out_of_memory import check_memory, counted_activations
 
 MOST_STEPS = 3000  # of a preset's budget
 STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
@@ -75,16 +76,31 @@ class Parts:
 
         Raises:
             GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
+            OutOfMemoryError: a step on a whole batch needs more memory than the device has.
         """
-        config, augment = self.config, self.preprocessing.augment
+        config = self.config
         x, y = self.validation.x[:2], self.validation.y_true[:2]
         if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
-        with seeded(0, self.device), torch.no_grad():
+        # two numbers of rows: some tensors do not grow with the rows
+        one, two = (self._activations(x[:rows], y[:rows]) for rows in (1, 2))
+        rows = min(config.batch_size, len(self.data.training_rows))
+        weights = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        check_memory(
+            two + (rows - 2) * (two - one) + 4 * 4 * weights,  # as for hidden layers
+            self.device,
+            f"{weights} weights and a step on {rows} rows",
+            "particles, batch_size, hidden, latent_dim or components",
+        )
+
+    def _activations(self, x: Tensor, y: Tensor) -> int:
+        """The bytes that a backward pass of the objective on some rows needs."""
+        augment = self.preprocessing.augment
+        with seeded(0, self.device), counted_activations(self.model) as activations:
             x = x if augment is None or self.raw else augment(x)
             try:
-                self.objective(x, y)
+                loss = self.objective(x, y).loss
             except ValueError as error:  # of a distribution, for its parameters
                 if isinstance(error, GMMVAEError):
                     raise
@@ -92,6 +108,8 @@ class Parts:
                     f"the model can't be evaluated on the first rows ({str(error).splitlines()[0]})"
                     "; look for a temperature or another number that is very small or large"
                 ) from error
+        del loss
+        return sum(activations.values())
 
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:

@@ -1,7 +1,6 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
 import functools
-import os
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +134,11 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
 
-    _check_memory(config)
+    from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
+
+    weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
+    needed = 4 * 4 * weights  # weight, gradient and Adam's two moments, in 4 bytes each
+    check_memory(needed, "cpu", "hidden layers of these widths", "hidden")
     values = _shared_values(config, schema)
     values |= {key: _at_start(getattr(config, key)) for key in config.model_keys}
     if config.guide_keys:
@@ -143,22 +146,6 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
         values["guide"] = functools.partial(values["guide"], **options)
     model: LatentModel = model_class(**values)
     return model
-
-
-def _check_memory(config: Config) -> None:
-    """Refuse hidden layers that can't be trained in this machine's memory.
-
-    A single layer that is too large fails when it is allocated; several layers together may be
-    granted by the system, and the process is killed when it uses them.
-    """
-    weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
-    needed = 4 * 4 * weights  # weight, gradient and Adam's two moments, in 4 bytes each
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > available:
-        raise GMMVAEError(
-            f"not enough memory: hidden layers of these widths need {needed / 2**30:.0f} GiB, and "
-            f"this machine has {available / 2**30:.0f}; make hidden smaller"
-        )
 
 
 def _at_start(value: Any) -> Any:

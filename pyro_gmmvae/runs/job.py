@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -15,17 +15,20 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.files import write_json
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.data import TrainingData
-from pyro_gmmvae.runs.folder import METRICS, save_checkpoint
+from pyro_gmmvae.runs.folder import METRICS, has_checkpoint, save_checkpoint
 from pyro_gmmvae.runs.initialize import initialize
 from pyro_gmmvae.runs.out_of_fold import save_validation_scores
 from pyro_gmmvae.runs.run import Run
 from pyro_gmmvae.runs.trained import Trained
-from pyro_gmmvae.training import Callback, Fit, check_precision
+from pyro_gmmvae.training import Callback, Fit, NonFiniteError, check_precision
 from pyro_gmmvae.training.batches import check_batch_size
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import process_group
 from pyro_gmmvae.training.loggers import build_loggers
+from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
 from pyro_gmmvae.training.precision import set_cublas_workspace
+
+Failure = TypeVar("Failure", bound=GMMVAEError)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,11 @@ class Job:
 
     def run_into(self, out: Path) -> Run:
         """Run the fit with checkpoints in a run folder, and give the run with the saved weights."""
-        return self.finish(out, self.run(partial(save_checkpoint, out)))
+        try:
+            outcome = self.run(partial(save_checkpoint, out))
+        except (NonFiniteError, OutOfMemoryError) as error:
+            raise with_checkpoint(error, out) from error
+        return self.finish(out, outcome)
 
     def finish(self, out: Path, outcome: str) -> Run:
         """Write the results of a fit that ended, and give the run with the saved weights."""
@@ -106,6 +113,12 @@ class Job:
             "elbo_quantiles": run.measure_reference(self.parts.data).tolist(),
         }
         return Trained(run, metrics, pd.DataFrame(state.history))
+
+
+def with_checkpoint(error: Failure, out: Path) -> Failure:
+    """The error of a fit, with the run folder that keeps its last checkpoint, if there is one."""
+    kept = f"; the last checkpoint is in {out}" if has_checkpoint(out) else ""
+    return type(error)(f"{error}{kept}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.folder import environment, new_folder, save_checkpoint, undo, write_config
-from pyro_gmmvae.runs.job import Job, prepared
+from pyro_gmmvae.runs.job import Job, prepared, with_checkpoint
 from pyro_gmmvae.training import Callback
 from pyro_gmmvae.training.capture import CaptureError
 from pyro_gmmvae.training.devices import machine, resolve_device, rng_state
@@ -130,10 +130,12 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
         one_program = len(_equal_programs(plans)) == 1 and len(units) == 1
         fits = [job.fit for job in jobs]
         outcomes = FitGroup(fits, noise, one_program=one_program).run(saves)
-        for job, plan, outcome in zip(jobs, plans, outcomes, strict=True):
+        for number, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
+            outcome = outcomes[number]
             if isinstance(outcome, str):
                 job.finish(plan.out, outcome)
             else:
+                outcomes[number] = with_checkpoint(outcome, plan.out)
                 undo(plan.out, made=True)
     return list(outcomes)
 

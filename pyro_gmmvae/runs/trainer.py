@@ -55,7 +55,7 @@ CHANGED = "arguments changed since the last fit, and the model with them; call f
 
 def train(
     config: Config,
-    out: Path,
+    out: Path | str,
     *,
     force: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -79,7 +79,7 @@ def train(
     Raises:
         GMMVAEError: anything in the config or data that can't be used, or an ``out`` that exists.
     """
-    config = _resolved(with_structure_of_init(absolute_paths(config)))
+    config, out = _resolved(with_structure_of_init(absolute_paths(config))), Path(out)
     load = partial(_load, config, callbacks)
     # a named set has test rows
     if config.members > 1 or (config.cv != 0 and is_file_name(config.data)):
@@ -170,7 +170,7 @@ def _train_one(
 
 
 def resume(
-    out: Path,
+    out: Path | str,
     *,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -200,6 +200,7 @@ def resume(
         GMMVAEError: ``out`` is not a run folder, is damaged or in use by another process, the data
             changed, or the run is complete.
     """
+    out = Path(out)
     config, schema = read_config(out)
     config = with_data_at(config, data)
     longer = {k: v for k, v in (("epochs", epochs), ("minutes", minutes)) if v is not None}

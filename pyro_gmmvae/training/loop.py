@@ -201,14 +201,12 @@ class Fit:
     def _advice(self) -> str:
         self.cuda_graph_step = None  # its memory counts too
         with self.products():
-            advice = batch_size_advice(
+            return batch_size_advice(
                 self.objective,
                 self.parameters,
                 self._examples()[0],
                 moments=not self.optimizer.adam.state,
             )
-        # a state of the generators is that of a checkpoint
-        return advice + ("; the last checkpoint is kept" if self.state.rng else "")
 
     def _move_schedules(self) -> None:
         for buffer, schedule in self.schedules:
@@ -370,8 +368,8 @@ class Fit:
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise NonFiniteError(
-                    f"{name} became non-finite by step {self.state.step}; the last checkpoint "
-                    "is kept; try a smaller learning_rate"
+                    f"{name} became non-finite by step {self.state.step}; try a smaller "
+                    "learning_rate"
                 )
         with stop.held_back():
             self.state.rng = self.world.gather(rng_state(self.device))

@@ -169,13 +169,12 @@ def _non_finite(
         if name not in ("elbo", "loss") and not math.isfinite(parts[name]):
             return NonFiniteError(
                 f"the loss became non-finite at {step}: {_describe_part(name)} is {parts[name]}; "
-                "the last checkpoint is kept; try a smaller learning_rate or clip_norm, or look "
-                "at the data's range"
+                "try a smaller learning_rate or clip_norm, or look at the data's range"
             )
     names = [name for name, norm in norms.items() if not math.isfinite(norm)]
     return NonFiniteError(
         f"a gradient became non-finite at {step}: that of {names[0] if names else 'the loss'}; "
-        "the last checkpoint is kept; try a smaller learning_rate"
+        "try a smaller learning_rate"
     )
 
 

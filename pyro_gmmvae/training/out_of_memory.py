@@ -1,8 +1,11 @@
-"""Errors of a device that runs out of memory, with the batch size that would fit."""
+"""Errors of a device that runs out of memory, before a fit and within it."""
 
+import math
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +13,62 @@ from torch import Tensor, nn
 
 from pyro_gmmvae.errors import GMMVAEError
 
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
 
 class OutOfMemoryError(GMMVAEError):
     """A step needs more memory than the device has."""
+
+
+def check_memory(needed: float, device: torch.device | str, parts: str, keys: str) -> None:
+    """Refuse a fit that needs more bytes than the device has at all.
+
+    The system may grant more than there is, and kills the process when it uses them.
+
+    Args:
+        needed: in bytes.
+        device: that computes.
+        parts, keys: the words of the error for what needs them, and for what to make smaller.
+
+    Raises:
+        OutOfMemoryError: with both sizes.
+    """
+    if needed > (available := _size(torch.device(device))):
+        raise OutOfMemoryError(
+            f"not enough memory: {parts} need {needed / 2**30:.0f} GiB, and {device} has "
+            f"{available / 2**30:.0f}; make {keys} smaller"
+        )
+
+
+def _size(device: torch.device) -> float:
+    """The bytes of memory of a device; infinity if they are not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type != "cpu" or not hasattr(os, "sysconf"):
+        return math.inf
+    limit = CONTAINER.read_text("utf-8").strip() if CONTAINER.is_file() else "max"
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, math.inf if limit == "max" else int(limit))
+
+
+@contextmanager
+def counted_activations(module: nn.Module) -> Iterator[dict[int, int]]:
+    """Count the bytes that a backward pass needs of the operations within a block.
+
+    Yields:
+        The bytes of each storage, by its address, without those of the module's parameters.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    found = dict[int, int]()
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        yield found
 
 
 @contextmanager

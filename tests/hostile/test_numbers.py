@@ -90,6 +90,6 @@ def test_a_fit_that_diverges_keeps_its_last_checkpoint(place: Path, call: Call) 
     schedule = ("--set", "checkpoint_seconds=0", "--set", "kl_z=1:2e38:100")
     answer = check(place, call, [*fit, *schedule], "out")
     assert answer.code == 2, answer
-    assert "the last checkpoint is kept" in answer.err
+    assert "; the last checkpoint is in out" in answer.err
     assert (place / "out" / "training.pt").exists()
     check(place, call, ["predict", "out", "rows.npz"])

@@ -1,14 +1,22 @@
-"""A device without memory: one line with the batch size that fits."""
+"""A device without memory: one line, before the fit or with the batch size that fits."""
 
+import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_gmmvae.training import Batches, Fit
-from pyro_gmmvae.training.out_of_memory import OutOfMemoryError, out_of_memory_advice
+from pyro_gmmvae import train
+from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.training import Batches, Fit, out_of_memory
+from pyro_gmmvae.training.out_of_memory import (
+    OutOfMemoryError,
+    counted_activations,
+    out_of_memory_advice,
+)
 from tests.training.test_loop import SETTINGS, Regression, StopAfter, Terms
 
 
@@ -75,7 +83,7 @@ def test_the_last_checkpoint_is_kept() -> None:
     with pytest.raises(OutOfMemoryError) as error:
         fit.run(lambda one: saved.append(one.state.epoch))
     assert saved == [1, 2]
-    assert str(error.value).endswith("(batch_size); the last checkpoint is kept")
+    assert str(error.value).endswith("(batch_size)")
     assert "\n" not in str(error.value)
 
 
@@ -133,3 +141,35 @@ def test_a_full_gpu() -> None:
         out_of_memory_advice(device),
     ):
         torch.empty(2 * total, dtype=torch.uint8, device=device)
+
+
+def test_activations_are_counted_once_and_without_weights() -> None:
+    network = nn.Sequential(nn.Linear(3, 50), nn.Tanh(), nn.Linear(50, 1))
+    x = torch.randn(20, 3)
+    with counted_activations(network) as found:
+        network(x).square().sum()
+    # the input, the output of tanh, which two operations need, and that of the network
+    assert sum(found.values()) == 4 * 20 * (3 + 50 + 1)
+
+
+def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = default_config("digits", {"hidden": "64", "steps": 1, "particles": 20})
+    monkeypatch.setattr(out_of_memory, "_size", lambda device: 10 * 2**20)  # noqa: ARG005
+    with pytest.raises(OutOfMemoryError, match=r"a step on \d+ rows need 0 GiB.*particles"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(config.replace(particles=1), tmp_path / "run")
+
+
+def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(out_of_memory, "CONTAINER", limit)
+    cpu = torch.device("cpu")
+    machine = out_of_memory._size(cpu)
+    limit.write_text("max\n")
+    assert out_of_memory._size(cpu) == machine
+    limit.write_text("1048576\n")
+    assert out_of_memory._size(cpu) == 2**20
+    assert out_of_memory._size(torch.device("mps")) == math.inf
