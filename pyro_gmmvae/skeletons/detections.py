@@ -21,6 +21,9 @@ Reals = NDArray[np.float64]
 HEIGHT_PER_TORSO = 3.5
 # mean distance of joints, in heights, below which two detections are of one person
 DUPLICATE_DISTANCE = 0.05
+# of the clip's median pose, whatever the unit: shorter bones point to the camera
+SMALLEST = 1 / 300
+MAX_STEP = 10  # between two frame numbers: people are not followed over more frames
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,11 @@ class Detections:
 
     Attributes:
         frame: (D,) frame numbers, not decreasing.
-        poses: (D, J, 2) pixels, NaN where a joint is missing.
+        poses: (D, J, 2) in any unit, NaN where a joint is missing.
         confidence: (D, J) in [0, 1], 0 where a joint is missing.
-        height: (D,) the person's height in pixels, estimated from the visible bones.
+        height: (D,) the person's height in that unit, estimated from the visible bones.
         frames: (F,) the numbers of all frames, increasing, also of empty ones.
+        step: between the files' frame numbers, of times or of every n-th frame; else 1.
     """
 
     frame: Labels
@@ -40,6 +44,7 @@ class Detections:
     confidence: Reals
     height: Reals
     frames: Labels
+    step: float
 
 
 def detections_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) -> Detections:
@@ -61,6 +66,7 @@ def detections_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) ->
                 f"{frame.name}: poses of shape {frame.poses.shape}, where the layout "
                 f"{layout.name} has {len(layout.joints)} joints in 2-D (another layout?)"
             )
+    numbers, step = _counted(numbers)
     number = np.repeat(numbers, [len(frame.poses) for frame in frames])
     poses = np.concatenate([frame.poses for frame in frames]).astype(np.float64)
     confidence = np.concatenate([frame.confidence for frame in frames]).astype(np.float64)
@@ -73,11 +79,21 @@ def detections_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) ->
     number, poses, confidence = number[kept], poses[kept], confidence[kept]
     height = heights(poses, layout)
     single = _merge_duplicates(number, poses, confidence, height)
-    return Detections(number[single], poses[single], confidence[single], height[single], numbers)
+    rows = number[single], poses[single], confidence[single], height[single]
+    return Detections(*rows, numbers, step)
+
+
+def _counted(numbers: Labels) -> tuple[Labels, float]:
+    """Frame numbers, counted from 0 if they are times or every n-th frame, and their step."""
+    steps = np.diff(numbers)
+    step = float(np.median(steps)) if len(steps) else 1.0
+    if step <= MAX_STEP:
+        return numbers, 1.0
+    return np.cumsum([0, *np.rint(steps / step).clip(1)]).astype(np.int64), step
 
 
 def heights(poses: Reals, layout: Layout) -> Reals:
-    """Each person's height (D,) in pixels, also of people who are mostly hidden.
+    """Each person's height (D,) in the unit of the poses, also of people who are mostly hidden.
 
     A bone's length is its share of the height times the height: log l = log r + log h. Shares r
     are the clip's medians, heights h an upper quartile over the visible bones, as turning
@@ -87,8 +103,10 @@ def heights(poses: Reals, layout: Layout) -> Reals:
     if not len(poses):
         return np.zeros(0)
     spans = np.nanmax(poses, 1) - np.nanmin(poses, 1)
-    extent = np.hypot(*spans.T).clip(1)
-    lengths = _log_lengths(poses, layout)
+    extent = np.hypot(*spans.T)
+    least = max(SMALLEST * float(np.median(extent)), np.finfo(np.float32).tiny)
+    extent = extent.clip(least)
+    lengths = _log_lengths(poses, layout, least)
     shares = np.zeros(lengths.shape[1])
     for _ in range(5):
         height = nan_quantile(lengths - shares, 0.75)
@@ -98,10 +116,10 @@ def heights(poses: Reals, layout: Layout) -> Reals:
         height = nan_quantile(lengths - shares, 0.75)
     elif np.isfinite(height).any():
         height += np.nanquantile(np.log(extent) - height, 0.9)
-    return np.where(np.isfinite(height), np.exp(height), extent).clip(1)
+    return np.where(np.isfinite(height), np.exp(height), extent).clip(least)
 
 
-def _log_lengths(poses: Reals, layout: Layout) -> Reals:
+def _log_lengths(poses: Reals, layout: Layout, least: float) -> Reals:
     """Log lengths (D, E + 1) of the bones and the torso, NaN where one is not visible."""
     ends = np.array(layout.edges, np.int64).reshape(-1, 2)
     bones = poses[:, ends[:, 0]] - poses[:, ends[:, 1]]
@@ -110,7 +128,7 @@ def _log_lengths(poses: Reals, layout: Layout) -> Reals:
         upper, lower = (poses[:, list(joints)].mean(1) for joints in layout.torso)
         torso[:, 0] = upper - lower
     length = np.hypot(*np.moveaxis(np.concatenate([bones, torso], 1), -1, 0))
-    return np.where(length > 1, np.log(length.clip(1)), np.nan)
+    return np.where(length > least, np.log(length.clip(least)), np.nan)
 
 
 def nan_quantile(values: Reals, q: float) -> Reals:

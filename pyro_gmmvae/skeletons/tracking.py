@@ -5,8 +5,9 @@ integer program decides which tracklets are people and which are the same person
 :mod:`path_cover`); ambiguous detections then fill the gaps of the paths, or begin or end them.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 from pyro_gmmvae.skeletons.detections import Detections, Reals, detections_of
 from pyro_gmmvae.skeletons.layouts import Layout
 from pyro_gmmvae.skeletons.linking import PERSON_CONFIDENCE, link, tracklet_graph
@@ -32,7 +33,8 @@ class TrackingOptions:
     """Options of tracking.
 
     Attributes:
-        frame_rate: frames per second, which bounds how far a person moves between two.
+        frame_rate: frames per second, which bounds how far a person moves between two. If frame
+            numbers are times, it may be the number of their units per second.
         max_gap: frames in which a person may be missed (or hidden) and be recognized afterwards.
         min_length: detections below which a track is dropped.
         min_joints: joints below which a detection is dropped.
@@ -62,7 +64,8 @@ def track_people(
     """The people of each clip, one track each, named CLIP/1, CLIP/2, ... as they appear.
 
     The frames of one clip are in memory at a time. A track's gaps are frames in which the person
-    was not detected. The result is deterministic.
+    was not detected. Frame numbers whose median step is above 10 are times or those of every n-th
+    frame: the frames are counted, with a warning. The result is deterministic.
 
     Args:
         frames: clip by clip, in order; frames may be empty, and numbers may be missing.
@@ -81,7 +84,12 @@ def track_people(
             )
         seen.add(clip)
         detections = detections_of(list(of_clip), layout, options.min_joints)
-        for k, rows in enumerate(_people(detections, options), 1):
+        step, rate = detections.step, options.frame_rate
+        if step > 1:
+            about = f"frame numbers rise by {step:g}, so that frames are counted 0, 1, ..."
+            warnings.warn(GMMVAEWarning(f"clip {clip!r}: {about}"), stacklevel=2)
+        of_this = replace(options, frame_rate=rate / step if rate > step else rate)
+        for k, rows in enumerate(_people(detections, of_this), 1):
             yield Track(
                 sequence=f"{clip}/{k}" if clip else str(k),
                 frames=detections.frame[rows],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.errors import GMMVAEError, GMMVAEWarning
 from pyro_gmmvae.skeletons.detections import detections_of, heights
 from pyro_gmmvae.skeletons.layouts import BODY_25, Layout
 from pyro_gmmvae.skeletons.linking import TrackletGraph, link
@@ -261,6 +261,29 @@ def test_clips_are_tracked_separately_one_by_one() -> None:
         names.append(track.sequence)
         assert len(done) == len(names)  # a clip's tracks come before the next clip is read
     assert names == ["a/1", "b/1", "1"]
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1 / 1920, 7.0, 1e4])
+def test_the_unit_of_the_poses_does_not_matter(unit: float) -> None:
+    frames = film([walker(100, 4), walker(340, -4, 310, size=0.8)])
+    pixels = tracked(frames)
+    others = tracked(replace(f, poses=(f.poses * unit).astype(np.float32)) for f in frames)
+    assert [list(t.frames) for t in others] == [list(t.frames) for t in pixels]
+    for one, other in zip(pixels, others, strict=True):
+        np.testing.assert_allclose(other.poses, one.poses * unit, rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0, 1_600_000_000_000])
+@pytest.mark.parametrize(("step", "rates"), [(100 / 3, [30, 1000]), (1e8 / 3, [30]), (15, [450])])
+def test_frame_numbers_may_be_times(step: float, start: int, rates: list[int]) -> None:
+    """Milliseconds, nanoseconds and every 15th frame, from any start; four frames are missing."""
+    frames = film([walker(100, 4), walker(340, -4, 310, size=0.8)])
+    expected = tracked(frames[:20] + frames[24:])
+    moved = [replace(f, number=start + int(f.number * step)) for f in frames[:20] + frames[24:]]
+    for rate in rates:
+        with pytest.warns(GMMVAEWarning, match="clip 'c': frame numbers rise by .* are counted"):
+            found = tracked(moved, frame_rate=rate)
+        assert [list(t.frames) for t in found] == [list(t.frames) for t in expected]
 
 
 def test_tracking_is_deterministic() -> None:
