@@ -64,9 +64,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        raise GMMVAEError(
-            f"can't write {path}: {error.strerror or error}; the previous file is kept"
-        ) from error
+        kept = "; the previous file is kept" if path.exists() else ""
+        raise GMMVAEError(f"can't write {path}: {error.strerror or error}{kept}") from error
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -64,8 +64,8 @@ def load_table(
     if reports:
         check_any_modelled(reports, str(path))
         columns = tuple(report.column for report in reports if report.column is not None)
-    elif _columns_of(kind):
-        columns = kind.specs if kind and kind.specs else _real(_columns_of(kind))
+    elif kind is not None and kind.columns:
+        columns = kind.specs or _real(kind.columns)
     else:
         columns = _plain_columns(frame)
     x, unseen = encode(frame, columns)
@@ -136,7 +136,8 @@ def _without_labels(
                 f"{path}: column {name!r} can't have a kind: it is the column of labels, weights "
                 f"or groups, and is not modeled; leave --column {name}=... out"
             )
-    present = [name for name in names if name not in _columns_of(kind)]
+    modeled = frozenset(() if kind is None else kind.columns or ())
+    present = [name for name in names if name not in modeled]
     for name in wanted if read_labels else ():
         if name not in present and name != DEFAULT_LABEL:
             raise unknown_column(name, names, str(path))
@@ -168,10 +169,6 @@ def _check_roles(names: Sequence[str], path: Path) -> None:
         raise GMMVAEError(
             f"{path}: column {twice[0]!r} can be only one of label, weight, group and covariate"
         )
-
-
-def _columns_of(kind: RowKind | None) -> tuple[str, ...]:
-    return () if kind is None else kind.columns or ()
 
 
 def _plain_columns(frame: RawFrame) -> tuple[Column, ...]:

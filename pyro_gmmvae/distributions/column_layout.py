@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class ColumnLayout(nn.Module):
         self.columns, self.outputs = tuple(columns), outputs_of(columns)
         if not self.outputs:
             raise GMMVAEError("all columns are covariates; leave at least one of them in x")
-        starts = [outputs_of(columns[:number]) for number in range(len(columns))]
+        starts = list(accumulate((column.outputs for column in columns), initial=0))
         kinds: dict[str, list[int]] = {kind: [] for kind in (*ORDER, "category")}
         for number, column in enumerate(columns):
             if not column.given:

@@ -40,8 +40,8 @@ def held_lock(file: Path) -> Iterator[None]:
             "another folder"
         )
     with handle:
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
+        with contextlib.suppress(OSError):  # a full disk: what is written later says so
+            os.write(handle.fileno(), f"{os.getpid()}\n".encode())
         try:
             yield
         finally:

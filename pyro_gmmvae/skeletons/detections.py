@@ -104,7 +104,7 @@ def heights(poses: Reals, layout: Layout) -> Reals:
         return np.zeros(0)
     spans = np.nanmax(poses, 1) - np.nanmin(poses, 1)
     extent = np.hypot(*spans.T)
-    least = max(SMALLEST * float(np.median(extent)), np.finfo(np.float32).tiny)
+    least = max(SMALLEST * float(np.median(extent)), float(np.finfo(np.float32).tiny))
     extent = extent.clip(least)
     lengths = _log_lengths(poses, layout, least)
     shares = np.zeros(lengths.shape[1])

@@ -183,8 +183,11 @@ def claim(study: Any, plan: StudyPlan) -> Claim | None:
         folder = plan.out / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(folder / "alive")
-        lock.write(f"{command_id()}\n")
-        lock.flush()
+        try:
+            lock.write(f"{command_id()}\n")
+            lock.flush()
+        except OSError as error:
+            raise GMMVAEError(f"can't write {folder / 'alive'}: {error.strerror}") from error
         return Claim(trial, folder, lock)
 
 

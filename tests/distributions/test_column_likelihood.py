@@ -1,6 +1,7 @@
 """Columns: torch's own densities, sums and integrals of 1 in the file's units, draws, missing."""
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -333,3 +334,9 @@ def test_only_numbers_have_scales_and_all_covariates_are_refused() -> None:
     assert list(ColumnParameters(TABLE).state_dict()) == ["raw_scale", "raw_cuts"]
     with pytest.raises(GMMVAEError, match="all columns are covariates"):
         ColumnLayout([column for column in TABLE if column.given])
+
+
+def test_many_columns_are_laid_out_in_linear_time() -> None:
+    started = time.monotonic()
+    assert ColumnLayout([Column(f"c{n}", "real") for n in range(20_000)]).outputs == 20_000
+    assert time.monotonic() - started < 10  # 0.2 s, and 30 s when it was the square of the number

@@ -125,3 +125,15 @@ def test_a_killed_process_releases_its_run(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert resume(run, epochs=3 + len((run / "history.csv").read_text().splitlines())).path == run
+
+
+def test_a_full_disk_is_no_reason_to_refuse_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    with held_lock(tmp_path / LOCK):
+        assert (tmp_path / LOCK).read_bytes() == b""
+    assert not (tmp_path / LOCK).exists()

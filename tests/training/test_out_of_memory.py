@@ -1,6 +1,8 @@
 """A device without memory: one line, before the fit or with the batch size that fits."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,17 @@ def test_activations_are_counted_once_and_without_weights() -> None:
         network(x).square().sum()
     # the input, the output of tanh, which two operations need, and that of the network
     assert sum(found.values()) == 4 * 20 * (3 + 50 + 1)
+
+
+def test_counted_activations_are_freed() -> None:
+    """An operation whose result is packed as it is holds itself, which no collector sees."""
+    with counted_activations(nn.Linear(1, 1)) as found:
+        result = torch.zeros(3, requires_grad=True).tanh()
+    held = weakref.ref(result)
+    del result
+    gc.collect()
+    assert held() is None
+    assert sum(found.values()) == 12
 
 
 def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
