@@ -1,20 +1,33 @@
-"""A server of the explorer in a process of its own, and visits of its page without a browser."""
+"""A server of the explorer in a process of its own, and visits of its page without a browser.
+
+    python benchmarks/page_visits.py --visits 200 --out benchmarks/results/page_visits.json
+
+measures the server's resident memory over visits one after the other, and then over sixty at once,
+of a run on scikit-learn's digits. Only Linux: memory is read from /proc.
+"""
 
 import asyncio
 import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from pyro_gmmvae.cli import run as run_command
+from pyro_gmmvae.files import write_json
+from pyro_gmmvae.runs import default_config, train
+
 SECONDS = 120
+AT_ONCE = 60
 
 
 @contextlib.contextmanager
@@ -75,3 +88,29 @@ async def memory_over_visits(
             pass  # until all are closed
     AsyncHTTPClient().close()
     return found, seconds
+
+
+@click.command()
+@click.option("--visits", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON file.")
+def main(visits: int, out: Path) -> None:
+    """Visit the page so many times, and write the memory in MiB after every tenth visit."""
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        train(default_config("digits", {"epochs": 2, "hidden": "32", "latent_dim": 4}), run)
+        with served(run) as (address, process):
+            before = memory(process)
+            one, _ = asyncio.run(memory_over_visits(address, process, visits, 1))
+            many, _ = asyncio.run(memory_over_visits(address, process, AT_ONCE, AT_ONCE))
+    result = {
+        "visits": visits,
+        "before": round(before),
+        "one_by_one": [round(found) for found in one[9::10]],
+        f"{AT_ONCE} at once": round(many[0]),
+    }
+    click.echo(str(result))
+    write_json(out, result)
+
+
+if __name__ == "__main__":
+    run_command(main, "page_visits.py")

@@ -64,7 +64,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        kept = "; the previous file is kept" if path.exists() else ""
+        kept = "; the previous file is kept" if os.path.lexists(path) else ""
         raise GMMVAEError(f"can't write {path}: {error.strerror or error}{kept}") from error
 
 

@@ -30,7 +30,8 @@ from pyro_gmmvae.cli.options import (
     "--open/--no-browser",
     "browser",
     default=False,
-    help="Open the page in the browser.  [default: print its address]",
+    help="Open the page in the browser, whose command line then has the token.  [default: print "
+    "the address]",
 )
 def explore(
     run: Path,

@@ -128,6 +128,9 @@ def draw_all(
                 drawn = PICTURES[name].draw(view)
         except GMMVAEError as reason:
             drawn = str(reason)
-        except FloatingPointError:
-            drawn = "the model's numbers are not finite: the training diverged"
+        except (FloatingPointError, ValueError) as error:
+            # torch's distributions refuse parameters that are not finite
+            if isinstance(error, ValueError) and not str(error).startswith("Expected "):
+                raise
+            drawn = "its numbers are not finite: the training may have diverged"
         yield name, drawn

@@ -71,21 +71,26 @@ class Parts:
     preprocessing: Preprocessing
     raw: bool
 
-    def dry_run(self) -> None:
-        """Evaluate the objective once, on two rows.
+    def dry_run(self, processes: int = 1) -> None:
+        """Evaluate the objective, on one row and on two.
+
+        Args:
+            processes: that share a batch.
 
         Raises:
-            GMMVAEError: model, guide, objective, augmentation and data that don't fit each other.
-            OutOfMemoryError: a step on a whole batch needs more memory than the device has.
+            GMMVAEError: model, guide, objective, augmentation and data that don't fit each other,
+                or a step on a whole batch that needs more memory than the device has.
         """
         config = self.config
-        x, y = self.validation.x[:2], self.validation.y_true[:2]
+        x, y = (torch.cat([of, of])[:2] for of in (self.validation.x, self.validation.y_true))
         if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
         # two numbers of rows: some tensors do not grow with the rows
         one, two = (self._activations(x[:rows], y[:rows]) for rows in (1, 2))
-        rows = min(config.batch_size, len(self.data.training_rows))
+        if config.device.split(":")[0] not in ("auto", self.device.type):
+            return  # this is the check of a fit on another device
+        rows = math.ceil(min(config.batch_size, len(self.data.training_rows)) / processes)
         weights = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         check_memory(
             two + (rows - 2) * (two - one) + 4 * 4 * weights,  # as for hidden layers

@@ -141,7 +141,7 @@ def prepared(
             check_precision(config.precision, device)
             check_batch_size(config.batch_size, config.labelled_per_batch)
             parts = build(config, load(), device)
-            parts.dry_run()
+            parts.dry_run(world.size)
             fit = parts.fit([*callbacks, *loggers] if world.is_first else callbacks, world)
         world.reseed(config.seed)
         yield Job(parts, fit, loggers)

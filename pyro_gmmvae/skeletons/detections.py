@@ -86,9 +86,10 @@ def detections_of(frames: "Sequence[Frame]", layout: Layout, min_joints: int) ->
 def _counted(numbers: Labels) -> tuple[Labels, float]:
     """Frame numbers, counted from 0 if they are times or every n-th frame, and their step."""
     steps = np.diff(numbers)
-    step = float(np.median(steps)) if len(steps) else 1.0
-    if step <= MAX_STEP:
+    least = np.quantile(steps, 0.1, method="lower") if len(steps) > 1 else 1
+    if least <= MAX_STEP:
         return numbers, 1.0
+    step = float(steps[steps < 1.5 * least].mean())  # times are rounded
     return np.cumsum([0, *np.rint(steps / step).clip(1)]).astype(np.int64), step
 
 

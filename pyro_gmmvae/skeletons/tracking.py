@@ -7,7 +7,7 @@ integer program decides which tracklets are people and which are the same person
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,8 @@ class TrackingOptions:
     """Options of tracking.
 
     Attributes:
-        frame_rate: frames per second, which bounds how far a person moves between two. If frame
-            numbers are times, it may be the number of their units per second.
+        frame_rate: frames per second, which bounds how far a person moves between two; of the
+            frames that there are, if their numbers are times or those of every n-th frame.
         max_gap: frames in which a person may be missed (or hidden) and be recognized afterwards.
         min_length: detections below which a track is dropped.
         min_joints: joints below which a detection is dropped.
@@ -64,8 +64,9 @@ def track_people(
     """The people of each clip, one track each, named CLIP/1, CLIP/2, ... as they appear.
 
     The frames of one clip are in memory at a time. A track's gaps are frames in which the person
-    was not detected. Frame numbers whose median step is above 10 are times or those of every n-th
-    frame: the frames are counted, with a warning. The result is deterministic.
+    was not detected. Numbers that rise by more than 10 in nearly all steps are times or those of
+    every n-th frame: the frames are counted, with a warning, and the tracks have these counts as
+    frame numbers. The result is deterministic.
 
     Args:
         frames: clip by clip, in order; frames may be empty, and numbers may be missing.
@@ -76,7 +77,7 @@ def track_people(
         GMMVAEError: frames out of order, or of another layout.
     """
     options = options or TrackingOptions()
-    seen: set[str] = set()
+    seen, counted = set[str](), False
     for clip, of_clip in groupby(frames, lambda frame: frame.clip):
         if clip in seen:
             raise GMMVAEError(
@@ -84,12 +85,12 @@ def track_people(
             )
         seen.add(clip)
         detections = detections_of(list(of_clip), layout, options.min_joints)
-        step, rate = detections.step, options.frame_rate
-        if step > 1:
-            about = f"frame numbers rise by {step:g}, so that frames are counted 0, 1, ..."
-            warnings.warn(GMMVAEWarning(f"clip {clip!r}: {about}"), stacklevel=2)
-        of_this = replace(options, frame_rate=rate / step if rate > step else rate)
-        for k, rows in enumerate(_people(detections, of_this), 1):
+        if detections.step > 1 and not counted:
+            counted = True  # a line for the first clip of many
+            about = f"clip {clip!r}: frame numbers rise by about {detections.step:g}"
+            what = f"the tracks have frames 0, 1, ..., at {options.frame_rate:g} per second"
+            warnings.warn(GMMVAEWarning(f"{about}; {what} (frame_rate)"), stacklevel=2)
+        for k, rows in enumerate(_people(detections, options), 1):
             yield Track(
                 sequence=f"{clip}/{k}" if clip else str(k),
                 frames=detections.frame[rows],

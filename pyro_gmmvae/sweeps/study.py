@@ -181,9 +181,9 @@ def claim(study: Any, plan: StudyPlan) -> Claim | None:
         study.sampler = build_sampler(plan.sampler, plan.base.seed, asked)
         trial = study.ask(optuna_distributions(plan.space))
         folder = plan.out / "trials" / str(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(folder / "alive")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = acquire_lock(folder / "alive")
             lock.write(f"{command_id()}\n")
             lock.flush()
         except OSError as error:

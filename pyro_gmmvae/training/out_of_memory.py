@@ -31,12 +31,12 @@ def check_memory(needed: float, device: torch.device | str, parts: str, keys: st
         parts, keys: the words of the error for what needs them, and for what to make smaller.
 
     Raises:
-        OutOfMemoryError: with both sizes.
+        GMMVAEError: with both sizes.
     """
     if needed > (available := _size(torch.device(device))):
-        raise OutOfMemoryError(
-            f"not enough memory: {parts} need {needed / 2**30:.0f} GiB, and {device} has "
-            f"{available / 2**30:.0f}; make {keys} smaller"
+        raise GMMVAEError(
+            f"not enough memory: {parts} need {needed / 2**30:.3g} GiB, and the device {device} "
+            f"has {available / 2**30:.3g} GiB; make {keys} smaller"
         )
 
 

@@ -1,6 +1,7 @@
 """Every picture of every kind of run: drawn, or skipped with a reason."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,25 @@ def test_an_animation_plays_forward_and_backward(plane: RunView) -> None:
 def test_unknown_pictures_are_refused(digits: RunView) -> None:
     with pytest.raises(GMMVAEError, match="unknown picture 'sample'; did you mean 'samples'"):
         list(draw_all(digits, ["sample"]))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("Expected parameter loc ..."), ValueError("another"), None]
+)
+def test_numbers_that_are_not_finite_skip_the_picture(
+    digits: RunView, monkeypatch: pytest.MonkeyPatch, error: ValueError | None
+) -> None:
+    def draw(_: RunView) -> Figure:
+        if error is not None:
+            raise error
+        np.subtract(np.array([np.inf]), np.inf)
+        return Figure()
+
+    monkeypatch.setitem(PICTURES, "samples", replace(PICTURES["samples"], draw=draw))
+    if str(error) == "another":
+        with pytest.raises(ValueError, match="another"):
+            list(draw_all(digits, ["samples"]))
+    else:
+        ((name, reason),) = draw_all(digits, ["samples"])
+        assert name == "samples"
+        assert reason == "its numbers are not finite: the training may have diverged"

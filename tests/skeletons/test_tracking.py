@@ -274,16 +274,27 @@ def test_the_unit_of_the_poses_does_not_matter(unit: float) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1_600_000_000_000])
-@pytest.mark.parametrize(("step", "rates"), [(100 / 3, [30, 1000]), (1e8 / 3, [30]), (15, [450])])
-def test_frame_numbers_may_be_times(step: float, start: int, rates: list[int]) -> None:
-    """Milliseconds, nanoseconds and every 15th frame, from any start; four frames are missing."""
+@pytest.mark.parametrize("step", [1000 / 90, 1000 / 60, 20, 100 / 3, 40, 1000, 1e8 / 3, 15, 60])
+def test_frame_numbers_may_be_times(step: float, start: int) -> None:
+    """Milliseconds, nanoseconds and every n-th frame, from any start; four frames are missing."""
     frames = film([walker(100, 4), walker(340, -4, 310, size=0.8)])
     expected = tracked(frames[:20] + frames[24:])
     moved = [replace(f, number=start + int(f.number * step)) for f in frames[:20] + frames[24:]]
-    for rate in rates:
-        with pytest.warns(GMMVAEWarning, match="clip 'c': frame numbers rise by .* are counted"):
-            found = tracked(moved, frame_rate=rate)
-        assert [list(t.frames) for t in found] == [list(t.frames) for t in expected]
+    clips = [moved, [replace(f, clip="d") for f in moved]]
+    with pytest.warns(GMMVAEWarning, match="clip 'c': frame numbers rise by about") as warned:
+        found = tracked(itertools.chain(*clips))
+    assert len(warned) == 1
+    assert [list(t.frames) for t in found] == 2 * [list(t.frames) for t in expected]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[5], [0, 60], [0, 50, 51, 100, 150, 200], [0, 1, 40, 41, 80, 81], [*range(30), 90, 150, 210]],
+)
+def test_frame_numbers_with_gaps_stay(numbers: list[int]) -> None:
+    found = detections_of([frame(n, [walker(100, 4)(n)]) for n in numbers], STICK, 3)
+    assert list(found.frames) == numbers
+    assert found.step == 1
 
 
 def test_tracking_is_deterministic() -> None:

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_gmmvae import train
-from pyro_gmmvae.runs import default_config
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.runs import assembly, default_config
+from pyro_gmmvae.runs.build import resolve
+from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training import Batches, Fit, out_of_memory
 from pyro_gmmvae.training.out_of_memory import (
     OutOfMemoryError,
@@ -170,10 +173,41 @@ def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
 ) -> None:
     config = default_config("digits", {"hidden": "64", "steps": 1, "particles": 20})
     monkeypatch.setattr(out_of_memory, "_size", lambda device: 10 * 2**20)  # noqa: ARG005
-    with pytest.raises(OutOfMemoryError, match=r"a step on \d+ rows need 0 GiB.*particles"):
+    with pytest.raises(GMMVAEError, match=r"rows need 0.0158 GiB.* has 0.00977 GiB.*particles"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     train(config.replace(particles=1), tmp_path / "run")
+
+
+@pytest.mark.parametrize("validation", [1, 100])
+@pytest.mark.parametrize("changes", [{}, {"particles": 9}, {"guide": "enumerated"}])
+def test_the_estimate_is_that_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, validation: int, changes: dict[str, object]
+) -> None:
+    needed: list[float] = []
+    monkeypatch.setattr(assembly, "check_memory", lambda *given: needed.append(given[0]))
+    keys = {"hidden": "64", "validation": validation, "augment": None, **changes}
+    config = resolve(default_config("digits", keys))
+    data = TrainingData.from_config(config)
+    parts = assembly.build(config, data, torch.device("cpu"))
+    for processes in (1, 2):
+        parts.dry_run(processes)
+        x = data.tensors(data.training_rows[: config.batch_size // processes])[0]
+        with counted_activations(parts.model) as found:
+            parts.objective(x, torch.full((len(x),), -1)).loss.item()
+        weights = 16 * sum(p.numel() for p in parts.model.parameters())
+        assert needed[-1] - weights == pytest.approx(sum(found.values()), rel=0.1)
+
+
+def test_a_fit_on_another_device_is_not_held_to_this_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(out_of_memory, "_size", lambda device: 2**17)  # noqa: ARG005
+    config = resolve(default_config("digits", {"hidden": "8"}))
+    parts = assembly.build(config, TrainingData.from_config(config), torch.device("cpu"))
+    with pytest.raises(GMMVAEError, match="not enough memory"):
+        parts.dry_run()
+    replace(parts, config=config.replace(device="cuda:0")).dry_run()
 
 
 def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
