@@ -39,9 +39,8 @@ from pyro_gmmvae.training import (
 from pyro_gmmvae.training.batches import binary_draws, check_batch_size, class_labels
 from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
-from pyro_gmmvae.training.out_of_memory import check_memory
+from pyro_gmmvae.training.out_of_memory import check_memory, counted_activations
 
-SMALL_MEMORY = 2**30  # bytes that any device has
 MOST_STEPS = 3000  # of a preset's budget
 STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
 
@@ -73,7 +72,7 @@ class Parts:
     raw: bool
 
     def dry_run(self, processes: int = 1) -> None:
-        """Evaluate the objective once, on two rows.
+        """Evaluate the objective, on one row and on two.
 
         Args:
             processes: that share a batch.
@@ -87,29 +86,26 @@ class Parts:
         if config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
         self.model.eval()
-        two = self._activations(x, y)
+        # two numbers of rows: some tensors do not grow with the rows
+        one, two = (self._activations(x[:rows], y[:rows]) for rows in (1, 2))
         if config.device.split(":")[0] not in ("auto", self.device.type):
             return  # this is the check of a fit on another device
         rows = math.ceil(min(config.batch_size, len(self.data.training_rows)) / processes)
-        weights = sum(map(Tensor.numel, self.model.parameters()))
-        needed = 4 * 4 * weights  # as for hidden layers
-        if needed + rows / 2 * two > SMALL_MEMORY:
-            per_row = two - self._activations(x[:1], y[:1])  # some tensors do not grow with rows
-            check_memory(
-                needed + two + (rows - 2) * per_row,
-                self.device,
-                f"{weights} weights and a step on {rows} rows",
-                "particles, batch_size, hidden, latent_dim or components",
-            )
+        weights = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        check_memory(
+            two + (rows - 2) * (two - one) + 4 * 4 * weights,  # as for hidden layers
+            self.device,
+            f"{weights} weights and a step on {rows} rows",
+            "particles, batch_size, hidden, latent_dim or components",
+        )
 
     def _activations(self, x: Tensor, y: Tensor) -> int:
-        """The bytes that a backward pass of the objective on some rows needs, beside weights."""
-        augment, kept = self.preprocessing.augment, list[Tensor]()
-        keep = torch.autograd.graph.saved_tensors_hooks(kept.append, lambda nothing: nothing)
-        with seeded(0, self.device), keep:
+        """The bytes that a backward pass of the objective on some rows needs."""
+        augment = self.preprocessing.augment
+        with seeded(0, self.device), counted_activations(self.model) as activations:
             x = x if augment is None or self.raw else augment(x)
             try:
-                self.objective(x, y)
+                loss = self.objective(x, y).loss
             except ValueError as error:  # of a distribution, for its parameters
                 if isinstance(error, GMMVAEError):
                     raise
@@ -117,13 +113,8 @@ class Parts:
                     f"the model can't be evaluated on the first rows ({str(error).splitlines()[0]})"
                     "; look for a temperature or another number that is very small or large"
                 ) from error
-        sizes = dict[int, int]()
-        for storage in map(Tensor.untyped_storage, kept):
-            sizes[storage.data_ptr()] = storage.nbytes()
-        for parameter in self.model.parameters():
-            sizes.pop(parameter.untyped_storage().data_ptr(), None)
-        kept.clear()  # the graph holds this list, which holds results of the graph
-        return sum(sizes.values())
+        del loss
+        return sum(activations.values())
 
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:

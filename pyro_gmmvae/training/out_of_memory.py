@@ -33,14 +33,14 @@ def check_memory(needed: float, device: torch.device | str, parts: str, keys: st
     Raises:
         GMMVAEError: with both sizes.
     """
-    if needed > (available := memory_of(torch.device(device))):
+    if needed > (available := _size(torch.device(device))):
         raise GMMVAEError(
             f"not enough memory: {parts} need {needed / 2**30:.3g} GiB, and the device {device} "
             f"has {available / 2**30:.3g} GiB; make {keys} smaller"
         )
 
 
-def memory_of(device: torch.device) -> float:
+def _size(device: torch.device) -> float:
     """The bytes of memory of a device; infinity if they are not known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
@@ -49,6 +49,27 @@ def memory_of(device: torch.device) -> float:
     limit = CONTAINER.read_text("utf-8").strip() if CONTAINER.is_file() else "max"
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(machine, math.inf if limit == "max" else int(limit))
+
+
+@contextmanager
+def counted_activations(module: nn.Module) -> Iterator[dict[int, int]]:
+    """Count the bytes that a backward pass needs of the operations within a block.
+
+    Yields:
+        The bytes of each storage, by its address, without those of the module's parameters.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    found = dict[int, int]()
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        # an operation that holds its own result, with its graph, is never freed
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        yield found
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.training import Batches, Fit, out_of_memory
 from pyro_gmmvae.training.out_of_memory import (
     OutOfMemoryError,
+    counted_activations,
     out_of_memory_advice,
 )
 from tests.training.test_loop import SETTINGS, Regression, StopAfter, Terms
@@ -147,37 +148,31 @@ def test_a_full_gpu() -> None:
         torch.empty(2 * total, dtype=torch.uint8, device=device)
 
 
-class Halves(nn.Module):
-    """An objective whose graph holds its own results."""
-
-    def __init__(self, network: nn.Module, results: list[weakref.ref[Tensor]]) -> None:
-        super().__init__()
-        self.network, self.results = network, results
-
-    def forward(self, x: Tensor, y: Tensor) -> None:  # noqa: ARG002
-        result = self.network(x).tanh()
-        self.results.append(weakref.ref(result))
-
-
-def test_activations_are_counted_once_without_weights_and_freed() -> None:
-    config = resolve(default_config("digits", {"hidden": "8"}))
-    parts = assembly.build(config, TrainingData.from_config(config), torch.device("cpu"))
+def test_activations_are_counted_once_and_without_weights() -> None:
     network = nn.Sequential(nn.Linear(3, 50), nn.Tanh(), nn.Linear(50, 1))
-    results: list[weakref.ref[Tensor]] = []
-    other: Any = {"model": network, "objective": Halves(network, results), "raw": True}
-    found = replace(parts, **other)._activations(torch.randn(20, 3), torch.zeros(20))
-    # the input and the outputs of both tanh, each of which two operations need
-    assert found == 4 * 20 * (3 + 50 + 1)
+    x = torch.randn(20, 3)
+    with counted_activations(network) as found:
+        network(x).square().sum()
+    # the input, the output of tanh, which two operations need, and that of the network
+    assert sum(found.values()) == 4 * 20 * (3 + 50 + 1)
+
+
+def test_counted_activations_are_freed() -> None:
+    """An operation whose result is packed as it is holds itself, which no collector sees."""
+    with counted_activations(nn.Linear(1, 1)) as found:
+        result = torch.zeros(3, requires_grad=True).tanh()
+    held = weakref.ref(result)
+    del result
     gc.collect()
-    assert results[0]() is None
+    assert held() is None
+    assert sum(found.values()) == 12
 
 
 def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = default_config("digits", {"hidden": "64", "steps": 1, "particles": 20})
-    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
-    monkeypatch.setattr(out_of_memory, "memory_of", lambda device: 10 * 2**20)  # noqa: ARG005
+    monkeypatch.setattr(out_of_memory, "_size", lambda device: 10 * 2**20)  # noqa: ARG005
     with pytest.raises(GMMVAEError, match=r"rows need 0.01\d+ GiB.* has 0.00977 GiB.*particles"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -191,7 +186,6 @@ def test_the_estimate_is_that_of_a_batch(
 ) -> None:
     needed: list[float] = []
     monkeypatch.setattr(assembly, "check_memory", lambda *given: needed.append(given[0]))
-    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
     keys = {"hidden": "64", "validation": validation, "augment": None, **changes}
     config = resolve(default_config("digits", keys))
     data = TrainingData.from_config(config)
@@ -199,16 +193,16 @@ def test_the_estimate_is_that_of_a_batch(
     for processes in (1, 2):
         parts.dry_run(processes)
         x = data.tensors(data.training_rows[: config.batch_size // processes])[0]
-        batch = replace(parts, raw=True)._activations(x, torch.full((len(x),), -1))
+        with counted_activations(parts.model) as found:
+            parts.objective(x, torch.full((len(x),), -1)).loss.item()
         weights = 16 * sum(p.numel() for p in parts.model.parameters())
-        assert needed[-1] - weights == pytest.approx(batch, rel=0.1)
+        assert needed[-1] - weights == pytest.approx(sum(found.values()), rel=0.1)
 
 
 def test_a_fit_on_another_device_is_not_held_to_this_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
-    monkeypatch.setattr(out_of_memory, "memory_of", lambda device: 2**17)  # noqa: ARG005
+    monkeypatch.setattr(out_of_memory, "_size", lambda device: 2**17)  # noqa: ARG005
     config = resolve(default_config("digits", {"hidden": "8"}))
     parts = assembly.build(config, TrainingData.from_config(config), torch.device("cpu"))
     with pytest.raises(GMMVAEError, match="not enough memory"):
@@ -220,9 +214,9 @@ def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mo
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(out_of_memory, "CONTAINER", limit)
     cpu = torch.device("cpu")
-    machine = out_of_memory.memory_of(cpu)
+    machine = out_of_memory._size(cpu)
     limit.write_text("max\n")
-    assert out_of_memory.memory_of(cpu) == machine
+    assert out_of_memory._size(cpu) == machine
     limit.write_text("1048576\n")
-    assert out_of_memory.memory_of(cpu) == 2**20
-    assert out_of_memory.memory_of(torch.device("mps")) == math.inf
+    assert out_of_memory._size(cpu) == 2**20
+    assert out_of_memory._size(torch.device("mps")) == math.inf
