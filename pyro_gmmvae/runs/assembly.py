@@ -41,6 +41,9 @@ from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 from pyro_gmmvae.training.out_of_memory import check_memory, counted_activations
 
+LARGE = 2**30  # bytes that any device has
+ACTIVATIONS = 100  # about, of a draw and class, for each unit of the widest layer
+FEW_PARTICLES = 10  # whose memory is measured
 MOST_STEPS = 3000  # of a preset's budget
 STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
 
@@ -72,7 +75,7 @@ class Parts:
     raw: bool
 
     def dry_run(self, processes: int = 1) -> None:
-        """Evaluate the objective, on one row and on two.
+        """Evaluate the objective once, on two rows, and estimate the memory of a step.
 
         Args:
             processes: that share a batch.
@@ -81,31 +84,26 @@ class Parts:
             GMMVAEError: model, guide, objective, augmentation and data that don't fit each other,
                 or a step on a whole batch that needs more memory than the device has.
         """
-        config = self.config
-        x, y = (torch.cat([of, of])[:2] for of in (self.validation.x, self.validation.y_true))
-        if config.labels == 0:  # components may be fewer than classes
+        x, y = self.validation.x[:2], self.validation.y_true[:2]
+        if self.config.labels == 0:  # components may be fewer than classes
             y = torch.full_like(y, -1)
+        rows = math.ceil(min(self.config.batch_size, len(self.data.training_rows)) / processes)
+        is_large = self._is_large(rows)
         self.model.eval()
-        # two numbers of rows: some tensors do not grow with the rows
-        one, two = (self._activations(x[:rows], y[:rows]) for rows in (1, 2))
-        if config.device.split(":")[0] not in ("auto", self.device.type):
-            return  # this is the check of a fit on another device
-        rows = math.ceil(min(config.batch_size, len(self.data.training_rows)) / processes)
-        weights = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        check_memory(
-            two + (rows - 2) * (two - one) + 4 * 4 * weights,  # as for hidden layers
-            self.device,
-            f"{weights} weights and a step on {rows} rows",
-            "particles, batch_size, hidden, latent_dim or components",
-        )
+        with torch.no_grad():
+            self._evaluate(x, y)
+        if is_large:
+            self._check_memory(x, y, rows)
 
-    def _activations(self, x: Tensor, y: Tensor) -> int:
-        """The bytes that a backward pass of the objective on some rows needs."""
-        augment = self.preprocessing.augment
-        with seeded(0, self.device), counted_activations(self.model) as activations:
+    def _evaluate(self, x: Tensor, y: Tensor) -> None:
+        """Evaluate the objective with few particles; the generators stay as they are."""
+        augment, objective = self.preprocessing.augment, self.objective
+        particles = objective.particles
+        with seeded(0, self.device):
             x = x if augment is None or self.raw else augment(x)
+            objective.particles = min(particles, FEW_PARTICLES)
             try:
-                loss = self.objective(x, y).loss
+                objective(x, y)
             except ValueError as error:  # of a distribution, for its parameters
                 if isinstance(error, GMMVAEError):
                     raise
@@ -113,8 +111,36 @@ class Parts:
                     f"the model can't be evaluated on the first rows ({str(error).splitlines()[0]})"
                     "; look for a temperature or another number that is very small or large"
                 ) from error
-        del loss
-        return sum(activations.values())
+            finally:
+                objective.particles = particles
+
+    def _is_large(self, rows: int) -> bool:
+        """Whether a step on so many rows of this device may need a gigabyte, roughly."""
+        config = self.config
+        if config.device.split(":")[0] not in ("auto", self.device.type):
+            return False  # the fit is on another device
+        width = max(*config.hidden, self.validation.x[:1].numel())
+        draws = rows * self.objective.particles * max(1, self.model.components)
+        return 4 * ACTIVATIONS * draws * width > LARGE
+
+    def _check_memory(self, x: Tensor, y: Tensor, rows: int) -> None:
+        """Refuse a step that needs more memory than the device has."""
+        pair, labels = (torch.cat([one, one])[:2] for one in (x, y))
+        counts = []
+        for n in (1, 2):  # some tensors do not grow with the rows
+            with counted_activations(self.model) as activations:
+                self._evaluate(pair[:n], labels[:n])
+            counts.append(sum(activations.values()))
+        one, two = counts
+        particles = self.objective.particles
+        of_row = (two - one) * particles / min(particles, FEW_PARTICLES)
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        check_memory(
+            one + (rows - 1) * of_row + 4 * 4 * weights,  # as for hidden layers
+            self.device,
+            f"{weights} weights and a step on {rows} rows",
+            "particles, batch_size, hidden, latent_dim or components",
+        )
 
     @cached_property
     def training(self) -> tuple[Tensor | StreamedRows, Tensor]:

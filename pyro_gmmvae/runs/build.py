@@ -134,11 +134,12 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
 
-    from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
-
     weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
     needed = 4 * 4 * weights  # weight, gradient and Adam's two moments, in 4 bytes each
-    check_memory(needed, "cpu", "hidden layers of these widths", "hidden")
+    if needed > 2**30:
+        from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
+
+        check_memory(needed, "cpu", "hidden layers of these widths", "hidden")
     values = _shared_values(config, schema)
     values |= {key: _at_start(getattr(config, key)) for key in config.model_keys}
     if config.guide_keys:
