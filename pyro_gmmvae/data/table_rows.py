@@ -136,8 +136,8 @@ def _without_labels(
                 f"{path}: column {name!r} can't have a kind: it is the column of labels, weights "
                 f"or groups, and is not modeled; leave --column {name}=... out"
             )
-    modeled = frozenset(() if kind is None else kind.columns or ())
-    present = [name for name in names if name not in modeled]
+    columns_of_x = frozenset((kind and kind.columns) or ())
+    present = [name for name in names if name not in columns_of_x]
     for name in wanted if read_labels else ():
         if name not in present and name != DEFAULT_LABEL:
             raise unknown_column(name, names, str(path))

@@ -39,7 +39,7 @@ def draw_nearest(view: RunView) -> Figure:
     real = np.concatenate(places)
     queries = np.concatenate([flat(view.x[real]), flat(made)])
     if not np.isfinite(queries).all():
-        raise NotApplicable("the model's draws are not finite: the training diverged")
+        raise NotApplicable("the model's draws are not finite: the training may have diverged")
     distances, numbers = nearest_training_rows(view.rows, flat, queries)
     of_real, of_draws = np.split(distances, [len(real)])
     dataset = view.rows.dataset

@@ -23,7 +23,7 @@ from pyro_gmmvae.runs.run import with_data_at
 Array = np.ndarray[Any, Any]
 MAX_ROWS = 20_000
 MAX_EPOCHS = 2000  # of a curve
-LARGEST = 1e150  # number of a history: the square of a larger one overflows
+LARGEST = 1e150  # larger numbers of a history are left out, as their squares overflow
 ROWS_AT_ONCE = 4096
 
 

@@ -18,6 +18,8 @@ from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.models import LatentModel
 from pyro_gmmvae.objectives import Objective
 from pyro_gmmvae.runs.build import (
+    BYTES_PER_WEIGHT,
+    SMALL_MEMORY,
     ZERO,
     build_model,
     build_objective,
@@ -41,9 +43,10 @@ from pyro_gmmvae.training.devices import seeded
 from pyro_gmmvae.training.distributed import SINGLE_PROCESS, World
 from pyro_gmmvae.training.out_of_memory import check_memory, counted_activations
 
-LARGE = 2**30  # bytes that any device has
-ACTIVATIONS = 100  # about, of a draw and class, for each unit of the widest layer
-FEW_PARTICLES = 10  # whose memory is measured
+# A rough number of activations, of a draw and a class, for each unit of the widest layer. It only
+# decides whether a step is measured.
+ACTIVATIONS = 100
+FEW_PARTICLES = 10  # in a measurement; the memory grows in proportion to their number
 MOST_STEPS = 3000  # of a preset's budget
 STEPS_OF_EPOCH = 20  # about, where a budget in steps does not depend on the number of rows
 
@@ -121,7 +124,7 @@ class Parts:
             return False  # the fit is on another device
         width = max(*config.hidden, self.validation.x[:1].numel())
         draws = rows * self.objective.particles * max(1, self.model.components)
-        return 4 * ACTIVATIONS * draws * width > LARGE
+        return 4 * ACTIVATIONS * draws * width > SMALL_MEMORY
 
     def _check_memory(self, x: Tensor, y: Tensor, rows: int) -> None:
         """Refuse a step that needs more memory than the device has."""
@@ -136,7 +139,7 @@ class Parts:
         of_row = (two - one) * particles / min(particles, FEW_PARTICLES)
         weights = sum(parameter.numel() for parameter in self.model.parameters())
         check_memory(
-            one + (rows - 1) * of_row + 4 * 4 * weights,  # as for hidden layers
+            one + (rows - 1) * of_row + BYTES_PER_WEIGHT * weights,
             self.device,
             f"{weights} weights and a step on {rows} rows",
             "particles, batch_size, hidden, latent_dim or components",

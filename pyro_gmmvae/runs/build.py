@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyro_gmmvae.objectives import Objective
 
 ZERO = Schedule.constant(0)
+BYTES_PER_WEIGHT = 4 * 4  # the weight, its gradient and Adam's two moments
+SMALL_MEMORY = 2**30  # bytes, which any device has
 
 
 def resolve(config: Config) -> Config:
@@ -135,8 +137,8 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
         raise _needs_labels(config)
 
     weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
-    needed = 4 * 4 * weights  # weight, gradient and Adam's two moments, in 4 bytes each
-    if needed > 2**30:
+    needed = BYTES_PER_WEIGHT * weights
+    if needed > SMALL_MEMORY:
         from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
 
         check_memory(needed, "cpu", "hidden layers of these widths", "hidden")

@@ -23,7 +23,7 @@ HEIGHT_PER_TORSO = 3.5
 DUPLICATE_DISTANCE = 0.05
 # of the clip's median pose, whatever the unit: shorter bones point to the camera
 SMALLEST = 1 / 300
-MAX_STEP = 10  # between two frame numbers: people are not followed over more frames
+MAX_MISSED = 10  # frames without a detection, over which a person is followed
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _counted(numbers: Labels) -> tuple[Labels, float]:
     """Frame numbers, counted from 0 if they are times or every n-th frame, and their step."""
     steps = np.diff(numbers)
     least = np.quantile(steps, 0.1, method="lower") if len(steps) > 1 else 1
-    if least <= MAX_STEP:
+    if least <= MAX_MISSED:
         return numbers, 1.0
     step = float(steps[steps < 1.5 * least].mean())  # times are rounded
     return np.cumsum([0, *np.rint(steps / step).clip(1)]).astype(np.int64), step

@@ -86,10 +86,12 @@ def track_people(
         seen.add(clip)
         detections = detections_of(list(of_clip), layout, options.min_joints)
         if detections.step > 1 and not counted:
-            counted = True  # a line for the first clip of many
-            about = f"clip {clip!r}: frame numbers rise by about {detections.step:g}"
-            what = f"the tracks have frames 0, 1, ..., at {options.frame_rate:g} per second"
-            warnings.warn(GMMVAEWarning(f"{about}; {what} (frame_rate)"), stacklevel=2)
+            counted = True  # one warning, for the first of such clips
+            message = (
+                f"clip {clip!r}: frame numbers rise by about {detections.step:g}, so that frames "
+                f"are counted: 0, 1, ..., at {options.frame_rate:g} per second (frame_rate)"
+            )
+            warnings.warn(GMMVAEWarning(message), stacklevel=2)
         for k, rows in enumerate(_people(detections, options), 1):
             yield Track(
                 sequence=f"{clip}/{k}" if clip else str(k),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pyro_gmmvae.data.transform import Labels
-from pyro_gmmvae.skeletons.detections import Detections, Reals
+from pyro_gmmvae.skeletons.detections import MAX_MISSED, Detections, Reals
 
 # standard deviations, in heights: of a joint's detected position; per frame at 30 frames a second,
 # of a joint's motion beyond the body's velocity, and of a body's unknown velocity and its change
@@ -26,7 +26,6 @@ MIN_LOG_ODDS = 8.0  # nats that a pair needs to be unambiguous
 OUTLIER_SHARE = 0.02  # of joints detected in a wrong place, such as left and right exchanged
 INDEPENDENT_JOINTS = 3.0  # joints move together: evidence is that of so many independent ones
 MARGIN = 4.0  # nats by which an assignment must be better than any other
-MAX_MISSED = 10  # frames without a detection within a tracklet
 HISTORY = 10  # frames from which velocity and pose are estimated
 MIN_HISTORY = 3  # detections of a tracklet that takes part in finding cuts
 MAX_REFOUND_SHARE = 0.25  # of the people who may match after a cut, by chance

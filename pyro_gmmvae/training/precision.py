@@ -44,19 +44,20 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @functools.cache
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU rounds a product to bf16: some have the instructions and don't use them."""
+    """Whether the CPU computes products in bf16; some support the type and do not use it."""
     # torch before 2.9 has no such switch
     switch: Any = getattr(torch.backends.mkldnn, "matmul", None)
     if switch is None or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     x = torch.arange(256 * 256, dtype=torch.float32, device="cpu").reshape(256, 256) / 997
-    products, before = [], switch.fp32_precision
+    before = switch.fp32_precision
     try:
-        for switch.fp32_precision in ("ieee", "bf16"):
-            products.append(x @ x)
+        switch.fp32_precision = "ieee"
+        exact = x @ x
+        switch.fp32_precision = "bf16"
+        rounded = x @ x
     finally:
         switch.fp32_precision = before
-    exact, rounded = products
     # the order of the sums may differ, too
     return bool(((rounded - exact).abs() > 1e-4 * exact.abs()).any())
 

@@ -161,10 +161,10 @@ def test_counted_activations_are_freed() -> None:
     """An operation whose result is packed as it is holds itself, which no collector sees."""
     with counted_activations(nn.Linear(1, 1)) as found:
         result = torch.zeros(3, requires_grad=True).tanh()
-    held = weakref.ref(result)
+    reference = weakref.ref(result)
     del result
     gc.collect()
-    assert held() is None
+    assert reference() is None, "the result of tanh was not freed"
     assert sum(found.values()) == 12
 
 
@@ -172,7 +172,7 @@ def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = default_config("digits", {"hidden": "64", "steps": 1, "particles": 20})
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
     monkeypatch.setattr(out_of_memory, "_size", lambda device: 10 * 2**20)  # noqa: ARG005
     with pytest.raises(GMMVAEError, match=r"rows need 0.01\d+ GiB.* has 0.00977 GiB.*particles"):
         train(config, tmp_path / "run")
@@ -186,7 +186,7 @@ def test_the_estimate_is_that_of_a_batch(
     monkeypatch: pytest.MonkeyPatch, validation: int, changes: dict[str, object]
 ) -> None:
     needed: list[float] = []
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
     monkeypatch.setattr(assembly, "check_memory", lambda *given: needed.append(given[0]))
     keys = {"hidden": "64", "validation": validation, "augment": None, **changes}
     config = resolve(default_config("digits", keys))
@@ -204,7 +204,7 @@ def test_the_estimate_is_that_of_a_batch(
 def test_a_fit_on_another_device_is_not_held_to_this_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
     monkeypatch.setattr(out_of_memory, "_size", lambda device: 2**17)  # noqa: ARG005
     config = resolve(default_config("digits", {"hidden": "8"}))
     parts = assembly.build(config, TrainingData.from_config(config), torch.device("cpu"))
