@@ -151,6 +151,19 @@ def objectives() -> str:
     return _named(OBJECTIVES, "pyro_gmmvae.objectives")
 
 
+def latent_terms() -> str:
+    """The terms on z: key, meaning, lines of code and reference."""
+    from pyro_gmmvae.objectives import LATENT_TERMS
+
+    rows = []
+    for name, term in LATENT_TERMS.items():
+        doc = inspect.getdoc(term) or ""
+        reference = " ".join(doc.partition("Reference:")[2].split()).rstrip(".")
+        length = len(inspect.getsource(term).splitlines()) - len(doc.splitlines())
+        rows.append([code(name), summary(term), length, reference])
+    return table(("key", "term", "lines of code", "reference"), rows)
+
+
 def names() -> str:
     """Every other table of names for options and keys."""
     from pyro_gmmvae.cli.options import table_names as tables
@@ -241,7 +254,7 @@ def _help(command: click.Command) -> str:
 MADE: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
-        *(keys, own_keys, presets, models, guides, objectives),
+        *(keys, own_keys, presets, models, guides, objectives, latent_terms),
         *(names, metrics, run_files, extras, commands),
     )
 }

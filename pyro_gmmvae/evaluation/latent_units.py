@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pyro import validation_enabled
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import kl_divergence
 
-from pyro_gmmvae.distributions import GaussianProduct
 from pyro_gmmvae.objectives.draws import Program, draw
+from pyro_gmmvae.objectives.latent_terms import independent_entries
 from pyro_gmmvae.param_store import LocalParams
 
 ACTIVE = 0.01
@@ -61,19 +60,10 @@ def kl_of_units(
         rows = slice(start, start + ROWS_AT_ONCE)
         with LocalParams(), validation_enabled(False):
             found = draw(model, guide, x[rows], None if y is None else y[rows], latents)
-        q, p = (_entries(sites[site]["fn"]) for sites in (found.guide, found.model))
+        q, p = (independent_entries(sites[site]["fn"]) for sites in (found.guide, found.model))
         if q is None or p is None:
             return None
         kl = kl_divergence(q, p).movedim(-1, 0)
         shape = np.broadcast_shapes(kl.shape[1:], (len(x[rows]),))
         parts.append(torch.stack([found.mean(entry.expand(shape)) for entry in kl]))
     return torch.cat(parts, 1).mean(1).tolist()
-
-
-def _entries(distribution: TorchDistribution) -> Normal | None:
-    """The Gaussians of the entries of z, batch shape (..., d), or None."""
-    if type(distribution) is GaussianProduct:
-        return Normal(distribution.mean, distribution.stddev)
-    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
-        return distribution.base_dist
-    return None

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
         TraceObjective,
     )
     from pyro_gmmvae.objectives.iwae import IWAEObjective
+    from pyro_gmmvae.objectives.latent_terms import (
+        DIP,
+        HSIC,
+        MMD,
+        Capacity,
+        FreeBits,
+        LatentSite,
+        LatentTerm,
+        TotalCorrelation,
+    )
     from pyro_gmmvae.objectives.regularizers import (
         VAT,
         Assignment,
@@ -46,20 +56,41 @@ REGULARIZERS: "PartTable[type[Regularizer]]" = PartTable(
     },
 )
 
+LATENT_TERMS: "PartTable[type[LatentTerm]]" = PartTable(
+    __name__,
+    {
+        "capacity": "Capacity",
+        "dip": "DIP",
+        "free_bits": "FreeBits",
+        "hsic": "HSIC",
+        "mmd": "MMD",
+        "tc": "TotalCorrelation",
+    },
+)
+
 __all__ = [
+    "DIP",
+    "HSIC",
+    "LATENT_TERMS",
+    "MMD",
     "OBJECTIVES",
     "REGULARIZERS",
     "VAT",
     "AnalyticObjective",
     "Assignment",
     "Balance",
+    "Capacity",
     "CategoricalObjective",
     "Consistency",
     "Entropy",
+    "FreeBits",
     "IWAEObjective",
+    "LatentSite",
+    "LatentTerm",
     "Objective",
     "Regularizer",
     "Sparsity",
     "Terms",
+    "TotalCorrelation",
     "TraceObjective",
 ]

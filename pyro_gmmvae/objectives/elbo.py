@@ -17,13 +17,8 @@ from torch.distributions import kl_divergence
 from pyro_gmmvae.distributions import StackedNormal, Tilted
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.networks.mlp import without_noise, without_statistics
-from pyro_gmmvae.objectives.draws import (
-    Draw,
-    Program,
-    class_logits,
-    draw,
-    sum_of,
-)
+from pyro_gmmvae.objectives.draws import Draw, Program, class_logits, draw, sum_of
+from pyro_gmmvae.objectives.latent_terms import LatentTerm, latent_site
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
 from pyro_gmmvae.objectives.soft_labels import SoftLabels
 from pyro_gmmvae.param_store import LocalParams
@@ -38,12 +33,14 @@ class Estimate:
         log_px: log p of all observed sites.
         kl: per latent site, log q - log p or its closed form, unweighted.
         class_logits: (..., B, K) unnormalized log q(y|x) of each label site that the guide has.
+        terms: () the value of each term on z, and what it adds to the loss.
     """
 
     bound: Tensor
     log_px: Tensor
     kl: dict[str, Tensor]
     class_logits: dict[str, Tensor]
+    terms: dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -64,7 +61,7 @@ class Terms:
 class Objective(nn.Module, ABC):
     """Minus a weighted ELBO plus alpha times a classification term, in nats per row::
 
-        loss = -elbo_scale mean_rows( log p(x|.) - sum_site w_site KL_site )
+        loss = -elbo_scale (mean_rows( log p(x|.) - sum_site w_site KL_site ) - sum_terms w_t t(z))
                + alpha mean_labelled_rows( -log q(y|x) )
                + pseudo_alpha sum_pseudo_labelled_rows( -log q(y|x) ) / rows
                + sum_regularizers w_r r( q(s|x), p(s) )
@@ -94,8 +91,8 @@ class Objective(nn.Module, ABC):
         label_sites: the latent sites whose distributions in the guide have class ``logits``;
             one, or one for each column of y.
         particles: number of samples that the estimate averages; None: the default of the class.
-        regularizers: terms on the assignments of the label sites by name (see
-            :mod:`pyro_gmmvae.objectives.regularizers`); each has a buffer for its weight.
+        regularizers, latent_terms: terms on the assignments of the label sites, and on the site
+            z, by name (see the modules of these names); each has a buffer for its weight.
         reconstruct: the rows of the ELBO, where rows are augmented.
         networks: the module with the networks of model and guide; "separate" needs it.
         elbo_scale: factor of the ELBO in the loss (see
@@ -118,6 +115,7 @@ class Objective(nn.Module, ABC):
         label_sites: Sequence[str] = (),
         particles: int | None = None,
         regularizers: Mapping[str, Regularizer] | None = None,
+        latent_terms: Mapping[str, LatentTerm] | None = None,
         reconstruct: str = "original",
         networks: nn.Module | None = None,
         elbo_scale: float = 1.0,
@@ -136,6 +134,7 @@ class Objective(nn.Module, ABC):
         for site in self.latents:
             self.register_buffer(f"kl_{site}", torch.tensor(1.0))
         self.regularizers = nn.ModuleDict(dict(regularizers or {}))
+        self.latent_terms = nn.ModuleDict(dict(latent_terms or {}))
         if reconstruct == "separate" and networks is None:
             raise GMMVAEError("reconstruct='separate' switches noise off; give the networks")
         self.reconstruct, self.elbo_scale = reconstruct, elbo_scale
@@ -154,11 +153,8 @@ class Objective(nn.Module, ABC):
     def scheduled(self) -> dict[str, Tensor]:
         """Scalars that a schedule may move: alpha, and the weights of sites and regularizers."""
         own = {k: v for k, v in self.named_buffers(recurse=False) if k != "labelled_weight"}
-        return own | {name: term.weight for name, term in self._regularizers}
-
-    @property
-    def _regularizers(self) -> list[tuple[str, Regularizer]]:
-        return list(self.regularizers.items())  # type: ignore[arg-type]
+        terms = (self.regularizers, self.latent_terms)
+        return own | {name: term.weight for some in terms for name, term in _items(some)}
 
     def forward(self, x: Tensor, y: Tensor | None = None, original: Tensor | None = None) -> Terms:
         """Estimate the objective on rows x (B, *x_shape) with labels y, -1: unlabelled.
@@ -191,6 +187,9 @@ class Objective(nn.Module, ABC):
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
+        for name in self.latent_terms:
+            value, added = (_mean([e.terms[name][i] for e in estimates]) for i in (0, 1))
+            loss, parts[name] = loss + self.elbo_scale * added, value.detach()
         loss = loss + self._class_loss(x, y, logits, targets, parts)
         return Terms(loss, parts)
 
@@ -242,7 +241,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def _need_original(self) -> bool:
-        return any(term.needs_original for _, term in self._regularizers)
+        return any(term.needs_original for _, term in _items(self.regularizers))
 
     def _regularize(
         self,
@@ -263,7 +262,7 @@ class Objective(nn.Module, ABC):
             n = own.shape[-2]
             prior, target = priors[site][..., :n, :], targets[site][..., :n, :].detach()
             assignments.append(Assignment(own, prior, target, x, partial(self._logits_at, site)))
-        for name, term in self._regularizers:
+        for name, term in _items(self.regularizers):
             value = sum_of([term(one) for one in assignments])
             total = total + term.weight * value
             parts[name] = value.detach()
@@ -301,7 +300,13 @@ class Objective(nn.Module, ABC):
             log_px=one.mean(one.log_px),
             kl={site: one.mean(value) for site, value in kl.items()},
             class_logits=one.class_logits(self.label_sites),
+            terms=self._terms_of_z(one, kl["z"]) if self.latent_terms else {},
         )
+
+    def _terms_of_z(self, one: Draw, kl: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        site = latent_site(one, kl, self.get_buffer("kl_z"))
+        values = [(name, term, term(site)) for name, term in _items(self.latent_terms)]
+        return {name: (value, term.added(value, site)) for name, term, value in values}
 
     def _weighted_kl(self, site: str, kl: Tensor, one: Draw) -> Tensor:
         """A KL term times its weight, which is that of the lower layer where layers are stacked."""
@@ -411,6 +416,10 @@ class CategoricalObjective(AnalyticObjective):
             return kl
         # of a row whose q is masked, what the model has for it: log p of a given class
         return torch.where(q["mask"], kl, one.log_ratio(site))
+
+
+def _items(terms: nn.ModuleDict) -> list[tuple[str, Any]]:
+    return list(terms.items())
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

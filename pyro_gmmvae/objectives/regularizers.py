@@ -127,7 +127,7 @@ class VAT(Regularizer):
         Miyato et al. 2018, arXiv:1704.03976.
     """
 
-    def __init__(self, radius: float = 2.0) -> None:
+    def __init__(self, *, radius: float = 2.0) -> None:
         super().__init__()
         check_range("vat_radius", radius, 0 < radius <= LONGEST, f"positive, and at most {LONGEST}")
         self.radius = radius

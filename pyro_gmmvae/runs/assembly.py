@@ -322,7 +322,7 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     device = torch.device(device)
     model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
-    objective = build_objective(config, model)
+    objective = build_objective(config, model, len(data.training_rows))
     schedules = build_schedules(config, model, objective)
     if data.dataset.soft_labels is not None:
         _set_soft_labels(model, objective, data)
@@ -330,6 +330,8 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     _check_terms(config, data, objective)
     if "vat" in objective.regularizers:
         _check_real_rows(data)
+    if "mmd" in objective.latent_terms and config.get("mmd_of") == "covariates":
+        _check_categories(data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
     augment = kind.augmentation(config.augment)
     raw = augment is not None and kind.augments_raw_rows
@@ -375,6 +377,11 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
             "labelled_elbo=0 leaves no row to the ELBO: all training rows have a label; give it a "
             "positive number, or fewer labels"
         )
+    terms = list(objective.latent_terms)
+    if objective.elbo_scale == 0 and terms:
+        raise GMMVAEError(f"{terms[0]} is a term of the ELBO, which elbo_weight=0 leaves out")
+    if "capacity" in terms and "kl_z" in config.given:
+        raise GMMVAEError("capacity replaces the KL term of z; leave kl_z out, or capacity")
     if objective.elbo_scale == 0 and not objective.regularizers:
         if not len(data.split.labelled):
             raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")
@@ -392,6 +399,16 @@ def _check_real_rows(data: TrainingData) -> None:
     else:
         return
     raise GMMVAEError(f"vat moves rows by small steps, and {why}; leave vat out")
+
+
+def _check_categories(data: TrainingData) -> None:
+    """Refuse covariates that do not divide rows into groups."""
+    for column in data.kind.specs:
+        if column.given and not column.is_discrete:
+            raise GMMVAEError(
+                f"mmd_of=covariates compares groups of rows, and {column.name!r} is of the kind "
+                f"{column.kind}; take hsic_of=covariates, or other covariates"
+            )
 
 
 def _check_components(config: Config, model: LatentModel, data: TrainingData) -> None:

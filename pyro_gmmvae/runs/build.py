@@ -1,6 +1,7 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
 import functools
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pyro_gmmvae.key_types import Schedule
 from pyro_gmmvae.likelihood_spec import parse_likelihood
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.networks import ACTIVATIONS, NETWORKS
-from pyro_gmmvae.objectives import OBJECTIVES, REGULARIZERS
+from pyro_gmmvae.objectives import LATENT_TERMS, OBJECTIVES, REGULARIZERS
 from pyro_gmmvae.runs.data import POSE_KEYS, TrainingData
 from pyro_gmmvae.runs.keys import LABEL_KEYS
 from pyro_gmmvae.runs.schema import Schema
@@ -253,22 +254,22 @@ def _factors(config: Config, schema: Schema) -> dict[str, int]:
     return found
 
 
-def build_objective(config: Config, model: "LatentModel") -> "Objective":
-    """The objective of a resolved config for a model, on the model's device and of its type."""
+def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objective":
+    """The objective of a resolved config for a model, on the model's device and of its type.
+
+    Args:
+        config: resolved.
+        model: on its device.
+        rows: the number of rows to fit.
+    """
+    of_data = {"rows": rows, "covariates": model.observation.covariates}
+    regularizers, latent_terms = _terms(config, of_data)
     objective = OBJECTIVES[str(config.objective)](
         model.model,
         model.guide,
         latents=model.latents,
-        regularizers={
-            name: REGULARIZERS[name](
-                **{
-                    key: _fixed(config, f"{name}_{key}")
-                    for key in REGULARIZERS.declaration(name).parameters
-                }
-            )
-            for name in list(REGULARIZERS)
-            if getattr(config, name, ZERO) != ZERO
-        },
+        regularizers=regularizers,
+        latent_terms=latent_terms,
         label_sites=model.label_sites,
         particles=config.particles,
         reconstruct=str(config.reconstruct),
@@ -278,6 +279,21 @@ def build_objective(config: Config, model: "LatentModel") -> "Objective":
         class_rows=config.class_rows,
     )
     return objective.to(next(model.parameters()))
+
+
+def _terms(config: Config, of_data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The regularizers, and the terms on z, whose weight is not 0, each with its parameters."""
+    tables: tuple[Any, ...] = (REGULARIZERS, LATENT_TERMS)
+    found: list[dict[str, Any]] = [{}, {}]
+    for terms, table, names in zip(found, tables, [[*one] for one in tables], strict=True):
+        for name in names:
+            if getattr(config, name, ZERO) == ZERO:
+                continue
+            own = {}
+            for key in table.declaration(name).parameters:
+                own[key] = of_data[key] if key in of_data else _fixed(config, f"{name}_{key}")
+            terms[name] = table[name](**own)
+    return found
 
 
 def _fixed(config: Config, key: str) -> Any:

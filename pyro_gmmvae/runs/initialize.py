@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.data.transform import Labels
 from pyro_gmmvae.likelihood_spec import elbo_scale
-from pyro_gmmvae.objectives import REGULARIZERS
+from pyro_gmmvae.objectives import LATENT_TERMS, REGULARIZERS
 from pyro_gmmvae.runs.assembly import Parts, build
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.keys import configure
@@ -90,7 +90,7 @@ def latents_of_vae(
         "kl_z": AUTOENCODER_KL / elbo_scale(data.kind.likelihood),
         "elbo_weight": 1.0,
         "dropout": 0.0,  # it blurs z: a mixture on it matched the classes of digits less well
-        **dict.fromkeys(REGULARIZERS, "0"),
+        **dict.fromkeys((*REGULARIZERS, *LATENT_TERMS), "0"),
     }
     other = configure(dict(config), changes, given=())  # drops the keys that a vae does not have
     vae = build(other, data, device)

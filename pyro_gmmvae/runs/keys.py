@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
@@ -13,9 +13,9 @@ from pyro_gmmvae.datasets import presets_of
 from pyro_gmmvae.errors import GMMVAEError, UnknownNameError, nearest, unknown_name
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.key_types import Names, Number, Schedule, split_list
-from pyro_gmmvae.lazy import Declaration
+from pyro_gmmvae.lazy import Declaration, PartTable
 from pyro_gmmvae.models import MODELS
-from pyro_gmmvae.objectives import REGULARIZERS
+from pyro_gmmvae.objectives import LATENT_TERMS, REGULARIZERS
 
 Fields = Mapping[str, tuple[Any, Any]]
 
@@ -226,19 +226,29 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
             if default is inspect.Parameter.empty:
                 default = ...
             fields[name] = _type_of(parameter), Field(default, description=meaning)
-    for site in model.attributes.get("latents") or ():
+    latents = model.attributes.get("latents") or ()
+    for site in latents:
         meaning = f"weight of the KL term of {site}"
         fields[f"kl_{site}"] = Schedule, Field(Schedule.constant(1), description=meaning)
     if model.attributes.get("class_site"):
-        for name in REGULARIZERS:
-            declared = REGULARIZERS.declaration(name)
-            meaning = f"weight of {declared.summary}"
-            fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
-            for key, parameter in declared.parameters.items():
-                meaning = declared.meanings.get(key, "").removesuffix(".")
-                value = Field(parameter.default, description=meaning)
-                fields[f"{name}_{key}"] = _type_of(parameter), value
+        fields |= _fields_of_terms(REGULARIZERS)
+    if "z" in latents:
+        fields |= _fields_of_terms(LATENT_TERMS)
     return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
+
+
+def _fields_of_terms(terms: PartTable[Any]) -> Fields:
+    """The weight of each term of the objective, and its parameters."""
+    fields: dict[str, tuple[Any, Any]] = {}
+    for name in terms:
+        declared = terms.declaration(name)
+        meaning = f"weight of {declared.summary}"
+        fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
+        for key, parameter in _own_parameters(declared).items():
+            meaning = declared.meanings.get(key, "").removesuffix(".")
+            value = Field(parameter.default, description=meaning)
+            fields[f"{name}_{key}"] = _type_of(parameter), value
+    return fields
 
 
 def _own_parameters(
@@ -257,6 +267,8 @@ def _own_parameters(
 
 def _type_of(parameter: inspect.Parameter) -> Any:
     """The type of a key: of a constructor's parameter, or else of its default."""
+    if get_origin(parameter.annotation) is Literal:
+        return parameter.annotation
     parts = [_field_type(one) for one in get_args(parameter.annotation) or [parameter.annotation]]
     if get_origin(parameter.annotation) in (tuple, Sequence):
         parts = [_field_type(parameter.annotation)]

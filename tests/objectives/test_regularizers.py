@@ -189,7 +189,7 @@ def test_vat_finds_the_direction_that_changes_the_assignment_most() -> None:
         u = x @ direction.double()
         return torch.stack([u, -u], -1)
 
-    found = VAT(radius)(assignment_of(network, x)).item()
+    found = VAT(radius=radius)(assignment_of(network, x)).item()
     p = network(x).log_softmax(-1)
     steps = [network(x + sign * radius * direction.double()).log_softmax(-1) for sign in (1, -1)]
     each = torch.stack([(p.exp() * (p - q)).sum(-1) for q in steps])

@@ -31,7 +31,7 @@ class TwoLatents(LatentModel):
     Args:
         x_shape, components, latent_dim, network, likelihood, options: as for another model.
         temperature: of q(c|x).
-        capacity: weight of nothing.
+        ballast: weight of nothing.
     """
 
     latents = ("c", "z")
@@ -47,13 +47,13 @@ class TwoLatents(LatentModel):
         network: str = "mlp",
         likelihood: str = "bernoulli",
         temperature: float = 0.67,
-        capacity: float = 1.0,
+        ballast: float = 1.0,
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__(
             x_shape, components=components, latent_dim=latent_dim, network=network, options=options
         )
-        self.capacity = capacity
+        self.ballast = ballast
         self.register_buffer("temperature", torch.tensor(temperature))
         self.encoder: nn.Module = self.build_encoder(components + 2 * latent_dim)
         self.observation = self.build_observation(components + latent_dim, likelihood)
@@ -91,12 +91,12 @@ def own_model(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_models_own_default_is_the_default(own_model: str, tmp_path: Path) -> None:
-    keys = SMALL | {"model": own_model, "kl_c": "0:1:100", "capacity": "25"}
+    keys = SMALL | {"model": own_model, "kl_c": "0:1:100", "ballast": "25"}
     run = train(default_config("digits", keys), tmp_path / "run")
     loaded = Run.load(run.path)
     assert loaded.config.get("temperature") == pytest.approx(0.67)
     assert loaded.model.temperature.item() == pytest.approx(0.67)
-    assert loaded.model.capacity == 25
+    assert loaded.model.ballast == 25
     assert loaded.config.get("kl_c") == Schedule(0, 1, 100)
     assert loaded.config.get("kl_s") is None
 
@@ -105,8 +105,8 @@ def test_a_schedule_moves_a_buffer_and_nothing_else(own_model: str, tmp_path: Pa
     config = default_config("digits", SMALL, {"model": own_model, "temperature": "1:0.5:4"})
     assert config.get("temperature") == Schedule(1, 0.5, 4)
     assert train(config, tmp_path / "run").model.temperature.item() == 0.5
-    config = default_config("digits", SMALL, {"model": own_model, "capacity": "1:5:4"})
-    with pytest.raises(GMMVAEError, match="capacity can't change during training"):
+    config = default_config("digits", SMALL, {"model": own_model, "ballast": "1:5:4"})
+    with pytest.raises(GMMVAEError, match="ballast can't change during training"):
         train(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -115,14 +115,14 @@ def test_a_schedule_moves_a_buffer_and_nothing_else(own_model: str, tmp_path: Pa
     ("keys", "words"),
     [
         (
-            {"capcity": 1},
-            "unknown key 'capcity'; did you mean 'capacity'.* has .*kl_c.*temperature",
+            {"balast": 1},
+            "unknown key 'balast'; did you mean 'ballast'.* has .*kl_c.*temperature",
         ),
         ({"kl_s": 1}, r"kl_s is not a key of the model 'two-latents'.*\(gmmvae, "),
         ({"auxiliary_dim": 3}, r"auxiliary_dim is not a key .*\(adgm, sdgm\)"),
         ({"rank": 3}, r"rank is not a key of the model .*guide that has it \(low-rank\)"),
-        ({"capacity": "x"}, "capacity: Input should be a valid number"),
-        ({"capacity": "inf"}, "capacity: Input should be a finite number"),
+        ({"ballast": "x"}, "ballast: Input should be a valid number"),
+        ({"ballast": "inf"}, "ballast: Input should be a finite number"),
     ],
 )
 def test_the_error_of_a_key_names_the_keys_of_the_model(
@@ -167,7 +167,7 @@ def test_every_key_has_a_meaning_and_every_preset_has_keys() -> None:
             assert preset.keys() <= keys.keys()
 
 
-def test_a_budget_of_none_leaves_the_other_one() -> None:
+def test_a_ballast_of_none_leaves_the_other_one() -> None:
     config = default_config("digits", {"minutes": 1}, {"epochs": None})
     assert (config.epochs, config.minutes) == (None, 1)
     config = default_config("digits", {"minutes": 1}, {"epochs": 3})
