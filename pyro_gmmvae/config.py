@@ -131,6 +131,13 @@ class Config(BaseModel):
         False, description="Leave out rows with missing cells or infinite values."
     )
 
+    shapes_rows: int = Field(
+        10_000, ge=10, le=1_000_000, description="Number of images of --data shapes."
+    )
+    shapes_size: int = Field(
+        32, ge=8, le=256, description="A side of the images of --data shapes, in pixels."
+    )
+
     # skeletons
     tracks: str | None = Field(None, description="Table of joints over time (data=skeleton).")
     labels_file: str | None = Field(

@@ -15,12 +15,14 @@ from pyro_gmmvae.data.presets import (
     DIGITS_PRESETS,
     FILE_PRESETS,
     MNIST_PRESETS,
+    SHAPES_PRESETS,
     SKELETON_PRESETS,
     UCALGARY_PRESETS,
     UTD_PRESETS,
     VOWELS_PRESETS,
     Presets,
 )
+from pyro_gmmvae.data.shapes import load_dsprites, load_shapes
 from pyro_gmmvae.data.shards import load_shards
 from pyro_gmmvae.errors import GMMVAEError, unknown_name
 from pyro_gmmvae.skeletons.kind import PoseWindow
@@ -64,6 +66,15 @@ DATA: dict[str, Source] = {
         MNIST_PRESETS,
         "permutation-invariant",
         Image,
+    ),
+    "shapes": Source(
+        lambda options: load_shapes(options.shapes_rows, options.shapes_size),
+        SHAPES_PRESETS,
+        "paper",
+        Image,
+    ),
+    "dsprites": Source(
+        lambda options: load_dsprites(options.data_dir), SHAPES_PRESETS, "paper", Image
     ),
     "skeleton": Source(load_skeleton, SKELETON_PRESETS, "best", PoseWindow),
     "ucalgary-gait": Source(load_ucalgary_gait, UCALGARY_PRESETS, "best", PoseWindow),

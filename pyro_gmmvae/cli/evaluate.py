@@ -72,6 +72,13 @@ MEANING = {
     "nearest_training_draws": "median distance of a draw to the nearest training row",
     "nearest_training_test": "the same of a test row",
     "active_units": "entries of z whose posterior mean varies over rows",
+    "total_correlation": "of a Gaussian with the moments of the means of z, nats",
+    "mig": "mutual information gap of z and the factors of the data, 20 bins",
+    "dci_disentanglement": "1: each entry of z serves one factor",
+    "dci_completeness": "1: each factor needs one entry of z",
+    "dci_informativeness": "accuracy of factors predicted from z",
+    "sap": "accuracy gap of the two best entries of z, of linear classifiers",
+    "factor_vae_score": "accuracy of votes for the factor that is constant",
     "kl_units": "KL of each entry of z, nats per row",
 }
 

@@ -187,6 +187,7 @@ class DataOptions:
         labels_file: CSV of people and splits, see ``people.read_people``.
         layout: name or TOML file of the joints.
         protocol: which sequences of a named skeleton set are trained on, and which are tested.
+        shapes_rows, shapes_size: of ``data="shapes"``; see ``load_shapes``.
         pose_window: keyword arguments of :class:`pyro_gmmvae.skeletons.PoseWindow`.
     """
 
@@ -203,4 +204,6 @@ class DataOptions:
     labels_file: Path | None = None
     layout: str | None = None
     protocol: str | None = None
+    shapes_rows: int = 10_000
+    shapes_size: int = 32
     pose_window: Mapping[str, Any] = field(default_factory=dict)

@@ -64,6 +64,20 @@ DIGITS_PRESETS: Presets = {
     },
 }
 
+# sizes and optimizer of the benchmarks of disentanglement, which are for models without a class
+SHAPES_PRESETS: Presets = {
+    "paper": {
+        "labels": 100,
+        "hidden": (400, 400),
+        "latent_dim": 10,
+        "alpha": 0,
+        "labelled_per_batch": 0,
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "epochs": 100,
+    },
+}
+
 _MNIST_ROWS = {"labels": 100, "validation": 5000}
 _MNIST_PSEUDO_LABELS = {
     "pseudo_threshold": 0.95,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         conformal_sets,
         new_class_shares,
     )
+    from pyro_gmmvae.evaluation.disentanglement import disentanglement, total_correlation
     from pyro_gmmvae.evaluation.generation import (
         fit_judge,
         nearest,
@@ -84,6 +85,7 @@ __all__ = [
     "confusion",
     "contingency",
     "detection_auroc",
+    "disentanglement",
     "draw_by_annealing",
     "draw_by_laplace",
     "draw_from_guide",
@@ -112,5 +114,6 @@ __all__ = [
     "split_r_hat",
     "sum_by_name",
     "tempered",
+    "total_correlation",
     "wilson_interval",
 ]

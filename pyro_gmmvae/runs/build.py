@@ -94,6 +94,9 @@ def _check_keys(config: Config) -> None:
     for key in ("tracks", "labels_file", "layout"):
         if getattr(config, key) is not None and config.data != "skeleton":
             raise GMMVAEError(f"{key} is for --data skeleton; {config.data!r} does not use it")
+    for key in config.given & {"shapes_rows", "shapes_size"}:
+        if config.data != "shapes":
+            raise GMMVAEError(f"{key} is for --data shapes; {config.data!r} does not use it")
     for key in ("weight_column", "group_column"):
         if getattr(config, key) is not None and config.data in DATA:
             raise GMMVAEError(f"{key} is for files; the data set {config.data!r} has no columns")

@@ -12,12 +12,14 @@ from pyro_gmmvae.evaluation import (
     clustering_scores,
     confusion,
     detection_auroc,
+    disentanglement,
     expected_calibration_error,
     n_components_used,
     probe_accuracy,
     reliability,
     silhouette,
     sum_by_name,
+    total_correlation,
     wilson_interval,
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
@@ -26,6 +28,7 @@ from pyro_gmmvae.runs.densities import measure_densities
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
+DISENTANGLEMENT_ROWS = 5000
 SILHOUETTE_ROWS = 2000  # it compares all pairs
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
@@ -47,6 +50,8 @@ def measure(
         number of rows whose most probable component each one is),
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
+        ``total_correlation`` of the means of z, and for data with further factors the scores of
+        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 5,000 rows.
         Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
         sequences also those of :func:`measure_sequences`, and of further factors
         ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
@@ -55,6 +60,7 @@ def measure(
     log_probs = run.log_probs(x) if len(x) else None
     numbers = _of_classes(run, rows, log_probs, x, y.cpu().numpy())
     numbers |= _of_components(run, rows, log_probs, x, y.cpu().numpy())
+    numbers |= _of_entries_of_z(run, rows)
     chosen = some_of(len(x), nll_rows) if nll_rows else np.arange(0)
     numbers |= measure_densities(run, x, y, samples, chosen, proposal)
     if rows.groups.merges:
@@ -113,6 +119,20 @@ def _of_classes(
             confusion(log_probs, y).tolist(),
         )
         numbers |= dict(zip(names, values, strict=True))
+    return numbers
+
+
+def _of_entries_of_z(run: "Run", rows: TrainingData) -> Numbers:
+    """How the entries of z depend on each other, and on the factors of the data."""
+    test, dataset = rows.split.test, rows.dataset
+    known = {factor.name: factor.y for factor in dataset.factors} | {"": dataset.y}
+    chosen = test[some_of(len(test), DISENTANGLEMENT_ROWS)]
+    z = run.embed(rows.tensors(chosen, run.device)[0])
+    numbers: Numbers = {"total_correlation": total_correlation(z)}
+    complete = np.all([y[chosen] >= 0 for y in known.values()], axis=0)
+    if dataset.factors and complete.any():
+        values = {name: y[chosen[complete]] for name, y in known.items()}
+        numbers |= disentanglement(z[complete], values)
     return numbers
 
 
