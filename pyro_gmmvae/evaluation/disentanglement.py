@@ -58,9 +58,11 @@ def disentanglement(z: Array, factors: Mapping[str, Array], seed: int = 0) -> di
     if not varied or z.shape[1] < 2:
         return {}
     v = np.stack(varied, -1)
-    scores = {"mig": mutual_information_gap(z, v)}
-    scores |= {f"dci_{name}": value for name, value in dci(z, v, seed).items()}
-    return scores | {"sap": sap(z, v), "factor_vae_score": factor_vae_score(z, v, seed)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of few rows for each value
+        scores = {f"dci_{name}": value for name, value in dci(z, v, seed).items()}
+        scores |= {"mig": mutual_information_gap(z, v), "sap": sap(z, v)}
+    return scores | {"factor_vae_score": factor_vae_score(z, v, seed)}
 
 
 def mutual_information_gap(z: Array, v: Array) -> float:
@@ -109,9 +111,7 @@ def dci(z: Array, v: Array, seed: int = 0) -> dict[str, float]:
     for factor in v.T:
         # with a draw of entries for each split, a tree takes an entry that is of no use
         forest = RandomForestClassifier(TREES, max_features=None, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of few rows for each value
-            forest.fit(z[fitted], factor[fitted])
+        forest.fit(z[fitted], factor[fitted])
         importances.append(forest.feature_importances_)
         accuracies.append(forest.score(z[held], factor[held]))
     of_entries = np.stack(importances, -1)

@@ -28,7 +28,7 @@ from pyro_gmmvae.runs.densities import measure_densities
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
-DISENTANGLEMENT_ROWS = 5000
+DISENTANGLEMENT_ROWS = 2000
 SILHOUETTE_ROWS = 2000  # it compares all pairs
 Array = np.ndarray[Any, Any]
 Numbers = dict[str, Any]
@@ -51,7 +51,7 @@ def measure(
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
         ``total_correlation`` of the means of z, and for data with further factors the scores of
-        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 5,000 rows.
+        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 2,000 rows.
         Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
         sequences also those of :func:`measure_sequences`, and of further factors
         ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
