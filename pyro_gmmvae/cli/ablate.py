@@ -19,6 +19,15 @@ from pyro_gmmvae.cli.options import (
     without_none,
 )
 
+# the terms on z of a VAE, and other priors, each with a low and a high weight where it has one
+PLANE = (
+    *("", "kl_z=0.25", "kl_z=4", "kl_z=10"),
+    *("capacity=5", "capacity=15", "free_bits=0.5", "free_bits=2"),
+    *("tc=1", "tc=5", "tc=5,tc_groups=2", "dip=1", "dip=10", "dip=10,dip_of=z"),
+    *("mmd=100", "mmd=100,kl_z=0.1", "hsic=100", "hsic=1000"),
+    *("prior=mixture", "prior=vamp", "prior=flow"),
+)
+
 
 def _seeds_option(default: int) -> Any:
     help_ = "Seeds 0, 1, ... of each."
@@ -55,7 +64,13 @@ def _log(line: str) -> None:
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run."
 )
 @click.option("--backend", default="local", show_default=True, help="Where runs go: local, ray.")
-@click.option("--metric", default="accuracy", show_default=True, help="Column to compare.")
+@click.option("--metric", help="Column to compare.  [default: accuracy; --plane: probe_accuracy]")
+@click.option(
+    "--plane",
+    is_flag=True,
+    help="Draw distortion against rate in DIR/plane.png, with --metric as color; without --models "
+    "and --variant of a VAE with each term on z.",
+)
 @click.option("--keep-runs", is_flag=True, help="Keep each run's folder under DIR/runs.")
 @out_folder_option
 @json_option
@@ -71,7 +86,8 @@ def ablate(
     jobs: int,
     threads: int,
     backend: str,
-    metric: str,
+    metric: str | None,
+    plane: bool,
     keep_runs: bool,
     out: Path,
     as_json: bool,
@@ -88,11 +104,15 @@ def ablate(
     \b
     gmmvae ablate --guides product,mean-field,bayes --seeds 5 --labels 100 --out ablation
     gmmvae ablate --variant '' --variant alpha=0 --variant input_noise=0 --out parts
+    gmmvae ablate --plane --data shapes --epochs 30 --out plane
     """
     from pyro_gmmvae import sweeps
     from pyro_gmmvae.errors import GMMVAEError
 
     metrics = (*sweeps.TEST_METRICS, "val_accuracy")
+    metric = metric or ("probe_accuracy" if plane else "accuracy")
+    if plane and not models and not variants:
+        models, variants = ("vae",), PLANE
     if metric not in metrics:
         raise click.UsageError(f"--metric {metric}: choose from {', '.join(metrics)}")
     common = {"data": "digits"} | without_none(options)
@@ -122,6 +142,8 @@ def ablate(
     command = shlex.join(["gmmvae", *sys.argv[1:]])
     sweeps.write_tables(text, out, sweeps.footnotes(table, command))
     sweeps.write_dot_plot(table, out, metric)
+    if plane and not sweeps.write_plane(table, out, metric):
+        _log(f"plane.png: no run has a rate and {metric}")
     click.echo(summary.to_json(orient="records") if as_json else sweeps.markdown(text), nl=as_json)
     if failures:
         raise GMMVAEError(failure)

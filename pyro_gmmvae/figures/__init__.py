@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from pyro_gmmvae.figures.cell_renderer import CellRenderer, renderer_of
     from pyro_gmmvae.figures.run_view import NotApplicable, RunView
     from pyro_gmmvae.figures.samples import sample_grid
-    from pyro_gmmvae.figures.sweep_plots import component_curves, dot_plot, metric_limits
+    from pyro_gmmvae.figures.sweep_plots import (
+        component_curves,
+        dot_plot,
+        metric_limits,
+        rate_distortion_plane,
+    )
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -22,6 +27,7 @@ __all__ = [
     "dot_plot",
     "draw_all",
     "metric_limits",
+    "rate_distortion_plane",
     "renderer_of",
     "sample_grid",
 ]

@@ -1,4 +1,4 @@
-"""Plots of repeated runs: a mean and every seed per setting, and curves over the components."""
+"""Plots of repeated runs: means and seeds of settings, alone and in the rate-distortion plane."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from pyro_gmmvae.figures.style import (
     BLUE,
     COLORS,
+    FAINT,
     GRAY,
     INCHES_PER_LETTER,
     MARKERS,
+    SMALL,
     TEXT,
     TITLE,
     VERMILION,
@@ -138,6 +140,57 @@ def seeds(
     axis.plot(
         values, heights, linestyle="", marker=marker, markersize=4, markeredgewidth=0, **style
     )
+
+
+def rate_distortion_plane(table: pd.DataFrame, usefulness: str, title: str = "") -> Figure:
+    """Distortion against rate, a number per line at its mean, seeds as small dots.
+
+    The color is the usefulness. Lines with the same family, such as one term with several weights,
+    are connected in the order of their rate. Dotted: equal ELBO.
+
+    Args:
+        table: a row per line and seed with the columns ``line``, ``family``, ``rate``,
+            ``distortion`` (nats per row) and ``usefulness``; in the order of the lines.
+        usefulness: the label of its colors.
+        title: above the plane.
+
+    Reference:
+        Alemi et al. 2018, arXiv:1711.00464; Tschannen, Bachem, Lucic 2018, arXiv:1812.05069.
+    """
+    means = table.groupby(["line", "family"], sort=False).mean(numeric_only=True).reset_index()
+    figure = new_figure(10.5, max(5.0, 0.6 + 0.19 * len(means)))
+    axes, legend = figure.subplots(1, 2, width_ratios=(3, 1.2))
+    colors = {"cmap": "viridis", "vmin": means["usefulness"].min()}
+    colors["vmax"] = max(means["usefulness"].max(), colors["vmin"] + 1e-9)
+    for _, family in means.groupby("family"):
+        path = family.sort_values("rate")
+        axes.plot(path["rate"], path["distortion"], color=FAINT, linewidth=1, zorder=1)
+    axes.scatter(
+        table["rate"], table["distortion"], c=table["usefulness"], s=8, alpha=0.5, **colors
+    )
+    drawn = axes.scatter(
+        *(means[name] for name in ("rate", "distortion")), c=means["usefulness"], s=110, **colors
+    )
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for level in np.linspace(left + low, right + high, 9)[1:-1]:
+        ends = np.array([left, right])
+        axes.plot(ends, level - ends, color=FAINT, linestyle=":", linewidth=0.7, zorder=0)
+    axes.set(xlim=(left, right), ylim=(low, high))
+    middle = (colors["vmin"] + colors["vmax"]) / 2
+    for number, row in enumerate(means.itertuples(), 1):
+        color = "white" if row.usefulness < middle else "black"  # on viridis
+        place = (row.rate, row.distortion)
+        axes.annotate(str(number), place, ha="center", va="center", fontsize=SMALL, color=color)
+    axes.set(xlabel="rate, KL(q || p) (nats per row)", ylabel="distortion, -E[log p(x|z)]")
+    tidy(axes)
+    bar = figure.colorbar(drawn, ax=axes, pad=0.01)
+    bar.set_label(plain(usefulness), fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL)
+    names = [f"{n}  {plain(cut(str(line), 42))}" for n, line in enumerate(means["line"], 1)]
+    legend.text(0, 1, "\n".join(names), va="top", fontsize=TEXT, linespacing=1.4)
+    legend.axis("off")
+    figure.suptitle(plain(title), fontsize=TITLE)
+    return figure
 
 
 def component_curves(table: pd.DataFrame, data: str) -> Figure:

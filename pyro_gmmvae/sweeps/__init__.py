@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         run_keys,
         summarize,
         write_dot_plot,
+        write_plane,
         write_tables,
     )
     from pyro_gmmvae.sweeps.tune_report import Tuned
@@ -67,5 +68,6 @@ __all__ = [
     "train_command",
     "tune",
     "write_dot_plot",
+    "write_plane",
     "write_tables",
 ]

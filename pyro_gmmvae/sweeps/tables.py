@@ -1,6 +1,7 @@
 """Tables of sweeps: rows that are read again, summaries with paired differences, and a dot plot."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ TEXT = [name for name in REQUIRED if name != "seed"]
 TEXT += ["engine", "device", "processor", "versions", "table", "split", "variant"]
 COLUMNS = ["data", "labels", "model", "guide", "objective", "preset", "settings"]
 PANEL = ["data", "labels"]
+FAMILY = ["data", "labels", "model", "guide", "objective"]
 AXIS_LABELS = {
     "accuracy": "accuracy of test rows",
     "cluster_accuracy": "accuracy of test rows under the best naming of components",
@@ -228,12 +230,9 @@ def dot_plot(
 
     if not table[metric].notna().any():
         return None
-    cells = table[COLUMNS].astype(object).where(table[COLUMNS].notna(), "").astype(str)
-    cells["labels"] = [f"{n} label{'' if n == '1' else 's'}" for n in cells["labels"]]
+    cells = _cells(table)
     panels = [c for c in PANEL if cells[c].nunique() > 1]
-    parts = _distinguishing(cells.drop(columns=PANEL))
-    lines = [" ".join(filter(None, words)) or "as it is" for words in _words(cells[parts])]
-    shared = cells.loc[:, cells.nunique() == 1].iloc[0]
+    lines = _lines(cells)
     return figures.dot_plot(
         pd.DataFrame(
             {
@@ -243,13 +242,62 @@ def dot_plot(
             }
         ),
         axis or AXIS_LABELS.get(metric, metric.replace("_", " ")),
-        ", ".join(
-            f"preset {word}" if c == "preset" else word for c, word in shared.items() if word
-        ),
+        _title(cells),
         reference=lines[0] if len(set(lines)) > 1 else None,
         ascending=metric in LOWER_IS_BETTER,
         limits=figures.metric_limits(metric),
     )
+
+
+def plane(table: pd.DataFrame, metric: str = "probe_accuracy") -> "Figure | None":
+    """Draw distortion against rate with a metric as color.
+
+    Args:
+        table: rows of a sweep on one data set.
+        metric: the column that is the color.
+
+    Returns:
+        The figure, or None where no row has a rate and a number for the metric.
+    """
+    from pyro_gmmvae import figures
+
+    table = table[table[["rate", "distortion", metric]].notna().all(axis=1)]
+    if table.empty:
+        return None
+    cells = _cells(table)
+    keys = [" ".join(re.findall(r"(\w+)=", settings)) for settings in cells["settings"]]
+    points = (
+        table[["rate", "distortion"]]
+        .astype(float)
+        .assign(
+            line=_lines(cells),
+            family=[" ".join(words) for words in _words(cells[FAMILY].assign(keys=keys))],
+            usefulness=table[metric].astype(float),
+        )
+    )
+    label = AXIS_LABELS.get(metric, metric.replace("_", " "))
+    return figures.rate_distortion_plane(points, label, _title(cells))
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The words of each row that name its combination; settings of all rows in ``common``."""
+    cells = table[COLUMNS].astype(object).where(table[COLUMNS].notna(), "").astype(str)
+    words = [text.split() for text in cells["settings"]]
+    common = [word for word in words[0] if all(word in others for others in words)]
+    rest = [" ".join(word for word in one if word not in common) for one in words]
+    labels = [f"{n} label{'' if n == '1' else 's'}" for n in cells["labels"]]
+    return cells.assign(labels=labels, settings=rest, common=" ".join(common))
+
+
+def _lines(cells: pd.DataFrame) -> list[str]:
+    parts = _distinguishing(cells.drop(columns=PANEL))
+    return [" ".join(filter(None, words)) or "as it is" for words in _words(cells[parts])]
+
+
+def _title(cells: pd.DataFrame) -> str:
+    """The words that all rows share."""
+    shared = cells.loc[:, cells.nunique() == 1].iloc[0]
+    return ", ".join(f"preset {w}" if c == "preset" else w for c, w in shared.items() if w)
 
 
 def _distinguishing(cells: pd.DataFrame) -> list[str]:
@@ -265,6 +313,17 @@ def _distinguishing(cells: pd.DataFrame) -> list[str]:
 def _words(cells: pd.DataFrame) -> list[tuple[str, ...]]:
     """One tuple per row; empty tuples if there are no columns."""
     return [tuple(row) for row in cells.to_numpy(str)]
+
+
+def write_plane(table: pd.DataFrame, out: Path, metric: str = "probe_accuracy") -> bool:
+    """Write OUT/plane.png; whether there is anything to draw."""
+    figure = plane(table, metric)
+    if figure is None:
+        return False
+    from pyro_gmmvae.figures.saving import figure_bytes
+
+    atomic_write(out / "plane.png", figure_bytes(figure))
+    return True
 
 
 def write_dot_plot(

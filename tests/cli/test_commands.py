@@ -1,5 +1,6 @@
 """Every command as a user types it."""
 
+import importlib
 import io
 import json
 import os
@@ -412,6 +413,28 @@ def test_ablate_writes_the_tables_and_goes_on(gmmvae: Gmmvae, tmp_path: Path) ->
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "mean-field" in (out / "table.tex").read_text()
     assert not (out / "runs").exists()
+
+
+def test_the_plane_is_that_of_a_vae_with_each_term(
+    gmmvae: Gmmvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyro_gmmvae.objectives import LATENT_TERMS
+    from pyro_gmmvae.sweeps import plan_sweep
+
+    ablate = importlib.import_module("pyro_gmmvae.cli.ablate")
+    variants, misfits = [ablate.variant(text) for text in ablate.PLANE], list[str]()
+    plan_sweep({"data": "digits"}, models=["vae"], variants=variants, log=misfits.append)
+    assert not misfits
+    assert {key for one in variants for key in one} >= set(LATENT_TERMS)
+    monkeypatch.setattr(ablate, "PLANE", ("", "kl_z=4"))
+    arguments = ["ablate", "--plane", "--data", "digits", "--seeds", 1, "--epochs", 1]
+    result = gmmvae(*arguments, "--set", "hidden=8", "--out", tmp_path / "a")
+    assert result.code == 0, result.err
+    assert " kl_z=4 |" in result.out
+    assert "probe_accuracy" in result.out
+    assert (tmp_path / "a" / "plane.png").read_bytes().startswith(b"\x89PNG")
+    other = gmmvae(*arguments, "--models", "ae", "--out", tmp_path / "b")
+    assert "plane.png: no run has a rate and probe_accuracy" in other.err
 
 
 def test_a_run_of_a_sweep_can_be_trained_again_by_its_command() -> None:

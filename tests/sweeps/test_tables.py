@@ -7,8 +7,15 @@ import pytest
 from scipy import stats
 
 from benchmarks.figures.error_curves import error_curves
-from pyro_gmmvae.sweeps import dot_plot, format_table, markdown, summarize, write_dot_plot
-from pyro_gmmvae.sweeps.tables import latex
+from pyro_gmmvae.sweeps import (
+    dot_plot,
+    format_table,
+    markdown,
+    summarize,
+    write_dot_plot,
+    write_plane,
+)
+from pyro_gmmvae.sweeps.tables import latex, plane
 
 
 def rows(model: str, accuracies: list[float], labels: str = "100") -> pd.DataFrame:
@@ -132,3 +139,33 @@ def test_a_metric_without_values_removes_the_old_picture(tmp_path: Path) -> None
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     write_dot_plot(table.assign(accuracy=None), tmp_path)
     assert not (tmp_path / "table.png").exists()
+
+
+def in_plane() -> pd.DataFrame:
+    parts = [
+        rows("vae", FIRST).assign(settings=f"epochs=3{words}", rate=rate, distortion=90 - rate)
+        for words, rate in (("", 20.0), (" kl_z=4", 9.0), (" kl_z=10", 5.0), (" tc=5", 12.0))
+    ]
+    return pd.concat([*parts, rows("ae", FIRST).assign(settings="epochs=3", rate=None)])
+
+
+def test_the_plane_has_a_number_for_each_line_and_a_path_for_each_term() -> None:
+    figure = plane(in_plane(), "accuracy")
+    assert figure is not None
+    axes, legend, _ = figure.axes
+    numbers = {text.get_text(): text.xy for text in axes.texts}  # type: ignore[attr-defined]
+    assert numbers["1"] == (20, 70)
+    assert numbers["3"] == (5, 85)
+    assert len(numbers) == 4, "a model without a rate is left out"
+    lines = [line.split(maxsplit=1) for line in legend.texts[0].get_text().splitlines()]
+    assert lines == [["1", "as it is"], ["2", "kl_z=4"], ["3", "kl_z=10"], ["4", "tc=5"]]
+    paths = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "-"]
+    assert sorted(map(len, paths)) == [1, 1, 2]
+    assert "epochs=3" in figure.get_suptitle()
+
+
+def test_without_a_rate_there_is_no_plane(tmp_path: Path) -> None:
+    table = in_plane()
+    assert write_plane(table, tmp_path, "accuracy")
+    assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
+    assert not write_plane(table[table["model"] == "ae"], tmp_path, "accuracy")
