@@ -72,7 +72,7 @@ MEANING = {
     "nearest_training_draws": "median distance of a draw to the nearest training row",
     "nearest_training_test": "the same of a test row",
     "active_units": "entries of z whose posterior mean varies over rows",
-    "total_correlation": "of a Gaussian with the moments of the means of z, nats",
+    "total_correlation": "of a Gaussian with the moments of draws of z, nats",
     "mig": "mutual information gap of z and the factors of the data, 20 bins",
     "dci_disentanglement": "1: each entry of z serves one factor",
     "dci_completeness": "1: each factor needs one entry of z",

@@ -14,6 +14,7 @@ from pyro_gmmvae.evaluation import (
     detection_auroc,
     disentanglement,
     expected_calibration_error,
+    guide_draws,
     n_components_used,
     probe_accuracy,
     reliability,
@@ -24,6 +25,7 @@ from pyro_gmmvae.evaluation import (
 )
 from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.densities import measure_densities
+from pyro_gmmvae.training.devices import seeded
 
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
@@ -50,7 +52,7 @@ def measure(
         number of rows whose most probable component each one is),
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
-        ``total_correlation`` of the means of z, and for data with further factors the scores of
+        ``total_correlation`` of draws of z, and for data with further factors the scores of
         :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 2,000 rows.
         Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
         sequences also those of :func:`measure_sequences`, and of further factors
@@ -127,13 +129,24 @@ def _of_entries_of_z(run: "Run", rows: TrainingData) -> Numbers:
     test, dataset = rows.split.test, rows.dataset
     known = {factor.name: factor.y for factor in dataset.factors} | {"": dataset.y}
     chosen = test[some_of(len(test), DISENTANGLEMENT_ROWS)]
-    z = run.embed(rows.tensors(chosen, run.device)[0])
-    numbers: Numbers = {"total_correlation": total_correlation(z)}
+    x = rows.tensors(chosen, run.device)[0]
+    z = run.embed(x)
+    # entries without information about x have means that are nearly constant, and correlated
+    numbers: Numbers = {"total_correlation": total_correlation(_draws_of_z(run, x))}
     complete = np.all([y[chosen] >= 0 for y in known.values()], axis=0)
     if dataset.factors and complete.any():
         values = {name: y[chosen[complete]] for name, y in known.items()}
         numbers |= disentanglement(z[complete], values)
     return numbers
+
+
+def _draws_of_z(run: "Run", x: Tensor) -> Array:
+    """(N, d) a draw of z for each row; the means of a model without a site z."""
+    if "z" not in run.model.latents:
+        return run.embed(x)
+    with seeded(0, run.device):
+        drawn = guide_draws(run.model.model, run.model.guide, x, 1, 1).latents["z"]
+    return drawn.reshape(len(x), -1).cpu().numpy()
 
 
 def _of_components(
