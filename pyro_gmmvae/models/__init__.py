@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.covariates import Covariates
     from pyro_gmmvae.models.factors import FactorGMMVAE
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
+    from pyro_gmmvae.models.joint_vae import JointVAE
     from pyro_gmmvae.models.labels import labels_or_predictions
     from pyro_gmmvae.models.m1m2 import M1M2
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
@@ -32,6 +33,7 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "m1m2": "M1M2",
         "adgm": "ADGM",
         "sdgm": "SDGM",
+        "joint-vae": "JointVAE",
     },
 )
 
@@ -49,6 +51,7 @@ __all__ = [
     "Covariates",
     "FactorGMMVAE",
     "GMVAEDiscrete",
+    "JointVAE",
     "LatentModel",
     "M2Gumbel",
     "Observation",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         HSIC,
         MMD,
         Capacity,
+        ClassCapacity,
         FreeBits,
         LatentSite,
         LatentTerm,
@@ -60,6 +61,7 @@ LATENT_TERMS: "PartTable[type[LatentTerm]]" = PartTable(
     __name__,
     {
         "capacity": "Capacity",
+        "class_capacity": "ClassCapacity",
         "dip": "DIP",
         "free_bits": "FreeBits",
         "hsic": "HSIC",
@@ -81,6 +83,7 @@ __all__ = [
     "Balance",
     "Capacity",
     "CategoricalObjective",
+    "ClassCapacity",
     "Consistency",
     "Entropy",
     "FreeBits",

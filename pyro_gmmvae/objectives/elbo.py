@@ -18,7 +18,7 @@ from pyro_gmmvae.distributions import StackedNormal, Tilted
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.networks.mlp import without_noise, without_statistics
 from pyro_gmmvae.objectives.draws import Draw, Program, class_logits, draw, sum_of
-from pyro_gmmvae.objectives.latent_terms import LatentTerm, latent_site
+from pyro_gmmvae.objectives.latent_terms import LatentTerm, terms_of_sites
 from pyro_gmmvae.objectives.regularizers import Assignment, Regularizer
 from pyro_gmmvae.objectives.soft_labels import SoftLabels
 from pyro_gmmvae.param_store import LocalParams
@@ -295,18 +295,14 @@ class Objective(nn.Module, ABC):
         """The terms of one sample, and the bound that they make."""
         kl = {site: self.site_kl(site, one) for site in self.latents}
         weighted = sum(self._weighted_kl(site, kl[site], one) for site in self.latents)
+        terms, weights = _items(self.latent_terms), {k: self.get_buffer(f"kl_{k}") for k in kl}
         return Estimate(
             bound=self.row_bound(one, one.log_px - weighted),
             log_px=one.mean(one.log_px),
             kl={site: one.mean(value) for site, value in kl.items()},
             class_logits=one.class_logits(self.label_sites),
-            terms=self._terms_of_z(one, kl["z"]) if self.latent_terms else {},
+            terms=terms_of_sites(terms, one, kl, weights, self.label_sites) if terms else {},
         )
-
-    def _terms_of_z(self, one: Draw, kl: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        site = latent_site(one, kl, self.get_buffer("kl_z"))
-        values = [(name, term, term(site)) for name, term in _items(self.latent_terms)]
-        return {name: (value, term.added(value, site)) for name, term, value in values}
 
     def _weighted_kl(self, site: str, kl: Tensor, one: Draw) -> Tensor:
         """A KL term times its weight, which is that of the lower layer where layers are stacked."""

@@ -1,11 +1,11 @@
 """Terms on the posterior of z, for any objective and any model with a continuous site z.
 
-They weigh parts of the KL term of z differently, or ask more of the aggregate posterior
-q(z) = mean_rows q(z|x), which they estimate from the rows of a batch.
+They weigh parts of its KL term differently, or ask more of the aggregate posterior
+q(z) = mean_rows q(z|x), which they estimate from the rows of a batch. One is a term of the class.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +45,8 @@ class LatentTerm(nn.Module):
     """A term of z, in nats where it has a unit, and its weight in a buffer."""
 
     weight: Tensor
+    site = "z"
+    """Of the term."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +84,22 @@ class Capacity(LatentTerm):
 
     def added(self, value: Tensor, site: LatentSite) -> Tensor:
         return self.rate * value - site.kl_weight * site.kl
+
+
+class ClassCapacity(Capacity):
+    """|KL(class) - C|, in the place of the KL term of the class, which is a relaxed one.
+
+    ``class_capacity`` is C; more than log K nats are not reached under the objective
+    ``categorical``.
+
+    Args:
+        rate: the weight of the term.
+
+    Reference:
+        Dupont 2018, arXiv:1804.00104.
+    """
+
+    site = "class"
 
 
 class FreeBits(LatentTerm):
@@ -287,18 +305,35 @@ class HSIC(LatentTerm):
         return joint + means.mean(1).prod() - 2 * means.prod(0).mean()
 
 
-def latent_site(one: Draw, kl: Tensor, kl_weight: Tensor) -> LatentSite:
-    """The site z of a sample, with its KL term (B,) and the weight of that.
+def terms_of_sites(
+    terms: Sequence[tuple[str, LatentTerm]],
+    one: Draw,
+    kl: Mapping[str, Tensor],
+    kl_weights: Mapping[str, Tensor],
+    label_sites: Sequence[str],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The value of each term at a sample, and what it adds to the loss, by the term's name."""
+    found = {}
+    for name, term in terms:
+        own = label_sites[0] if term.site == "class" else "z"
+        site = latent_site(one, kl[own], kl_weights[own], own)
+        value = term(site)
+        found[name] = (value, term.added(value, site))
+    return found
+
+
+def latent_site(one: Draw, kl: Tensor, kl_weight: Tensor, name: str = "z") -> LatentSite:
+    """A site of a sample, with its KL term (B,) and the weight of that.
 
     Raises:
-        GMMVAEError: z has an axis in front of the rows.
+        GMMVAEError: the site has an axis in front of the rows.
     """
-    q, p = one.guide["z"], one.model["z"]["fn"]
+    q, p = one.guide[name], one.model[name]["fn"]
     z, observed = q["value"], one.model.get("x", {}).get("value", q["value"])
     if z.dim() != 2:
         raise GMMVAEError(
-            "terms on z need one z for each row, and this guide has one for each class; set the "
-            "guide to product or mean-field, or leave the term out"
+            f"a term on {name} needs one {name} for each row, and here it has one for each class; "
+            "set the guide to product or mean-field, or leave the term out"
         )
     return LatentSite(z, q["fn"], p.expand(z.shape[:1]), kl.mean(), kl_weight, observed)
 

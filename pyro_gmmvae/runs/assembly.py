@@ -380,8 +380,11 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
     terms = list(objective.latent_terms)
     if objective.elbo_scale == 0 and terms:
         raise GMMVAEError(f"{terms[0]} is a term of the ELBO, which elbo_weight=0 leaves out")
-    if "capacity" in terms and "kl_z" in config.given:
-        raise GMMVAEError("capacity replaces the KL term of z; leave kl_z out, or capacity")
+    for name, site in (("capacity", "z"), ("class_capacity", config.class_site)):
+        if name in terms and f"kl_{site}" in config.given:
+            raise GMMVAEError(
+                f"{name} replaces the KL term of {site}; leave kl_{site} out, or {name}"
+            )
     if objective.elbo_scale == 0 and not objective.regularizers:
         if not len(data.split.labelled):
             raise GMMVAEError("elbo_weight=0 leaves nothing to fit without labels; give --labels")

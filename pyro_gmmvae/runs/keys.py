@@ -230,18 +230,21 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
     for site in latents:
         meaning = f"weight of the KL term of {site}"
         fields[f"kl_{site}"] = Schedule, Field(Schedule.constant(1), description=meaning)
-    if model.attributes.get("class_site"):
-        fields |= _fields_of_terms(REGULARIZERS)
+    of_classes = bool(model.attributes.get("class_site"))
+    sites = {"class"} if of_classes else set()
+    fields |= _fields_of_terms(REGULARIZERS, sites)
     if "z" in latents:
-        fields |= _fields_of_terms(LATENT_TERMS)
+        fields |= _fields_of_terms(LATENT_TERMS, sites | {"z"})
     return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
 
 
-def _fields_of_terms(terms: PartTable[Any]) -> Fields:
-    """The weight of each term of the objective, and its parameters."""
+def _fields_of_terms(terms: PartTable[Any], sites: Collection[str]) -> Fields:
+    """The weight of each term of the objective on one of these sites, and its parameters."""
     fields: dict[str, tuple[Any, Any]] = {}
     for name in terms:
         declared = terms.declaration(name)
+        if declared.attributes.get("site", "class") not in sites:
+            continue
         meaning = f"weight of {declared.summary}"
         fields[name] = Schedule, Field(Schedule.constant(0), description=meaning)
         for key, parameter in _own_parameters(declared).items():
