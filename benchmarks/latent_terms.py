@@ -121,10 +121,12 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
         idle_units,
     ),
     "capacity=5: rate, nats": ({}, {"capacity": 5}, rate),
-    "kl_z=4 for 0.25: rate, nats": ({"kl_z": 0.25}, {"kl_z": 4}, rate),
-    "kl_z=16 for 4: rate, nats": ({"kl_z": 4}, {"kl_z": 16}, rate),
-    "kl_z=4 for 0.25: distortion, nats": ({"kl_z": 0.25}, {"kl_z": 4}, distortion),
-    "kl_z=16 for 4: distortion, nats": ({"kl_z": 4}, {"kl_z": 16}, distortion),
+    "kl_z=0.5 for 0.25: rate, nats": ({"kl_z": 0.25}, {"kl_z": 0.5}, rate),
+    "kl_z=1 for 0.5: rate, nats": ({"kl_z": 0.5}, {"kl_z": 1}, rate),
+    "kl_z=2 for 1: rate, nats": ({"kl_z": 1}, {"kl_z": 2}, rate),
+    "kl_z=0.5 for 0.25: distortion, nats": ({"kl_z": 0.25}, {"kl_z": 0.5}, distortion),
+    "kl_z=1 for 0.5: distortion, nats": ({"kl_z": 0.5}, {"kl_z": 1}, distortion),
+    "kl_z=2 for 1: distortion, nats": ({"kl_z": 1}, {"kl_z": 2}, distortion),
 }
 OF_COVARIATES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "hsic=1000, hsic_of=covariates: probe of the session": (

@@ -73,6 +73,7 @@ MEANING = {
     "nearest_training_test": "the same of a test row",
     "active_units": "entries of z whose posterior mean varies over rows",
     "total_correlation": "of a Gaussian with the moments of draws of z, nats",
+    "code_perplexity": "number of codes in use, exp of their entropy, mean over groups",
     "mig": "mutual information gap of z and the factors of the data, 20 bins",
     "dci_disentanglement": "1: each entry of z serves one factor",
     "dci_completeness": "1: each factor needs one entry of z",

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
     from pyro_gmmvae.models.joint_vae import JointVAE
     from pyro_gmmvae.models.labels import labels_or_predictions
+    from pyro_gmmvae.models.lvae import LVAE
     from pyro_gmmvae.models.m1m2 import M1M2
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
     from pyro_gmmvae.models.vae import AE, M1, VAE
+    from pyro_gmmvae.models.vq_vae import VQVAE
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -34,6 +36,8 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "adgm": "ADGM",
         "sdgm": "SDGM",
         "joint-vae": "JointVAE",
+        "lvae": "LVAE",
+        "vq-vae": "VQVAE",
     },
 )
 
@@ -42,12 +46,14 @@ __all__ = [
     "AE",
     "CVAE",
     "GMMVAE",
+    "LVAE",
     "M1",
     "M1M2",
     "M2",
     "MODELS",
     "SDGM",
     "VAE",
+    "VQVAE",
     "Covariates",
     "FactorGMMVAE",
     "GMVAEDiscrete",

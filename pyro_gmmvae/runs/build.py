@@ -61,8 +61,9 @@ def resolve(config: Config) -> Config:
 
 
 def _own_objective(config: Config) -> str:
-    """That of the guide or the model; a prior other than N(0, I) has no closed-form KL."""
-    return config.own_objective if config.get("prior", "normal") == "normal" else "trace"
+    """That of the guide or the model, where the KL terms have a closed form."""
+    closed = config.get("prior", "normal") == "normal" and config.get("top_down", True)
+    return config.own_objective if closed else "trace"
 
 
 def _check_names(config: Config) -> None:

@@ -23,6 +23,7 @@ from pyro_gmmvae.evaluation import (
     total_correlation,
     wilson_interval,
 )
+from pyro_gmmvae.models import VQVAE
 from pyro_gmmvae.runs.data import TrainingData, some_of
 from pyro_gmmvae.runs.densities import measure_densities
 from pyro_gmmvae.training.devices import seeded
@@ -53,7 +54,8 @@ def measure(
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
         ``total_correlation`` of draws of z, and for data with further factors the scores of
-        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 2,000 rows.
+        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 2,000 rows; of VQ-VAE
+        ``code_perplexity``, the mean over groups of codes.
         Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
         sequences also those of :func:`measure_sequences`, and of further factors
         ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
@@ -133,11 +135,20 @@ def _of_entries_of_z(run: "Run", rows: TrainingData) -> Numbers:
     z = run.embed(x)
     # entries without information about x have means that are nearly constant, and correlated
     numbers: Numbers = {"total_correlation": total_correlation(_draws_of_z(run, x))}
+    if isinstance(run.model, VQVAE):
+        codes = run.model.codes(x).cpu().numpy()
+        numbers["code_perplexity"] = float(np.mean([_perplexity(group) for group in codes.T]))
     complete = np.all([y[chosen] >= 0 for y in known.values()], axis=0)
     if dataset.factors and complete.any():
         values = {name: y[chosen[complete]] for name, y in known.items()}
         numbers |= disentanglement(z[complete], values)
     return numbers
+
+
+def _perplexity(codes: Array) -> float:
+    """exp of the entropy of the codes of rows (N,): the number of codes in use."""
+    shares = np.unique(codes, return_counts=True)[1] / len(codes)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def _draws_of_z(run: "Run", x: Tensor) -> Array:
