@@ -164,7 +164,8 @@ def main(seeds: int, epochs: int, out: Path, runs: Path | None) -> None:
     """Train the runs that are not there, then write the table."""
     torch.set_num_threads(1)
     runs = runs or out / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    for folder in (out, runs):
+        folder.mkdir(parents=True, exist_ok=True)
     file = table_with_sessions(runs / "sessions.csv")
     of_table = {"covariates": "session", "test": 0.3, "cv": 0, "labels": 0, "latent_dim": 10}
     rows = []

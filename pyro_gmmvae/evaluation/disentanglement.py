@@ -26,7 +26,8 @@ def total_correlation(z: Array) -> float:
     Args:
         z: (N, d).
     """
-    z = z[:, z.std(0) > 1e-6 * (z.std() + 1e-300)].astype(np.float64)
+    z = z.astype(np.float64)
+    z = z[:, z.std(0) > 1e-6 * z.std()]
     if z.shape[1] < 2:
         return 0.0
     correlations = np.corrcoef(z.T)

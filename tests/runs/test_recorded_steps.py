@@ -45,6 +45,12 @@ ON_DIGITS: dict[str, Keys] = {
     **{name: {name: "0.5:2:3"} for name in LATENT_TERMS},
     "scheduled": {"alpha": "0:30:3", "balance": "9:1:3", "kl_z": "0:1:3", "kl_s": "0:1:3"},
     "scheduled rate of m2-gumbel": {"model": "m2-gumbel", "temperature": "1:.5:3", "kl_y": "0:1:3"},
+    "joint-vae, capacities": {
+        "model": "joint-vae",
+        "capacity": "0:5:3",
+        "class_capacity": "0:2:3",
+    },
+    "lvae, two plain layers": {"model": "lvae", "top_down": False},
     "unlabelled": {"labels": 0, "labelled_per_batch": 0},
     "labelled rows alone": {"use_unlabelled": False, "labels": 240},
     "classifier alone": {"elbo_weight": 0},
@@ -107,6 +113,9 @@ MODELS_OF_TABLES = (
     "m2-gumbel",
     "adgm",
     "sdgm",
+    "joint-vae",
+    "lvae",
+    "vq-vae",
 )
 ON_TABLE: dict[str, Keys] = {
     **{f"{model}{', covariates' if given else ''}": {"model": model, **given}
