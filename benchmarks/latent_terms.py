@@ -129,14 +129,14 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "kl_z=2 for 1: distortion, nats": ({"kl_z": 1}, {"kl_z": 2}, distortion),
 }
 OF_COVARIATES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
-    "hsic=1000, hsic_of=covariates: probe of the session": (
-        {},
-        {"hsic": 1000, "hsic_of": "covariates"},
+    "hsic=1000, hsic_of=covariates: probe of the session, from kl_z=0.01": (
+        {"kl_z": 0.01},
+        {"kl_z": 0.01, "hsic": 1000, "hsic_of": "covariates"},
         session_probe,
     ),
-    "mmd=300, mmd_of=covariates: probe of the session": (
-        {},
-        {"mmd": 300, "mmd_of": "covariates"},
+    "mmd=300, mmd_of=covariates: probe of the session, from kl_z=0.01": (
+        {"kl_z": 0.01},
+        {"kl_z": 0.01, "mmd": 300, "mmd_of": "covariates"},
         session_probe,
     ),
 }
