@@ -267,7 +267,7 @@ class HSIC(LatentTerm):
     """Dependence of groups of entries of z, or of z and covariates: 0 where they are independent.
 
     The Hilbert-Schmidt independence criterion (of more than two groups: dHSIC), with Gaussian
-    kernels exp(-|a - b|^2 / (2 w)) of vectors of w numbers.
+    kernels exp(-|a - b|^2 / m), m the mean of |a - b|^2 over the batch.
 
     Args:
         covariates: from rows to their covariates, (B, w); None: the data has none.
@@ -401,4 +401,7 @@ def _multiquadratic(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _gaussian_kernel(a: Tensor) -> Tensor:
-    return (-0.5 * _squares(a, a) / a.shape[1]).exp()
+    squares = _squares(a, a)
+    # far from the width of a kernel it has no gradient
+    width = squares.mean().detach().clamp_min(0.1 * a.shape[1])
+    return (-squares / width).exp()

@@ -1,0 +1,132 @@
+"""joint-vae, lvae and vq-vae on the digits of scikit-learn, against what each is to be better than.
+
+    python benchmarks/survey_models.py --out benchmarks/results/survey-models
+
+joint-vae: the accuracy of its class without labels, with and without the regularizer ``balance``.
+lvae: the KL term of the upper layer and its entries of more than 0.1 nats, against plain layers.
+vq-vae: the squared error of its reconstructions and the codes in use, against an autoencoder whose
+z has as many bits, in bins of equally many training rows. lvae has batch normalization. Bernoulli likelihood, preset paper, means
+over seeds. The same command resumes: finished runs are not trained again. OUT gets results.csv and
+table.md.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from latent_terms import test_rows
+
+from pyro_gmmvae.evaluation import kl_of_units
+from pyro_gmmvae.figures.sweep_plots import t_interval
+from pyro_gmmvae.files import atomic_write
+from pyro_gmmvae.runs import Run, TrainingData, default_config
+from pyro_gmmvae.sweeps import markdown
+from pyro_gmmvae.sweeps.execute import train_run
+
+Numbers = dict[str, float]
+COMMON: dict[str, Any] = {"preset": "paper", "likelihood": "bernoulli", "epochs": 150}
+JOINT = {"model": "joint-vae", "labels": 0, "components": 10, "capacity": "0:5:1400"}
+JOINT |= {"class_capacity": "0:2.3:1400", "capacity_rate": 30, "class_capacity_rate": 30}
+LADDER = {"model": "lvae", "batch_norm": True}
+WARM_UP = {"kl_z": "0:1:1000", "kl_h": "0:1:1000"}
+BITS = 32
+
+
+def of_class(run: Run) -> Numbers:
+    numbers = run.evaluate(nll_rows=0, draws=0)
+    return {"accuracy of components": numbers["cluster_accuracy"], "NMI": numbers["nmi"]}
+
+
+def of_upper_layer(run: Run) -> Numbers:
+    model, x = run.model.eval(), test_rows(run)
+    units = kl_of_units(model.model, model.guide, x, model.latents)
+    assert units is not None
+    active = sum(unit > 0.1 for unit in units)
+    bound = float(run.bounds(x, 10).elbo.mean())
+    return {"KL(z), nats": sum(units), "entries of z above 0.1 nats": active, "ELBO": bound}
+
+
+@torch.no_grad()
+def of_codes(run: Run) -> Numbers:
+    x = test_rows(run)
+    z = torch.as_tensor(run.embed(x))
+    error = float((run.model.decode(z) - x).square().mean())
+    perplexity = run.evaluate(nll_rows=0, draws=0)["code_perplexity"]
+    return {"squared error": error, "codes in use of each 16": perplexity}
+
+
+@torch.no_grad()
+def of_bins(run: Run) -> Numbers:
+    """An autoencoder whose z is rounded to the means of bins, of BITS bits in all."""
+    rows = TrainingData.from_config(run.config, run.schema)
+    train = run.embed(rows.tensors(rows.training_rows, run.device)[0])
+    x = test_rows(run)
+    z = run.embed(x)
+    bins = 2 ** (BITS // z.shape[1])
+    for i in range(z.shape[1]):
+        edges = np.quantile(train[:, i], np.linspace(0, 1, bins + 1)[1:-1])
+        own = np.digitize(train[:, i], edges)
+        means = np.array([train[own == number, i].mean() for number in range(bins)])
+        z[:, i] = means[np.digitize(z[:, i], edges)]
+    return {"squared error": float((run.model.decode(torch.as_tensor(z)) - x).square().mean())}
+
+
+LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
+    "joint-vae": (JOINT, of_class),
+    "joint-vae, balance=30": (JOINT | {"balance": 30}, of_class),
+    "lvae": (LADDER, of_upper_layer),
+    "lvae, top_down=false": (LADDER | {"top_down": False}, of_upper_layer),
+    "lvae, warm-up": (LADDER | WARM_UP, of_upper_layer),
+    "lvae, top_down=false, warm-up": (
+        LADDER | WARM_UP | {"top_down": False},
+        of_upper_layer,
+    ),
+    "vq-vae, 8 groups of 16 codes": ({"model": "vq-vae", "groups": 8, "codes": 16}, of_codes),
+    "ae, 16 entries of 2 bits": ({"model": "ae", "latent_dim": 16}, of_bins),
+    "ae, 8 entries of 4 bits": ({"model": "ae", "latent_dim": 8}, of_bins),
+}
+
+
+@click.command()
+@click.option("--seeds", default=5, show_default=True, help="Of weights and batches: 0, 1, ...")
+@click.option("--epochs", default=150, show_default=True, help="Epochs of each run.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--runs", type=click.Path(path_type=Path), help="Of the fits.  [default: OUT/runs]")
+def main(seeds: int, epochs: int, out: Path, runs: Path | None) -> None:
+    """Train the runs that are not there, then write the table."""
+    torch.set_num_threads(1)
+    runs = runs or out / "runs"
+    for folder in (out, runs):
+        folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for line, (keys, measure) in LINES.items():
+        for seed in range(seeds):
+            config = default_config("digits", {**COMMON, **keys, "epochs": epochs, "seed": seed})
+            name = f"{line.replace(' ', '')}-{epochs}-{seed}"
+            for number, value in measure(train_run(config, runs / name)).items():
+                rows.append({"line": line, "seed": seed, "number": number, "value": value})
+        click.echo(f"{line}: {[round(row['value'], 4) for row in rows if row['line'] == line]}")
+    write(pd.DataFrame(rows), out)
+
+
+def write(table: pd.DataFrame, out: Path) -> None:
+    atomic_write(out / "results.csv", table.to_csv(index=False).encode())
+    lines = []
+    for (line, number), rows in table.groupby(["line", "number"], sort=False):
+        low, high = t_interval(rows["value"])
+        cell = {"model": line, "number": number, "mean": f"{rows['value'].mean():.4g}"}
+        lines.append(cell | {"95 %": f"[{low:.4g}, {high:.4g}]", "n": len(rows)})
+    command = shlex.join(["python", "benchmarks/survey_models.py", *sys.argv[1:]])
+    note = "Of test rows; means over seeds with their 95 % t-interval."
+    text = f"{markdown(pd.DataFrame(lines))}\n{note}\n\nMade by `{command}`.\n"
+    atomic_write(out / "table.md", text.encode())
+
+
+if __name__ == "__main__":
+    main()
