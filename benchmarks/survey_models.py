@@ -3,11 +3,11 @@
     python benchmarks/survey_models.py --out benchmarks/results/survey-models
 
 joint-vae: the accuracy of its class without labels, with and without the regularizer ``balance``.
-lvae: the KL term of the upper layer and its entries of more than 0.1 nats, against plain layers.
-vq-vae: the squared error of its reconstructions and the codes in use, against an autoencoder whose
-z has as many bits, in bins of equally many training rows. lvae has batch normalization. Bernoulli likelihood, preset paper, means
-over seeds. The same command resumes: finished runs are not trained again. OUT gets results.csv and
-table.md.
+lvae, with batch normalization: the KL term of the upper layer and its entries of more than 0.1
+nats, against plain layers. vq-vae: the squared error of its reconstructions and the codes in use,
+against an autoencoder whose z has as many bits, in bins of equally many training rows. Bernoulli
+likelihood, preset paper, means over seeds. The same command resumes: finished runs are not trained
+again. OUT gets results.csv and table.md.
 """
 
 import shlex

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LatentSite,
         LatentTerm,
         TotalCorrelation,
+        WithinGroups,
     )
     from pyro_gmmvae.objectives.regularizers import (
         VAT,
@@ -67,6 +68,7 @@ LATENT_TERMS: "PartTable[type[LatentTerm]]" = PartTable(
         "hsic": "HSIC",
         "mmd": "MMD",
         "tc": "TotalCorrelation",
+        "tc_within": "WithinGroups",
     },
 )
 
@@ -96,4 +98,5 @@ __all__ = [
     "Terms",
     "TotalCorrelation",
     "TraceObjective",
+    "WithinGroups",
 ]

@@ -185,6 +185,41 @@ class TotalCorrelation(LatentTerm):
         return (log_q + log_weights.reshape(B, B, *[1] * (log_q.dim() - 2))).logsumexp(1)
 
 
+class WithinGroups(TotalCorrelation):
+    """sum_g KL( q(z_g) || prod_{i in g} q(z_i) ): entries of a group are independent.
+
+    The lower level of HFVAE; ``tc`` with ``tc_groups`` is the upper one. The groups are of as many
+    entries of z each.
+
+    Args:
+        rows, estimator: as for :class:`TotalCorrelation`.
+        groups: their number.
+
+    Raises:
+        GMMVAEError: groups of fewer than two entries, or a q(z|x) that is no product of Gaussians.
+
+    Reference:
+        Esmaeili et al. 2019, arXiv:1804.02086.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        *,
+        estimator: Literal["stratified", "weighted"] = "stratified",
+        groups: int = 2,
+    ) -> None:
+        super().__init__(rows, estimator=estimator, groups=groups)
+
+    def forward(self, site: LatentSite) -> Tensor:
+        d = site.z.shape[1]
+        groups = group_of_entries(d, self.groups, "tc_within")
+        if groups == d:
+            raise GMMVAEError(f"tc_within_groups {groups}: each has one entry of the {d} of z")
+        log_q = self._log_q(site, d).unflatten(-1, (groups, -1))
+        return (self._log_mean(log_q.sum(-1)) - self._log_mean(log_q).sum(-1)).sum(-1).mean()
+
+
 class DIP(LatentTerm):
     """sum_{i != j} C_ij^2 + r sum_i (C_ii - 1)^2: entries of z are uncorrelated, of variance 1.
 

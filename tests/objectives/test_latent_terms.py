@@ -23,6 +23,7 @@ from pyro_gmmvae.objectives import (
     FreeBits,
     LatentSite,
     TotalCorrelation,
+    WithinGroups,
 )
 
 B, D, SHAPE = 12, 4, (6,)
@@ -57,6 +58,9 @@ def test_tc_of_all_rows_is_that_of_their_mixture() -> None:
     pairs = each.unflatten(-1, (2, 2)).sum(-1)
     between = (joint - (pairs.logsumexp(0) - math.log(B)).sum(-1)).mean()
     torch.testing.assert_close(TotalCorrelation(B, groups=2)(one), between)
+    # the two levels add up
+    within = WithinGroups(B, groups=2)(one)
+    torch.testing.assert_close(between + within, (joint - marginals).mean())
 
 
 def test_tc_of_correlated_gaussians_is_the_closed_form() -> None:
@@ -214,7 +218,7 @@ def test_hsic_with_covariates_needs_them() -> None:
 
 
 def with_terms(model: Any, objective: str, names: Any, **options: Any) -> Any:
-    made = {n: LATENT_TERMS[n](*([B] if n == "tc" else [])) for n in names}
+    made = {n: LATENT_TERMS[n](*([B] if n.startswith("tc") else [])) for n in names}
     return OBJECTIVES[objective](
         model.model,
         model.guide,
@@ -262,6 +266,8 @@ def test_terms_are_refused_where_z_has_no_such_parts() -> None:
         with_terms(VAE(SHAPE, 3, prior="mixture"), "trace", ["free_bits"])(x)
     with pytest.raises(GMMVAEError, match="tc_groups must be at least 2"):
         TotalCorrelation(B, groups=-1)(site(torch.randn(B, D)))
+    with pytest.raises(GMMVAEError, match="tc_within_groups 2: each has one entry of the 2"):
+        with_terms(VAE(SHAPE, 2), "analytic", ["tc_within"])(x)
     flow = GMMVAE(SHAPE, 3, D, guide=GUIDES["flow"])
     with pytest.raises(GMMVAEError, match="independent Gaussian entries"):
         with_terms(flow, "trace", ["dip"])(x)
