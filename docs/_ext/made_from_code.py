@@ -157,11 +157,31 @@ def latent_terms() -> str:
 
     rows = []
     for name, term in LATENT_TERMS.items():
-        doc = inspect.getdoc(term) or ""
-        reference = " ".join(doc.partition("Reference:")[2].split()).rstrip(".")
-        length = len(inspect.getsource(term).splitlines()) - len(doc.splitlines())
-        rows.append([code(name), summary(term), length, reference])
+        length = len(inspect.getsource(term).splitlines()) - len(_doc(term).splitlines())
+        rows.append([code(name), summary(term), length, _reference(term)])
     return table(("key", "term", "lines of code", "reference"), rows)
+
+
+def methods() -> str:
+    """Every model: lines of its class, without those of its docstring and of its bases."""
+    from pyro_gmmvae.models import MODELS
+
+    rows = []
+    for name, model in MODELS.items():
+        length = len(inspect.getsource(model).splitlines()) - len(_doc(model).splitlines())
+        base = model.__mro__[1].__name__
+        beyond = "" if base == "LatentModel" else f" beyond `{base}`"
+        rows.append([code(name), f"{length}{beyond}", _reference(model)])
+    return table(("model", "lines of code", "reference"), rows)
+
+
+def _doc(thing: Any) -> str:
+    return inspect.getdoc(thing) or ""
+
+
+def _reference(thing: Any) -> str:
+    _, _, text = re.sub("References:", "Reference:", _doc(thing)).partition("Reference:")
+    return " ".join(text.split()).rstrip(".")
 
 
 def names() -> str:
@@ -254,7 +274,7 @@ def _help(command: click.Command) -> str:
 MADE: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
-        *(keys, own_keys, presets, models, guides, objectives, latent_terms),
+        *(keys, own_keys, presets, models, guides, objectives, latent_terms, methods),
         *(names, metrics, run_files, extras, commands),
     )
 }

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.lvae import LVAE
     from pyro_gmmvae.models.m1m2 import M1M2
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
-    from pyro_gmmvae.models.vae import AE, M1, VAE
+    from pyro_gmmvae.models.vae import AE, DAE, M1, VAE
+    from pyro_gmmvae.models.vlaae import VLAAE
     from pyro_gmmvae.models.vq_vae import VQVAE
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -27,6 +28,7 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "gmmvae-factors": "FactorGMMVAE",
         "gmvae-discrete": "GMVAEDiscrete",
         "ae": "AE",
+        "dae": "DAE",
         "vae": "VAE",
         "cvae": "CVAE",
         "m1": "M1",
@@ -37,6 +39,7 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "sdgm": "SDGM",
         "joint-vae": "JointVAE",
         "lvae": "LVAE",
+        "vlaae": "VLAAE",
         "vq-vae": "VQVAE",
     },
 )
@@ -45,6 +48,7 @@ __all__ = [
     "ADGM",
     "AE",
     "CVAE",
+    "DAE",
     "GMMVAE",
     "LVAE",
     "M1",
@@ -53,6 +57,7 @@ __all__ = [
     "MODELS",
     "SDGM",
     "VAE",
+    "VLAAE",
     "VQVAE",
     "Covariates",
     "FactorGMMVAE",

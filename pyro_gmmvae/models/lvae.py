@@ -85,9 +85,11 @@ class LVAE(LatentModel):
                 pyro.sample("z", _normal(*self.to_z(h)))
                 return
             z = pyro.sample("z", _normal(*self.to_z(features)))
-            both = [_normal(*self.prior_of_h(z)).base_dist, from_x.base_dist]
-            loc, scale = (torch.stack([getattr(n, k) for n in both], -2) for k in ("loc", "scale"))
-            product = GaussianProduct(z.new_ones(len(x), 2), loc, scale)
+            p, q = _normal(*self.prior_of_h(z)).base_dist, from_x.base_dist
+            # z may have an axis of draws in front of the rows
+            loc = torch.stack(torch.broadcast_tensors(p.loc, q.loc), -2)
+            scale = torch.stack(torch.broadcast_tensors(p.scale, q.scale), -2)
+            product = GaussianProduct(loc.new_ones(*loc.shape[:-2], 2), loc, scale)
             pyro.sample("h", Normal(product.mean, product.stddev).to_event(1))
 
     def embed(self, x: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""AE, VAE and M1: one encoder and one decoder, in M1 with a classifier on z."""
+"""AE, DAE, VAE and M1: one encoder and one decoder, in M1 with a classifier on z."""
+
+from typing import Literal
 
 import pyro
 import torch
@@ -6,7 +8,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
 from pyro_gmmvae.distributions import positive_scale
-from pyro_gmmvae.errors import check_range
+from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.models.base import LatentModel
 from pyro_gmmvae.models.priors import build_prior
 from pyro_gmmvae.networks import NetworkOptions
@@ -59,6 +61,64 @@ class AE(LatentModel):
         return self.encoder(x)
 
 
+class DAE(AE):
+    """Denoising autoencoder, of rows that are corrupted while training::
+
+        z = encoder(x')                    z (B, d), x' (B, *x_shape) a corrupted row
+        p(x|z)  likelihood of decoder(z)   x (B, *x_shape)
+
+    Otherwise it is an :class:`AE`.
+
+    Args:
+        x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        corruption: gaussian: noise is added to each entry; mask: entries are set to 0, those of
+            the columns of a table to missing.
+        corruption_level: the standard deviation of the noise, in units of x, or the probability
+            of an entry to be set.
+
+    Reference:
+        Vincent et al. 2010, jmlr.org/papers/v11/vincent10a.html.
+    """
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        latent_dim: int,
+        *,
+        network: str = "mlp",
+        likelihood: str = "bernoulli",
+        corruption: Literal["gaussian", "mask"] = "mask",
+        corruption_level: float = 0.25,
+        options: NetworkOptions | None = None,
+    ) -> None:
+        super().__init__(
+            x_shape, latent_dim, network=network, likelihood=likelihood, options=options
+        )
+        is_share = corruption == "mask"
+        highest, wanted = (1.0, "from 0 to below 1") if is_share else (1e6, "from 0 to 1000000")
+        fits = 0 <= corruption_level < highest
+        check_range("corruption_level", corruption_level, fits, wanted)
+        if self.options.columns and not is_share:
+            raise GMMVAEError(
+                "noise is for rows of numbers; columns of a table take corruption=mask"
+            )
+        self.corruption, self.corruption_level = corruption, corruption_level
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(x | encoder(x')) for rows x (B, *x_shape)."""
+        register(encoder=self.encoder, observation=self.observation)
+        z = self.encoder(self.corrupted(x) if self.training else x)
+        with pyro.plate("rows", len(x)):
+            pyro.sample("x", self.observation(z, given=x), obs=x)
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        """x with noise, or without some entries; a missing entry stays missing."""
+        if self.corruption == "gaussian":
+            return x + self.corruption_level * torch.randn_like(x)
+        hidden = torch.rand_like(x) < self.corruption_level
+        return torch.where(hidden & ~x.isnan(), torch.nan if self.options.columns else 0.0, x)
+
+
 class VAE(LatentModel):
     """Variational autoencoder::
 
@@ -96,8 +156,7 @@ class VAE(LatentModel):
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__(x_shape, latent_dim=latent_dim, network=network, options=options)
-        self.encoder = self.build_encoder(2 * latent_dim)
-        self.observation = self.build_observation(latent_dim, likelihood)
+        self.build_networks(likelihood)
         self.prior = build_prior(
             prior,
             prior_components,
@@ -108,6 +167,11 @@ class VAE(LatentModel):
             options=self.options,
             bounded=self.observation.spec.bounded,
         )
+
+    def build_networks(self, likelihood: str) -> None:
+        """Build the networks of q(z|x), from x to (B, 2 d), and of p(x|z)."""
+        self.encoder = self.build_encoder(2 * self.latent_dim)
+        self.observation = self.build_observation(self.latent_dim, likelihood)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z) for rows x (B, *x_shape)."""
