@@ -22,9 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--hostile",
         type=int,
+        nargs="?",
+        const=1,
         default=40,
         metavar="N",
-        help="run one of N cases of tests/hostile; 1: all",
+        help="run one of N cases of tests/hostile; without N all",
     )
 
 

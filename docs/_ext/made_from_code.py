@@ -170,8 +170,9 @@ def methods() -> str:
     for name, model in MODELS.items():
         length = len(inspect.getsource(model).splitlines()) - len(_doc(model).splitlines())
         base = model.__mro__[1].__name__
-        beyond = "" if base == "LatentModel" else f" beyond `{base}`"
-        rows.append([code(name), f"{length}{beyond}", _reference(model)])
+        beyond = "" if base == "LatentModel" or base[0] == "_" else f" beyond `{base}`"
+        reference = _reference(model) or _reference(model.__mro__[1])
+        rows.append([code(name), f"{length}{beyond}", reference])
     return table(("model", "lines of code", "reference"), rows)
 
 
@@ -181,7 +182,8 @@ def _doc(thing: Any) -> str:
 
 def _reference(thing: Any) -> str:
     _, _, text = re.sub("References:", "Reference:", _doc(thing)).partition("Reference:")
-    return " ".join(text.split()).rstrip(".")
+    plain = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text.lstrip().split("\n\n")[0])
+    return " ".join(plain.split()).rstrip(".")
 
 
 def names() -> str:

@@ -29,7 +29,7 @@ class LVAE(LatentModel):
     layers, with q(h|x) = N(loc(features(x)), scale(features(x))^2) and q(z|h) = N(loc(h),
     scale(h)^2), whose upper layer mostly carries no information.
 
-    It departs from Sonderby et al. in two layers instead of five, and in that batch normalization
+    It departs from Sønderby et al. in two layers instead of five, and in that batch normalization
     and the warm-up of the KL terms (``kl_z=0:1:2000``, ``kl_h=0:1:2000``) are the configuration's.
 
     Args:
@@ -40,7 +40,7 @@ class LVAE(LatentModel):
             ``trace`` (or ``iwae``).
 
     Reference:
-        Sonderby et al. 2016, arXiv:1602.02282.
+        Sønderby et al. 2016, arXiv:1602.02282.
     """
 
     latents = ("z", "h")
