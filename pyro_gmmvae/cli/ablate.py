@@ -22,9 +22,9 @@ from pyro_gmmvae.cli.options import (
 # the terms on z of a VAE, and other priors, each with a low and a high weight where it has one
 PLANE = (
     *("", "kl_z=0.25", "kl_z=4", "kl_z=10"),
-    *("capacity=5", "capacity=15", "free_bits=0.5", "free_bits=2"),
+    *("capacity=0:5:300", "capacity=0:15:300", "free_bits=0.5", "free_bits=2"),
     *("tc=1", "tc=5", "tc=5,tc_groups=2,tc_within=1", "dip=1", "dip=10", "dip=10,dip_of=z"),
-    *("mmd=100", "mmd=100,kl_z=0.1", "hsic=100", "hsic=1000"),
+    *("mmd=3,kl_z=0.1", "mmd=10,kl_z=0.1", "hsic=100", "hsic=1000"),
     *("prior=mixture", "prior=vamp", "prior=flow"),
 )
 

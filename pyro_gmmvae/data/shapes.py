@@ -1,5 +1,8 @@
 """Images of shapes with known factors: made like those of dSprites, or the file of dSprites."""
 
+import math
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ SIZES = {"scale": 6, "orientation": 40, "x": 32, "y": 32}
 CELLS = 64  # of an image of dSprites, a side
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 BLOCK = 500  # images at once
+MOST_PIXELS = 2**32
 
 Array = NDArray[np.float32]
 
@@ -29,8 +33,8 @@ def load_shapes(rows: int = 10_000, size: int = 32, seed: int = 0) -> Dataset:
 
     Args:
         rows: number of images, at least 10.
-        size: of a side in pixels, 8 to 256. A pixel of an image smaller than 64 is the share of
-            its points that are in the shape.
+        size: of a side in pixels, 8 to 256. Below 64 a pixel is the share of its points (4 or
+            more) that are in the shape; from 64 on it is 0 or 1.
         seed: of the factors.
 
     Raises:
@@ -41,6 +45,8 @@ def load_shapes(rows: int = 10_000, size: int = 32, seed: int = 0) -> Dataset:
     """
     check_range("shapes_rows", rows, 10 <= rows <= 1_000_000, "from 10 to 1000000")
     check_range("shapes_size", size, 8 <= size <= 256, "from 8 to 256")
+    most = MOST_PIXELS // size**2
+    check_range("shapes_rows", rows, rows <= most, f"at most {most} of this size")
     generator = np.random.default_rng(seed)
     shape = generator.integers(len(CLASSES), size=rows)
     factors = {name: generator.integers(number, size=rows) for name, number in SIZES.items()}
@@ -56,7 +62,7 @@ def draw_shapes(
     shape: NDArray[np.int64], factors: dict[str, NDArray[np.int64]], size: int
 ) -> Array:
     """(N, size, size) images of shapes (N,) with these numbers of their factors, (N,) each."""
-    points = max(1, round(CELLS / size))  # of a pixel, a side
+    points = math.ceil(CELLS / size)  # of a pixel, a side
     cell = (np.arange(size * points, dtype=np.float32) + 0.5) * CELLS / (size * points)
     scale = (0.5 + 0.1 * factors["scale"]).astype(np.float32)[:, None, None]
     angle = (-2 * np.pi * factors["orientation"] / 39).astype(np.float32)[:, None, None]
@@ -102,12 +108,19 @@ def load_dsprites(data_dir: Path | None) -> Dataset:
     if not path.is_file():
         raise GMMVAEError(f"{data_dir} has no {FILE}")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             x, numbers = content["imgs"], content["latents_classes"]
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise GMMVAEError(f"{path} can't be read as the file of dSprites: {error}") from error
-    if x.ndim != 3 or numbers.shape != (len(x), 6):
-        raise GMMVAEError(f"{path}: images of shape {x.shape} and factors of {numbers.shape}")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise GMMVAEError(f"{path} is damaged, or not the npz file of dSprites") from error
+    sizes = np.array([1, len(CLASSES), *SIZES.values()])
+    fits = x.shape[1:] == (CELLS, CELLS) and numbers.shape == (len(x), len(sizes))
+    if not fits or numbers.dtype.kind not in "iu" or x.dtype.kind not in "iub":
+        raise GMMVAEError(
+            f"{path}: images {x.dtype} {x.shape} and factors {numbers.dtype} {numbers.shape} are "
+            "not those of dSprites"
+        )
+    if ((numbers < 0) | (numbers >= sizes)).any() or ((x != 0) & (x != 1)).any():
+        raise GMMVAEError(f"{path}: factors or pixels that dSprites does not have")
     columns = dict(zip(("color", "shape", *SIZES), numbers.T.astype(np.int64), strict=True))
     return _dataset(x[:, None], columns["shape"], {name: columns[name] for name in SIZES})
 

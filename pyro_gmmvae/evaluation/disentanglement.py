@@ -15,7 +15,10 @@ BINS = 20
 TREES = 50
 ROWS_OF_A_VOTE, VOTES = 64, 800
 CONSTANT = 0.05
-"""Variance below which FactorVAE's score leaves an entry of z out."""
+"""Share of the largest variance below which FactorVAE's score leaves an entry of z out."""
+FEWEST = 16
+"""Rows of a value that FactorVAE's score needs."""
+SMALLEST = 1e-12  # eigenvalue of a correlation matrix
 
 
 def total_correlation(z: Array) -> float:
@@ -30,12 +33,13 @@ def total_correlation(z: Array) -> float:
     z = z[:, z.std(0) > 1e-6 * z.std()]
     if z.shape[1] < 2:
         return 0.0
-    correlations = np.corrcoef(z.T)
-    sign, log_determinant = np.linalg.slogdet(correlations)
-    return max(0.0, -0.5 * float(log_determinant)) if sign > 0 else np.inf
+    eigenvalues = np.linalg.eigvalsh(np.corrcoef(z.T))
+    return max(0.0, -0.5 * float(np.log(eigenvalues.clip(SMALLEST)).sum()))
 
 
-def disentanglement(z: Array, factors: Mapping[str, Array], seed: int = 0) -> dict[str, float]:
+def disentanglement(
+    z: Array, factors: Mapping[str, Array], seed: int = 0
+) -> dict[str, float | None]:
     """All scores of this module for rows with known factors.
 
     Args:
@@ -160,12 +164,12 @@ def sap(z: Array, v: Array) -> float:
     return float(np.mean(gaps)) if gaps else 0.0
 
 
-def factor_vae_score(z: Array, v: Array, seed: int = 0) -> float:
+def factor_vae_score(z: Array, v: Array, seed: int = 0) -> float | None:
     """Accuracy of a majority vote for the factor that is the same in a group of rows.
 
     Of 64 rows with one value of a factor, the entry of z with the smallest variance (relative to
     that over all rows) votes for the factor; 800 votes train the classifier, 800 test it. Entries
-    of a variance below 0.05 are left out.
+    with less than 5 % of the largest variance are left out, and values with fewer than 16 rows.
 
     Args:
         z, v: as for :func:`mutual_information_gap`.
@@ -175,15 +179,22 @@ def factor_vae_score(z: Array, v: Array, seed: int = 0) -> float:
         Kim, Mnih 2018, arXiv:1802.05983.
     """
     generator, variances = np.random.default_rng(seed), z.var(0)
-    active = np.flatnonzero(variances > CONSTANT)
-    if not len(active):
-        return 0.0
-    rows_of = [[np.flatnonzero(factor == value) for value in np.unique(factor)] for factor in v.T]
-    votes = np.zeros((2, len(active), v.shape[1]), np.int64)
+    active = np.flatnonzero(variances > CONSTANT * variances.max())
+    rows_of = [_rows_of_values(factor) for factor in v.T]
+    rows_of = [rows for rows in rows_of if rows]
+    if not len(active) or not rows_of:
+        return None
+    votes = np.zeros((2, len(active), len(rows_of)), np.int64)
     for part in votes:
         for _ in range(VOTES):
-            k = generator.integers(v.shape[1])
+            k = generator.integers(len(rows_of))
             rows = rows_of[k][generator.integers(len(rows_of[k]))]
             own = z[generator.choice(rows, ROWS_OF_A_VOTE)][:, active]
             part[(own.var(0) / variances[active]).argmin(), k] += 1
     return float(votes[1][np.arange(len(active)), votes[0].argmax(1)].sum() / VOTES)
+
+
+def _rows_of_values(factor: Array) -> list[Array]:
+    """The rows of each value of a factor (N,) that has enough of them."""
+    values, counts = np.unique(factor, return_counts=True)
+    return [np.flatnonzero(factor == value) for value in values[counts >= FEWEST]]

@@ -29,6 +29,8 @@ class Covariates(nn.Module):
     quantiles: Tensor
     sizes: Tensor
     typical: Tensor
+    of_value: Tensor
+    codes: Tensor
 
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
@@ -37,6 +39,12 @@ class Covariates(nn.Module):
         self.inputs = ColumnInputs(own)
         self.width = self.inputs.width
         values = [_values_of(column) for column in own]
+        coded = [
+            (number, float(code))
+            for number, column in enumerate(own)
+            if column.is_discrete
+            for code in range(len(column.values))
+        ]
         typical = torch.full((1, len(columns)), torch.nan)
         for place, column, one in zip(places, own, values, strict=True):
             typical[0, place] = one.mode()[0] if column.is_discrete else one.median()
@@ -45,11 +53,18 @@ class Covariates(nn.Module):
             ("quantiles", nn.utils.rnn.pad_sequence(values, batch_first=True)),
             ("sizes", torch.tensor([[len(one)] for one in values])),
             ("typical", typical),
+            ("of_value", torch.tensor([number for number, _ in coded], dtype=torch.int64)),
+            ("codes", torch.tensor([code for _, code in coded])),
         ):
             self.register_buffer(name, constant, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inputs(x.index_select(-1, self.places))
+
+    def groups(self, x: Tensor) -> Tensor:
+        """(B, v) ones for the value of each discrete column of rows (B, D); of NaN all are 0."""
+        codes = x.index_select(-1, self.places)[:, self.of_value]
+        return (codes == self.codes).to(x.dtype)
 
     def draw(self, n: int, given: Tensor | None = None) -> Tensor:
         """Rows (n, D) with covariates, each drawn by itself from its values in the training rows.

@@ -10,7 +10,8 @@ from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
 
 RARE = 0.1
-"""A code that fewer rows of a batch use, in the moving average, is put where a row is."""
+"""A code that fewer rows of a batch use, in the moving average, is put where a row is. With more
+codes than rows it is this share of what each code would have."""
 SMALLEST = 1e-5
 MOST_GROUPS = 8
 """By default."""
@@ -29,8 +30,8 @@ class VQVAE(AE):
     while training is the number that is maximized.
 
     It departs from van den Oord et al. in a codebook for each group of entries of z, instead of
-    one for all positions of an image; in codes that are put where a row is if no row uses them
-    (as in Dhariwal et al.); and in that no prior of the codes is fitted, so that it does not
+    one for all positions of an image; in codes that are put where a row is if hardly any row uses
+    them (as in Dhariwal et al.); and in that no prior of the codes is fitted, so that it does not
     generate.
 
     Args:
@@ -110,7 +111,10 @@ class VQVAE(AE):
         self.counts.mul_(self.code_decay).add_(share * one_hot.sum(0))
         self.sums.mul_(self.code_decay).add_(share * torch.einsum("bgk,bgc->gkc", one_hot, e))
         rows = torch.randint(len(e), (self.codebooks.shape[1],), device=e.device)
-        rare, others = (self.counts < RARE).unsqueeze(-1), e[rows].transpose(0, 1)
+        rare, others = (
+            (self.counts < RARE * min(1.0, len(e) / len(rows))).unsqueeze(-1),
+            e[rows].transpose(0, 1),
+        )
         self.sums.copy_(torch.where(rare, others, self.sums))
         self.counts.copy_(torch.where(rare.squeeze(-1), 1.0, self.counts))
         self.codebooks.copy_(self.sums / self.counts.clamp_min(SMALLEST).unsqueeze(-1))

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
         TraceObjective,
     )
     from pyro_gmmvae.objectives.iwae import IWAEObjective
+    from pyro_gmmvae.objectives.kernel_terms import HSIC, MMD
     from pyro_gmmvae.objectives.latent_terms import (
         DIP,
-        HSIC,
-        MMD,
         Capacity,
         ClassCapacity,
         FreeBits,

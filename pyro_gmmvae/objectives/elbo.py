@@ -135,6 +135,8 @@ class Objective(nn.Module, ABC):
             self.register_buffer(f"kl_{site}", torch.tensor(1.0))
         self.regularizers = nn.ModuleDict(dict(regularizers or {}))
         self.latent_terms = nn.ModuleDict(dict(latent_terms or {}))
+        replacing = [term for _, term in _items(self.latent_terms) if term.replaces_kl]
+        self._replaced = [term.site_in(self.label_sites) for term in replacing]
         if reconstruct == "separate" and networks is None:
             raise GMMVAEError("reconstruct='separate' switches noise off; give the networks")
         self.reconstruct, self.elbo_scale = reconstruct, elbo_scale
@@ -294,7 +296,8 @@ class Objective(nn.Module, ABC):
     def combine(self, one: Draw) -> Estimate:
         """The terms of one sample, and the bound that they make."""
         kl = {site: self.site_kl(site, one) for site in self.latents}
-        weighted = sum(self._weighted_kl(site, kl[site], one) for site in self.latents)
+        own = [site for site in self.latents if site not in self._replaced]
+        weighted = sum([self._weighted_kl(site, kl[site], one) for site in own])
         terms, weights = _items(self.latent_terms), {k: self.get_buffer(f"kl_{k}") for k in kl}
         return Estimate(
             bound=self.row_bound(one, one.log_px - weighted),

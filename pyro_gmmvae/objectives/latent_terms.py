@@ -5,7 +5,7 @@ q(z) = mean_rows q(z|x), which they estimate from the rows of a batch. One is a 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +17,6 @@ from torch.distributions import Independent, Normal, kl_divergence
 from pyro_gmmvae.distributions import GaussianProduct
 from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.objectives.draws import Draw
-
-MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,16 @@ class LatentTerm(nn.Module):
     weight: Tensor
     site = "z"
     """Of the term."""
+    replaces_kl = False
+    """Whether the objective leaves the KL term of the site out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weight", torch.tensor(1.0))
+
+    def site_in(self, label_sites: Sequence[str]) -> str:
+        """The name of its site, where the sites of labels have these names."""
+        return label_sites[0] if self.site == "class" else "z"
 
     def forward(self, site: LatentSite) -> Tensor:
         """The value of the term, ()."""
@@ -65,7 +69,8 @@ class LatentTerm(nn.Module):
 class Capacity(LatentTerm):
     """|KL(z) - C|, in the place of the KL term: z carries C nats of information about x.
 
-    ``capacity`` is C, which mostly grows during training.
+    ``capacity`` is C, which mostly grows during training. With a high rate, or a C that grows
+    fast, the KL term grows by a q(z|x) that is the same for all rows, and z carries less.
 
     Args:
         rate: the weight of the term.
@@ -74,16 +79,20 @@ class Capacity(LatentTerm):
         Burgess et al. 2018, arXiv:1804.03599.
     """
 
-    def __init__(self, *, rate: float = 10.0) -> None:
+    replaces_kl = True
+
+    def __init__(self, *, rate: float = 1.0) -> None:
         super().__init__()
-        check_range("capacity_rate", rate, 0 < rate <= 1e6, "positive, and at most 1000000")
+        name = "class_capacity_rate" if self.site == "class" else "capacity_rate"
+        check_range(name, rate, 0 < rate <= 1e6, "positive, and at most 1000000")
         self.rate = rate
 
     def forward(self, site: LatentSite) -> Tensor:
         return (site.kl - self.weight).abs()
 
     def added(self, value: Tensor, site: LatentSite) -> Tensor:
-        return self.rate * value - site.kl_weight * site.kl
+        del site
+        return self.rate * value
 
 
 class ClassCapacity(Capacity):
@@ -140,7 +149,8 @@ class TotalCorrelation(LatentTerm):
         estimator: of q(z) from a batch of B rows. stratified: the row that z was drawn for
             counts 1/N, and the others 1 - 1/N together, whose mean over batches is q(z) (in the
             paper one of the others has another weight); weighted: each counts 1 / (N B), so that
-            the value is low, and only its gradient is of use.
+            the value is high by some nats, and only its gradient is of use. Both assume rows that
+            are drawn alike: with ``labelled_per_batch`` labelled rows count more.
         groups: of as many entries of z each, between which it is measured; 0: between entries, as
             in the upper level of HFVAE.
 
@@ -150,6 +160,8 @@ class TotalCorrelation(LatentTerm):
     Reference:
         Chen et al. 2018, arXiv:1802.04942; Esmaeili et al. 2019, arXiv:1804.02086.
     """
+
+    name = "tc"
 
     def __init__(
         self,
@@ -162,14 +174,14 @@ class TotalCorrelation(LatentTerm):
         self.rows, self.estimator, self.groups = rows, estimator, groups
 
     def forward(self, site: LatentSite) -> Tensor:
-        groups = group_of_entries(site.z.shape[1], self.groups, "tc")
+        groups = group_of_entries(site.z.shape[1], self.groups, self.name)
         log_q = self._log_q(site, groups)
         whole = self._log_mean(log_q.sum(-1))
         return (whole - self._log_mean(log_q).sum(-1)).mean()
 
     def _log_q(self, site: LatentSite, groups: int) -> Tensor:
         """(B, B, groups) log q(z_g|x) of z of row i (first axis) and x of row j."""
-        q = _gaussian(site, "tc")
+        q = _gaussian(site, self.name)
         one = Normal(q.loc[None], q.scale[None])
         return one.log_prob(site.z[:, None]).unflatten(-1, (groups, -1)).sum(-1)
 
@@ -202,6 +214,8 @@ class WithinGroups(TotalCorrelation):
         Esmaeili et al. 2019, arXiv:1804.02086.
     """
 
+    name = "tc_within"
+
     def __init__(
         self,
         rows: int,
@@ -209,11 +223,13 @@ class WithinGroups(TotalCorrelation):
         estimator: Literal["stratified", "weighted"] = "stratified",
         groups: int = 2,
     ) -> None:
+        check_range("tc_within_groups", groups, groups >= 1, "at least 1")
         super().__init__(rows, estimator=estimator, groups=groups)
 
     def forward(self, site: LatentSite) -> Tensor:
-        d = site.z.shape[1]
-        groups = group_of_entries(d, self.groups, "tc_within")
+        d, groups = site.z.shape[1], self.groups
+        if groups > 1:
+            group_of_entries(d, groups, self.name)
         if groups == d:
             raise GMMVAEError(f"tc_within_groups {groups}: each has one entry of the {d} of z")
         log_q = self._log_q(site, d).unflatten(-1, (groups, -1))
@@ -254,92 +270,6 @@ class DIP(LatentTerm):
         return between + self.diagonal * (variances - 1).square().sum()
 
 
-class MMD(LatentTerm):
-    """The squared maximum mean discrepancy of q(z) and p(z), or of z between groups of rows.
-
-    The kernel is a sum of inverse multiquadratic ones, k(a, b) = c / (c + |a - b|^2), with c =
-    2 d times 0.1, 0.2, 0.5, 1, 2, 5 and 10. With ``kl_z`` below 1 it is InfoVAE.
-
-    Args:
-        covariates: from rows to their covariates, (B, w); None: the data has none.
-        of: prior: z against draws of p(z), by the unbiased estimate; covariates: z of the rows
-            with each value of each category, against z of all rows, as in VFAE.
-
-    Raises:
-        GMMVAEError: of=covariates for data without covariates.
-
-    Reference:
-        Zhao, Song, Ermon 2019, arXiv:1706.02262; Louizos et al. 2016, arXiv:1511.00830; kernel:
-        Tolstikhin et al. 2018, arXiv:1711.01558.
-    """
-
-    def __init__(
-        self,
-        covariates: Callable[[Tensor], Tensor] | None = None,
-        *,
-        of: Literal["prior", "covariates"] = "prior",
-    ) -> None:
-        super().__init__()
-        # in a tuple: the module belongs to the model, and is no submodule of the term
-        self._covariates = (_required(covariates, "mmd_of") if of == "covariates" else None,)
-
-    def forward(self, site: LatentSite) -> Tensor:
-        z, covariates = site.z, self._covariates[0]
-        own = _multiquadratic(z, z)
-        if covariates is not None:
-            groups = covariates(site.x).detach()
-            shares = groups / groups.sum(0).clamp_min(1) - 1 / len(z)
-            shares = shares * (groups.sum(0) > 0)  # a batch may lack a value
-            return (shares * (own @ shares)).sum()
-        draws = site.p.rsample() if site.p.has_rsample else site.p.sample()
-        other = _multiquadratic(draws, draws)
-        pairs = len(z) * (len(z) - 1)
-        within = [(k.sum() - k.diagonal().sum()) / max(1, pairs) for k in (own, other)]
-        return within[0] + within[1] - 2 * _multiquadratic(z, draws).mean()
-
-
-class HSIC(LatentTerm):
-    """Dependence of groups of entries of z, or of z and covariates: 0 where they are independent.
-
-    The Hilbert-Schmidt independence criterion (of more than two groups: dHSIC), with Gaussian
-    kernels exp(-|a - b|^2 / m), m the mean of |a - b|^2 over the batch.
-
-    Args:
-        covariates: from rows to their covariates, (B, w); None: the data has none.
-        of: groups: between groups of z; covariates: between z and the covariates.
-        groups: their number, of as many entries of z each.
-
-    Raises:
-        GMMVAEError: a z that has no such groups, or of=covariates for data without covariates.
-
-    Reference:
-        Lopez et al. 2018, arXiv:1805.08672; Pfister et al. 2018, arXiv:1603.00285.
-    """
-
-    def __init__(
-        self,
-        covariates: Callable[[Tensor], Tensor] | None = None,
-        *,
-        of: Literal["groups", "covariates"] = "groups",
-        groups: int = 2,
-    ) -> None:
-        super().__init__()
-        check_range("hsic_groups", groups, groups >= 2, "at least 2")
-        self.groups = groups
-        self._covariates = (_required(covariates, "hsic_of") if of == "covariates" else None,)
-
-    def forward(self, site: LatentSite) -> Tensor:
-        z, covariates = site.z, self._covariates[0]
-        if covariates is None:
-            parts = z.chunk(group_of_entries(z.shape[1], self.groups, "hsic"), -1)
-        else:
-            parts = (z, covariates(site.x).detach())
-        kernels = torch.stack([_gaussian_kernel(part) for part in parts])
-        means = kernels.mean(2)
-        joint = kernels.prod(0).mean()
-        return joint + means.mean(1).prod() - 2 * means.prod(0).mean()
-
-
 def terms_of_sites(
     terms: Sequence[tuple[str, LatentTerm]],
     one: Draw,
@@ -350,7 +280,7 @@ def terms_of_sites(
     """The value of each term at a sample, and what it adds to the loss, by the term's name."""
     found = {}
     for name, term in terms:
-        own = label_sites[0] if term.site == "class" else "z"
+        own = term.site_in(label_sites)
         site = latent_site(one, kl[own], kl_weights[own], own)
         value = term(site)
         found[name] = (value, term.added(value, site))
@@ -360,17 +290,29 @@ def terms_of_sites(
 def latent_site(one: Draw, kl: Tensor, kl_weight: Tensor, name: str = "z") -> LatentSite:
     """A site of a sample, with its KL term (B,) and the weight of that.
 
+    The KL of a class is the mean over the rows without a label, whose class is inferred.
+
     Raises:
-        GMMVAEError: the site has an axis in front of the rows.
+        GMMVAEError: the site, or its prior, has an axis in front of the rows, or z is there for
+            labelled rows alone.
     """
     q, p = one.guide[name], one.model[name]["fn"]
     z, observed = q["value"], one.model.get("x", {}).get("value", q["value"])
-    if z.dim() != 2:
+    if z.dim() != 2 or len(p.batch_shape) > 1 or kl.dim() > 1:
         raise GMMVAEError(
             f"a term on {name} needs one {name} for each row, and here it has one for each class; "
-            "set the guide to product or mean-field, or leave the term out"
+            "leave the term out, or take a guide or a model that does not sum out the class"
         )
-    return LatentSite(z, q["fn"], p.expand(z.shape[:1]), kl.mean(), kl_weight, observed)
+    mask = q["mask"]
+    if isinstance(mask, Tensor) and name == "z":
+        raise GMMVAEError(
+            "a term on z needs z of all rows, and this model has it for labelled rows alone; "
+            "leave the term out"
+        )
+    mean = kl.mean()
+    if isinstance(mask, Tensor):
+        mean = (kl * mask).sum() / mask.sum().clamp_min(1)
+    return LatentSite(z, q["fn"], p.expand(z.shape[:1]), mean, kl_weight, observed)
 
 
 def independent_entries(distribution: TorchDistribution) -> Normal | None:
@@ -410,33 +352,3 @@ def group_of_entries(d: int, groups: int, term: str) -> int:
     if d % groups:
         raise GMMVAEError(f"{term}_groups {groups}: latent_dim is {d}, not a multiple of it")
     return groups
-
-
-def _required(
-    covariates: Callable[[Tensor], Tensor] | None, key: str
-) -> Callable[[Tensor], Tensor]:
-    """The covariates of the data.
-
-    Raises:
-        GMMVAEError: the data has none.
-    """
-    if covariates is None:
-        raise GMMVAEError(f"{key}=covariates: name the columns with --covariates")
-    return covariates
-
-
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    """|a_i - b_j|^2, (B, B), from (B, d) each."""
-    return (a[:, None] - b[None]).square().sum(-1)
-
-
-def _multiquadratic(a: Tensor, b: Tensor) -> Tensor:
-    squares, d = _squares(a, b), a.shape[1]
-    return sum((2 * d * c / (2 * d * c + squares) for c in MMD_SCALES), torch.zeros_like(squares))
-
-
-def _gaussian_kernel(a: Tensor) -> Tensor:
-    squares = _squares(a, a)
-    # far from the width of a kernel it has no gradient
-    width = squares.mean().detach().clamp_min(0.1 * a.shape[1])
-    return (-squares / width).exp()

@@ -380,6 +380,13 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
     terms = list(objective.latent_terms)
     if objective.elbo_scale == 0 and terms:
         raise GMMVAEError(f"{terms[0]} is a term of the ELBO, which elbo_weight=0 leaves out")
+    of_kl = [name for name in ("capacity", "class_capacity", "free_bits") if name in terms]
+    if of_kl and config.objective == "iwae":
+        raise GMMVAEError(f"{of_kl[0]} is of the KL term, which iwae does not have; take analytic")
+    if {"capacity", "free_bits"} <= set(terms):
+        raise GMMVAEError("capacity replaces the KL term, of which free_bits is; leave one out")
+    if config.model == "vq-vae" and objective.particles > 1:
+        raise GMMVAEError("vq-vae has nothing to draw: particles is 1, and the objective analytic")
     for name, site in (("capacity", "z"), ("class_capacity", config.class_site)):
         if name in terms and f"kl_{site}" in config.given:
             raise GMMVAEError(

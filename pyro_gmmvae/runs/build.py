@@ -266,7 +266,9 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
         model: on its device.
         rows: the number of rows to fit.
     """
-    of_data = {"rows": rows, "covariates": model.observation.covariates}
+    covariates = model.observation.covariates
+    groups_of = None if covariates is None else covariates.groups
+    of_data = {"rows": rows, "covariates": covariates, "groups_of": groups_of}
     regularizers, latent_terms = _terms(config, of_data)
     objective = OBJECTIVES[str(config.objective)](
         model.model,

@@ -181,7 +181,8 @@ class TrainingData:
         """The number of folds of the cross-validation that a configuration asks for; 0: none."""
         asked = 0 if config.fold is not None else config.cv
         if asked is None:
-            asked = FOLDS if isinstance(self.kind, ColumnTable) and not len(self.split.test) else 0
+            few = isinstance(self.kind, ColumnTable) and not len(self.split.test)
+            asked = FOLDS if few and _has_classes(config) else 0
         return number_of_folds(self.dataset.y[self.split.labelled], asked)
 
     @property
@@ -343,8 +344,14 @@ def _with_parts(config: Config, dataset: Dataset) -> Config:
     labels = int((dataset.y >= 0).sum())
     if not isinstance(dataset.kind, ColumnTable) or not 0 < labels < LABELS_TO_SPARE:
         return config
+    if not _has_classes(config):
+        return config
     parts = {"test", "validation"} - config.given
     return config.with_defaults(**dict.fromkeys(parts, 0)) if config.labels != 0 else config
+
+
+def _has_classes(config: Config) -> bool:
+    return "components" in config.shared_parameters
 
 
 def _training_rows(split: Split, config: Config) -> Labels:

@@ -31,6 +31,7 @@ from pyro_gmmvae.training.devices import seeded
 if TYPE_CHECKING:
     from pyro_gmmvae.runs.run import Run
 
+ROWS_PER_ENTRY = 10  # of z; a covariance of fewer rows has correlations of its own
 DISENTANGLEMENT_ROWS = 2000
 SILHOUETTE_ROWS = 2000  # it compares all pairs
 Array = np.ndarray[Any, Any]
@@ -53,9 +54,9 @@ def measure(
         number of rows whose most probable component each one is),
         ``assignment_entropy`` (mean entropy of q(s|x), nats) and, where fit or test rows had
         no labels, ``silhouette`` (of posterior means z, on up to 2,000 rows).
-        ``total_correlation`` of draws of z, and for data with further factors the scores of
-        :func:`pyro_gmmvae.evaluation.disentanglement`, on up to 2,000 rows; of VQ-VAE
-        ``code_perplexity``, the mean over groups of codes.
+        ``total_correlation`` of draws of z (None with fewer than 10 rows for each entry), and for
+        data with further factors the scores of :func:`pyro_gmmvae.evaluation.disentanglement`, on
+        up to 2,000 rows; of VQ-VAE ``code_perplexity``, the mean over groups of codes.
         Those of :func:`pyro_gmmvae.runs.densities.measure_densities`. Of rows that are windows of
         sequences also those of :func:`measure_sequences`, and of further factors
         ``accuracy_NAME``, ``cluster_accuracy_NAME``, ``nmi_NAME``, ``ari_NAME``.
@@ -135,6 +136,8 @@ def _of_entries_of_z(run: "Run", rows: TrainingData) -> Numbers:
     z = run.embed(x)
     # entries without information about x have means that are nearly constant, and correlated
     numbers: Numbers = {"total_correlation": total_correlation(_draws_of_z(run, x))}
+    if len(x) < ROWS_PER_ENTRY * z.shape[1]:
+        numbers["total_correlation"] = None
     if isinstance(run.model, VQVAE):
         codes = run.model.codes(x).cpu().numpy()
         numbers["code_perplexity"] = float(np.mean([_perplexity(group) for group in codes.T]))
@@ -152,8 +155,8 @@ def _perplexity(codes: Array) -> float:
 
 
 def _draws_of_z(run: "Run", x: Tensor) -> Array:
-    """(N, d) a draw of z for each row; the means of a model without a site z."""
-    if "z" not in run.model.latents:
+    """(N, d) a draw of z for each row; means where z is no site or depends on a given class."""
+    if "z" not in run.model.latents or run.model.given_class:
         return run.embed(x)
     with seeded(0, run.device):
         drawn = guide_draws(run.model.model, run.model.guide, x, 1, 1).latents["z"]

@@ -265,12 +265,15 @@ def plane(table: pd.DataFrame, metric: str = "probe_accuracy") -> "Figure | None
     if table.empty:
         return None
     cells = _cells(table)
-    keys = [" ".join(re.findall(r"(\w+)=", settings)) for settings in cells["settings"]]
+    # a path is one of numbers; a key with other values is a family of its own
+    keys = [re.sub(r"=[-+.:\de]+(?= |$)", "", settings) for settings in cells["settings"]]
+    panels = [c for c in PANEL if cells[c].nunique() > 1]
+    names = [" ".join(filter(None, words)) for words in _words(cells[panels])]
     points = (
         table[["rate", "distortion"]]
         .astype(float)
         .assign(
-            line=_lines(cells),
+            line=[", ".join(filter(None, pair)) for pair in zip(names, _lines(cells), strict=True)],
             family=[" ".join(words) for words in _words(cells[FAMILY].assign(keys=keys))],
             usefulness=table[metric].astype(float),
         )

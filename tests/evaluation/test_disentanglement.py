@@ -78,6 +78,7 @@ def test_constant_factors_and_one_entry_have_no_scores() -> None:
     assert disentanglement(PERFECT, names)["mig"] > 0.6
     assert disentanglement(PERFECT[:, :1], names) == {}
     assert disentanglement(PERFECT, {"constant": names["constant"]}) == {}
-    assert factor_vae_score(0.01 * NOISE, V) == 0
+    assert factor_vae_score(0.01 * PERFECT, V) == factor_vae_score(PERFECT, V)
+    assert factor_vae_score(PERFECT, np.arange(len(V))[:, None]) is None
     with pytest.raises(GMMVAEError, match="4000 rows of z, and 3 of the factor 'a'"):
         disentanglement(PERFECT, {"a": V[:3, 0]})

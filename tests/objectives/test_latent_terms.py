@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
-from pyro_gmmvae.models import GMMVAE, VAE
+from pyro_gmmvae.models import CVAE, GMMVAE, VAE, GMVAEDiscrete, JointVAE
 from pyro_gmmvae.objectives import (
     DIP,
     HSIC,
@@ -108,7 +108,35 @@ def test_capacity_replaces_the_kl_term() -> None:
     term.weight.fill_(1.5)
     value = term(one)
     torch.testing.assert_close(value, (one.kl - 1.5).abs())
-    torch.testing.assert_close(term.added(value, one) + one.kl, 7 * (one.kl - 1.5).abs())
+    torch.testing.assert_close(term.added(value, one), 7 * (one.kl - 1.5).abs())
+
+
+@pytest.mark.parametrize("labelled_elbo", [1.0, 5.0])
+@pytest.mark.parametrize(("name", "key"), [("capacity", "kl_z"), ("class_capacity", "kl_y")])
+def test_without_a_rate_it_is_the_loss_without_the_kl_term(
+    name: str, key: str, labelled_elbo: float
+) -> None:
+    model, x = JointVAE(SHAPE, 3, D), torch.rand(B, *SHAPE)
+    y = torch.where(torch.arange(B) < 5, torch.arange(B) % 3, -1)
+    losses = []
+    for names in ([name], []):
+        objective = with_terms(model, "categorical", names, labelled_elbo=labelled_elbo)
+        objective.get_buffer(key).zero_() if not names else None
+        for term in objective.latent_terms.values():
+            term.rate = 0.0
+        torch.manual_seed(1)
+        losses.append(objective(x, y).loss)
+    torch.testing.assert_close(*losses)
+
+
+def test_the_capacity_of_a_class_is_that_of_rows_without_a_label() -> None:
+    model, x = JointVAE(SHAPE, 3, D).eval(), torch.rand(B, *SHAPE)
+    y = torch.where(torch.arange(B) < 5, torch.arange(B) % 3, -1)
+    log_q = model.classify(x[5:])
+    expected = (log_q.exp() * log_q).sum(-1).mean() + math.log(3)
+    objective = with_terms(model, "categorical", ["class_capacity"])
+    objective.scheduled["class_capacity"].zero_()
+    torch.testing.assert_close(objective(x, y).parts["class_capacity"], expected)
 
 
 def test_free_bits_leave_the_kl_above_them() -> None:
@@ -268,6 +296,10 @@ def test_terms_are_refused_where_z_has_no_such_parts() -> None:
         TotalCorrelation(B, groups=-1)(site(torch.randn(B, D)))
     with pytest.raises(GMMVAEError, match="tc_within_groups 2: each has one entry of the 2"):
         with_terms(VAE(SHAPE, 2), "analytic", ["tc_within"])(x)
+    with pytest.raises(GMMVAEError, match="a term on z needs one z for each row"):
+        with_terms(GMVAEDiscrete(SHAPE, 3, D), "analytic", ["tc"])(x)
+    with pytest.raises(GMMVAEError, match="needs z of all rows"):
+        with_terms(CVAE(SHAPE, 3, D), "analytic", ["mmd"])(x, torch.full((B,), -1))
     flow = GMMVAE(SHAPE, 3, D, guide=GUIDES["flow"])
     with pytest.raises(GMMVAEError, match="independent Gaussian entries"):
         with_terms(flow, "trace", ["dip"])(x)

@@ -162,6 +162,14 @@ def test_the_plane_has_a_number_for_each_line_and_a_path_for_each_term() -> None
     paths = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "-"]
     assert sorted(map(len, paths)) == [1, 1, 2]
     assert "epochs=3" in figure.get_suptitle()
+    words = in_plane().assign(settings=[f"prior={n}" for n in "abcde" for _ in range(3)])
+    other = plane(pd.concat([words, words.assign(labels="20")]), "accuracy")
+    assert other is not None
+    assert all(
+        len(line.get_xdata()) == 1 for line in other.axes[0].lines if line.get_linestyle() == "-"
+    )
+    first = other.axes[1].texts[0].get_text().splitlines()[0]
+    assert first.split() == ["1", "100", "labels,", "prior=a"]
 
 
 def test_without_a_rate_there_is_no_plane(tmp_path: Path) -> None:
