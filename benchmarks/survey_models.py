@@ -31,8 +31,8 @@ from pyro_gmmvae.sweeps.execute import train_run
 
 Numbers = dict[str, float]
 COMMON: dict[str, Any] = {"preset": "paper", "likelihood": "bernoulli", "epochs": 150}
-JOINT = {"model": "joint-vae", "labels": 0, "components": 10, "capacity": "0:5:1400"}
-JOINT |= {"class_capacity": "0:2.3:1400", "capacity_rate": 30, "class_capacity_rate": 30}
+JOINT = {"model": "joint-vae", "labels": 0, "components": 10}
+JOINT |= {"capacity": "0:10:1400", "class_capacity": "0:2.3:1400"}
 LADDER = {"model": "lvae", "batch_norm": True}
 WARM_UP = {"kl_z": "0:1:1000", "kl_h": "0:1:1000"}
 BITS = 32
@@ -79,7 +79,7 @@ def of_bins(run: Run) -> Numbers:
 
 LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "joint-vae": (JOINT, of_class),
-    "joint-vae, balance=30": (JOINT | {"balance": 30}, of_class),
+    "joint-vae, balance=3": (JOINT | {"balance": 3}, of_class),
     "lvae": (LADDER, of_upper_layer),
     "lvae, top_down=false": (LADDER | {"top_down": False}, of_upper_layer),
     "lvae, warm-up": (LADDER | WARM_UP, of_upper_layer),
