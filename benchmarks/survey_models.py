@@ -80,6 +80,7 @@ def of_bins(run: Run) -> Numbers:
 LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "joint-vae": (JOINT, of_class),
     "joint-vae, balance=3": (JOINT | {"balance": 3}, of_class),
+    "joint-vae, balance=30": (JOINT | {"balance": 30}, of_class),
     "lvae": (LADDER, of_upper_layer),
     "lvae, top_down=false": (LADDER | {"top_down": False}, of_upper_layer),
     "lvae, warm-up": (LADDER | WARM_UP, of_upper_layer),

@@ -22,12 +22,12 @@ OPTIONS = NetworkOptions(hidden=(8,))
 
 def small(name: str, **more: Any) -> Any:
     sizes: dict[str, Any] = {"latent_dim": D}
-    sizes |= {} if name in ("vae", "ae") else {"components": K}
+    sizes |= {"components": K} if MODELS[name].has_classes() else {}
     sizes |= {"factors": {"view": 2}} if name == "gmmvae-factors" else {}
     return MODELS[name]((2,), **sizes, likelihood="normal", options=OPTIONS, **more).eval()
 
 
-CASES = [(name, None) for name in MODELS if name != "ae"]
+CASES = [(name, None) for name in MODELS if MODELS[name].latents]
 CASES += [("gmmvae", guide) for guide in GUIDES]
 CASES += [("gmvae-discrete", guide) for guide in GUIDES if not GUIDES[guide].relaxed_only]
 FULL = [("gmmvae", "product"), ("gmmvae", "bayes"), ("gmvae-discrete", "mean-field")]
