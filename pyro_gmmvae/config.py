@@ -272,7 +272,7 @@ class Config(BaseModel):
     cv: Folds = Field(
         None,
         description="Folds of a cross-validation over the labelled rows; 0: none. none: 5 where a "
-        "table has too few labels for test rows.",
+        "table has too few labels for test rows, for a model with classes.",
     )
     fold: int | None = Field(
         None, ge=0, description="The fold that is held out (of the runs in RUN/folds)."
