@@ -410,8 +410,8 @@ def _site_dims(inputs: _Inputs, site: str, axes: int) -> tuple[str, ...]:
             return (f"component_{name}" if name else "component",)
         if site.startswith("z"):
             return (f"latent{site[1:]}",)
-        if site == "a":
-            return ("auxiliary",)
+        if site in ("a", "h"):
+            return ("auxiliary" if site == "a" else "lower",)
     return tuple(f"{site}_dim_{axis}" for axis in range(axes))
 
 

@@ -224,12 +224,13 @@ DIMS = {
     "z1": ("latent1",),
     "z2": ("latent2",),
     "a": ("auxiliary",),
+    "h": ("lower",),
     "s_view": ("component_view",),
     "z_view": ("latent_view",),
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(MODELS) - {"ae"}))
+@pytest.mark.parametrize("name", sorted(n for n in MODELS if MODELS[n].latents))
 def test_every_model_with_latents_untrained(name: str) -> None:
     model, x, y = build(name), torch.rand(4, *SHAPE).round(), torch.arange(4) % K
     data = to_inference_data(model, x, y, draws=10, chains=2)

@@ -95,8 +95,8 @@ def _check_keys(config: Config) -> None:
     for key in ("tracks", "labels_file", "layout"):
         if getattr(config, key) is not None and config.data != "skeleton":
             raise GMMVAEError(f"{key} is for --data skeleton; {config.data!r} does not use it")
-    for key in config.given & {"shapes_rows", "shapes_size"}:
-        if config.data != "shapes":
+    for key in ("shapes_rows", "shapes_size"):
+        if getattr(config, key) != Config.model_fields[key].default and config.data != "shapes":
             raise GMMVAEError(f"{key} is for --data shapes; {config.data!r} does not use it")
     for key in ("weight_column", "group_column"):
         if getattr(config, key) is not None and config.data in DATA:
