@@ -29,7 +29,7 @@ class VLAAE(VAE):
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
         prior, prior_components: as for :class:`VAE`.
-        layers: L, a divisor of d.
+        layers: L, a divisor of d; none: 2, 3 or 5, the first that is one, else 1.
 
     Reference:
         Zhao, Song, Ermon 2017, arXiv:1702.08396.
@@ -44,9 +44,11 @@ class VLAAE(VAE):
         likelihood: str = "bernoulli",
         prior: str = "normal",
         prior_components: int = 100,
-        layers: int = 2,
+        layers: int | None = None,
         options: NetworkOptions | None = None,
     ) -> None:
+        if layers is None:
+            layers = next((n for n in (2, 3, 5) if latent_dim % n == 0), 1)
         fits = 1 <= layers <= min(latent_dim, MOST_LAYERS) and latent_dim % layers == 0
         check_range("layers", layers, fits, f"a divisor of latent_dim {latent_dim}")
         self.layers = layers  # which build_networks reads

@@ -43,7 +43,7 @@ def vae(**more: Any) -> VAE:
 
 def plain(name: str) -> Build:
     """A model without a choice of guides."""
-    sizes = {"components": K, "latent_dim": D, "factors": {"view": 2}, "layers": D}
+    sizes = {"components": K, "latent_dim": D, "factors": {"view": 2}}
     wanted = inspect.signature(MODELS[name]).parameters
 
     def build(**more: Any) -> Any:

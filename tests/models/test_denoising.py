@@ -49,5 +49,6 @@ def test_parts_of_z_come_from_different_depths() -> None:
     # in the decoder it is the other way round: the first step of the deepest part gets it alone
     inputs = [step.layers[0].in_features for step in model.observation.decoder[0].steps]
     assert inputs == [2 + 16, 2 + 16, 2]
+    assert [VLAAE(SHAPE, d).layers for d in (8, 9, 7)] == [2, 3, 1]
     with pytest.raises(GMMVAEError, match="layers must be a divisor of latent_dim 6, not 4"):
         VLAAE(SHAPE, 6, layers=4)

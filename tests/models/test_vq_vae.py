@@ -95,7 +95,7 @@ def test_perplexity_counts_the_codes_in_use(tmp_path: Path) -> None:
     run = Run.load(tmp_path / "run")
     numbers = run.evaluate(nll_rows=0, draws=0)
     rows = TrainingData.from_config(run.config, run.schema)
-    codes = run.model.codes(rows.tensors(rows.split.test, run.device)[0])  # type: ignore[operator]
+    codes = run.model.codes(rows.tensors(rows.split.test, run.device)[0]).cpu()  # type: ignore[operator]
     shares = [codes[:, g].bincount(minlength=8) / len(codes) for g in range(8)]
     expected = np.mean([torch.distributions.Categorical(s).entropy().exp() for s in shares])
     assert numbers["code_perplexity"] == pytest.approx(expected, rel=1e-4)

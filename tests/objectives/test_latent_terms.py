@@ -154,8 +154,8 @@ def test_free_bits_leave_the_kl_above_them() -> None:
 def test_dip_is_the_distance_of_a_covariance_from_the_identity() -> None:
     one = site(torch.randn(B, D), torch.rand(B, D) + 0.1)
     q = one.q.base_dist
-    of_means = np.cov(q.loc.numpy().T, bias=True)
-    of_z = of_means + np.diag(q.scale.square().mean(0).numpy())
+    of_means = np.cov(q.loc.cpu().numpy().T, bias=True)
+    of_z = of_means + np.diag(q.scale.square().mean(0).cpu().numpy())
     for of, covariance, ratio in (("means", of_means, 10.0), ("z", of_z, 1.0)):
         between = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
         expected = between + ratio * ((np.diag(covariance) - 1) ** 2).sum()

@@ -42,7 +42,7 @@ ON_DIGITS: dict[str, Keys] = {
     **{f"preset {name}": {"preset": name} for name in ("paper", "permutation-invariant", "best")},
     "preset cluster": {"preset": "cluster", "init": "random", "labelled_per_batch": 0},
     **{name: {**AUGMENTED, name: 2, "learn_prior": True} for name in REGULARIZERS},
-    **{name: {name: "0.5:2:3"} for name in LATENT_TERMS},
+    **{name: {name: "0.5:2:3", "latent_dim": 4} for name in LATENT_TERMS},
     "scheduled": {"alpha": "0:30:3", "balance": "9:1:3", "kl_z": "0:1:3", "kl_s": "0:1:3"},
     "scheduled rate of m2-gumbel": {"model": "m2-gumbel", "temperature": "1:.5:3", "kl_y": "0:1:3"},
     "joint-vae, capacities": {
