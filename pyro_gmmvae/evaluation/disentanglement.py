@@ -1,4 +1,4 @@
-"""How the entries of a representation and the known factors of its rows belong together."""
+"""Scores of a representation for known factors of its rows: MIG, DCI, SAP, FactorVAE's score."""
 
 import warnings
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def dci(z: Array, v: Array, seed: int = 0) -> dict[str, float]:
 
 
 def _one_sided(importances: Array) -> float:
-    """1 less the entropy of each row's shares, of their largest, weighted by the rows' sums."""
+    """The mean over rows of 1 - entropy / log(columns) of their shares, weighted by their sums."""
     weights = importances.sum(1)
     shares = (importances + 1e-12) / (importances + 1e-12).sum(1, keepdims=True)
     entropy = -(shares * np.log(shares)).sum(1) / max(np.log(importances.shape[1]), 1e-12)

@@ -49,9 +49,13 @@ class AE(LatentModel):
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x | encoder(x)) for rows x (B, *x_shape)."""
         register(encoder=self.encoder, observation=self.observation)
-        z = self.encoder(x)
+        z = self.encoder(self.corrupted(x) if self.training else x)
         with pyro.plate("rows", len(x)):
             pyro.sample("x", self.observation(z, given=x), obs=x)
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        """The rows that the encoder gets while training: x."""
+        return x
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """Sample nothing."""
@@ -103,13 +107,6 @@ class DAE(AE):
                 "noise is for rows of numbers; columns of a table take corruption=mask"
             )
         self.corruption, self.corruption_level = corruption, corruption_level
-
-    def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(x | encoder(x')) for rows x (B, *x_shape)."""
-        register(encoder=self.encoder, observation=self.observation)
-        z = self.encoder(self.corrupted(x) if self.training else x)
-        with pyro.plate("rows", len(x)):
-            pyro.sample("x", self.observation(z, given=x), obs=x)
 
     def corrupted(self, x: Tensor) -> Tensor:
         """x with noise, or without some entries; a missing entry stays missing."""
