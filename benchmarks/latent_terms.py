@@ -156,6 +156,15 @@ def table_with_sessions(file: Path) -> Path:
     return file
 
 
+def prepared(out: Path, runs: Path | None) -> Path:
+    """The folder of the fits, which is made, as OUT is."""
+    torch.set_num_threads(1)
+    runs = runs or out / "runs"
+    for folder in (out, runs):
+        folder.mkdir(parents=True, exist_ok=True)
+    return runs
+
+
 @click.command()
 @click.option("--seeds", default=5, show_default=True, help="Of weights and batches: 0, 1, ...")
 @click.option("--epochs", default=60, show_default=True, help="Epochs of each run.")
@@ -163,10 +172,7 @@ def table_with_sessions(file: Path) -> Path:
 @click.option("--runs", type=click.Path(path_type=Path), help="Of the fits.  [default: OUT/runs]")
 def main(seeds: int, epochs: int, out: Path, runs: Path | None) -> None:
     """Train the runs that are not there, then write the table."""
-    torch.set_num_threads(1)
-    runs = runs or out / "runs"
-    for folder in (out, runs):
-        folder.mkdir(parents=True, exist_ok=True)
+    runs = prepared(out, runs)
     file = table_with_sessions(runs / "sessions.csv")
     of_table = {"covariates": "session", "test": 0.3, "cv": 0, "labels": 0, "latent_dim": 10}
     rows = []

@@ -20,7 +20,7 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from latent_terms import test_rows
+from latent_terms import prepared, test_rows
 
 from pyro_gmmvae.evaluation import kl_of_units
 from pyro_gmmvae.figures.sweep_plots import t_interval
@@ -101,10 +101,7 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
 @click.option("--runs", type=click.Path(path_type=Path), help="Of the fits.  [default: OUT/runs]")
 def main(seeds: int, epochs: int, out: Path, runs: Path | None) -> None:
     """Train the runs that are not there, then write the table."""
-    torch.set_num_threads(1)
-    runs = runs or out / "runs"
-    for folder in (out, runs):
-        folder.mkdir(parents=True, exist_ok=True)
+    runs = prepared(out, runs)
     rows = []
     for line, (keys, measure) in LINES.items():
         for seed in range(seeds):
