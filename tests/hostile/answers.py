@@ -99,7 +99,8 @@ def check(folder: Path, call: Call, arguments: Sequence[object], *may_change: st
     """Run a command and check the rules.
 
     It ends with a result, or with status 2 and one line. A command that is refused changes nothing,
-    but for the checkpoint of a fit that had begun; another changes its own outputs only.
+    but for a fit that had begun: its checkpoint, and the description of a run that was resumed.
+    Another changes its own outputs only.
 
     Args:
         folder: that the command works in.
@@ -121,6 +122,8 @@ def check(folder: Path, call: Call, arguments: Sequence[object], *may_change: st
         begun = [line for line in said[:-1] if line.startswith(("engine: ", "epoch "))]
         assert begun or len(said) == 1, answer
         kept = {out for out in may_change if f"{out.rstrip('/')}/training.pt" in changed}
+        if begun and arguments[0] == "resume":  # it may fail before its first checkpoint
+            kept |= {f"{arguments[1]}/{name}" for name in ("config.json", "environment.json")}
         outside = {one for one in changed if not any(one.startswith(out) for out in kept)}
         assert not outside, (answer, outside)
         return answer
