@@ -301,6 +301,12 @@ class Config(BaseModel):
         "cosine", description="Decay of the learning rate over the fit."
     )
     weight_decay: float = Field(0.0, ge=0, le=100, description="Decoupled weight decay (AdamW).")
+    discriminator_rate: float = Field(
+        1.0,
+        gt=0,
+        le=1e6,
+        description="Learning rate of discriminators, as a multiple of learning_rate.",
+    )
     clip_norm: float = Field(200.0, ge=0, description="Largest gradient norm; 0: no limit.")
     patience: int = Field(
         0, ge=0, description="Stop after this many epochs without improvement; 0: never."

@@ -106,6 +106,7 @@ class Reference:
         return self
 
     __ror__ = __or__
+    __iter__ = None  # by __getitem__ it would have no end
 
 
 @functools.cache

@@ -6,8 +6,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import pyro
+import torch
 from pyro.poutine.messenger import Messenger
 from torch import nn
+
+from pyro_gmmvae.errors import GMMVAEError
 
 
 class _Depth(threading.local):
@@ -34,6 +37,25 @@ def register(**modules: nn.Module) -> None:
         if serial is None:
             serial = _serials[module] = next(_count)
         pyro.module(f"{name}-{serial}", module)
+
+
+def refuse_plain_svi(model: nn.Module, simpler: str) -> None:
+    """Refuse a training step of ``pyro.infer.SVI``, which does not fit a discriminator.
+
+    Args:
+        model: of the program that runs.
+        simpler: the model without a discriminator.
+
+    Raises:
+        GMMVAEError: the model is in training mode, and runs with gradients outside of an objective
+            of this package.
+    """
+    if model.training and torch.is_grad_enabled() and not _local.depth:
+        name = type(model).__name__
+        raise GMMVAEError(
+            f"{name} is fitted with a discriminator, which is a term of the objective, and "
+            f"pyro.infer.SVI has none; use 'gmmvae train', or {simpler}"
+        )
 
 
 class LocalParams(Messenger):

@@ -6,6 +6,7 @@ from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.models.adgm import ADGM, SDGM
+    from pyro_gmmvae.models.adversarial import AAE, FactorVAE, Fader
     from pyro_gmmvae.models.base import LatentModel, Observation
     from pyro_gmmvae.models.covariates import Covariates
     from pyro_gmmvae.models.factors import FactorGMMVAE
@@ -41,10 +42,14 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "lvae": "LVAE",
         "vlaae": "VLAAE",
         "vq-vae": "VQVAE",
+        "factor-vae": "FactorVAE",
+        "fader": "Fader",
+        "aae": "AAE",
     },
 )
 
 __all__ = [
+    "AAE",
     "ADGM",
     "AE",
     "CVAE",
@@ -61,6 +66,8 @@ __all__ = [
     "VQVAE",
     "Covariates",
     "FactorGMMVAE",
+    "FactorVAE",
+    "Fader",
     "GMVAEDiscrete",
     "JointVAE",
     "LatentModel",

@@ -83,6 +83,8 @@ class LatentModel(nn.Module, ABC):
     """Whether p(x|z,s) or p(z|s) depends on the class."""
     default_objective: ClassVar[str] = "analytic"
     """Key of ``objectives.OBJECTIVES``; the default of the guide comes first, where it is one."""
+    key_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of configuration keys that differ from those of other models."""
     search_space: ClassVar[SearchSpace] = COMMON
     """Ranges of the configuration keys that are worth tuning."""
 

@@ -5,6 +5,11 @@ from typing import TYPE_CHECKING
 from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
+    from pyro_gmmvae.objectives.adversaries import (
+        Adversary,
+        ClassAdversary,
+        TotalCorrelationAdversary,
+    )
     from pyro_gmmvae.objectives.elbo import (
         AnalyticObjective,
         CategoricalObjective,
@@ -60,13 +65,16 @@ REGULARIZERS: "PartTable[type[Regularizer]]" = PartTable(
 LATENT_TERMS: "PartTable[type[LatentTerm]]" = PartTable(
     __name__,
     {
+        "adversary": "Adversary",
         "capacity": "Capacity",
+        "class_adversary": "ClassAdversary",
         "class_capacity": "ClassCapacity",
         "dip": "DIP",
         "free_bits": "FreeBits",
         "hsic": "HSIC",
         "mmd": "MMD",
         "tc": "TotalCorrelation",
+        "tc_adversary": "TotalCorrelationAdversary",
         "tc_within": "WithinGroups",
     },
 )
@@ -79,11 +87,13 @@ __all__ = [
     "OBJECTIVES",
     "REGULARIZERS",
     "VAT",
+    "Adversary",
     "AnalyticObjective",
     "Assignment",
     "Balance",
     "Capacity",
     "CategoricalObjective",
+    "ClassAdversary",
     "ClassCapacity",
     "Consistency",
     "Entropy",
@@ -96,6 +106,7 @@ __all__ = [
     "Sparsity",
     "Terms",
     "TotalCorrelation",
+    "TotalCorrelationAdversary",
     "TraceObjective",
     "WithinGroups",
 ]

@@ -189,7 +189,7 @@ class Objective(nn.Module, ABC):
         kl = {site: _mean([e.kl[site] for e in estimates]).detach() for site in self.latents}
         parts = {"log_px": log_px.mean()} | {f"kl_{site}": kl[site].mean() for site in kl}
         parts["elbo"] = (log_px - sum(kl.values())).mean()
-        for name in self.latent_terms:
+        for name in estimates[0].terms:
             value, added = (_mean([e.terms[name][i] for e in estimates]) for i in (0, 1))
             loss, parts[name] = loss + self.elbo_scale * added, value.detach()
         loss = loss + self._class_loss(x, y, logits, targets, parts)

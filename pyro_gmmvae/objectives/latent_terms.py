@@ -65,6 +65,11 @@ class LatentTerm(nn.Module):
         del site
         return self.weight * value
 
+    def summands(self, name: str, site: LatentSite) -> dict[str, tuple[Tensor, Tensor]]:
+        """The numbers to report, (), by name, each with its summand of the loss."""
+        value = self(site)
+        return {name: (value, self.added(value, site))}
+
 
 class Capacity(LatentTerm):
     """|KL(z) - C|, in the place of the KL term: z carries C nats of information about x.
@@ -277,13 +282,12 @@ def terms_of_sites(
     kl_weights: Mapping[str, Tensor],
     label_sites: Sequence[str],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The value of each term at a sample, and what it adds to the loss, by the term's name."""
-    found = {}
+    """The value of each term at a sample, and what it adds to the loss, by name."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, term in terms:
         own = term.site_in(label_sites)
         site = latent_site(one, kl[own], kl_weights[own], own)
-        value = term(site)
-        found[name] = (value, term.added(value, site))
+        found |= term.summands(name, site)
     return found
 
 

@@ -28,6 +28,9 @@ from pyro_gmmvae.training.loggers import build_loggers
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
 from pyro_gmmvae.training.precision import set_cublas_workspace
 
+NO_ERROR, CHANCE = 0.05, 0.692
+"""Losses of a discriminator, in nats; without any information it is log 2 = 0.693."""
+
 Failure = TypeVar("Failure", bound=GMMVAEError)
 
 
@@ -53,7 +56,10 @@ class Job:
         """Run the fit; ``save`` is called when a checkpoint is due. Returns the outcome."""
         saving = self.saving(save)
         self.fit.log(self.parts.about())
-        return self.fit.run(saving)
+        outcome = self.fit.run(saving)
+        for line in one_sided(self.fit.state.history):
+            self.fit.log(line)
+        return outcome
 
     def saving(self, save: Callable[[Fit], None]) -> Callable[[Fit], None]:
         """The function that the fit calls for its checkpoints."""
@@ -113,6 +119,31 @@ class Job:
             "elbo_quantiles": run.measure_reference(self.parts.data).tolist(),
         }
         return Trained(run, metrics, pd.DataFrame(state.history))
+
+
+def one_sided(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """A line on each discriminator that ends with no error, or with no better than chance.
+
+    Args:
+        history: rows of epochs, of which the last counts.
+    """
+    lines, last = [], history[-1] if history else {}
+    for name, loss in last.items():
+        term = name.removesuffix("_discriminator")
+        if term == name or name.startswith("val_"):
+            continue
+        about = f"{term}: at the end the discriminator has a loss of {loss:.3f} nats"
+        if loss < NO_ERROR:
+            lines.append(
+                f"{about}, so that it makes hardly an error, and the term has little effect; "
+                f"raise {term}, or lower discriminator_rate"
+            )
+        elif loss > CHANCE:
+            lines.append(
+                f"{about}, which is chance: its rows are alike, or it learns too little; compare "
+                "with a higher discriminator_rate"
+            )
+    return lines
 
 
 def with_checkpoint(error: Failure, out: Path) -> Failure:

@@ -73,7 +73,8 @@ class EagerStep:
         self.refresh()
 
     def refresh(self) -> None:
-        self._parameters = list(self.module.parameters())
+        own = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
+        self._parameters = [*self.module.parameters(), *own]
 
     def __call__(self, *batch: Tensor) -> Any:
         terms = self.objective(*batch)

@@ -42,7 +42,8 @@ class Fit:
     Args:
         objective: called with a batch (x, y), or (x, y, original) if ``preprocessing.paired``;
             gives :class:`LossTerms`.
-        module: owns every parameter and buffer that is fitted and saved.
+        module: owns every parameter and buffer that is fitted and saved; those that the objective
+            owns beside it, of discriminators, are fitted and stay in checkpoints.
         batches: the training rows, and the processes that share them.
         settings: budget, rate, clipping, patience.
         schedules: for each scheduled scalar, the 0-dimensional tensor to fill and its schedule.
@@ -82,7 +83,12 @@ class Fit:
         self.preprocessing = preprocessing or Preprocessing()
         self.pseudo_labeler, self.labelled_weight = pseudo_labeler, labelled_weight
         self.callbacks, self.world = checked(callbacks), batches.world
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        own = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        # an objective owns those of its discriminators
+        others = dict(objective.named_parameters()) if isinstance(objective, nn.Module) else {}
+        known = {id(p) for p in module.parameters()}
+        discriminators = {n: p for n, p in others.items() if id(p) not in known}
+        self.parameters = [*own.values(), *discriminators.values()]
         self.device = self.parameters[0].device
         check_precision(settings.precision, self.device)
         self.means = EpochMeans()
@@ -92,6 +98,8 @@ class Fit:
             settings.clip_norm,
             self._step_name,
             weight_decay=settings.weight_decay,
+            discriminators=discriminators,
+            discriminator_rate=settings.discriminator_rate,
         )
         self.cuda_graph_step: CUDAGraphStep | None = None
         self._stopping: Signals | None = None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,13 @@ class NonFiniteError(GMMVAEError):
     """The loss or a gradient became NaN or infinite; names the step and the site."""
 
 
+BETAS_OF_DISCRIMINATORS = (0.5, 0.9)
+
+
 class Optimizer:
     """One fused Adam with clipped gradients, which never applies a NaN or infinite gradient.
+
+    Discriminators have an Adam of their own: another rate, less momentum, and no clipping.
 
     With ``deferred`` the host never waits for the device, so that steps queue up there and can be
     recorded: a non-finite step, and all steps after it, then leave the weights as they are, until
@@ -27,6 +33,8 @@ class Optimizer:
         step_name: names the step that was so many steps ago, for :class:`NonFiniteError`.
         deferred: see above; None: on CUDA.
         weight_decay: of AdamW (Loshchilov, Hutter 2019, arXiv:1711.05101).
+        discriminators: their parameters by name, which the objective owns.
+        discriminator_rate: their learning rate, as a multiple of ``learning_rate``.
     """
 
     def __init__(
@@ -37,8 +45,11 @@ class Optimizer:
         step_name: Callable[[int], str],
         deferred: bool | None = None,
         weight_decay: float = 0.0,
+        discriminators: Mapping[str, Tensor] | None = None,
+        discriminator_rate: float = 1.0,
     ) -> None:
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.discriminators = dict(discriminators or {})
         self.clip_norm, self.step_name = clip_norm, step_name
         parameters = list(self.parameters.values())
         device = parameters[0].device
@@ -46,13 +57,18 @@ class Optimizer:
         # whether to skip a step (1.0: fused Adam's form), and how many steps were skipped
         self.skip, self.skipped = torch.zeros(2, dtype=torch.float32, device=device).unbind()
         # single precision whatever the default type is: fused kernels read it so
-        rate = torch.tensor(learning_rate, dtype=torch.float32, device=device)
-        self.rate = rate if self.deferred else None
+        self.multiples = (1.0, discriminator_rate)[: 2 if self.discriminators else 1]
+        rates: list[Any] = [learning_rate * multiple for multiple in self.multiples]
+        if self.deferred:
+            rates = [torch.tensor(rate, dtype=torch.float32, device=device) for rate in rates]
+        groups: list[dict[str, Any]] = [{"params": parameters, "lr": rates[0]}]
+        if self.discriminators:
+            others: dict[str, Any] = {"weight_decay": 0.0, "betas": BETAS_OF_DISCRIMINATORS}
+            groups += [{"params": [*self.discriminators.values()], "lr": rates[1], **others}]
         # the same but for the decay, which Adam would add to the gradient
         kind = torch.optim.AdamW if weight_decay > 0 else torch.optim.Adam
         self.adam = kind(
-            parameters,
-            lr=learning_rate if self.rate is None else self.rate,
+            groups,
             fused=device.type in ("cpu", "cuda", "mps"),
             capturable=device.type == "cuda",
             weight_decay=weight_decay,
@@ -66,12 +82,12 @@ class Optimizer:
         self._reported: Tensor | None = None
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set Adam's learning rate."""
-        if self.rate is not None:
-            self.rate.fill_(rate)
-            return
-        for group in self.adam.param_groups:
-            group["lr"] = rate
+        """Set Adam's learning rate, and that of discriminators in proportion."""
+        for group, multiple in zip(self.adam.param_groups, self.multiples, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * multiple)
+            else:
+                group["lr"] = rate * multiple
 
     def step(self, parts: Mapping[str, Tensor]) -> None:
         """Apply the gradients that an evaluation left in ``grad``.
@@ -84,20 +100,22 @@ class Optimizer:
         """
         gradients = {
             name: p.grad
-            for name, p in self.parameters.items()
+            for some in (self.parameters, self.discriminators)
+            for name, p in some.items()
             if p.requires_grad and p.grad is not None
         }
         norms = torch.stack(torch._foreach_norm(list(gradients.values())))
-        norm = torch.linalg.vector_norm(norms)
+        clipped = len([name for name in gradients if name in self.parameters])
+        norm = torch.linalg.vector_norm(norms[:clipped])
+        total = parts["loss"] + (norm if clipped == len(norms) else norms.sum())
         self._parts, self._gradients = tuple(parts), tuple(gradients)
         clip = self.clip_norm > 0
         if self.deferred:
-            self._note((parts["loss"] + norm).isfinite(), parts, norms)
+            self._note(total.isfinite(), parts, norms)
         else:
-            length = norm.item()
-            if not math.isfinite(parts["loss"].item() + length):
+            if not math.isfinite(total.item()):
                 raise self._error(0, _joined(parts, norms))
-            clip = clip and length > self.clip_norm  # few are
+            clip = clip and norm.item() > self.clip_norm  # few are
         if clip:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.clip_norm, norm)
         self.adam.step()
@@ -128,7 +146,8 @@ class Optimizer:
 
     def tensors(self) -> dict[str, list[Tensor]]:
         """The tensors that a step changes in place, in groups by name."""
-        groups: dict[str, list[Tensor]] = {"parameters": list(self.parameters.values())}
+        parameters = [*self.parameters.values(), *self.discriminators.values()]
+        groups: dict[str, list[Tensor]] = {"parameters": parameters}
         for state in self.adam.state.values():
             for name, tensor in state.items():
                 groups.setdefault(f"Adam's {name}", []).append(tensor)
@@ -136,13 +155,20 @@ class Optimizer:
         return groups | {"the NaN check": [self.skip, self.skipped, *reported]}
 
     def state_dict(self) -> dict[str, object]:
-        """Adam's state."""
-        return self.adam.state_dict()
+        """Adam's state, with the weights of discriminators, which no module of the fit has."""
+        weights = {name: p.detach() for name, p in self.discriminators.items()}
+        return self.adam.state_dict() | ({"discriminators": weights} if weights else {})
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Load :meth:`state_dict`, perhaps of another kind of device."""
+        weights = cast("Mapping[str, Tensor]", state.get("discriminators", {}))
+        if weights.keys() != self.discriminators.keys():
+            raise KeyError("discriminators")
+        with torch.no_grad():
+            for name, parameter in self.discriminators.items():
+                parameter.copy_(weights[name])
         own = [(group["lr"], group["capturable"]) for group in self.adam.param_groups]
-        self.adam.load_state_dict(state)
+        self.adam.load_state_dict({k: v for k, v in state.items() if k != "discriminators"})
         for group, (rate, capturable) in zip(self.adam.param_groups, own, strict=True):
             group["lr"], group["capturable"] = rate, capturable
         self._reported = None

@@ -28,6 +28,7 @@ class FitSettings:
         learning_rate: of Adam, at the start.
         decay: "cosine" (to 0 at the end) or "constant".
         weight_decay: decoupled from the gradient, as in AdamW.
+        discriminator_rate: of the Adam of discriminators, as a multiple of ``learning_rate``.
         clip_norm: largest gradient norm; 0 leaves gradients alone.
         patience: stop after this many epochs without a better validation; 0 never stops.
         checkpoint_seconds: least time between two checkpoints.
@@ -45,6 +46,7 @@ class FitSettings:
     learning_rate: float = 2e-3
     decay: str = "cosine"
     weight_decay: float = 0.0
+    discriminator_rate: float = 1.0
     clip_norm: float = 200.0
     patience: int = 0
     checkpoint_seconds: float = 30.0

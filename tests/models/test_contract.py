@@ -74,6 +74,11 @@ VARIANTS |= {
 }
 VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
 every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
+AGAINST_DISCRIMINATORS = {name for name in MODELS if "adversary" in str(MODELS[name].key_defaults)}
+TRAINED_BY_PYRO = {name: VARIANTS[name] for name in VARIANTS if name not in AGAINST_DISCRIMINATORS}
+every_model_of_pyro = pytest.mark.parametrize(
+    "build", TRAINED_BY_PYRO.values(), ids=TRAINED_BY_PYRO
+)
 
 
 def test_every_model_has_a_variant_here() -> None:
@@ -89,7 +94,17 @@ def rows(n: int = 12) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-@every_model
+@pytest.mark.parametrize("name", sorted(AGAINST_DISCRIMINATORS))
+def test_plain_svi_is_refused_where_it_would_leave_the_discriminator_out(name: str) -> None:
+    model, (x, y) = VARIANTS[name](), rows()
+    svi = SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO())
+    with pytest.raises(GMMVAEError, match="is fitted with a discriminator"):
+        svi.step(x, y)
+    model.eval()
+    assert svi.evaluate_loss(x, y) > 0
+
+
+@every_model_of_pyro
 def test_plain_svi_trains_it(build: Build) -> None:
     """Pyro's SVI, Adam and Trace_ELBO, without a part of this package."""
     model, (x, y) = build(), rows(24)
@@ -296,7 +311,7 @@ def test_the_prior_of_z_is_that_of_the_program(build: Build) -> None:
     torch.testing.assert_close(model.prior_of_z(s).log_prob(z), program)
 
 
-@every_model
+@every_model_of_pyro
 def test_two_models_share_no_parameters_under_svi(build: Build) -> None:
     """A copy too, whose modules start equal: Pyro's store is global and keyed by name."""
     first = build()

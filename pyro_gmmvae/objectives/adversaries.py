@@ -1,0 +1,172 @@
+"""Terms on z with a discriminator: a network that is fitted beside the model, against it.
+
+One evaluation gives both gradients: that of the term to the model, with the discriminator's weights
+fixed, and that of its own loss to the discriminator, with z fixed. Both then move. It departs from
+the papers, which move one after the other. Where both halves of its rows are alike, the loss of a
+discriminator is log 2 = 0.69 nats (``<term>_discriminator`` of the history); 0: it makes no error.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import one_hot, softplus
+
+from pyro_gmmvae.errors import GMMVAEError
+from pyro_gmmvae.models.covariates import Covariates
+from pyro_gmmvae.networks.mlp import NetworkOptions, hidden_layers
+from pyro_gmmvae.objectives.latent_terms import LatentSite, LatentTerm
+
+
+class _WithDiscriminator(LatentTerm):
+    """A term whose value depends on a discriminator.
+
+    Args:
+        in_size, out_size: numbers of its inputs and of its logits.
+        hidden: widths of its hidden layers, which are leaky ReLUs.
+        name: of the key with these widths.
+    """
+
+    def __init__(self, in_size: int, out_size: int, hidden: Sequence[int], name: str) -> None:
+        super().__init__()
+        fits = bool(hidden) and all(1 <= width <= 65_536 for width in hidden)
+        if not fits:
+            raise GMMVAEError(f"{name} must be one or more widths from 1 to 65536, not {hidden}")
+        layers, width = hidden_layers(in_size, NetworkOptions(activation="leaky_relu"), hidden)
+        self.discriminator = nn.Sequential(*layers, nn.Linear(width, out_size))
+
+    def fixed(self, z: Tensor) -> Tensor:
+        """Logits of the discriminator, whose weights get no gradient from them."""
+        weights = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        logits: Tensor = functional_call(self.discriminator, weights, (z,))
+        return logits
+
+    def discriminator_loss(self, site: LatentSite) -> Tensor:
+        """Cross-entropy of the discriminator, (), in nats; z gets no gradient from it."""
+        raise NotImplementedError
+
+    def summands(self, name: str, site: LatentSite) -> dict[str, tuple[Tensor, Tensor]]:
+        own = self.discriminator_loss(site)
+        return super().summands(name, site) | {f"{name}_discriminator": (own, own)}
+
+    def _of_pairs(self, real: Tensor, other: Tensor) -> Tensor:
+        """The mean cross-entropy of telling one half of the rows, logit > 0, from the other."""
+        losses = softplus(-self.discriminator(real)), softplus(self.discriminator(other))
+        return (losses[0].mean() + losses[1].mean()) / 2
+
+
+class Adversary(_WithDiscriminator):
+    """-log D(z), D a discriminator of z and draws of p(z), or of groups of rows by their z.
+
+    With ``kl_z`` 0 it is the regularization of an adversarial autoencoder.
+
+    Args:
+        sizes: of the sites z and class.
+        covariates: of the data; None: it has none.
+        of: prior: D(z) is the probability that z is a draw of p(z) (of a mixture: of p(z|s) at
+            the draws of s); covariates: that z is of a row with other covariates, the mean over
+            their values, as in Fader networks.
+        hidden: widths of the discriminator's hidden layers.
+
+    Raises:
+        GMMVAEError: of=covariates for data without covariates.
+
+    Reference:
+        Makhzani et al. 2015, arXiv:1511.05644; Lample et al. 2017, arXiv:1706.00409.
+    """
+
+    name = "adversary"
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        covariates: Covariates | None = None,
+        *,
+        of: Literal["prior", "covariates"] = "prior",
+        hidden: Sequence[int] = (256, 256),
+    ) -> None:
+        of_groups = of == "covariates"
+        if of_groups and covariates is None:
+            raise GMMVAEError(f"{self.name}_of=covariates: name the columns with --covariates")
+        values = len(covariates.codes) if of_groups and covariates is not None else 1
+        super().__init__(sizes[self.site], values, hidden, f"{self.name}_hidden")
+        # in a tuple: the module belongs to the model, and is no submodule of the term
+        self._covariates = (covariates if of_groups else None,)
+
+    def forward(self, site: LatentSite) -> Tensor:
+        logits, covariates = self.fixed(site.z), self._covariates[0]
+        if covariates is None:
+            return softplus(-logits).mean()
+        groups = covariates.groups(site.x)
+        return (groups * softplus(logits)).sum() / groups.sum().clamp_min(1)
+
+    def discriminator_loss(self, site: LatentSite) -> Tensor:
+        z, covariates = site.z.detach(), self._covariates[0]
+        if covariates is None:
+            return self._of_pairs(self.draws(site), z)
+        logits, groups = self.discriminator(z), covariates.groups(site.x)
+        return nn.functional.binary_cross_entropy_with_logits(logits, groups)
+
+    @torch.no_grad()
+    def draws(self, site: LatentSite) -> Tensor:
+        """Draws of the prior, as many as there are rows."""
+        return site.p.rsample() if site.p.has_rsample else site.p.sample()
+
+
+class ClassAdversary(Adversary):
+    """-log D(s), D a discriminator of the relaxed class s of rows and one-hot draws of p(s).
+
+    With the KL term of the class at weight 0 it is the regularization of the class in an
+    adversarial autoencoder.
+
+    Args:
+        sizes: of the sites z and class.
+        hidden: widths of the discriminator's hidden layers.
+
+    Reference:
+        Makhzani et al. 2015, arXiv:1511.05644.
+    """
+
+    site = "class"
+    name = "class_adversary"
+
+    def __init__(self, sizes: Mapping[str, int], *, hidden: Sequence[int] = (256, 256)) -> None:
+        super().__init__(sizes, hidden=hidden)
+
+    @torch.no_grad()
+    def draws(self, site: LatentSite) -> Tensor:
+        logits: Tensor = site.p.logits
+        noise = -torch.rand_like(logits).clamp_min(1e-20).log()
+        return one_hot((logits - noise.log()).argmax(-1), logits.shape[-1]).to(site.z)
+
+
+class TotalCorrelationAdversary(_WithDiscriminator):
+    """KL( q(z) || prod_i q(z_i) ) as a discriminator of z and permuted z estimates it.
+
+    The estimate is the mean of log D / (1 - D). The ELBO holds this term with weight 1 already.
+    Permuted are the rows of each entry of z, of the same batch (in the paper: of another one).
+
+    Args:
+        sizes: of the sites z and class.
+        hidden: widths of the discriminator's hidden layers.
+
+    Raises:
+        GMMVAEError: a z of one entry.
+
+    Reference:
+        Kim, Mnih 2018, arXiv:1802.05983.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], *, hidden: Sequence[int] = (256, 256)) -> None:
+        if sizes["z"] < 2:
+            raise GMMVAEError("tc_adversary is of two or more entries of z, and latent_dim is 1")
+        super().__init__(sizes["z"], 1, hidden, "tc_adversary_hidden")
+
+    def forward(self, site: LatentSite) -> Tensor:
+        return self.fixed(site.z).mean()
+
+    def discriminator_loss(self, site: LatentSite) -> Tensor:
+        z = site.z.detach()
+        return self._of_pairs(z, z.gather(0, torch.rand_like(z).argsort(0)))
