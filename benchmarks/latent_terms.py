@@ -105,6 +105,7 @@ def session_probe(run: Run) -> float:
 Measure = Callable[[Run], float]
 LINES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "tc=5: total correlation, nats": ({}, {"tc": 5}, correlation),
+    "tc_adversary=10: total correlation, nats": ({}, {"tc_adversary": 10}, correlation),
     "dip=10: squared distance of Cov[means] from I": ({}, {"dip": 10}, distance_from_identity),
     "dip=10: mean squared correlation": ({}, {"dip": 10}, squared_correlations),
     "dip=10, dip_of=z: mean squared correlation": (
@@ -115,6 +116,11 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "mmd=10: MMD of z and p(z)": ({}, {"mmd": 10}, mmd),
     "mmd=10, kl_z=0.1: MMD, from kl_z=0.1": ({"kl_z": 0.1}, {"kl_z": 0.1, "mmd": 10}, mmd),
     "mmd=10, kl_z=0.1: rate, nats": ({}, {"kl_z": 0.1, "mmd": 10}, rate),
+    "adversary=30, kl_z=0.1: MMD, from kl_z=0.1": (
+        {"kl_z": 0.1},
+        {"kl_z": 0.1, "adversary": 30},
+        mmd,
+    ),
     "hsic=1000: HSIC of halves of z": ({}, {"hsic": 1000}, hsic),
     "free_bits=0.5, kl_z=4: entries of z below 0.1 nats, from kl_z=4": (
         {"kl_z": 4},
@@ -138,6 +144,11 @@ OF_COVARIATES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "mmd=300, mmd_of=covariates: probe of the session, from kl_z=0.01": (
         {"kl_z": 0.01},
         {"kl_z": 0.01, "mmd": 300, "mmd_of": "covariates"},
+        session_probe,
+    ),
+    "adversary=100, adversary_of=covariates: probe of the session, from kl_z=0.01": (
+        {"kl_z": 0.01},
+        {"kl_z": 0.01, "adversary": 100, "adversary_of": "covariates"},
         session_probe,
     ),
 }
