@@ -146,9 +146,9 @@ OF_COVARIATES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
         {"kl_z": 0.01, "mmd": 300, "mmd_of": "covariates"},
         session_probe,
     ),
-    "adversary=100, adversary_of=covariates: probe of the session, from kl_z=0.01": (
-        {"kl_z": 0.01},
-        {"kl_z": 0.01, "adversary": 100, "adversary_of": "covariates"},
+    "adversary=0:50, adversary_of=covariates (fader): probe of the session, from kl_z=0.1": (
+        {"kl_z": 0.1},
+        {"kl_z": 0.1, "adversary": "0:50", "adversary_of": "covariates"},
         session_probe,
     ),
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.lvae import LVAE
     from pyro_gmmvae.models.m1m2 import M1M2
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
+    from pyro_gmmvae.models.pixel_vae import PixelVAE
     from pyro_gmmvae.models.vae import AE, DAE, M1, VAE
     from pyro_gmmvae.models.vlaae import VLAAE
     from pyro_gmmvae.models.vq_vae import VQVAE
@@ -42,6 +43,7 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "lvae": "LVAE",
         "vlaae": "VLAAE",
         "vq-vae": "VQVAE",
+        "pixel-vae": "PixelVAE",
         "factor-vae": "FactorVAE",
         "fader": "Fader",
         "aae": "AAE",
@@ -73,5 +75,6 @@ __all__ = [
     "LatentModel",
     "M2Gumbel",
     "Observation",
+    "PixelVAE",
     "labels_or_predictions",
 ]

@@ -49,11 +49,12 @@ class Fader(VAE):
 
         q(z|x,c)  N(loc(x,c), scale(x,c)^2)
 
-    The model is :class:`VAE` of a table with covariates, with the keys ``adversary`` at 1,
-    ``adversary_of`` covariates, and ``kl_z`` 0.1.
+    The model is :class:`VAE` of a table with covariates, with the keys ``adversary`` at 0:50 (it
+    grows during the fit, without which z and the discriminator do not settle), ``adversary_of``
+    covariates, and ``kl_z`` 0.1.
 
-    It departs from Lample et al. in that z is random, with a KL term, and that the encoder gets
-    the covariates too.
+    It departs from Lample et al. in that z is random, with a KL term, that the encoder gets the
+    covariates too, and in the term: z is to leave the discriminator at the shares of the values.
 
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
@@ -64,7 +65,7 @@ class Fader(VAE):
     """
 
     key_defaults: ClassVar[Mapping[str, Any]] = {
-        "adversary": 1,
+        "adversary": "0:50",
         "adversary_of": "covariates",
         "kl_z": 0.1,
     }

@@ -389,7 +389,11 @@ class Observation(nn.Module):
         if self.spec.outputs > 1:
             batch = parameter.shape[: parameter.dim() - self.event_dim]
             parameter = parameter.reshape(*batch, self.spec.outputs, *self.x_shape)
-        scale = () if self.raw_scale is None else (positive_scale(self.raw_scale),)
+        return self.likelihood(parameter)
+
+    def likelihood(self, parameter: Tensor, part: Any = ...) -> TorchDistribution:
+        """The likelihood of these parameters, for all entries of x or a part of them."""
+        scale = () if self.raw_scale is None else (positive_scale(self.raw_scale[part]),)
         return self.family(
             parameter,
             *scale,

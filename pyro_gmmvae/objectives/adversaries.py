@@ -6,18 +6,17 @@ the papers, which move one after the other. Where both halves of its rows are al
 discriminator is log 2 = 0.69 nats (``<term>_discriminator`` of the history); 0: it makes no error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, softplus
 
 from pyro_gmmvae.errors import GMMVAEError
-from pyro_gmmvae.models.covariates import Covariates
 from pyro_gmmvae.networks.mlp import NetworkOptions, hidden_layers
-from pyro_gmmvae.objectives.latent_terms import LatentSite, LatentTerm
+from pyro_gmmvae.objectives.latent_terms import LatentSite, LatentTerm, required
 
 
 class _WithDiscriminator(LatentTerm):
@@ -63,11 +62,12 @@ class Adversary(_WithDiscriminator):
     With ``kl_z`` 0 it is the regularization of an adversarial autoencoder.
 
     Args:
-        sizes: of the sites z and class.
-        covariates: of the data; None: it has none.
+        sizes: of the sites z and class, and of the result of ``groups_of``, as "groups".
+        groups_of: as for :class:`MMD`; None: the data has no covariates.
         of: prior: D(z) is the probability that z is a draw of p(z) (of a mixture: of p(z|s) at
-            the draws of s); covariates: that z is of a row with other covariates, the mean over
-            their values, as in Fader networks.
+            the draws of s); covariates: D(z) are probabilities of the values of covariates, and the
+            term is their cross-entropy with the shares of the values in the batch (a departure from
+            Fader networks, whose z is to look like that of rows with other values).
         hidden: widths of the discriminator's hidden layers.
 
     Raises:
@@ -82,32 +82,29 @@ class Adversary(_WithDiscriminator):
     def __init__(
         self,
         sizes: Mapping[str, int],
-        covariates: Covariates | None = None,
+        groups_of: Callable[[Tensor], Tensor] | None = None,
         *,
         of: Literal["prior", "covariates"] = "prior",
         hidden: Sequence[int] = (256, 256),
     ) -> None:
-        of_groups = of == "covariates"
-        if of_groups and covariates is None:
-            raise GMMVAEError(f"{self.name}_of=covariates: name the columns with --covariates")
-        values = len(covariates.codes) if of_groups and covariates is not None else 1
-        super().__init__(sizes[self.site], values, hidden, f"{self.name}_hidden")
+        groups = required(groups_of, f"{self.name}_of") if of == "covariates" else None
+        outputs = 1 if groups is None else sizes["groups"]
+        super().__init__(sizes[self.site], outputs, hidden, f"{self.name}_hidden")
         # in a tuple: the module belongs to the model, and is no submodule of the term
-        self._covariates = (covariates if of_groups else None,)
+        self._groups = (groups,)
 
     def forward(self, site: LatentSite) -> Tensor:
-        logits, covariates = self.fixed(site.z), self._covariates[0]
-        if covariates is None:
+        logits, groups_of = self.fixed(site.z), self._groups[0]
+        if groups_of is None:
             return softplus(-logits).mean()
-        groups = covariates.groups(site.x)
-        return (groups * softplus(logits)).sum() / groups.sum().clamp_min(1)
+        shares = groups_of(site.x).mean(0).expand_as(logits)
+        return binary_cross_entropy_with_logits(logits, shares)
 
     def discriminator_loss(self, site: LatentSite) -> Tensor:
-        z, covariates = site.z.detach(), self._covariates[0]
-        if covariates is None:
+        z, groups_of = site.z.detach(), self._groups[0]
+        if groups_of is None:
             return self._of_pairs(self.draws(site), z)
-        logits, groups = self.discriminator(z), covariates.groups(site.x)
-        return nn.functional.binary_cross_entropy_with_logits(logits, groups)
+        return binary_cross_entropy_with_logits(self.discriminator(z), groups_of(site.x))
 
     @torch.no_grad()
     def draws(self, site: LatentSite) -> Tensor:

@@ -6,8 +6,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_gmmvae.errors import GMMVAEError, check_range
-from pyro_gmmvae.objectives.latent_terms import LatentSite, LatentTerm, group_of_entries
+from pyro_gmmvae.errors import check_range
+from pyro_gmmvae.objectives.latent_terms import (
+    LatentSite,
+    LatentTerm,
+    group_of_entries,
+    required,
+)
 
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -41,7 +46,7 @@ class MMD(LatentTerm):
     ) -> None:
         super().__init__()
         # in a tuple: the module belongs to the model, and is no submodule of the term
-        self._groups = (_required(groups_of, "mmd_of") if of == "covariates" else None,)
+        self._groups = (required(groups_of, "mmd_of") if of == "covariates" else None,)
 
     def forward(self, site: LatentSite) -> Tensor:
         z, groups_of = site.z, self._groups[0]
@@ -87,7 +92,7 @@ class HSIC(LatentTerm):
         super().__init__()
         check_range("hsic_groups", groups, groups >= 2, "at least 2")
         self.groups = groups
-        self._covariates = (_required(covariates, "hsic_of") if of == "covariates" else None,)
+        self._covariates = (required(covariates, "hsic_of") if of == "covariates" else None,)
 
     def forward(self, site: LatentSite) -> Tensor:
         z, covariates = site.z, self._covariates[0]
@@ -99,19 +104,6 @@ class HSIC(LatentTerm):
         means = kernels.mean(2)
         joint = kernels.prod(0).mean()
         return joint + means.mean(1).prod() - 2 * means.prod(0).mean()
-
-
-def _required(
-    covariates: Callable[[Tensor], Tensor] | None, key: str
-) -> Callable[[Tensor], Tensor]:
-    """The covariates of the data.
-
-    Raises:
-        GMMVAEError: the data has none.
-    """
-    if covariates is None:
-        raise GMMVAEError(f"{key}=covariates: name the columns with --covariates")
-    return covariates
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ q(z) = mean_rows q(z|x), which they estimate from the rows of a batch. One is a 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -356,3 +356,14 @@ def group_of_entries(d: int, groups: int, term: str) -> int:
     if d % groups:
         raise GMMVAEError(f"{term}_groups {groups}: latent_dim is {d}, not a multiple of it")
     return groups
+
+
+def required(covariates: Callable[[Tensor], Tensor] | None, key: str) -> Callable[[Tensor], Tensor]:
+    """The covariates of the data.
+
+    Raises:
+        GMMVAEError: the data has none.
+    """
+    if covariates is None:
+        raise GMMVAEError(f"{key}=covariates: name the columns with --covariates")
+    return covariates

@@ -267,9 +267,9 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
         rows: the number of rows to fit.
     """
     covariates = model.observation.covariates
-    groups_of: Any = None if covariates is None else covariates.groups
-    of_data = {"rows": rows, "covariates": covariates, "groups_of": groups_of}
-    of_data["sizes"] = {"z": model.latent_dim, "class": model.components}
+    groups_of, groups = (covariates.groups, len(covariates.codes)) if covariates else (None, 0)
+    of_data: dict[str, Any] = {"rows": rows, "covariates": covariates, "groups_of": groups_of}
+    of_data["sizes"] = {"z": model.latent_dim, "class": model.components, "groups": groups}
     regularizers, latent_terms = _terms(config, of_data)
     objective = OBJECTIVES[str(config.objective)](
         model.model,

@@ -237,7 +237,7 @@ def _own_fields(model: Declaration, guide: Declaration | None) -> Fields:
         fields |= _fields_of_terms(LATENT_TERMS, sites | {"z"})
     for name, value in (model.attributes.get("key_defaults") or {}).items():
         kind, field = fields[name]
-        own = Schedule.constant(value) if kind is Schedule else value
+        own = Schedule.parse(value) if kind is Schedule else value
         fields[name] = kind, Field(own, description=field.description)
     return {name: fields[name] for name in sorted(fields) if name not in Config.model_fields}
 

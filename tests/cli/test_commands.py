@@ -88,6 +88,9 @@ def test_every_model_is_one_word(
 ) -> None:
     run = tmp_path / "r"
     trained = gmmvae("train", *SMALL, "--model", model, "--epochs", 1, "--json", "--out", run)
+    if model == "fader":
+        assert "adversary_of=covariates: name the columns with --covariates" in trained.err
+        return
     assert json.loads(trained.out)["outcome"] == "complete"
     numbers = json.loads(gmmvae("evaluate", run, "--json", "--samples", 5).out)
     has_bound = model not in ("ae", "dae", "vq-vae")
@@ -426,7 +429,10 @@ def test_the_plane_is_that_of_a_vae_with_each_term(
     variants, misfits = [ablate.variant(text) for text in ablate.PLANE], list[str]()
     plan_sweep({"data": "digits"}, models=["vae"], variants=variants, log=misfits.append)
     assert not misfits
-    assert {key for one in variants for key in one} >= set(LATENT_TERMS) - {"class_capacity"}
+    assert {key for one in variants for key in one} >= set(LATENT_TERMS) - {
+        "class_adversary",
+        "class_capacity",
+    }
     monkeypatch.setattr(ablate, "PLANE", ("", "kl_z=4"))
     arguments = ["ablate", "--plane", "--data", "digits", "--seeds", 1, "--epochs", 1]
     result = gmmvae(*arguments, "--set", "hidden=8", "--out", tmp_path / "a")
