@@ -6,11 +6,11 @@ from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.models.adgm import ADGM, SDGM
-    from pyro_gmmvae.models.adversarial import AAE, FactorVAE, Fader
     from pyro_gmmvae.models.base import LatentModel, Observation
     from pyro_gmmvae.models.covariates import Covariates
     from pyro_gmmvae.models.factors import FactorGMMVAE
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
+    from pyro_gmmvae.models.jmvae import JMVAE
     from pyro_gmmvae.models.joint_vae import JointVAE
     from pyro_gmmvae.models.labels import labels_or_predictions
     from pyro_gmmvae.models.lvae import LVAE
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.vae import AE, DAE, M1, VAE
     from pyro_gmmvae.models.vlaae import VLAAE
     from pyro_gmmvae.models.vq_vae import VQVAE
+    from pyro_gmmvae.models.with_terms import AAE, VFAE, FactorVAE, Fader
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -40,12 +41,14 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "adgm": "ADGM",
         "sdgm": "SDGM",
         "joint-vae": "JointVAE",
+        "jmvae": "JMVAE",
         "lvae": "LVAE",
         "vlaae": "VLAAE",
         "vq-vae": "VQVAE",
         "pixel-vae": "PixelVAE",
         "factor-vae": "FactorVAE",
         "fader": "Fader",
+        "vfae": "VFAE",
         "aae": "AAE",
     },
 )
@@ -57,6 +60,7 @@ __all__ = [
     "CVAE",
     "DAE",
     "GMMVAE",
+    "JMVAE",
     "LVAE",
     "M1",
     "M1M2",
@@ -64,6 +68,7 @@ __all__ = [
     "MODELS",
     "SDGM",
     "VAE",
+    "VFAE",
     "VLAAE",
     "VQVAE",
     "Covariates",

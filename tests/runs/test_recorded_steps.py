@@ -116,11 +116,15 @@ MODELS_OF_TABLES = (
     "joint-vae",
     "lvae",
     "vq-vae",
+    "jmvae",
+    "aae",
+    "factor-vae",
 )
 ON_TABLE: dict[str, Keys] = {
     **{f"{model}{', covariates' if given else ''}": {"model": model, **given}
        for model in MODELS_OF_TABLES for given in ({}, GIVEN)},
     **{f"{name}, covariates": {"augment": name, **GIVEN} for name in ColumnTable.augmentations},
+    **{name: {"model": name, "covariates": "site"} for name in ("fader", "vfae")},
     "swap": {"augment": "swap", "consistency": 3},
     "vat": {"vat": 1, "column": ",".join(f"{name}=skip" for name in NOT_REAL)},
     "weights": {"weight_column": "weight"},

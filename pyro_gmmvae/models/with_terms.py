@@ -1,4 +1,4 @@
-"""Models that are fitted against a discriminator: other defaults of terms, which are keys."""
+"""Models that are another one, with other defaults of the terms of the objective."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from pyro_gmmvae.models.joint_vae import JointVAE
+from pyro_gmmvae.models.m2 import M2Gumbel
 from pyro_gmmvae.models.vae import VAE
 from pyro_gmmvae.param_store import refuse_plain_svi
 
@@ -114,3 +115,31 @@ class AAE(JointVAE):
         """p(x, y, z) for rows x (B, *x_shape) with labels y (B,), -1 or None: unlabelled."""
         refuse_plain_svi(self, "JointVAE")
         super().model(x, y)
+
+
+class VFAE(M2Gumbel):
+    """Variational fair autoencoder: a class and a z that do not depend on the covariates::
+
+        p(x, y, z|c) = p(x|y,z,c) p(z) p(y)
+
+        p(y)        Concrete(1 / K, prior_temperature)    y (B, K)
+        p(z)        N(0, I)                               z (B, d)
+        p(x|y,z,c)  likelihood of decoder(z, y, c)        x, the columns that are no covariates
+
+        q(y|x,c)    Concrete(classifier(x,c), temperature)
+        q(z|x,y,c)  N(loc(features(x,c), y), scale(features(x,c), y)^2)
+
+    The model is :class:`M2Gumbel` of a table with covariates, with the keys ``mmd`` at 100 and
+    ``mmd_of`` covariates.
+
+    It departs from Louizos et al. in one layer of z.
+
+    Args:
+        x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
+        temperature, prior_temperature: as for :class:`M2Gumbel`.
+
+    Reference:
+        Louizos et al. 2016, arXiv:1511.00830.
+    """
+
+    key_defaults: ClassVar[Mapping[str, Any]] = {"mmd": 100, "mmd_of": "covariates"}
