@@ -116,11 +116,12 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], Measure]] = {
     "mmd=10: MMD of z and p(z)": ({}, {"mmd": 10}, mmd),
     "mmd=10, kl_z=0.1: MMD, from kl_z=0.1": ({"kl_z": 0.1}, {"kl_z": 0.1, "mmd": 10}, mmd),
     "mmd=10, kl_z=0.1: rate, nats": ({}, {"kl_z": 0.1, "mmd": 10}, rate),
-    "adversary=30, kl_z=0.1: MMD, from kl_z=0.1": (
+    "adversary=1, kl_z=0.1: MMD, from kl_z=0.1": (
         {"kl_z": 0.1},
-        {"kl_z": 0.1, "adversary": 30},
+        {"kl_z": 0.1, "adversary": 1},
         mmd,
     ),
+    "adversary=1, kl_z=0.1: rate, nats": ({}, {"kl_z": 0.1, "adversary": 1}, rate),
     "hsic=1000: HSIC of halves of z": ({}, {"hsic": 1000}, hsic),
     "free_bits=0.5, kl_z=4: entries of z below 0.1 nats, from kl_z=4": (
         {"kl_z": 4},

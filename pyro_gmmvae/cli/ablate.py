@@ -25,7 +25,7 @@ PLANE = (
     *("capacity=0:5:300", "capacity=0:15:300", "free_bits=0.5", "free_bits=2"),
     *("tc=1", "tc=5", "tc=5,tc_groups=2,tc_within=1", "dip=1", "dip=10", "dip=10,dip_of=z"),
     *("mmd=3,kl_z=0.1", "mmd=10,kl_z=0.1", "hsic=100", "hsic=1000"),
-    *("tc_adversary=10", "adversary=30,kl_z=0.1"),
+    *("tc_adversary=10", "adversary=1,kl_z=0.1"),
     *("prior=mixture", "prior=vamp", "prior=flow"),
 )
 
