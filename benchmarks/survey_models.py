@@ -1,13 +1,15 @@
-"""joint-vae, lvae and vq-vae on the digits of scikit-learn, against what each is to be better than.
+"""Models of the survey on the digits of scikit-learn, against what each is to be better than.
 
     python benchmarks/survey_models.py --out benchmarks/results/survey-models
 
 joint-vae: the accuracy of its class without labels, with and without the regularizer ``balance``.
 lvae, with batch normalization: the KL term of the upper layer and its entries of more than 0.1
 nats, against plain layers. vq-vae: the squared error of its reconstructions and the codes in use,
-against an autoencoder whose z has as many bits, in bins of equally many training rows. Bernoulli
-likelihood, preset paper, means over seeds. The same command resumes: finished runs are not trained
-again. OUT gets results.csv and table.md.
+against an autoencoder whose z has as many bits, in bins of equally many training rows. jmvae: the
+accuracy of labels from rows, against m2. aae: that of classes, and of 30 components without labels.
+pixel-vae, on shapes: the bound and the rate, against vae. Bernoulli likelihood, preset paper, means
+over seeds. The same command resumes: finished runs are not trained again. OUT gets results.csv and
+table.md.
 """
 
 import shlex
@@ -36,11 +38,22 @@ JOINT |= {"capacity": "0:10:1400", "class_capacity": "0:2.3:1400"}
 LADDER = {"model": "lvae", "batch_norm": True}
 WARM_UP = {"kl_z": "0:1:1000", "kl_h": "0:1:1000"}
 BITS = 32
+AAE = {"model": "aae", "adversary": 3, "class_adversary": 3}
+SHAPES = {"data": "shapes", "shapes_rows": 5000, "shapes_size": 16, "epochs": 30}
 
 
 def of_class(run: Run) -> Numbers:
     numbers = run.evaluate(nll_rows=0, draws=0)
     return {"accuracy of components": numbers["cluster_accuracy"], "NMI": numbers["nmi"]}
+
+
+def of_labels(run: Run) -> Numbers:
+    return {"accuracy": run.evaluate(nll_rows=0, draws=0)["accuracy"]}
+
+
+def of_bound(run: Run) -> Numbers:
+    bounds = run.bounds(test_rows(run), 10)
+    return {"ELBO": float(bounds.elbo.mean()), "rate, nats": float(bounds.rate.mean())}
 
 
 def of_upper_layer(run: Run) -> Numbers:
@@ -91,6 +104,15 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "vq-vae, 8 groups of 16 codes": ({"model": "vq-vae", "groups": 8, "codes": 16}, of_codes),
     "ae, 16 entries of 2 bits": ({"model": "ae", "latent_dim": 16}, of_bins),
     "ae, 8 entries of 4 bits": ({"model": "ae", "latent_dim": 8}, of_bins),
+    "jmvae, all labels": ({"model": "jmvae", "labels": "all"}, of_labels),
+    "m2, all labels": ({"model": "m2", "labels": "all", "alpha": 30}, of_labels),
+    "jmvae, 100 labels": ({"model": "jmvae", "labels": 100}, of_labels),
+    "m2, 100 labels": ({"model": "m2", "labels": 100, "alpha": 30}, of_labels),
+    "aae, 100 labels": (AAE | {"labels": 100, "alpha": 30}, of_labels),
+    "aae, 30 components": (AAE | {"labels": 0, "components": 30}, of_class),
+    "vae on shapes": ({**SHAPES, "model": "vae"}, of_bound),
+    "pixel-vae on shapes": ({**SHAPES, "model": "pixel-vae"}, of_bound),
+    "pixel-vae on shapes, field=1": ({**SHAPES, "model": "pixel-vae", "field": 1}, of_bound),
 }
 
 
@@ -105,7 +127,8 @@ def main(seeds: int, epochs: int, out: Path, runs: Path | None) -> None:
     rows = []
     for line, (keys, measure) in LINES.items():
         for seed in range(seeds):
-            config = default_config("digits", {**COMMON, **keys, "epochs": epochs, "seed": seed})
+            own = {**COMMON, "epochs": epochs, "seed": seed, **keys}
+            config = default_config(str(own.pop("data", "digits")), own)
             name = f"{line.replace(' ', '')}-{epochs}-{seed}"
             for number, value in measure(train_run(config, runs / name)).items():
                 rows.append({"line": line, "seed": seed, "number": number, "value": value})

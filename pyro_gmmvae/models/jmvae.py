@@ -63,8 +63,8 @@ class JMVAE(LatentModel):
         *,
         network: str = "mlp",
         likelihood: str = "bernoulli",
-        match: float = 0.1,
-        label_weight: float = 30.0,
+        match: float = 1.0,
+        label_weight: float = 100.0,
         options: NetworkOptions | None = None,
     ) -> None:
         super().__init__(
