@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
     from pyro_gmmvae.models.pixel_vae import PixelVAE
     from pyro_gmmvae.models.vae import AE, DAE, M1, VAE
+    from pyro_gmmvae.models.vib import VIB, InformationDropout
     from pyro_gmmvae.models.vlaae import VLAAE
     from pyro_gmmvae.models.vq_vae import VQVAE
     from pyro_gmmvae.models.with_terms import AAE, VFAE, FactorVAE, Fader
@@ -45,6 +46,8 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "lvae": "LVAE",
         "vlaae": "VLAAE",
         "vq-vae": "VQVAE",
+        "vib": "VIB",
+        "information-dropout": "InformationDropout",
         "pixel-vae": "PixelVAE",
         "factor-vae": "FactorVAE",
         "fader": "Fader",
@@ -69,6 +72,7 @@ __all__ = [
     "SDGM",
     "VAE",
     "VFAE",
+    "VIB",
     "VLAAE",
     "VQVAE",
     "Covariates",
@@ -76,6 +80,7 @@ __all__ = [
     "FactorVAE",
     "Fader",
     "GMVAEDiscrete",
+    "InformationDropout",
     "JointVAE",
     "LatentModel",
     "M2Gumbel",

@@ -26,6 +26,7 @@ from pyro_gmmvae.models import (
     M1,
     MODELS,
     VAE,
+    VIB,
     GMVAEDiscrete,
     LatentModel,
     M2Gumbel,
@@ -128,7 +129,7 @@ def test_pyro_finds_the_factors_of_the_docstring(build: Build) -> None:
     """The formula of the docstring, which ``repr`` prints, and the program have the same p(x|.)."""
     model, (x, y) = build().eval(), rows(5)
     relations = get_model_relations(model.model, (x, y))
-    assert relations["observed"] == (["x", "y"] if isinstance(model, JMVAE) else ["x"])
+    assert relations["observed"] == (["x", "y"] if isinstance(model, JMVAE | VIB) else ["x"])
     formula = repr(model).splitlines()[0]
     assert formula.startswith("p(x") or isinstance(model, AE)
     if len(model.factors) < 2 and model.latents:

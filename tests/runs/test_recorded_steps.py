@@ -117,6 +117,8 @@ MODELS_OF_TABLES = (
     "lvae",
     "vq-vae",
     "jmvae",
+    "vib",
+    "information-dropout",
     "aae",
     "factor-vae",
 )
