@@ -6,10 +6,11 @@ joint-vae: the accuracy of its class without labels, with and without the regula
 lvae, with batch normalization: the KL term of the upper layer and its entries of more than 0.1
 nats, against plain layers. vq-vae: the squared error of its reconstructions and the codes in use,
 against an autoencoder whose z has as many bits, in bins of equally many training rows. jmvae: the
-accuracy of labels from rows, against m2. aae: that of classes, and of 30 components without labels.
-pixel-vae, on shapes: the bound and the rate, against vae. Bernoulli likelihood, preset paper, means
-over seeds. The same command resumes: finished runs are not trained again. OUT gets results.csv and
-table.md.
+accuracy of labels from rows, against m2. vib and information-dropout: the accuracy and the
+information of z, as its weight grows. aae: the accuracy of classes, and of 30 components without
+labels. pixel-vae, on shapes: the bound and the rate, against vae. Bernoulli likelihood, preset
+paper, means over seeds. The same command resumes: finished runs are not trained again. OUT gets
+results.csv and table.md.
 """
 
 import shlex
@@ -54,6 +55,12 @@ def of_labels(run: Run) -> Numbers:
 def of_bound(run: Run) -> Numbers:
     bounds = run.bounds(test_rows(run), 10)
     return {"ELBO": float(bounds.elbo.mean()), "rate, nats": float(bounds.rate.mean())}
+
+
+@torch.no_grad()
+def of_information(run: Run) -> Numbers:
+    information = float(run.model.eval().noisy(test_rows(run))[1].mean())  # type: ignore[operator]
+    return of_labels(run) | {"information of z, nats": information}
 
 
 def of_upper_layer(run: Run) -> Numbers:
@@ -108,6 +115,14 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "m2, all labels": ({"model": "m2", "labels": "all", "alpha": 30}, of_labels),
     "jmvae, 100 labels": ({"model": "jmvae", "labels": 100}, of_labels),
     "m2, 100 labels": ({"model": "m2", "labels": 100, "alpha": 30}, of_labels),
+    **{
+        f"{model}, beta={beta}, all labels": (
+            {"model": model, "labels": "all", "beta": beta},
+            of_information,
+        )
+        for model in ("vib", "information-dropout")
+        for beta in (0, 1e-3, 0.1)
+    },
     "aae, 100 labels": (AAE | {"labels": 100, "alpha": 30}, of_labels),
     "aae, 30 components": (AAE | {"labels": 0, "components": 30}, of_class),
     "vae on shapes": ({**SHAPES, "model": "vae"}, of_bound),
