@@ -94,17 +94,21 @@ class Adversary(_WithDiscriminator):
         self._groups = (groups,)
 
     def forward(self, site: LatentSite) -> Tensor:
-        logits, groups_of = self.fixed(site.z), self._groups[0]
+        logits, groups_of = self.fixed(self.values(site)), self._groups[0]
         if groups_of is None:
             return softplus(-logits).mean()
         shares = groups_of(site.x).mean(0).expand_as(logits)
         return binary_cross_entropy_with_logits(logits, shares)
 
     def discriminator_loss(self, site: LatentSite) -> Tensor:
-        z, groups_of = site.z.detach(), self._groups[0]
+        z, groups_of = self.values(site).detach(), self._groups[0]
         if groups_of is None:
             return self._of_pairs(self.draws(site), z)
         return binary_cross_entropy_with_logits(self.discriminator(z), groups_of(site.x))
+
+    def values(self, site: LatentSite) -> Tensor:
+        """The rows whose distribution is to be that of :meth:`draws`."""
+        return site.z
 
     @torch.no_grad()
     def draws(self, site: LatentSite) -> Tensor:
@@ -113,10 +117,11 @@ class Adversary(_WithDiscriminator):
 
 
 class ClassAdversary(Adversary):
-    """-log D(s), D a discriminator of the relaxed class s of rows and one-hot draws of p(s).
+    """-log D(pi), D a discriminator of class probabilities pi of rows and one-hot draws of p(s).
 
-    With the KL term of the class at weight 0 it is the regularization of the class in an
-    adversarial autoencoder.
+    pi is that of q(s|x), so that each row gets one class, and all classes are in use. (Draws of s
+    would have the distribution of p(s) if pi were flat for all rows.) With the KL term of the class
+    at weight 0 it is the regularization of the class in an adversarial autoencoder.
 
     Args:
         sizes: of the sites z and class.
@@ -131,6 +136,10 @@ class ClassAdversary(Adversary):
 
     def __init__(self, sizes: Mapping[str, int], *, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__(sizes, hidden=hidden)
+
+    def values(self, site: LatentSite) -> Tensor:
+        probabilities: Tensor = site.q.logits.softmax(-1)
+        return probabilities
 
     @torch.no_grad()
     def draws(self, site: LatentSite) -> Tensor:

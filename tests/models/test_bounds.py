@@ -14,6 +14,7 @@ from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import M2, MODELS, M2Gumbel
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES, TraceObjective
+from tests.models.test_contract import OF_IMAGES
 
 K, D, ROWS = 3, 2, 4
 DRAWS = 50_000
@@ -24,7 +25,8 @@ def small(name: str, **more: Any) -> Any:
     sizes: dict[str, Any] = {"latent_dim": D}
     sizes |= {"components": K} if MODELS[name].has_classes() else {}
     sizes |= {"factors": {"view": 2}} if name == "gmmvae-factors" else {}
-    return MODELS[name]((2,), **sizes, likelihood="normal", options=OPTIONS, **more).eval()
+    shape = (1, 1, 2) if name in OF_IMAGES else (2,)
+    return MODELS[name](shape, **sizes, likelihood="normal", options=OPTIONS, **more).eval()
 
 
 CASES = [(name, None) for name in MODELS if MODELS[name].latents]
@@ -59,7 +61,7 @@ def test_no_bound_exceeds_log_px(
 ) -> None:
     """ELBO <= IWAE <= log p(x), each within 4 standard errors, and IWAE is close to it."""
     model = small(name, **({"guide": GUIDES[guide]} if guide else {}), **more)
-    x = torch.randn(ROWS, 2)
+    x = torch.randn(ROWS, *model.x_shape)
     y = torch.arange(ROWS) % K if model.given_class else None
     if trained:
         train(model, x, y)
@@ -85,7 +87,9 @@ def train(model: Any, x: Tensor, y: Tensor | None) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):
         optimizer.zero_grad()
-        objective(x.repeat(8, 1), None if y is None else y.repeat(8)).loss.backward()
+        objective(
+            x.repeat(8, *[1] * (x.dim() - 1)), None if y is None else y.repeat(8)
+        ).loss.backward()
         optimizer.step()
 
 

@@ -20,7 +20,7 @@ from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.objectives import OBJECTIVES
 from pyro_gmmvae.training.capture import CapturedStep
 from tests.models.test_captured import evaluate
-from tests.models.test_contract import build_objective, needs_trace
+from tests.models.test_contract import OF_IMAGES, build_objective, needs_trace
 
 COLUMNS = (
     Column("size", "real", knots=(-2.0, 0.0, 2.0)),
@@ -52,6 +52,7 @@ GUIDED = {
 VARIANTS: dict[str, Callable[[], Any]] = {
     f"{name}:{guide or 'own'}": lambda name=name, guide=guide: build(name, guide)
     for name in MODELS
+    if name not in OF_IMAGES
     for guide in GUIDED.get(name, [None])
 }
 every_variant = pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
@@ -74,6 +75,8 @@ def rows(n: int = 12) -> tuple[Tensor, Tensor]:
 @every_variant
 def test_a_step_of_svi(make: Callable[[], Any]) -> None:
     (x, y), model = rows(), make()
+    if "adversary" in str(model.key_defaults):
+        return  # refused: see test_contract
     svi = SVI(model.model, model.guide, Adam({"lr": 0.01}), Trace_ELBO())
     assert math.isfinite(svi.step(x, y))
     assert all(p.isfinite().all() for p in model.parameters())

@@ -88,6 +88,17 @@ def test_classes_are_compared_with_one_hot_draws_of_their_prior() -> None:
     assert ((draws == 0) | (draws == 1)).all()
     torch.testing.assert_close(draws.sum(-1), torch.ones(20_000))
     torch.testing.assert_close(draws.mean(0), share, atol=0.02, rtol=0)
+    # flat probabilities are far from one-hot ones, though their draws are not
+    flat, sharp = 0.0 * share, torch.randint(0, 3, (2000,), device=share.device)
+    for logits, least, most in (
+        (flat.expand(2000, 3), 0.0, 0.3),
+        (20 * torch.nn.functional.one_hot(sharp, 3).to(share), 0.6, 0.7),
+    ):
+        q = Concrete(torch.tensor(0.5), logits=logits)
+        p = Concrete(torch.tensor(0.5), logits=torch.zeros(2000, 3))
+        one = LatentSite(q.rsample(), q, p, zero, zero + 1, torch.zeros(2000, 1))
+        term = fitted(ClassAdversary(SIZES, hidden=(16,)).to(share), one)
+        assert least <= term.discriminator_loss(one).item() <= most
 
 
 def groups(like: Tensor) -> Covariates:
