@@ -91,7 +91,7 @@ class AAE(JointVAE):
 
     The model is :class:`JointVAE`, with the keys ``adversary`` and ``class_adversary`` at 30 in the
     place of the KL terms, ``kl_y`` and ``kl_z``, which are 0. ``evaluate`` reports its bound, which
-    is not maximized.
+    is not maximized. Without labels all rows can get one class; the key ``balance`` prevents it.
 
     It departs from Makhzani et al. in that y and z are random, given x, and in the use of labels:
     as the prior of y, and by ``alpha`` in the same step.
