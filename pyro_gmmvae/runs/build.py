@@ -1,7 +1,7 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -141,12 +141,7 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
     if not schema.classes and model_class.needs_labels:
         raise _needs_labels(config)
 
-    weights = sum(rows * columns for rows, columns in pairwise(config.hidden))
-    needed = BYTES_PER_WEIGHT * weights
-    if needed > SMALL_MEMORY:
-        from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
-
-        check_memory(needed, "cpu", "hidden layers of these widths", "hidden")
+    _check_widths(config.hidden, "hidden")
     values = _shared_values(config, schema)
     values |= {key: _at_start(getattr(config, key)) for key in config.model_keys}
     if config.guide_keys:
@@ -154,6 +149,15 @@ def build_model(config: Config, schema: Schema) -> "LatentModel":
         values["guide"] = functools.partial(values["guide"], **options)
     model: LatentModel = model_class(**values)
     return model
+
+
+def _check_widths(widths: Sequence[int], key: str) -> None:
+    """Refuse hidden layers that need more memory than there is, before they are made."""
+    needed = BYTES_PER_WEIGHT * sum(rows * columns for rows, columns in pairwise(widths))
+    if needed > SMALL_MEMORY:
+        from pyro_gmmvae.training.out_of_memory import check_memory  # imports torch
+
+        check_memory(needed, "cpu", "hidden layers of these widths", key)
 
 
 def _at_start(value: Any) -> Any:
@@ -299,6 +303,7 @@ def _terms(config: Config, of_data: Mapping[str, Any]) -> list[dict[str, Any]]:
             own = {}
             for key in table.declaration(name).parameters:
                 own[key] = of_data[key] if key in of_data else _fixed(config, f"{name}_{key}")
+            _check_widths(own.get("hidden", ()), f"{name}_hidden")
             terms[name] = table[name](**own)
     return found
 
