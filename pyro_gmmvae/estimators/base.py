@@ -329,7 +329,7 @@ class RowsEstimator(TransformerMixin, PickledOnCPU):
             raise GMMVAEError(f"the model {run.config.model!r} has no prior to draw from")
         seed = seed_of(self.get_params(deep=False)["random_state"])
         with torch.no_grad(), seeded(seed, run.device):
-            if components is None or not model.class_conditional:
+            if components is None or not model.draws_of_class:
                 x = model.generate(n, mean=mean)
             else:
                 labels, counts = np.unique(components, return_counts=True)

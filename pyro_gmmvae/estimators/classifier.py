@@ -289,7 +289,7 @@ class GMMVAEClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, RowsEst
         """
         check_is_fitted(self)
         n = checked_count(n_samples)
-        if not self.model_.class_conditional and label is None:
+        if not self.model_.draws_of_class and label is None:
             rows = self._draw(None, n, mean)
             return rows, self.predict(rows)
         numbers = np.arange(len(self.classes_))
@@ -297,7 +297,7 @@ class GMMVAEClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, RowsEst
             numbers = np.flatnonzero([one == label for one in self.classes_.tolist()])
             if not len(numbers):
                 raise unknown_name("class", str(label), list(map(str, self.classes_.tolist())))
-            if not self.model_.class_conditional:
+            if not self.model_.draws_of_class:
                 raise GMMVAEError(f"the model {self.model!r} can't draw from one class")
         drawn = self._components(n, numbers)
         return self._draw(drawn, n, mean), self.classes_[drawn]

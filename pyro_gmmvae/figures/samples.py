@@ -35,7 +35,7 @@ def draw_samples(view: RunView) -> Figure:
     run = view.run
     if not run.model.latents:
         raise NotApplicable(f"the model {run.config.model!r} has no prior to draw from")
-    if not run.model.class_conditional:
+    if not run.model.draws_of_class:
         draws = run.generate(DRAWS * DRAWS).reshape(DRAWS, DRAWS, *run.schema.kind.x_shape)
         names, title = [""] * DRAWS, f"{view.name}: {DRAWS * DRAWS} draws\nz from p(z), decoded"
     else:

@@ -156,6 +156,11 @@ class LatentModel(nn.Module, ABC):
         return {name: buffer for name, buffer in buffers if name.endswith("temperature")}
 
     @property
+    def draws_of_class(self) -> bool:
+        """Whether ``generate`` takes a class."""
+        return self.class_conditional
+
+    @property
     def mixture_priors(self) -> Mapping[str, Mixture]:
         """p(z|s) of each factor by name, where it is a mixture; empty: p(z) is not a mixture."""
         return {}

@@ -1,5 +1,6 @@
 """JMVAE: rows and their labels as two views of one z, of which either can be missing."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pyro
@@ -14,6 +15,7 @@ from pyro_gmmvae.errors import GMMVAEError, check_range
 from pyro_gmmvae.models.base import COMMON, LatentModel
 from pyro_gmmvae.models.labels import one_hot
 from pyro_gmmvae.networks import JointMLP, NetworkOptions
+from pyro_gmmvae.networks.mlp import without_statistics
 from pyro_gmmvae.param_store import register
 from pyro_gmmvae.ranges import Real, SearchSpace
 
@@ -36,7 +38,9 @@ class JMVAE(LatentModel):
     ``label_weight``. ``classify`` takes z from x alone, ``generate`` with a class from y alone.
 
     It departs from Suzuki et al. in rows without a label, and in the weight of p(y|z), with which
-    the number that is maximized is no bound; ``evaluate`` measures the bound of rows x alone.
+    the number that is maximized, which training shows as the ELBO, is no bound; ``evaluate``
+    measures the bound of rows x alone. With dropout the two KL terms are of other features of x
+    than the z that is drawn.
 
     Args:
         x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
@@ -76,11 +80,17 @@ class JMVAE(LatentModel):
         self.match, self.label_weight = match, label_weight
         K, d = self.components, latent_dim
         self.encoder, features = self.build_features()
-        self.from_both = JointMLP([features, K], [d, d], self.options)
+        # without noise and statistics: rows without a label take part, as if of class 0
+        plain = replace(self.options, batch_norm=False, dropout=0.0)
+        self.from_both = JointMLP([features, K], [d, d], plain)
         self.from_x = nn.Linear(features, 2 * d)
-        self.from_y = JointMLP([K], [d, d], self.options)
+        self.from_y = JointMLP([K], [d, d], plain)
         self.to_y = JointMLP([d], [K], self.options)
         self.observation = self.build_observation(d, likelihood)
+
+    @property
+    def draws_of_class(self) -> bool:
+        return True
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z) for rows x (B, *x_shape) with labels y (B,), -1 or None: unlabelled."""
@@ -94,7 +104,8 @@ class JMVAE(LatentModel):
             with poutine.mask(mask=y >= 0), poutine.scale(scale=weight):
                 pyro.sample("y", Categorical(logits=self.to_y(z)[0]), obs=y.clamp_min(0))
             if self.training:
-                features = self.encoder(x)
+                with without_statistics(self.encoder):
+                    features = self.encoder(x)
                 both = self._of_both(features, y)
                 others = self._of_x(features), self._of_y(y)
                 kl = sum(kl_divergence(both, one) for one in others)

@@ -8,10 +8,11 @@ from torch import Size, Tensor
 
 from pyro_gmmvae.distributions import parse_likelihood
 from pyro_gmmvae.errors import GMMVAEError, check_range
-from pyro_gmmvae.models.base import Observation
+from pyro_gmmvae.models.base import COMMON, Observation
 from pyro_gmmvae.models.vae import VAE
 from pyro_gmmvae.networks import NetworkOptions, apply_to_rows, joined
 from pyro_gmmvae.networks.pixel_cnn import PixelCNN
+from pyro_gmmvae.ranges import SearchSpace, Whole
 
 
 class PixelVAE(VAE):
@@ -26,19 +27,21 @@ class PixelVAE(VAE):
 
     i goes over pixels, row by row; the channels of a pixel are independent. With a small
     ``field``, and ``prior=flow``, it is the lossy VAE of Chen et al.: z holds the structure that
-    pixels ``field`` rows and columns away do not show. With ``kl_z=0`` and ``adversary=30`` it is
+    pixels within ``field`` rows and columns do not show. With ``kl_z=0`` and ``adversary=30`` it is
     the PixelGAN autoencoder of Makhzani, Frey.
 
     ``generate``, ``decode`` and reconstructions draw each pixel after those before it; their mean
-    is that of each pixel given the draw.
+    is that of each pixel given the draw, so that two of one z differ.
 
-    It departs from Gulrajani et al. in one layer of z, and in plain masked layers.
+    It departs from Gulrajani et al. in one layer of z, and in masked layers without gates, which
+    have a blind spot (see :class:`pyro_gmmvae.networks.pixel_cnn.PixelCNN`).
 
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`; ``network`` is
             that of the encoder and of the decoder's features.
         prior, prior_components: as for :class:`VAE`.
-        field: a pixel depends on those at most so many rows and columns before it.
+        field: the number of masked layers: a pixel depends on those at most so many rows above and
+            columns to the side.
         pixel_channels: channels of the masked layers.
 
     Raises:
@@ -48,6 +51,8 @@ class PixelVAE(VAE):
         Gulrajani et al. 2017, arXiv:1611.05013; Chen et al. 2017, arXiv:1611.02731; Makhzani, Frey
         2017, arXiv:1706.00531.
     """
+
+    search_space: ClassVar[SearchSpace] = {**COMMON, "field": Whole(1, 8)}
 
     def __init__(
         self,
@@ -117,7 +122,7 @@ class PixelObservation(Observation):
         parameter = self.pixels(*flat)
         if self.spec.outputs > 1:
             parameter = parameter.unflatten(1, (self.spec.outputs, -1))
-        return self.likelihood(parameter.unflatten(0, shape), part)
+        return self.likelihood(parameter.reshape(*shape, *parameter.shape[1:]), part)
 
 
 class Autoregressive(TorchDistribution):

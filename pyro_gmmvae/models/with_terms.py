@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pyro_gmmvae.models.base import ALPHA, CLASS, COMMON, RELAXED
 from pyro_gmmvae.models.joint_vae import JointVAE
 from pyro_gmmvae.models.m2 import M2Gumbel
 from pyro_gmmvae.models.vae import VAE
 from pyro_gmmvae.param_store import refuse_plain_svi
+from pyro_gmmvae.ranges import Real, SearchSpace
 
 
 class FactorVAE(VAE):
@@ -33,6 +35,7 @@ class FactorVAE(VAE):
     """
 
     key_defaults: ClassVar[Mapping[str, Any]] = {"tc_adversary": 10}
+    search_space: ClassVar[SearchSpace] = {**COMMON, "tc_adversary": Real(1.0, 100.0, log=True)}
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z) for rows x (B, *x_shape)."""
@@ -70,6 +73,7 @@ class Fader(VAE):
         "adversary_of": "covariates",
         "kl_z": 0.1,
     }
+    search_space: ClassVar[SearchSpace] = {**COMMON, "adversary": Real(1.0, 300.0, log=True)}
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, z|c) for rows x (B, *x_shape)."""
@@ -110,6 +114,13 @@ class AAE(JointVAE):
         "kl_y": 0,
         "kl_z": 0,
     }
+    search_space: ClassVar[SearchSpace] = {
+        **COMMON,
+        **ALPHA,
+        **RELAXED,
+        "adversary": Real(1.0, 300.0, log=True),
+        "class_adversary": Real(1.0, 300.0, log=True),
+    }
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x, y, z) for rows x (B, *x_shape) with labels y (B,), -1 or None: unlabelled."""
@@ -118,7 +129,7 @@ class AAE(JointVAE):
 
 
 class VFAE(M2Gumbel):
-    """Variational fair autoencoder: a class and a z that do not depend on the covariates::
+    """Variational fair autoencoder: a z that does not depend on the covariates, and a class::
 
         p(x, y, z|c) = p(x|y,z,c) p(z) p(y)
 
@@ -132,7 +143,8 @@ class VFAE(M2Gumbel):
     The model is :class:`M2Gumbel` of a table with covariates, with the keys ``mmd`` at 100 and
     ``mmd_of`` covariates.
 
-    It departs from Louizos et al. in one layer of z.
+    It departs from Louizos et al. in that y is inferred from x and c and not from z, so that z
+    alone is made independent of c; in a relaxed y; and in one layer of z.
 
     Args:
         x_shape, components, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
@@ -143,3 +155,8 @@ class VFAE(M2Gumbel):
     """
 
     key_defaults: ClassVar[Mapping[str, Any]] = {"mmd": 100, "mmd_of": "covariates"}
+    search_space: ClassVar[SearchSpace] = {
+        **CLASS,
+        **RELAXED,
+        "mmd": Real(1.0, 1000.0, log=True),
+    }

@@ -31,8 +31,10 @@ class MaskedConv(nn.Conv2d):
 class PixelCNN(nn.Module):
     """Images x (B, C, H, W) and features h (B, F, H, W) -> numbers of each pixel.
 
-    Those of a pixel depend on h, and on the pixels of x before it (above it, or to the left in its
-    row) that are at most ``field`` rows and columns away. h is added behind the first layer.
+    Those of a pixel depend on h, and on the pixels of x before it: to the left in its row, and r
+    rows above it to the left and at most r columns to the right, at most ``field`` rows and columns
+    away. (Pixels farther to the right above it are the blind spot of such layers.) h is added
+    behind the first layer.
 
     Args:
         in_channels, features, out_channels: C, F, and the number of numbers of a pixel.

@@ -2,8 +2,9 @@
 
 One evaluation gives both gradients: that of the term to the model, with the discriminator's weights
 fixed, and that of its own loss to the discriminator, with z fixed. Both then move. It departs from
-the papers, which move one after the other. Where both halves of its rows are alike, the loss of a
-discriminator is log 2 = 0.69 nats (``<term>_discriminator`` of the history); 0: it makes no error.
+the papers, which move one after the other. The loss of a discriminator is in the history as
+``<term>_discriminator``. Of one that compares two halves of its rows it is log 2 = 0.69 nats where
+the halves are alike, and 0 where it makes no error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,9 +66,10 @@ class Adversary(_WithDiscriminator):
         sizes: of the sites z and class, and of the result of ``groups_of``, as "groups".
         groups_of: as for :class:`MMD`; None: the data has no covariates.
         of: prior: D(z) is the probability that z is a draw of p(z) (of a mixture: of p(z|s) at
-            the draws of s); covariates: D(z) are probabilities of the values of covariates, and the
-            term is their cross-entropy with the shares of the values in the batch (a departure from
-            Fader networks, whose z is to look like that of rows with other values).
+            the draws of s); covariates: D(z) is a probability of each value of the covariates, and
+            the term is the mean cross-entropy with the shares of the values in the batch (a departure
+            from Fader networks, whose z is to look like that of rows with other values). A missing
+            cell counts as none of the values.
         hidden: widths of the discriminator's hidden layers.
 
     Raises:

@@ -322,6 +322,9 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     device = torch.device(device)
     model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
+    for term in ("mmd", "adversary"):
+        if config.get(term, ZERO) != ZERO and config.get(f"{term}_of") == "covariates":
+            _check_categories(data, term)
     objective = build_objective(config, model, len(data.training_rows))
     schedules = build_schedules(config, model, objective)
     if data.dataset.soft_labels is not None:
@@ -330,8 +333,6 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     _check_terms(config, data, objective)
     if "vat" in objective.regularizers:
         _check_real_rows(data)
-    if "mmd" in objective.latent_terms and config.get("mmd_of") == "covariates":
-        _check_categories(data)
     validation, kind = Validation(model, objective, data, device), data.schema.kind
     augment = kind.augmentation(config.augment)
     raw = augment is not None and kind.augments_raw_rows
@@ -380,6 +381,11 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
     terms = list(objective.latent_terms)
     if objective.elbo_scale == 0 and terms:
         raise GMMVAEError(f"{terms[0]} is a term of the ELBO, which elbo_weight=0 leaves out")
+    if "discriminator_rate" in config.given and not [*objective.parameters()]:
+        raise GMMVAEError(
+            "discriminator_rate is of terms with a discriminator, and this fit has none; set "
+            "adversary, tc_adversary or class_adversary, or leave it out"
+        )
     of_kl = [name for name in ("capacity", "class_capacity", "free_bits") if name in terms]
     if of_kl and config.objective == "iwae":
         raise GMMVAEError(f"{of_kl[0]} is of the KL term, which iwae does not have; take analytic")
@@ -411,12 +417,12 @@ def _check_real_rows(data: TrainingData) -> None:
     raise GMMVAEError(f"vat moves rows by small steps, and {why}; leave vat out")
 
 
-def _check_categories(data: TrainingData) -> None:
+def _check_categories(data: TrainingData, term: str) -> None:
     """Refuse covariates that do not divide rows into groups."""
     for column in data.kind.specs:
         if column.given and not column.is_discrete:
             raise GMMVAEError(
-                f"mmd_of=covariates compares groups of rows, and {column.name!r} is of the kind "
+                f"{term}_of=covariates compares groups of rows, and {column.name!r} is of the kind "
                 f"{column.kind}; take hsic_of=covariates, or other covariates"
             )
 

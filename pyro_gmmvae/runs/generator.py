@@ -201,7 +201,7 @@ def components_of_rows(run: "Run", x: Tensor, y: Array) -> Array | None:
     After a fit with labels it is the class y (N,) where that is known, else the most probable
     component. None where the model does not draw by class.
     """
-    log_probs = run.log_probs(x) if run.model.class_conditional else None
+    log_probs = run.log_probs(x) if run.model.draws_of_class else None
     if log_probs is None:
         return None
     has_labels = bool(fitted_names(run.config, run.schema))

@@ -28,7 +28,7 @@ from pyro_gmmvae.training.loggers import build_loggers
 from pyro_gmmvae.training.out_of_memory import OutOfMemoryError
 from pyro_gmmvae.training.precision import set_cublas_workspace
 
-NO_ERROR, CHANCE = 0.05, 0.692
+NO_ERROR, CHANCE, WORSE = 0.05, 0.692, 0.8
 """Losses of a discriminator, in nats; without any information it is log 2 = 0.693."""
 
 Failure = TypeVar("Failure", bound=GMMVAEError)
@@ -57,9 +57,16 @@ class Job:
         saving = self.saving(save)
         self.fit.log(self.parts.about())
         outcome = self.fit.run(saving)
-        for line in one_sided(self.fit.state.history):
-            self.fit.log(line)
+        self.report_discriminators()
         return outcome
+
+    def report_discriminators(self) -> None:
+        """Report each discriminator of an ended fit that has no error, or learned nothing."""
+        config, history = self.parts.config, self.fit.state.history
+        for line in one_sided(history[-1]) if history else ():
+            # those of covariates are at chance by the shares of values, which differ
+            if config.get(f"{line.partition(':')[0]}_of") != "covariates":
+                self.fit.log(line)
 
     def saving(self, save: Callable[[Fit], None]) -> Callable[[Fit], None]:
         """The function that the fit calls for its checkpoints."""
@@ -121,14 +128,14 @@ class Job:
         return Trained(run, metrics, pd.DataFrame(state.history))
 
 
-def one_sided(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """A line on each discriminator that ends with no error, or with no better than chance.
+def one_sided(record: Mapping[str, float]) -> list[str]:
+    """A line on each discriminator of two halves of rows that has no error, or learned nothing.
 
     Args:
-        history: rows of epochs, of which the last counts.
+        record: of an epoch.
     """
-    lines, last = [], history[-1] if history else {}
-    for name, loss in last.items():
+    lines = []
+    for name, loss in record.items():
         term = name.removesuffix("_discriminator")
         if term == name or name.startswith("val_"):
             continue
@@ -137,6 +144,10 @@ def one_sided(history: Sequence[Mapping[str, float]]) -> list[str]:
             lines.append(
                 f"{about}, so that it makes hardly an error, and the term has little effect; "
                 f"raise {term}, or lower discriminator_rate"
+            )
+        elif loss > WORSE:
+            lines.append(
+                f"{about}, worse than chance (0.69): it does not settle; lower discriminator_rate"
             )
         elif loss > CHANCE:
             lines.append(

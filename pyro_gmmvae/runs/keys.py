@@ -119,9 +119,10 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
         raise unknown_name("preset", preset, list(presets))
     merged: dict[str, Any] = {"data": data}
     own = Config.model_fields["model"].default
-    other_model = any(layer.get("model", own) != own for layer in layers)
-    # the guide of a preset is for the default model
-    named_keys = {k: v for k, v in presets[preset].items() if k != "guide" or not other_model}
+    model = next((layer["model"] for layer in layers[::-1] if "model" in layer), own)
+    # the guide of a preset is for the default model, and some models are their own terms
+    fixed = {"guide", *key_defaults(model)} if model != own else set()
+    named_keys = {k: v for k, v in presets[preset].items() if k not in fixed}
     for layer in ({"epochs": 100}, named_keys, *layers, {"preset": preset}):
         if any(layer.get(key) is not None for key in BUDGETS):
             merged |= dict.fromkeys(BUDGETS)  # a new budget replaces the one before
@@ -136,6 +137,12 @@ def usual_values(config: Config) -> dict[str, Any]:
     fields = Config.model_fields
     own = {key: fields[key].default for key in ("model", "guide")}
     return default_config(config.data, layer).model_dump() | own
+
+
+def key_defaults(model: object) -> Mapping[str, Any]:
+    """The defaults of keys that make a model what it is; empty for an unknown name."""
+    known = isinstance(model, str) and model in MODELS
+    return (MODELS.declaration(str(model)).attributes.get("key_defaults") or {}) if known else {}
 
 
 def takes_guide(model: str) -> bool:

@@ -373,7 +373,7 @@ class Run:
             row = torch.from_numpy(self.schema.covariates(given)).to(self.device, self.dtype)
         generate = partial(self.model.generate, n, mean=not sample, given=row)
         with torch.no_grad(), seeded(seed, self.device):
-            if not self.model.class_conditional:
+            if not self.model.draws_of_class:
                 if label is not None:
                     raise GMMVAEError(
                         f"the model {self.config.model!r} can't draw from one class; leave the "
@@ -400,7 +400,7 @@ class Run:
 
     def block_names(self, label: str | None = None) -> list[str]:
         """The names of the blocks of :meth:`generate`."""
-        if not self.model.class_conditional:
+        if not self.model.draws_of_class:
             return ["draws"]
         return [self.class_names()[k] for k in self.components_of(label)]
 

@@ -133,6 +133,7 @@ def _train(plans: Sequence[Planned]) -> list[str | GMMVAEError | None]:
         for number, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
             outcome = outcomes[number]
             if isinstance(outcome, str):
+                job.report_discriminators()
                 job.finish(plan.out, outcome)
             else:
                 outcomes[number] = with_checkpoint(outcome, plan.out)

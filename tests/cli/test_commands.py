@@ -107,6 +107,9 @@ def test_every_model_is_one_word(
     assert ("label" in columns) == has_classes
     drawn = gmmvae("generate", run, "--out", tmp_path / "g.png")
     assert drawn.code == (0 if has_bound else 2)
+    one = gmmvae("generate", run, "--class", "3", "--out", tmp_path / "3.npz")
+    takes_class = has_bound and Run.load(run).model.draws_of_class
+    assert one.code == (0 if takes_class else 2), one.err
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

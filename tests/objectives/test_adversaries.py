@@ -174,13 +174,11 @@ def test_a_fit_says_that_its_discriminator_wins(tmp_path: Path) -> None:
 
 
 def test_losses_of_discriminators_in_words() -> None:
-    assert one_sided([]) == []
-    assert (
-        one_sided([{"tc_adversary_discriminator": 0.4, "val_adversary_discriminator": 0.0}]) == []
-    )
-    won, lost = one_sided(
-        [{"adversary_discriminator": 0.01, "class_adversary_discriminator": 0.6931}]
-    )
+    even = {"tc_adversary_discriminator": 0.4, "val_adversary_discriminator": 0.0}
+    assert one_sided(even) == []
+    ends = {"adversary": 0.01, "class_adversary": 0.6931, "tc_adversary": 40.0}
+    won, lost, wild = one_sided({f"{name}_discriminator": loss for name, loss in ends.items()})
+    assert "lower discriminator_rate" in wild
     assert won.startswith("adversary: ")
     assert "hardly an error" in won
     assert lost.startswith("class_adversary: ")

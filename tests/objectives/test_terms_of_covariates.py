@@ -50,8 +50,9 @@ def test_z_does_not_depend_on_a_binary_covariate(tmp_path: Path, term: str) -> N
     assert gaps[300] < 0.5 * gaps[0]
 
 
-def test_numbers_are_no_groups(tmp_path: Path) -> None:
-    keys = {"model": "vae", "labels": 0, "covariates": "d", "mmd": 1, "mmd_of": "covariates"}
+@pytest.mark.parametrize("term", ["mmd", "adversary"])
+def test_numbers_are_no_groups(term: str, tmp_path: Path) -> None:
+    keys = {"model": "vae", "labels": 0, "covariates": "d", term: 1, f"{term}_of": "covariates"}
     with pytest.raises(GMMVAEError, match="compares groups of rows, and 'd' is of the kind real"):
         train(default_config(str(table(tmp_path)), keys), tmp_path / "r")
 
@@ -63,6 +64,7 @@ def test_numbers_are_no_groups(tmp_path: Path) -> None:
         ({"free_bits": 1, "objective": "iwae"}, "free_bits is of the KL term, which iwae"),
         ({"capacity": 5, "free_bits": 1}, "leave one out"),
         ({"capacity": 5, "kl_z": 2}, "capacity replaces the KL term of z"),
+        ({"discriminator_rate": 2}, "this fit has none; set adversary"),
         ({"model": "vq-vae", "particles": 3}, "vq-vae has nothing to draw"),
         ({"model": "gmmvae", "elbo_weight": 0, "tc": 1}, "which elbo_weight=0 leaves out"),
         ({"capacity": 5, "capacity_rate": 0}, "capacity_rate must be positive"),

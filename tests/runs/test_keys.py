@@ -172,3 +172,18 @@ def test_a_ballast_of_none_leaves_the_other_one() -> None:
     assert (config.epochs, config.minutes) == (None, 1)
     config = default_config("digits", {"minutes": 1}, {"epochs": 3})
     assert (config.epochs, config.minutes) == (3, None)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if MODELS[name].key_defaults])
+def test_a_preset_leaves_the_terms_that_make_a_model(model: str) -> None:
+    defaults = MODELS[model].key_defaults
+    for name, source in DATA.items():
+        for preset in source.presets:
+            config = default_config(name, {"preset": preset, "model": model})
+            for key, value in defaults.items():
+                known = (
+                    Schedule.parse(value) if isinstance(getattr(config, key), Schedule) else value
+                )
+                assert getattr(config, key) == known, (name, preset, key)
+    given = default_config("digits", {"model": model, next(iter(defaults)): 7})
+    assert getattr(given, next(iter(defaults))) == Schedule.constant(7)
