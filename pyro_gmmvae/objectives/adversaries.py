@@ -67,9 +67,9 @@ class Adversary(_WithDiscriminator):
         groups_of: as for :class:`MMD`; None: the data has no covariates.
         of: prior: D(z) is the probability that z is a draw of p(z) (of a mixture: of p(z|s) at
             the draws of s); covariates: D(z) is a probability of each value of the covariates, and
-            the term is the mean cross-entropy with the shares of the values in the batch (a departure
-            from Fader networks, whose z is to look like that of rows with other values). A missing
-            cell counts as none of the values.
+            the term is the mean cross-entropy with the shares of the values in the batch (a
+            departure from Fader networks, whose z is to look like that of rows with other values).
+            A missing cell counts as none of the values.
         hidden: widths of the discriminator's hidden layers.
 
     Raises:

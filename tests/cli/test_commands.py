@@ -27,7 +27,7 @@ from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES
 from pyro_gmmvae.models import MODELS
 from pyro_gmmvae.objectives import OBJECTIVES
-from pyro_gmmvae.runs import folder
+from pyro_gmmvae.runs import Run, folder
 
 from .conftest import SMALL, Gmmvae
 

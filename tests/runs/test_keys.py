@@ -181,9 +181,8 @@ def test_a_preset_leaves_the_terms_that_make_a_model(model: str) -> None:
         for preset in source.presets:
             config = default_config(name, {"preset": preset, "model": model})
             for key, value in defaults.items():
-                known = (
-                    Schedule.parse(value) if isinstance(getattr(config, key), Schedule) else value
-                )
-                assert getattr(config, key) == known, (name, preset, key)
+                own = getattr(config, key)
+                known = Schedule.parse(value) if isinstance(own, Schedule) else value
+                assert own == known, (name, preset, key)
     given = default_config("digits", {"model": model, next(iter(defaults)): 7})
     assert getattr(given, next(iter(defaults))) == Schedule.constant(7)
