@@ -323,7 +323,8 @@ def build(config: Config, data: TrainingData, device: torch.device | str = "cpu"
     model = build_model(config, data.schema).to(device, data.dtype)
     require_labels(config, model, data)
     for term in ("mmd", "adversary"):
-        if config.get(term, ZERO) != ZERO and config.get(f"{term}_of") == "covariates":
+        is_used = getattr(config, term, ZERO) != ZERO
+        if is_used and getattr(config, f"{term}_of") == "covariates":
             _check_categories(data, term)
     objective = build_objective(config, model, len(data.training_rows))
     schedules = build_schedules(config, model, objective)
@@ -381,7 +382,7 @@ def _check_terms(config: Config, data: TrainingData, objective: Objective) -> No
     terms = list(objective.latent_terms)
     if objective.elbo_scale == 0 and terms:
         raise GMMVAEError(f"{terms[0]} is a term of the ELBO, which elbo_weight=0 leaves out")
-    if "discriminator_rate" in config.given and not [*objective.parameters()]:
+    if config.discriminator_rate != 1 and not [*objective.parameters()]:
         raise GMMVAEError(
             "discriminator_rate is of terms with a discriminator, and this fit has none; set "
             "adversary, tc_adversary or class_adversary, or leave it out"

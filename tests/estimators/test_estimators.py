@@ -37,6 +37,7 @@ from pyro_gmmvae.runs import default_config, train
 from pyro_gmmvae.runs.data import TrainingData
 from pyro_gmmvae.runs.row_scores import bounds_of_rows
 from tests.estimators.conftest import SMALL, Digits
+from tests.models.test_contract import OF_IMAGES
 
 QUICK: dict[str, Any] = SMALL | {"epochs": 2}
 
@@ -265,11 +266,12 @@ def test_bytes_are_pixels(digits: Digits) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_rows_score_does_not_depend_on_the_others(name: str) -> None:
     """And the bound is that of independent noise, but for the noise."""
-    options: dict[str, Any] = {"x_shape": (6,), "components": 3, "latent_dim": 2}
+    shape = (1, 2, 3) if name in OF_IMAGES else (6,)
+    options: dict[str, Any] = {"x_shape": shape, "components": 3, "latent_dim": 2}
     options |= {"factors": {"view": 2}, "auxiliary_dim": 2, "likelihood": "normal"}
     wanted = MODELS[name].__init__.__annotations__
     model: Any = MODELS[name](**{k: v for k, v in options.items() if k in wanted}).eval()
-    x = torch.randn(50, 6)
+    x = torch.randn(50, *shape)
     y = torch.arange(50) % 3 if model.given_class else None
     scores = bounds_of_rows(model, x, 200, y).iwae
     order = torch.randperm(50)[:7]

@@ -31,11 +31,11 @@ def case(name: str, guide: str | None, **more: Any) -> Any:
 def test_the_mean_weight_is_px(name: str, guide: str | None) -> None:
     """Against draws of the prior: the weights have the mean p(x), within 5 standard errors."""
     model = case(name, guide)
-    x = torch.randn(3, 2)
+    x = torch.randn(3, *model.x_shape)
     y = torch.arange(3) % K if model.given_class else None
     train(model, x, y)
     exact, error = log_px_by_prior(model, x, y)
-    copies = x.repeat(SAMPLES, 1), None if y is None else y.repeat(SAMPLES)
+    copies = x.repeat(SAMPLES, *[1] * (x.dim() - 1)), None if y is None else y.repeat(SAMPLES)
     for log_w in (
         draw_tilted(model.model, model.guide, x, y, SAMPLES)[0],
         draw_tilted(model.model, model.guide, *copies)[0].view(SAMPLES, 3),
@@ -47,7 +47,8 @@ def test_the_mean_weight_is_px(name: str, guide: str | None) -> None:
 
 @pytest.mark.parametrize(("name", "guide"), CASES)
 def test_draws_have_the_shapes_of_the_guide(name: str, guide: str | None) -> None:
-    model, x = case(name, guide), torch.randn(3, 2)
+    model = case(name, guide)
+    x = torch.randn(3, *model.x_shape)
     y = torch.arange(3) % K if model.given_class else None
     log_w, log_px, latents = draw_tilted(model.model, model.guide, x, y, 7)
     assert log_w.shape == log_px.shape == (7, 3)
