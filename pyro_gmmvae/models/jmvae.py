@@ -125,16 +125,13 @@ class JMVAE(LatentModel):
             pyro.sample("z", q)
 
     def _of_both(self, features: Tensor, y: Tensor) -> TorchDistribution:
-        loc, raw_scale = self.from_both(features, self._one_hot(y, features))
-        return Normal(loc, positive_scale(raw_scale)).to_event(1)
+        return _gaussian(*self.from_both(features, self._one_hot(y, features)))
 
     def _of_x(self, features: Tensor) -> TorchDistribution:
-        loc, raw_scale = self.from_x(features).chunk(2, -1)
-        return Normal(loc, positive_scale(raw_scale)).to_event(1)
+        return _gaussian(*self.from_x(features).chunk(2, -1))
 
     def _of_y(self, y: Tensor) -> TorchDistribution:
-        loc, raw_scale = self.from_y(self._one_hot(y, next(self.parameters())))
-        return Normal(loc, positive_scale(raw_scale)).to_event(1)
+        return _gaussian(*self.from_y(self._one_hot(y, next(self.parameters()))))
 
     def _one_hot(self, y: Tensor, like: Tensor) -> Tensor:
         return one_hot(y.clamp_min(0), self.components, like)
@@ -158,3 +155,8 @@ class JMVAE(LatentModel):
         device = next(self.parameters()).device
         z = self._of_y(torch.full((n,), label, device=device)).sample()
         return self.observe(z, None, given)
+
+
+def _gaussian(loc: Tensor, raw_scale: Tensor) -> TorchDistribution:
+    """N(loc, scale^2) of z, event shape (d,)."""
+    return Normal(loc, positive_scale(raw_scale)).to_event(1)

@@ -52,7 +52,7 @@ class _WithDiscriminator(LatentTerm):
         return super().summands(name, site) | {f"{name}_discriminator": (own, own)}
 
     def _of_pairs(self, real: Tensor, other: Tensor) -> Tensor:
-        """The mean cross-entropy of telling one half of the rows, logit > 0, from the other."""
+        """The mean cross-entropy where ``real`` is to have logits > 0, and ``other`` < 0."""
         losses = softplus(-self.discriminator(real)), softplus(self.discriminator(other))
         return (losses[0].mean() + losses[1].mean()) / 2
 

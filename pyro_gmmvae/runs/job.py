@@ -63,10 +63,12 @@ class Job:
     def report_discriminators(self) -> None:
         """Report each discriminator of an ended fit that has no error, or learned nothing."""
         config, history = self.parts.config, self.fit.state.history
-        for line in one_sided(history[-1]) if history else ():
-            # those of covariates are at chance by the shares of values, which differ
-            if config.get(f"{line.partition(':')[0]}_of") != "covariates":
-                self.fit.log(line)
+        for name, loss in history[-1].items() if history else ():
+            term = name.removesuffix("_discriminator")
+            # by chance one of covariates has a loss that depends on the shares of their values
+            by_halves = term != name and config.get(f"{term}_of") != "covariates"
+            if by_halves and not name.startswith("val_"):
+                self.fit.log(one_sided(term, loss))
 
     def saving(self, save: Callable[[Fit], None]) -> Callable[[Fit], None]:
         """The function that the fit calls for its checkpoints."""
@@ -128,33 +130,30 @@ class Job:
         return Trained(run, metrics, pd.DataFrame(state.history))
 
 
-def one_sided(record: Mapping[str, float]) -> list[str]:
-    """A line on each discriminator of two halves of rows that has no error, or learned nothing.
+def one_sided(term: str, loss: float) -> str:
+    """A line on a discriminator of two halves of rows that has no error, or learned nothing.
 
     Args:
-        record: of an epoch.
+        term: of the discriminator.
+        loss: its loss at the end, in nats.
+
+    Returns:
+        The line; "" for any other loss.
     """
-    lines = []
-    for name, loss in record.items():
-        term = name.removesuffix("_discriminator")
-        if term == name or name.startswith("val_"):
-            continue
-        about = f"{term}: at the end the discriminator has a loss of {loss:.3f} nats"
-        if loss < NO_ERROR:
-            lines.append(
-                f"{about}, so that it makes hardly an error, and the term has little effect; "
-                f"raise {term}, or lower discriminator_rate"
-            )
-        elif loss > WORSE:
-            lines.append(
-                f"{about}, worse than chance (0.69): it does not settle; lower discriminator_rate"
-            )
-        elif loss > CHANCE:
-            lines.append(
-                f"{about}, which is chance: its rows are alike, or it learns too little; compare "
-                "with a higher discriminator_rate"
-            )
-    return lines
+    about = f"{term}: at the end the discriminator has a loss of {loss:.3f} nats"
+    if loss < NO_ERROR:
+        return (
+            f"{about}: it makes almost no error, and the term has little effect; raise {term}, or "
+            "lower discriminator_rate"
+        )
+    if loss > WORSE:
+        return f"{about}, worse than chance (0.69): it diverges; lower discriminator_rate"
+    if loss > CHANCE:
+        return (
+            f"{about}, which is chance: its rows are alike, or it learns too little; compare with "
+            "a higher discriminator_rate"
+        )
+    return ""
 
 
 def with_checkpoint(error: Failure, out: Path) -> Failure:

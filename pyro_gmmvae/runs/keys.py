@@ -120,7 +120,7 @@ def default_config(data: str, *layers: Mapping[str, Any]) -> Config:
     merged: dict[str, Any] = {"data": data}
     own = Config.model_fields["model"].default
     model = next((layer["model"] for layer in layers[::-1] if "model" in layer), own)
-    # the guide of a preset is for the default model, and some models are their own terms
+    # the guide of a preset is for the default model; the key_defaults of a model define it
     fixed = {"guide", *key_defaults(model)} if model != own else set()
     named_keys = {k: v for k, v in presets[preset].items() if k not in fixed}
     for layer in ({"epochs": 100}, named_keys, *layers, {"preset": preset}):
