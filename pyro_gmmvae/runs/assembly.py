@@ -239,7 +239,8 @@ class Parts:
         added = config.labelled_per_batch / config.batch_size
         rows = added + (1 - added) * labelled / len(self.data.training_rows)
         weight = config.labelled_elbo * rows
-        return weight / (weight + 1 - rows) if weight else 0.0
+        # in this order: a weight of 1e-300 is lost beside 1
+        return weight / (weight + (1 - rows)) if weight else 0.0
 
     def pretrain(self, y: Tensor | None, steps: int) -> None:
         """Fit the same model for at least ``steps`` steps (of whole epochs), with other labels.
