@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.guides.base import MixtureGuide, MixtureModel
     from pyro_gmmvae.guides.bayes import BayesGuide
     from pyro_gmmvae.guides.conditional import ConditionalGuide
+    from pyro_gmmvae.guides.conjugate import ConjugateGuide
     from pyro_gmmvae.guides.flow import FlowGuide
     from pyro_gmmvae.guides.low_rank import LowRankGuide
     from pyro_gmmvae.guides.mean_field import MeanFieldGuide
@@ -27,6 +28,7 @@ GUIDES: "PartTable[type[MixtureGuide]]" = PartTable(
         "conditional": "ConditionalGuide",
         "mean-field": "MeanFieldGuide",
         "bayes": "BayesGuide",
+        "conjugate": "ConjugateGuide",
         "enumerated": "EnumeratedGuide",
         "straight-through": "StraightThroughGuide",
         "low-rank": "LowRankGuide",
@@ -39,6 +41,7 @@ __all__ = [
     "GUIDES",
     "BayesGuide",
     "ConditionalGuide",
+    "ConjugateGuide",
     "EnumeratedGuide",
     "FlowGuide",
     "LowRankGuide",

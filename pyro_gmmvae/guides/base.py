@@ -22,6 +22,9 @@ class MixturePrior(Protocol):
     def class_scores(self, loc: Tensor, scale: Tensor) -> Tensor:
         """log pi_i + E[log p(z|s = i)] for z ~ N(loc, scale^2), (B, K), in nats."""
 
+    def __call__(self, s: Tensor) -> Any:
+        """p(z|s), event shape (d,), for s (..., K) on the simplex."""
+
 
 class MixtureModel:
     """The part of a Gaussian-mixture VAE that its guides use.

@@ -6,8 +6,10 @@ from pyro_gmmvae.lazy import PartTable, lazy_names
 
 if TYPE_CHECKING:
     from pyro_gmmvae.models.adgm import ADGM, SDGM
+    from pyro_gmmvae.models.adversarial import ALI, VAEGAN
     from pyro_gmmvae.models.base import LatentModel, Observation
     from pyro_gmmvae.models.covariates import Covariates
+    from pyro_gmmvae.models.draw import DRAW
     from pyro_gmmvae.models.factors import FactorGMMVAE
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
     from pyro_gmmvae.models.jmvae import JMVAE
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.m1m2 import M1M2
     from pyro_gmmvae.models.m2 import CVAE, M2, M2Gumbel
     from pyro_gmmvae.models.pixel_vae import PixelVAE
+    from pyro_gmmvae.models.svae import SVAE
     from pyro_gmmvae.models.vae import AE, DAE, M1, VAE
     from pyro_gmmvae.models.vib import VIB, InformationDropout
     from pyro_gmmvae.models.vlaae import VLAAE
@@ -53,6 +56,10 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "fader": "Fader",
         "vfae": "VFAE",
         "aae": "AAE",
+        "vae-gan": "VAEGAN",
+        "ali": "ALI",
+        "draw": "DRAW",
+        "svae": "SVAE",
     },
 )
 
@@ -60,8 +67,10 @@ __all__ = [
     "AAE",
     "ADGM",
     "AE",
+    "ALI",
     "CVAE",
     "DAE",
+    "DRAW",
     "GMMVAE",
     "JMVAE",
     "LVAE",
@@ -70,7 +79,9 @@ __all__ = [
     "M2",
     "MODELS",
     "SDGM",
+    "SVAE",
     "VAE",
+    "VAEGAN",
     "VFAE",
     "VIB",
     "VLAAE",

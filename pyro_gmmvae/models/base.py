@@ -353,6 +353,9 @@ class Observation(nn.Module):
         GMMVAEError: a likelihood without the number that it needs.
     """
 
+    draws_pixels: ClassVar[bool] = False
+    """Whether an entry of x depends on others, so that draws and means are made one by one."""
+
     def __init__(
         self,
         decoder: nn.Module,

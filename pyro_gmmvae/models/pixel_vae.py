@@ -100,6 +100,7 @@ class PixelVAE(VAE):
 class PixelObservation(Observation):
     """p(x|z), a pixel after the other; see :class:`PixelVAE`."""
 
+    draws_pixels = True
     pixels: PixelCNN
 
     def forward(self, *latents: Tensor, given: Tensor | None = None) -> TorchDistribution:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Regularizer,
         Sparsity,
     )
+    from pyro_gmmvae.objectives.row_adversaries import PairAdversary, RowAdversary
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -73,9 +74,11 @@ LATENT_TERMS: "PartTable[type[LatentTerm]]" = PartTable(
         "free_bits": "FreeBits",
         "hsic": "HSIC",
         "mmd": "MMD",
+        "pair_adversary": "PairAdversary",
         "tc": "TotalCorrelation",
         "tc_adversary": "TotalCorrelationAdversary",
         "tc_within": "WithinGroups",
+        "x_adversary": "RowAdversary",
     },
 )
 
@@ -102,7 +105,9 @@ __all__ = [
     "LatentSite",
     "LatentTerm",
     "Objective",
+    "PairAdversary",
     "Regularizer",
+    "RowAdversary",
     "Sparsity",
     "Terms",
     "TotalCorrelation",

@@ -1,4 +1,4 @@
-"""Terms on z with a discriminator: a network that is fitted beside the model, against it.
+"""Terms with a discriminator: a network that is fitted beside the model, against it.
 
 One evaluation gives both gradients: that of the term to the model, with the discriminator's weights
 fixed, and that of its own loss to the discriminator, with z fixed. Both then move. It departs from
@@ -20,7 +20,7 @@ from pyro_gmmvae.networks.mlp import NetworkOptions, hidden_layers
 from pyro_gmmvae.objectives.latent_terms import LatentSite, LatentTerm, required
 
 
-class _WithDiscriminator(LatentTerm):
+class WithDiscriminator(LatentTerm):
     """A term whose value depends on a discriminator.
 
     Args:
@@ -37,11 +37,13 @@ class _WithDiscriminator(LatentTerm):
         layers, width = hidden_layers(in_size, NetworkOptions(activation="leaky_relu"), hidden)
         self.discriminator = nn.Sequential(*layers, nn.Linear(width, out_size))
 
-    def fixed(self, z: Tensor) -> Tensor:
-        """Logits of the discriminator, whose weights get no gradient from them."""
-        weights = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-        logits: Tensor = functional_call(self.discriminator, weights, (z,))
-        return logits
+    def fixed(self, rows: Tensor, layers: int | None = None) -> Tensor:
+        """Logits, or the outputs of so many layers (-1: all but the last), without a gradient for
+        the weights of the discriminator."""
+        module = self.discriminator[:layers]
+        weights = {name: p.detach() for name, p in module.named_parameters()}
+        outputs: Tensor = functional_call(module, weights, (rows,))
+        return outputs
 
     def discriminator_loss(self, site: LatentSite) -> Tensor:
         """Cross-entropy of the discriminator, (), in nats; z gets no gradient from it."""
@@ -51,13 +53,13 @@ class _WithDiscriminator(LatentTerm):
         own = self.discriminator_loss(site)
         return super().summands(name, site) | {f"{name}_discriminator": (own, own)}
 
-    def _of_pairs(self, real: Tensor, other: Tensor) -> Tensor:
+    def of_pairs(self, real: Tensor, other: Tensor) -> Tensor:
         """The mean cross-entropy where ``real`` is to have logits > 0, and ``other`` < 0."""
         losses = softplus(-self.discriminator(real)), softplus(self.discriminator(other))
         return (losses[0].mean() + losses[1].mean()) / 2
 
 
-class Adversary(_WithDiscriminator):
+class Adversary(WithDiscriminator):
     """-log D(z), D a discriminator of z and draws of p(z), or of groups of rows by their z.
 
     With ``kl_z`` 0 it is the regularization of an adversarial autoencoder.
@@ -105,7 +107,7 @@ class Adversary(_WithDiscriminator):
     def discriminator_loss(self, site: LatentSite) -> Tensor:
         z, groups_of = self.values(site).detach(), self._groups[0]
         if groups_of is None:
-            return self._of_pairs(self.draws(site), z)
+            return self.of_pairs(self.draws(site), z)
         return binary_cross_entropy_with_logits(self.discriminator(z), groups_of(site.x))
 
     def values(self, site: LatentSite) -> Tensor:
@@ -150,7 +152,7 @@ class ClassAdversary(Adversary):
         return one_hot((logits - noise.log()).argmax(-1), logits.shape[-1]).to(site.z)
 
 
-class TotalCorrelationAdversary(_WithDiscriminator):
+class TotalCorrelationAdversary(WithDiscriminator):
     """KL( q(z) || prod_i q(z_i) ) as a discriminator of z and permuted z estimates it.
 
     The estimate is the mean of log D / (1 - D). The ELBO holds this term with weight 1 already.
@@ -177,4 +179,4 @@ class TotalCorrelationAdversary(_WithDiscriminator):
 
     def discriminator_loss(self, site: LatentSite) -> Tensor:
         z = site.z.detach()
-        return self._of_pairs(z, z.gather(0, torch.rand_like(z).argsort(0)))
+        return self.of_pairs(z, z.gather(0, torch.rand_like(z).argsort(0)))

@@ -29,6 +29,7 @@ class LatentSite:
         kl: () the mean over rows of the KL term of z, in nats.
         kl_weight: () its weight in the objective.
         x: (B, *x_shape) the rows that the model explains.
+        px: p(x|z) at the sample; None: x is not a site of the model.
     """
 
     z: Tensor
@@ -37,6 +38,7 @@ class LatentSite:
     kl: Tensor
     kl_weight: Tensor
     x: Tensor
+    px: TorchDistribution | None = None
 
 
 class LatentTerm(nn.Module):
@@ -301,7 +303,7 @@ def latent_site(one: Draw, kl: Tensor, kl_weight: Tensor, name: str = "z") -> La
             labelled rows alone.
     """
     q, p = one.guide[name], one.model[name]["fn"]
-    z, observed = q["value"], one.model.get("x", {}).get("value", q["value"])
+    z, px = q["value"], one.model.get("x", {"value": q["value"], "fn": None})
     if z.dim() != 2 or len(p.batch_shape) > 1 or kl.dim() > 1:
         raise GMMVAEError(
             f"a term on {name} needs one {name} for each row, and here it has one for each class; "
@@ -316,7 +318,8 @@ def latent_site(one: Draw, kl: Tensor, kl_weight: Tensor, name: str = "z") -> La
     mean = kl.mean()
     if isinstance(mask, Tensor):
         mean = (kl * mask).sum() / mask.sum().clamp_min(1)
-    return LatentSite(z, q["fn"], p.expand(z.shape[:1]), mean, kl_weight, observed)
+    own = p.expand(z.shape[:1])
+    return LatentSite(z, q["fn"], own, mean, kl_weight, px["value"], px["fn"])
 
 
 def independent_entries(distribution: TorchDistribution) -> Normal | None:

@@ -1,7 +1,8 @@
 """A configuration resolved, and its parts: model, objective, schedules."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +275,7 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
     groups_of, groups = (covariates.groups, len(covariates.codes)) if covariates else (None, 0)
     of_data: dict[str, Any] = {"rows": rows, "covariates": covariates, "groups_of": groups_of}
     of_data["sizes"] = {"z": model.latent_dim, "class": model.components, "groups": groups}
+    of_data["sizes"]["x"], of_data["draws"] = math.prod(model.x_shape), _draws_of(model)
     regularizers, latent_terms = _terms(config, of_data)
     objective = OBJECTIVES[str(config.objective)](
         model.model,
@@ -290,6 +292,25 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
         class_rows=config.class_rows,
     )
     return objective.to(next(model.parameters()))
+
+
+def _draws_of(model: "LatentModel") -> "Callable[[Tensor], tuple[Tensor, Tensor]] | None":
+    """From rows x (B, ...) to z (B, d) of p(z) and the flat means of p(x|z), for terms on rows.
+
+    None: rows with missing entries or mixed columns, or a decoder that draws one pixel at a time.
+    """
+    observation, options = model.observation, model.options
+    if options.columns or options.missing or observation.draws_pixels:
+        return None
+    from pyro_gmmvae.networks.mlp import without_statistics
+
+    def draws(x: "Tensor") -> "tuple[Tensor, Tensor]":
+        s = model.draw_class(len(x))
+        z = model.prior_of_z(s).sample()
+        with without_statistics(model):
+            return z, model.observe(z, s, x).mean.flatten(1)
+
+    return draws
 
 
 def _terms(config: Config, of_data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -56,15 +56,16 @@ def counted_activations(module: nn.Module) -> Iterator[dict[int, int]]:
     """Count the bytes that a backward pass needs of the operations within a block.
 
     Yields:
-        The bytes of each storage, by its address, without those of the module's parameters.
+        The bytes of each storage, by its identity, without those of the module's parameters.
     """
-    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    # the identity, not the address of the data, which some devices do not give
+    own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     found = dict[int, int]()
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            found[storage._cdata] = storage.nbytes()
         # an operation that holds its own result, with its graph, is never freed
         return tensor.detach()
 

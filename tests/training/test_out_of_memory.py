@@ -174,7 +174,7 @@ def test_a_fit_beyond_the_memory_is_refused_before_it_starts(
     config = default_config("digits", {"hidden": "64", "steps": 1, "particles": 20})
     monkeypatch.setattr(assembly, "SMALL_MEMORY", 0)
     monkeypatch.setattr(out_of_memory, "_size", lambda device: 10 * 2**20)  # noqa: ARG005
-    with pytest.raises(GMMVAEError, match=r"rows need 0.01\d+ GiB.* has 0.00977 GiB.*particles"):
+    with pytest.raises(GMMVAEError, match=r"rows need 0.0\d+ GiB.* has 0.00977 GiB.*particles"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     train(config.replace(particles=1), tmp_path / "run")
