@@ -86,7 +86,7 @@ VARIANTS |= {
 VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
 every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
 AGAINST_DISCRIMINATORS = {name for name in MODELS if "adversary" in str(MODELS[name].key_defaults)}
-OF_IMAGES = ("pixel-vae",)  # without missing pixels
+OF_IMAGES = ("draw", "pixel-vae")  # without missing pixels
 TRAINED_BY_PYRO = {name: VARIANTS[name] for name in VARIANTS if name not in AGAINST_DISCRIMINATORS}
 every_model_of_pyro = pytest.mark.parametrize(
     "build", TRAINED_BY_PYRO.values(), ids=TRAINED_BY_PYRO

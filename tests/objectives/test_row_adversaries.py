@@ -28,7 +28,7 @@ def rows_of(x: Tensor, z: Tensor, mean: Tensor) -> LatentSite:
     return LatentSite(z, one, one, zero, zero + 1, x, px)
 
 
-def fitted(term: Any, draw: Any, steps: int = 400) -> Any:
+def fitted(term: Any, draw: Any, steps: int = 250) -> Any:
     """A term whose discriminator is fitted to sites that ``draw`` makes."""
     adam = torch.optim.Adam(term.parameters(), 3e-3)
     name = f"{term.name}_discriminator"
@@ -156,7 +156,8 @@ def test_ali_finds_z_without_a_term_of_reconstructions(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     lines = [",".join("abcdef"), *(",".join(f"{v:.4f}" for v in row) for row in x.tolist())]
     table.write_text("\n".join(lines))
-    keys: dict[str, Any] = {"model": "ali", "latent_dim": 1, "hidden": (32,), "epochs": 100}
+    keys: dict[str, Any] = {"model": "ali", "latent_dim": 1, "hidden": (16,), "epochs": 80}
+    keys |= {"pair_adversary_hidden": (32, 32)}
     keys |= {"likelihood": "normal", "discriminator_rate": 3.0, "batch_size": 100}
     run = runs.train(runs.default_config(str(table), keys), tmp_path / "run")
     data = TrainingData.from_config(run.config, run.schema)

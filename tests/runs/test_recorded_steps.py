@@ -51,6 +51,7 @@ ON_DIGITS: dict[str, Keys] = {
         "class_capacity": "0:2:3",
     },
     "lvae, two plain layers": {"model": "lvae", "top_down": False},
+    "draw, attention": {"model": "draw", "attention": 3},
     "unlabelled": {"labels": 0, "labelled_per_batch": 0},
     "labelled rows alone": {"use_unlabelled": False, "labels": 240},
     "classifier alone": {"elbo_weight": 0},
@@ -121,6 +122,7 @@ MODELS_OF_TABLES = (
     "information-dropout",
     "aae",
     "factor-vae",
+    "svae",
 )
 ON_TABLE: dict[str, Keys] = {
     **{f"{model}{', covariates' if given else ''}": {"model": model, **given}
