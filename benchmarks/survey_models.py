@@ -8,11 +8,11 @@ nats, against plain layers. vq-vae: the squared error of its reconstructions and
 against an autoencoder whose z has as many bits, in bins of equally many training rows. jmvae: the
 accuracy of labels from rows, against m2. vib and information-dropout: the accuracy and the
 information of z, as its weight grows. aae: the accuracy of classes, and of 30 components without
-labels. pixel-vae and draw: the bound and the rate, against vae. vae-gan and ali: the quality of
-draws of the mean of p(x|z), and a probe of z, against vae. svae: the accuracy of its components on
-a pinwheel of five arms, against gmvae-discrete. Bernoulli likelihood, preset paper, means over
-seeds. The same command resumes: finished runs are not trained again. OUT gets
-results.csv and table.md.
+labels. dae: a probe of noisy rows, against ae. pixel-vae, draw and vlaae: the bound and the rate,
+against vae. vae-gan and ali: the quality of draws of the mean of p(x|z), and a probe of z, against
+vae. svae: the accuracy of its components on a pinwheel of five arms, against gmvae-discrete.
+Bernoulli likelihood, preset paper, means over seeds. The same command resumes: finished runs are
+not trained again. OUT gets results.csv and table.md.
 """
 
 import shlex
@@ -26,6 +26,9 @@ import numpy as np
 import pandas as pd
 import torch
 from latent_terms import prepared, test_rows
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from pyro_gmmvae.evaluation import kl_of_units
 from pyro_gmmvae.figures.sweep_plots import t_interval
@@ -78,6 +81,20 @@ def of_labels(run: Run) -> Numbers:
 def of_bound(run: Run) -> Numbers:
     bounds = run.bounds(test_rows(run), 10)
     return {"ELBO": float(bounds.elbo.mean()), "rate, nats": float(bounds.rate.mean())}
+
+
+@torch.no_grad()
+def of_noise(run: Run) -> Numbers:
+    """A linear probe of z of rows with a third of their entries at 0, fitted to all labels."""
+    rows = TrainingData.from_config(run.config, run.schema)
+    z, y = [], []
+    for numbers in (rows.training_rows, rows.split.test):
+        x = rows.tensors(numbers, run.device)[0]
+        torch.manual_seed(0)
+        z.append(run.embed(torch.where(torch.rand_like(x) < 1 / 3, 0.0, x)))
+        y.append(rows.dataset.y[numbers])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(z[0], y[0])
+    return {"probe of noisy rows, all labels": float(probe.score(z[1], y[1]))}
 
 
 def of_draws(run: Run) -> Numbers:
@@ -160,6 +177,9 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "aae, 30 components, balance=30": (AAE | CLUSTERS | {"balance": 30}, of_clusters),
     "vae on shapes": ({**SHAPES, "model": "vae"}, of_bound),
     "pixel-vae on shapes": ({**SHAPES, "model": "pixel-vae"}, of_bound),
+    "ae, noisy rows": ({"model": "ae"}, of_noise),
+    "dae, noisy rows": ({"model": "dae"}, of_noise),
+    "vlaae, 16 entries of z": (STEPS | {"model": "vlaae"}, of_bound),
     "vae, draws": (REAL | {"model": "vae"}, of_draws),
     "vae-gan, draws": (REAL | {"model": "vae-gan"}, of_draws),
     "vae-gan, x_adversary=30, draws": (REAL | {"model": "vae-gan", "x_adversary": 30}, of_draws),

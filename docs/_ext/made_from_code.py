@@ -8,10 +8,12 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
+import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,8 +160,8 @@ def latent_terms() -> str:
     rows = []
     for name, term in LATENT_TERMS.items():
         length = len(inspect.getsource(term).splitlines()) - len(_doc(term).splitlines())
-        rows.append([code(name), summary(term), length, _reference(term)])
-    return table(("key", "term", "lines of code", "reference"), rows)
+        rows.append([code(name), summary(term), length, _reference(term), _measured(name)])
+    return table(("key", "term", "lines of code", "reference", "measured in"), rows)
 
 
 def methods() -> str:
@@ -172,8 +174,29 @@ def methods() -> str:
         base = model.__mro__[1].__name__
         beyond = "" if base == "LatentModel" or base[0] == "_" else f" beyond `{base}`"
         reference = _reference(model) or _reference(model.__mro__[1])
-        rows.append([code(name), f"{length}{beyond}", reference])
-    return table(("model", "lines of code", "reference"), rows)
+        measured = _measured(name)
+        for term in () if measured else [*model.key_defaults][:1]:
+            measured = f"{_measured(term)} (as {code(term)})"
+        rows.append([code(name), f"{length}{beyond}", reference, measured])
+    return table(("model", "lines of code", "reference", "measured in"), rows)
+
+
+@cache
+def _measured(name: str) -> str:
+    """The committed results with the most seeds of a model or a term, and their number."""
+    found = {}
+    for file in sorted((ROOT / "benchmarks" / "results").glob("*/results.csv")):
+        rows = pd.read_csv(file, dtype=str).fillna("")
+        if "seed" not in rows:
+            continue
+        texts = rows.reindex(columns=["model", "line", "settings"], fill_value="")
+        own = (texts["model"] == name) | texts["line"].str.match(rf"{name}(?![\w-])")
+        own |= texts["settings"].str.contains(rf"(?:^| ){name}=")
+        found[file.parent.name] = rows.loc[own, "seed"].nunique()
+    if not any(found.values()):
+        return ""
+    most = max(found, key=lambda one: found[one])
+    return f"{code(most)}, n = {found[most]}"
 
 
 def _doc(thing: Any) -> str:

@@ -43,7 +43,7 @@ class ConjugateGuide(MixtureGuide):
         super().__init__(model)
         check_range("iterations", iterations, 1 <= iterations <= 1000, "from 1 to 1000")
         one_hot = torch.eye(self.components)
-        if not isinstance(model.mixture(one_hot), GaussianProduct):
+        if type(model.mixture(one_hot)) is not GaussianProduct:
             raise GMMVAEError("the guide 'conjugate' needs covariance=diagonal")
         self.iterations = iterations
         self.encoder = model.build_encoder(2 * self.latent_dim)

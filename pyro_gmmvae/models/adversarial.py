@@ -99,8 +99,8 @@ class ALI(VAEGAN):
 
     The model is :class:`VAE`, with the key ``pair_adversary`` at 1 in the place of the ELBO:
     ``x_weight`` and ``kl_z`` are 0. ``evaluate`` measures the bound, which is not maximized, and
-    the number that training shows as the ELBO is none. Rows should have real entries, as for
-    :class:`VAEGAN`.
+    the number that training shows as the ELBO is none. The scale of the likelihood ``normal`` stays
+    as it starts. Rows should have real entries, as for :class:`VAEGAN`.
 
     It departs from Dumoulin et al. in x' that is the mean of p(x|z), and in a discriminator of
     fully connected layers.
