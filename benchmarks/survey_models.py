@@ -8,11 +8,11 @@ nats, against plain layers. vq-vae: the squared error of its reconstructions and
 against an autoencoder whose z has as many bits, in bins of equally many training rows. jmvae: the
 accuracy of labels from rows, against m2. vib and information-dropout: the accuracy and the
 information of z, as its weight grows. aae: the accuracy of classes, and of 30 components without
-labels. dae: a probe of noisy rows, against ae. pixel-vae, draw and vlaae: the bound and the rate,
-against vae. vae-gan and ali: the quality of draws of the mean of p(x|z), and a probe of z, against
-vae. svae: the accuracy of its components on a pinwheel of five arms, against gmvae-discrete.
-Bernoulli likelihood, preset paper, means over seeds. The same command resumes: finished runs are
-not trained again. OUT gets results.csv and table.md.
+labels. dae: a probe of noisy rows, against ae. dc-ign: probes of both halves of z. pixel-vae, draw
+and vlaae: the bound and the rate, against vae. vae-gan and ali: the quality of draws of the mean of
+p(x|z), and a probe of z, against vae. svae: the accuracy of its components on a pinwheel of five
+arms, against gmvae-discrete. Bernoulli likelihood, preset paper, means over seeds. The same command
+resumes: finished runs are not trained again. OUT gets results.csv and table.md.
 """
 
 import shlex
@@ -47,6 +47,7 @@ BITS = 32
 AAE = {"model": "aae", "likelihood": "binomial(16)", "class_adversary": 10}
 CLUSTERS = {"labels": 0, "components": 30, "latent_dim": 4}
 STEPS = {"latent_dim": 16, "epochs": 60}
+HALVES = {"labels": "all", "latent_dim": 16, "likelihood": "binomial(16)", "epochs": 100}
 REAL = {"likelihood": "binomial(16)", "epochs": 200}
 ALI = {"model": "ali", "epochs": 600, "discriminator_rate": 3.0, "learning_rate": 5e-4}
 ARMS = {"data": "pinwheel", "labels": 0, "components": 5, "latent_dim": 2, "hidden": (40, 40)}
@@ -84,17 +85,28 @@ def of_bound(run: Run) -> Numbers:
 
 
 @torch.no_grad()
-def of_noise(run: Run) -> Numbers:
-    """A linear probe of z of rows with a third of their entries at 0, fitted to all labels."""
+def probe(run: Run, entries: slice, noise: float = 0.0) -> float:
+    """Accuracy of a linear probe of some entries of z, fitted to all labels.
+
+    ``noise`` is the share of the entries of x that are set to 0.
+    """
     rows = TrainingData.from_config(run.config, run.schema)
     z, y = [], []
     for numbers in (rows.training_rows, rows.split.test):
         x = rows.tensors(numbers, run.device)[0]
         torch.manual_seed(0)
-        z.append(run.embed(torch.where(torch.rand_like(x) < 1 / 3, 0.0, x)))
+        z.append(run.embed(torch.where(torch.rand_like(x) < noise, 0.0, x))[:, entries])
         y.append(rows.dataset.y[numbers])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(z[0], y[0])
-    return {"probe of noisy rows, all labels": float(probe.score(z[1], y[1]))}
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(z[0], y[0])
+    return float(fitted.score(z[1], y[1]))
+
+
+def of_noise(run: Run) -> Numbers:
+    return {"probe of noisy rows, all labels": probe(run, slice(None), 1 / 3)}
+
+
+def of_halves(run: Run) -> Numbers:
+    return {f"probe of half {i + 1} of z": probe(run, slice(8 * i, 8 * i + 8)) for i in (0, 1)}
 
 
 def of_draws(run: Run) -> Numbers:
@@ -179,6 +191,8 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "pixel-vae on shapes": ({**SHAPES, "model": "pixel-vae"}, of_bound),
     "ae, noisy rows": ({"model": "ae"}, of_noise),
     "dae, noisy rows": ({"model": "dae"}, of_noise),
+    "vae, halves of z": (HALVES | {"model": "vae"}, of_halves),
+    "dc-ign, halves of z": (HALVES | {"model": "dc-ign", "invariance": 10}, of_halves),
     "vlaae, 16 entries of z": (STEPS | {"model": "vlaae"}, of_bound),
     "vae, draws": (REAL | {"model": "vae"}, of_draws),
     "vae-gan, draws": (REAL | {"model": "vae-gan"}, of_draws),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pyro_gmmvae.models.adversarial import ALI, VAEGAN
     from pyro_gmmvae.models.base import LatentModel, Observation
     from pyro_gmmvae.models.covariates import Covariates
+    from pyro_gmmvae.models.dc_ign import DCIGN
     from pyro_gmmvae.models.draw import DRAW
     from pyro_gmmvae.models.factors import FactorGMMVAE
     from pyro_gmmvae.models.gmmvae import GMMVAE, GMVAEDiscrete
@@ -59,6 +60,7 @@ MODELS: "PartTable[type[LatentModel]]" = PartTable(
         "vae-gan": "VAEGAN",
         "ali": "ALI",
         "draw": "DRAW",
+        "dc-ign": "DCIGN",
         "svae": "SVAE",
     },
 )
@@ -70,6 +72,7 @@ __all__ = [
     "ALI",
     "CVAE",
     "DAE",
+    "DCIGN",
     "DRAW",
     "GMMVAE",
     "JMVAE",

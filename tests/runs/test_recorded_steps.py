@@ -123,6 +123,7 @@ MODELS_OF_TABLES = (
     "aae",
     "factor-vae",
     "svae",
+    "dc-ign",
 )
 ON_TABLE: dict[str, Keys] = {
     **{f"{model}{', covariates' if given else ''}": {"model": model, **given}
