@@ -58,7 +58,7 @@ class DRAW(VAE):
         Gregor et al. 2015, arXiv:1502.04623.
     """
 
-    search_space: ClassVar[SearchSpace] = {**COMMON, "attention": Whole(0, 12)}
+    search_space: ClassVar[SearchSpace] = {**COMMON, "attention": Whole(0, 5)}
 
     def __init__(
         self,
