@@ -189,11 +189,13 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "aae, 30 components, balance=30": (AAE | CLUSTERS | {"balance": 30}, of_clusters),
     "vae on shapes": ({**SHAPES, "model": "vae"}, of_bound),
     "pixel-vae on shapes": ({**SHAPES, "model": "pixel-vae"}, of_bound),
+    "pixel-vae on shapes, field=1": ({**SHAPES, "model": "pixel-vae", "field": 1}, of_bound),
     "ae, noisy rows": ({"model": "ae"}, of_noise),
     "dae, noisy rows": ({"model": "dae"}, of_noise),
     "vae, halves of z": (HALVES | {"model": "vae"}, of_halves),
     "dc-ign, halves of z": (HALVES | {"model": "dc-ign", "invariance": 10}, of_halves),
     "vlaae, 16 entries of z": (STEPS | {"model": "vlaae"}, of_bound),
+    "vlaae, warm-up": (STEPS | {"model": "vlaae", "kl_z": "0:1:500"}, of_bound),
     "vae, draws": (REAL | {"model": "vae"}, of_draws),
     "vae-gan, draws": (REAL | {"model": "vae-gan"}, of_draws),
     "vae-gan, x_adversary=30, draws": (REAL | {"model": "vae-gan", "x_adversary": 30}, of_draws),
@@ -203,7 +205,6 @@ LINES: dict[str, tuple[dict[str, Any], Callable[[Run], Numbers]]] = {
     "draw, attention=5": (STEPS | {"model": "draw", "attention": 5}, of_bound),
     "gmvae-discrete on a pinwheel": ({**ARMS, "model": "gmvae-discrete"}, of_class),
     "svae on a pinwheel": ({**ARMS, "model": "svae"}, of_class),
-    "pixel-vae on shapes, field=1": ({**SHAPES, "model": "pixel-vae", "field": 1}, of_bound),
 }
 
 

@@ -28,7 +28,7 @@ class ConjugateGuide(MixtureGuide):
 
     Args:
         model: the Gaussian-mixture VAE of which this is a posterior.
-        iterations: how often r is computed.
+        iterations: how often q(z|x) and q(s|x) are computed, each from the other.
 
     Raises:
         GMMVAEError: a mixture of full covariances.

@@ -28,9 +28,9 @@ class VAEGAN(VAE):
 
     The model is :class:`VAE`, with the key ``x_adversary`` at 10, and ``x_weight`` as the weight of
     log p(x|z) while training: with 0 the distance of features takes its place. The ELBO shown
-    while training is then no bound; ``evaluate`` measures the bound. Rows should have real entries,
-    as those of the likelihood ``normal`` or ``continuous-bernoulli``: a discriminator finds means
-    of entries that are 0 or 1 at once.
+    while training is then no bound; ``evaluate`` measures the bound. A discriminator distinguishes
+    rows of 0 and 1 from means at once: take a likelihood of other entries, such as ``normal`` or
+    ``binomial(16)``.
 
     Its departures from Larsen et al. are those of ``x_adversary``, and a weight of log p(x|z).
 
@@ -100,10 +100,11 @@ class ALI(VAEGAN):
     The model is :class:`VAE`, with the key ``pair_adversary`` at 1 in the place of the ELBO:
     ``x_weight`` and ``kl_z`` are 0. ``evaluate`` measures the bound, which is not maximized, and
     the number that training shows as the ELBO is none. The scale of the likelihood ``normal`` stays
-    as it starts. Rows should have real entries, as for :class:`VAEGAN`.
+    as it starts, and so do the priors ``mixture`` and ``vamp``, whose draws have no gradient.
+    Entries are as for :class:`VAEGAN`. It takes more steps than a VAE, ``learning_rate=5e-4`` and
+    ``discriminator_rate=3``.
 
-    It departs from Dumoulin et al. in x' that is the mean of p(x|z), and in a discriminator of
-    fully connected layers.
+    Its departures from Dumoulin et al. are those of ``pair_adversary``.
 
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.

@@ -16,7 +16,7 @@ from pyro_gmmvae.models.base import COMMON, Observation
 from pyro_gmmvae.models.vae import VAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.ranges import SearchSpace, Whole
+from pyro_gmmvae.ranges import Choice, SearchSpace, Whole
 
 MOST_STEPS = 64
 USUAL_STEPS = 8
@@ -39,17 +39,20 @@ class DRAW(VAE):
     with a blur that h gives; with 0 it reads and writes the whole image.
 
     q(z_t|x) depends on a draw of the steps before it. The KL term is the sum over steps of that of
-    z_t given this draw. The width of both LSTMs is the last one of ``hidden``; the key ``network``
-    is not used.
+    z_t given this draw. The width of both LSTMs is the last one of ``hidden``; other keys of
+    networks (``network``, ``channels``, ``activation``, ``batch_norm``, ``dropout``, ``skip``,
+    ``input_noise``) have no effect. Importance weights take draws of q(z|x) itself, without heavier
+    tails. The components of ``prior=vamp`` are Gaussians along the means of the steps.
 
-    It departs from Gregor et al. in the start of the canvas, which is learned, and in
-    likelihoods other than Bernoulli.
+    It departs from Gregor et al. in h and e that start at 0, and in likelihoods other than
+    Bernoulli.
 
     Args:
         x_shape, latent_dim, network, likelihood, options: as for :class:`GMMVAE`.
         prior, prior_components: as for :class:`VAE`.
-        steps: T, a divisor of d; none: the largest one up to 8.
-        attention: N; 0: the whole image.
+        draw_steps: T, the number of steps, a divisor of the size of z; none: the largest one up
+            to 8.
+        attention: the side N of the patch that a step reads and writes; 0: the whole image.
 
     Raises:
         GMMVAEError: rows that are not images, or that have missing entries.
@@ -58,7 +61,11 @@ class DRAW(VAE):
         Gregor et al. 2015, arXiv:1502.04623.
     """
 
-    search_space: ClassVar[SearchSpace] = {**COMMON, "attention": Whole(0, 5)}
+    search_space: ClassVar[SearchSpace] = {
+        **{key: COMMON[key] for key in ("latent_dim", "learning_rate", "batch_size")},
+        "hidden": Choice(((64,), (128,), (256,))),
+        "attention": Whole(0, 5),
+    }
 
     def __init__(
         self,
@@ -69,7 +76,7 @@ class DRAW(VAE):
         likelihood: str = "bernoulli",
         prior: str = "normal",
         prior_components: int = 100,
-        steps: int | None = None,
+        draw_steps: int | None = None,
         attention: int = 0,
         options: NetworkOptions | None = None,
     ) -> None:
@@ -79,15 +86,14 @@ class DRAW(VAE):
             )
         if options is not None and options.missing:
             raise GMMVAEError("draw needs all pixels, and rows of this data have missing ones")
-        if steps is None:
-            steps = max(n for n in range(1, USUAL_STEPS + 1) if latent_dim % n == 0)
-        fits = 1 <= steps <= min(latent_dim, MOST_STEPS) and latent_dim % steps == 0
-        check_range(
-            "steps", steps, fits, f"a divisor of latent_dim {latent_dim}, at most {MOST_STEPS}"
-        )
+        if draw_steps is None:
+            draw_steps = max(n for n in range(1, USUAL_STEPS + 1) if latent_dim % n == 0)
+        fits = 1 <= draw_steps <= min(latent_dim, MOST_STEPS) and latent_dim % draw_steps == 0
+        wanted = f"a divisor of latent_dim {latent_dim}, at most {MOST_STEPS}"
+        check_range("draw_steps", draw_steps, fits, wanted)
         side = min(x_shape[1:])
         check_range("attention", attention, 0 <= attention <= side, f"from 0 to {side}")
-        self.steps, self.attention = steps, attention
+        self.steps, self.attention = draw_steps, attention
         super().__init__(
             x_shape,
             latent_dim,
@@ -314,7 +320,7 @@ class _Filters(nn.Module):
         offsets = torch.arange(self.n, device=h.device, dtype=h.dtype) - (self.n - 1) / 2
         filters = []
         for center, side in zip((row, column), self.sides, strict=True):
-            points = (side - 1) * (center + 1) / 2 + offsets * stride
+            points = (side + 1) * (center + 1) / 2 - 1 + offsets * stride  # the first place is 0
             places = torch.arange(side, device=h.device, dtype=h.dtype)
             squares = (places - points.unsqueeze(-1)).square()
             # beyond the image all weights are small: softmax keeps their sum at 1

@@ -341,7 +341,7 @@ def _gaussian(site: LatentSite, term: str) -> Normal:
     if q is None:
         raise GMMVAEError(
             f"{term} needs a q(z|x) of independent Gaussian entries, and this guide has another; "
-            f"set the guide to product or mean-field, or {term}=0"
+            f"take a guide such as product, a model such as vae, or {term}=0"
         )
     return q
 

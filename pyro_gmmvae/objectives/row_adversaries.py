@@ -39,8 +39,8 @@ class _OfRows(WithDiscriminator):
         if draws is None:
             raise GMMVAEError(
                 f"{self.name} compares rows with means of p(x|z): it needs rows of one likelihood "
-                "without missing entries, and a decoder that gives all entries at once; set "
-                f"{self.name}=0"
+                "without missing entries (likelihood=normal for a table of numbers), and a decoder "
+                f"that gives all entries at once; else set {self.name}=0"
             )
         # in a tuple: the module that draws is the model, which is no submodule of the term
         self.noise, self._draws = noise, (draws,)
@@ -59,16 +59,18 @@ class RowAdversary(_OfRows):
 
     x' are the means of p(x|z), half of them at draws of q(z|x) and half at draws of p(z). The term
     also holds r / 2 |f(x) - f(x')|^2 of x and its own x', f the last hidden layer of D: a Gaussian
-    likelihood of features, in the place or at the side of that of entries.
+    likelihood of features, instead of that of entries or beside it.
 
-    It departs from Larsen et al. in that the encoder gets the gradient of -log D too, in noise,
-    and in a discriminator of fully connected layers.
+    It departs from Larsen et al. in that the encoder gets the gradient of -log D too, in -log D in
+    the place of log(1 - D), in the noise, which is in the distance too, and in a discriminator of
+    fully connected layers.
 
     Args:
         sizes: of the sites z and class, and of rows, as "x".
         draws: from rows x to as many draws of z and to their x'; None: the model has none that
             a discriminator can take.
-        features: r, the weight of the second part; 0: none.
+        features: the weight r of the distance between features of rows and of their
+            reconstructions; 0: none.
         noise: the standard deviation of the noise of rows that the discriminator gets.
         hidden: widths of the discriminator's hidden layers.
 
@@ -116,6 +118,9 @@ class PairAdversary(_OfRows):
     compares rows with their reconstructions. The value is the cross-entropy of D with the pairs
     exchanged.
 
+    It departs from both papers in noise of the rows, in x' that is a mean, and in a discriminator
+    of fully connected layers.
+
     Args:
         sizes, draws: as for :class:`RowAdversary`.
         noise: the standard deviation of the noise of rows that the discriminator gets.
@@ -143,6 +148,11 @@ class PairAdversary(_OfRows):
 
     def summands(self, name: str, site: LatentSite) -> dict[str, tuple[Tensor, Tensor]]:
         z, made = self.draws(site.x)
+        if z.shape != site.z.shape:
+            raise GMMVAEError(
+                f"{self.name} needs one z for each row, and the prior of this model draws others "
+                f"beside it; set {self.name}=0"
+            )
         x, made = self.noisy(site.x.flatten(1)), self.noisy(made)
         real, other = torch.cat([x, site.z], -1), torch.cat([made, z], -1)
         value = (softplus(self.fixed(real)) + softplus(-self.fixed(other))).mean() / 2

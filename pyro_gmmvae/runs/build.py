@@ -277,6 +277,11 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
     of_data["sizes"] = {"z": model.latent_dim, "class": model.components, "groups": groups}
     of_data["sizes"]["x"], of_data["draws"] = math.prod(model.x_shape), _draws_of(model)
     regularizers, latent_terms = _terms(config, of_data)
+    if config.get("x_weight") == 0 and not latent_terms.keys() & {"pair_adversary", "x_adversary"}:
+        raise GMMVAEError(
+            "with x_weight=0 the decoder has no term; set pair_adversary or x_adversary, or "
+            "x_weight=1"
+        )
     objective = OBJECTIVES[str(config.objective)](
         model.model,
         model.guide,
@@ -306,7 +311,8 @@ def _draws_of(model: "LatentModel") -> "Callable[[Tensor], tuple[Tensor, Tensor]
 
     def draws(x: "Tensor") -> "tuple[Tensor, Tensor]":
         s = model.draw_class(len(x))
-        z = model.prior_of_z(s).sample()
+        p = model.prior_of_z(s)
+        z = p.rsample() if p.has_rsample else p.sample()
         with without_statistics(model):
             return z, model.observe(z, s, x).mean.flatten(1)
 

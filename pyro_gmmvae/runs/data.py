@@ -183,6 +183,11 @@ class TrainingData:
         if asked is None:
             few = isinstance(self.kind, ColumnTable) and not len(self.split.test)
             asked = FOLDS if few and _has_classes(config) else 0
+        if asked and not _has_classes(config):
+            raise GMMVAEError(
+                f"cv is a cross-validation of the class, and the model {config.model!r} has none; "
+                "leave cv out"
+            )
         return number_of_folds(self.dataset.y[self.split.labelled], asked)
 
     @property

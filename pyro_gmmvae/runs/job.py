@@ -143,8 +143,8 @@ def one_sided(term: str, loss: float) -> str:
     about = f"{term}: at the end the discriminator has a loss of {loss:.3f} nats"
     if loss < NO_ERROR:
         return (
-            f"{about}: it makes almost no error, and the term has little effect; raise {term}, or "
-            "lower discriminator_rate"
+            f"{about}: it makes almost no error, and the term has little effect; lower "
+            f"discriminator_rate, or raise {term}"
         )
     if loss > WORSE:
         return f"{about}, worse than chance (0.69): it diverges; lower discriminator_rate"

@@ -16,6 +16,7 @@ from pyro.infer.inspect import get_model_relations
 from pyro.optim import Adam
 from torch import Tensor, nn
 
+from pyro_gmmvae.config import Config
 from pyro_gmmvae.distributions import GaussianProduct
 from pyro_gmmvae.errors import GMMVAEError
 from pyro_gmmvae.guides import GUIDES, ConditionalGuide, MixtureGuide
@@ -93,6 +94,15 @@ TRAINED_BY_PYRO = {name: VARIANTS[name] for name in VARIANTS if name not in AGAI
 every_model_of_pyro = pytest.mark.parametrize(
     "build", TRAINED_BY_PYRO.values(), ids=TRAINED_BY_PYRO
 )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_parameter_of_a_model_has_no_name_of_another_key(name: str) -> None:
+    of_models = {"network", "components", "factors", "guide", "likelihood", "latent_dim"}
+    keys = {
+        k for k, p in inspect.signature(MODELS[name]).parameters.items() if p.kind == p.KEYWORD_ONLY
+    }
+    assert not (keys - of_models) & set(Config.model_fields)
 
 
 def test_every_model_has_a_variant_here() -> None:

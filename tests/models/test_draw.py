@@ -16,7 +16,12 @@ SHAPE = (1, 6, 8)
 def model(attention: int = 3, likelihood: str = "bernoulli") -> DRAW:
     torch.manual_seed(0)
     made = DRAW(
-        SHAPE, 6, steps=3, attention=attention, likelihood=likelihood, options=NetworkOptions((12,))
+        SHAPE,
+        6,
+        draw_steps=3,
+        attention=attention,
+        likelihood=likelihood,
+        options=NetworkOptions((12,)),
     )
     with torch.no_grad():
         for parameter in made.parameters():
@@ -103,8 +108,8 @@ def test_rows_and_steps_that_do_not_fit_are_refused() -> None:
         DRAW((6,), 2)
     with pytest.raises(GMMVAEError, match="rows of this data have missing ones"):
         DRAW(SHAPE, 2, options=NetworkOptions(missing=True))
-    with pytest.raises(GMMVAEError, match="steps must be a divisor of latent_dim 6"):
-        DRAW(SHAPE, 6, steps=4)
+    with pytest.raises(GMMVAEError, match="draw_steps must be a divisor of latent_dim 6"):
+        DRAW(SHAPE, 6, draw_steps=4)
     with pytest.raises(GMMVAEError, match="attention must be from 0 to 6"):
         DRAW(SHAPE, 6, attention=7)
     assert DRAW(SHAPE, 10).steps == 5

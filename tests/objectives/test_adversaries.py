@@ -172,7 +172,7 @@ def test_a_fit_says_that_its_discriminator_wins(tmp_path: Path) -> None:
     runs.train(config, tmp_path / "run", callbacks=[lines])
     said = [line for line in lines.lines if line.startswith("adversary: ")]
     assert len(said) == 1
-    assert "raise adversary, or lower discriminator_rate" in said[0]
+    assert "lower discriminator_rate, or raise adversary" in said[0]
 
 
 def test_losses_of_discriminators_in_words() -> None:

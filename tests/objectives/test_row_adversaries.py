@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pyro.distributions import Normal
@@ -165,6 +166,29 @@ def test_ali_finds_z_without_a_term_of_reconstructions(tmp_path: Path) -> None:
     made = run.model.decode(run.model.embed(rows))
     share = (made - rows).square().mean() / rows.var(0).mean()
     assert share < 0.3
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"model": "ali", "pair_adversary": 0}, "x_weight=0 the decoder has no term"),
+        (
+            {"model": "gmmvae-factors", "factors": "view=3", "pair_adversary": 1},
+            "pair_adversary needs one z for each row",
+        ),
+        ({"model": "vae", "labels": 30, "cv": 2}, "the model 'vae' has none; leave cv out"),
+    ],
+)
+def test_fits_without_a_term_or_a_class_are_refused(
+    tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    data = tmp_path / "rows.npz"
+    x = np.random.default_rng(0).random((60, 4), dtype=np.float32)
+    np.savez(data, x=x, y=np.arange(60) % 3)
+    config = runs.default_config(str(data), {"epochs": 1, "likelihood": "normal"} | keys)
+    with pytest.raises(GMMVAEError, match=message):
+        runs.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("keys", [{"likelihood": "columns"}, {"model": "pixel-vae"}])
