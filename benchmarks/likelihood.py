@@ -170,7 +170,8 @@ def curves(found: list[dict[str, Any]]) -> Figure:
                 wraps, color = divmod(number, len(COLORS))
                 axis.plot(minutes / 60, -elbo, STYLES[wraps], label=name, color=COLORS[color])
     axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats")
-    best = min((-elbo for one in found for _, elbo in one["curve"]), default=0)
+    shown = [one for one in found if one["binarize"] == "dynamic"]
+    best = min((-elbo for one in shown for _, elbo in one["curve"]), default=0)
     axis.set_ylim(best - 2, best + SHOWN)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
