@@ -277,7 +277,8 @@ def build_objective(config: Config, model: "LatentModel", rows: int) -> "Objecti
     of_data["sizes"] = {"z": model.latent_dim, "class": model.components, "groups": groups}
     of_data["sizes"]["x"], of_data["draws"] = math.prod(model.x_shape), _draws_of(model)
     regularizers, latent_terms = _terms(config, of_data)
-    if config.get("x_weight") == 0 and not latent_terms.keys() & {"pair_adversary", "x_adversary"}:
+    of_rows = latent_terms.keys() & {"pair_adversary", "x_adversary"}
+    if getattr(config, "x_weight", 1) == 0 and not of_rows:
         raise GMMVAEError(
             "with x_weight=0 the decoder has no term; set pair_adversary or x_adversary, or "
             "x_weight=1"
