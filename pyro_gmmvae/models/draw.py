@@ -16,7 +16,7 @@ from pyro_gmmvae.models.base import COMMON, Observation
 from pyro_gmmvae.models.vae import VAE
 from pyro_gmmvae.networks import NetworkOptions
 from pyro_gmmvae.param_store import register
-from pyro_gmmvae.ranges import Choice, SearchSpace, Whole
+from pyro_gmmvae.ranges import SearchSpace, Whole
 
 MOST_STEPS = 64
 USUAL_STEPS = 8
@@ -62,8 +62,7 @@ class DRAW(VAE):
     """
 
     search_space: ClassVar[SearchSpace] = {
-        **{key: COMMON[key] for key in ("latent_dim", "learning_rate", "batch_size")},
-        "hidden": Choice(((64,), (128,), (256,))),
+        **{k: COMMON[k] for k in ("latent_dim", "hidden", "learning_rate", "batch_size")},
         "attention": Whole(0, 5),
     }
 
