@@ -153,7 +153,7 @@ def test_ali_finds_z_without_a_term_of_reconstructions(tmp_path: Path) -> None:
     """Rows on a line: the discriminator alone makes decoder and encoder inverses."""
     generator = torch.Generator("cpu").manual_seed(0)
     t = torch.randn(600, 1, generator=generator, device="cpu")
-    x = t @ torch.ones(1, 6) + 0.1 * torch.randn(600, 6, generator=generator, device="cpu")
+    x = t.expand(-1, 6) + 0.1 * torch.randn(600, 6, generator=generator, device="cpu")
     table = tmp_path / "rows.csv"
     lines = [",".join("abcdef"), *(",".join(f"{v:.4f}" for v in row) for row in x.tolist())]
     table.write_text("\n".join(lines))
