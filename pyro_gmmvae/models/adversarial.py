@@ -97,12 +97,11 @@ class ALI(VAEGAN):
 
         q(z|x)  N(loc(x), scale(x)^2)
 
-    The model is :class:`VAE`, with the key ``pair_adversary`` at 1 in the place of the ELBO:
-    ``x_weight`` and ``kl_z`` are 0. ``evaluate`` measures the bound, which is not maximized, and
-    the number that training shows as the ELBO is none. The scale of the likelihood ``normal`` stays
-    as it starts, and so do the priors ``mixture`` and ``vamp``, whose draws have no gradient.
-    Entries are as for :class:`VAEGAN`. It takes more steps than a VAE, ``learning_rate=5e-4`` and
-    ``discriminator_rate=3``.
+    The model is :class:`VAEGAN`, with the key ``pair_adversary`` at 1 instead of the ELBO: the keys
+    ``x_weight`` and ``kl_z`` are 0. The ELBO is not maximized. That shown while training is not a
+    bound; ``evaluate`` measures the bound. The scale of the likelihood ``normal`` is not fitted,
+    and neither are the priors ``mixture`` and ``vamp``, whose draws have no gradient. The model
+    needs more steps than a VAE, ``learning_rate=5e-4`` and ``discriminator_rate=3``.
 
     Its departures from Dumoulin et al. are those of ``pair_adversary``.
 
@@ -116,28 +115,5 @@ class ALI(VAEGAN):
         arXiv:1605.09782 (BiGAN).
     """
 
-    key_defaults: ClassVar[Mapping[str, Any]] = {"pair_adversary": 1, "kl_z": 0}
+    key_defaults: ClassVar[Mapping[str, Any]] = {"pair_adversary": 1, "kl_z": 0, "x_weight": 0}
     search_space: ClassVar[SearchSpace] = COMMON
-
-    def __init__(
-        self,
-        x_shape: tuple[int, ...],
-        latent_dim: int,
-        *,
-        network: str = "mlp",
-        likelihood: str = "bernoulli",
-        prior: str = "normal",
-        prior_components: int = 100,
-        x_weight: float = 0.0,
-        options: NetworkOptions | None = None,
-    ) -> None:
-        super().__init__(
-            x_shape,
-            latent_dim,
-            network=network,
-            likelihood=likelihood,
-            prior=prior,
-            prior_components=prior_components,
-            x_weight=x_weight,
-            options=options,
-        )

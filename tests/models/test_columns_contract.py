@@ -38,9 +38,7 @@ OPTIONS = NetworkOptions(hidden=(16,), missing=True, columns=COLUMNS)
 
 def build(name: str, guide: str | None = None) -> Any:
     wanted = inspect.signature(MODELS[name]).parameters
-    sizes: Any = {"components": K, "latent_dim": D, "factors": {"view": 2}}
-    # without it ali has no term of the decoder but that of its discriminator
-    sizes["x_weight"] = 1.0
+    sizes = {"components": K, "latent_dim": D, "factors": {"view": 2}}
     given: dict[str, Any] = {k: v for k, v in sizes.items() if k in wanted}
     if guide is not None:
         given["guide"] = GUIDES[guide]

@@ -84,8 +84,6 @@ VARIANTS |= {f"gmmvae:{name}": gmmvae("product", likelihood=name) for name in LI
 VARIANTS |= {
     "m2:discretized": lambda **more: plain("m2")(likelihood="discretized-logistic(5)", **more)
 }
-# by default it has no term of the decoder without its discriminator
-VARIANTS |= {"ali": lambda **more: plain("ali")(x_weight=1.0, **more)}
 VARIANTS |= {f"gmmvae:{g}:full": gmmvae(g, covariance="full") for g in ("product", "bayes")}
 every_model = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS)
 AGAINST_DISCRIMINATORS = {name for name in MODELS if "adversary" in str(MODELS[name].key_defaults)}
