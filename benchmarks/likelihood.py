@@ -6,20 +6,23 @@
 All 60,000 training rows, binarized anew in each batch; encoder 784-200-200-50 and decoder
 50-200-200-784 with tanh; importance-weighted bound of 5,000 draws on the 10,000 test rows. With
 --binarize threshold pixels are 1 from 1/2 on, which is another data set. Lines: a VAE, IWAE with 50
-particles, and VAEs with other priors. Any set in MNIST's files can be in DIR.
+particles, and VAEs with other priors. "from VAE": half of the minutes fit a VAE, whose weights the
+other half starts from, as in experiment 1 of that paper. Any set in MNIST's files can be in DIR.
 
 Each line is one process of one thread. The same command resumes: a line with a file in OUT is
-skipped, and one that was stopped goes on from its checkpoint. OUT gets a json file of each line,
-table.md, table.tex and curves.png. --quick takes one epoch, 50 test rows and 20 draws, to test
-this script.
+skipped, and one that was stopped goes on from its checkpoint; other --minutes add rows. OUT gets a
+json file of each line, table.md, table.tex and curves.png. --quick takes one epoch, 50 test rows
+and 20 draws, to test this script.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,10 @@ LINES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "IWAE 50 particles": (
         {"model": "vae", "objective": "iwae", "particles": 50},
         "84.78 (arXiv:1509.00519 †)",
+    ),
+    "from VAE: IWAE 50 particles": (
+        {"model": "vae", "objective": "iwae", "particles": 50, "init": "VAE"},
+        "84.88 (arXiv:1509.00519 †)",
     ),
     "mixture of Gaussians K=10": (MIXTURE | {"prior_components": 10}, ""),
     "mixture of Gaussians K=50": (MIXTURE | {"prior_components": 50}, ""),
@@ -77,57 +84,83 @@ COMMON: Mapping[str, Any] = {
 def measure(line: str, keys: Mapping[str, Any], out: Path, samples: int, rows: int) -> None:
     """Train a line, or resume it, and write its file."""
     torch.set_num_threads(1)
-    config, name = default_config("mnist", dict(keys)), file_name(line, str(keys["binarize"]))
-    folder = out / "runs" / name
-    trained = train_run(config, folder)
+    stages, name = stages_of(keys), file_name(line, keys)
+    folders = [out / "runs" / f"{name}-{number}" for number in range(len(stages))]
+    for stage, folder, before in zip(stages, folders, [None, *folders], strict=False):
+        start = {} if before is None else {"init": str(before)}
+        config = default_config("mnist", {**stage, **start})
+        trained = train_run(config, folder)
     data = TrainingData.from_config(config, trained.schema)
     x, _ = data.tensors(data.split.test[:rows])
     started = time.monotonic()
     bounds = [trained.bounds(part, samples) for part in x.split(500)]
-    metrics, environment = (
-        read_json(folder / "metrics.json"),
-        read_json(folder / "environment.json"),
-    )
-    history = pd.read_csv(folder / "history.csv")
+    metrics = [read_json(folder / "metrics.json") for folder in folders]
+    environment = read_json(folders[-1] / "environment.json")
     write_json(
         out / f"{name}.json",
         {
             "line": line,
             "binarize": keys["binarize"],
+            "minutes": keys.get("minutes"),
             "nll": -float(np.mean([b.iwae.mean().item() for b in bounds])),
             "elbo": float(np.mean([b.elbo.mean().item() for b in bounds])),
             "samples": samples,
             "test_rows": len(x),
             "seed": config.seed,
-            "epochs": metrics["epochs"],
-            "fit_seconds": metrics["seconds"],
+            "epochs": [one["epochs"] for one in metrics],
+            "fit_seconds": sum(one["seconds"] for one in metrics),
             "evaluation_seconds": time.monotonic() - started,
-            "curve": history[["seconds", "val_elbo"]].round(3).to_numpy().tolist(),
-            "engine": metrics["engine"],
+            "curve": curve_of(folders),
+            "engine": metrics[-1]["engine"],
             "threads": environment["threads"],
             "processor": environment["processor"],
             "packages": environment["packages"],
-            "command": train_command(config),
+            "command": train_command(config.replace(init="random")),
         },
     )
-    shutil.rmtree(folder)
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
-def file_name(line: str, binarize: str) -> str:
+def stages_of(keys: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The keys of the fits of a line, each of which starts from the one before."""
+    if "init" not in keys:
+        return [dict(keys)]
+    last = {key: value for key, value in keys.items() if key != "init"}
+    if "minutes" in last:
+        last["minutes"] /= 2
+    budget = {
+        key: last[key] for key in ("minutes", "epochs", "binarize", "data_dir") if key in last
+    }
+    return [{**COMMON, **LINES[keys["init"]][0], **budget}, last]
+
+
+def curve_of(folders: Sequence[Path]) -> list[list[float]]:
+    """Seconds and the ELBO of training rows, of fits one after the other."""
+    points, passed = [], 0.0
+    for folder in folders:
+        history = pd.read_csv(folder / "history.csv")[["seconds", "val_elbo"]]
+        points.append(history.assign(seconds=history["seconds"] + passed))
+        passed += history["seconds"].iloc[-1]
+    return pd.concat(points).round(3).to_numpy().tolist()
+
+
+def file_name(line: str, keys: Mapping[str, Any]) -> str:
     """The name of a line's file, without its ending."""
     words = "".join(c if c.isalnum() else " " for c in line.lower()).split()
-    return "-".join([*words, binarize])
+    budget = [f"{keys['minutes']:g}"] if "minutes" in keys else []
+    return "-".join([*words, str(keys["binarize"]), *budget])
 
 
 def report(out: Path) -> None:
     """Write the table and the curves of all files in a folder."""
-    found = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
+    found = [json.loads(file.read_text()) for file in out.glob("*.json")]
+    names = [*LINES]
+    found.sort(key=lambda one: (names.index(one["line"]), one["minutes"] or 0, one["binarize"]))
     lines = []
-    for line, (_, published) in LINES.items():
-        of_line = {one["binarize"]: one for one in found if one["line"] == line}
-        if not of_line:
-            continue
-        first = of_line.get("dynamic") or next(iter(of_line.values()))
+    for (line, _), same in groupby(found, key=itemgetter("line", "minutes")):
+        of_line = {one["binarize"]: one for one in same}
+        first = next(iter(of_line.values()))
         lines.append(
             {
                 "prior or bound": line,
@@ -138,10 +171,10 @@ def report(out: Path) -> None:
                 "ELBO, dynamic": f"{of_line['dynamic']['elbo']:.2f}"
                 if "dynamic" in of_line
                 else "-",
-                "epochs": str(first["epochs"]),
+                "epochs": " + ".join(str(epochs) for epochs in first["epochs"]),
                 "minutes": f"{first['fit_seconds'] / 60:.1f}",
                 "n": "1",
-                "published, dynamic": published,
+                "published, dynamic": LINES[line][1],
             }
         )
     one = found[0]
@@ -163,14 +196,13 @@ def curves(found: list[dict[str, Any]]) -> Figure:
     """The ELBO of training rows against minutes, with dynamic binarization."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
-    for number, name in enumerate(LINES):
-        for one in found:
-            if one["line"] == name and one["binarize"] == "dynamic":
-                minutes, elbo = np.array(one["curve"]).T
-                wraps, color = divmod(number, len(COLORS))
-                axis.plot(minutes / 60, -elbo, STYLES[wraps], label=name, color=COLORS[color])
-    axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats")
     shown = [one for one in found if one["binarize"] == "dynamic"]
+    for number, one in enumerate(shown):
+        minutes, elbo = np.array(one["curve"]).T
+        wraps, color = divmod(number, len(COLORS))
+        label = f"{one['line']}, {minutes[-1] / 60:.0f} minutes"
+        axis.plot(minutes / 60, -elbo, STYLES[wraps], label=label, color=COLORS[color])
+    axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats")
     best = min((-elbo for one in shown for _, elbo in one["curve"]), default=0)
     axis.set_ylim(best - 2, best + SHOWN)
     axis.grid(alpha=0.3)
@@ -214,8 +246,8 @@ def main(
     tasks = []
     for how in binarize:
         for line in chosen:
-            if not (out / f"{file_name(line, how)}.json").exists():
-                keys = {**COMMON, **LINES[line][0], "binarize": how, "data_dir": data_dir, **budget}
+            keys = {**COMMON, **LINES[line][0], "binarize": how, "data_dir": data_dir, **budget}
+            if not (out / f"{file_name(line, keys)}.json").exists():
                 tasks.append(partial(measure, line, keys, out, samples, rows))
     with process_pool(jobs, 1) as pool:
         for task in as_completed([pool.submit(task) for task in tasks]):

@@ -282,7 +282,7 @@ class Config(BaseModel):
         min_length=1,
         description="Start of a fit: random weights; without labels also clusters (kmeans, "
         "ae-gmm) that are used as labels for the first steps; or the folder of a run, whose "
-        "weights are taken and whose components are matched to the classes.",
+        "weights are taken and whose components, if any, are matched to the classes.",
     )
     epochs: int | None = Field(None, ge=1, description="Passes over the training rows.")
     steps: int | None = Field(

@@ -228,12 +228,20 @@ def test_likelihoods_are_measured_once_and_tabulated(
     """On a small set in MNIST's files; the same command then trains nothing."""
     write_set(tmp_path)
     out = tmp_path / "out"
-    options = ["--quick", "--lines", "VAE,IWAE", "--binarize", "threshold", "--out", str(out)]
+    options = ["--quick", "--lines", "VAE,IWAE,from", "--binarize", "threshold", "--out", str(out)]
     command = [str(BENCHMARKS / "likelihood.py"), "--data-dir", str(tmp_path), *options]
     found = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     files = {file.name for file in out.glob("*.json")}
-    assert files == {"vae-threshold.json", "iwae-50-particles-threshold.json"}
+    assert files == {
+        "vae-threshold.json",
+        "iwae-50-particles-threshold.json",
+        "from-vae-iwae-50-particles-threshold.json",
+    }
+    stages = json.loads((out / "from-vae-iwae-50-particles-threshold.json").read_text("utf-8"))
+    assert stages["epochs"] == [1, 1]
+    assert len(stages["curve"]) == 2
+    assert str(out) not in stages["command"]
     measured = json.loads((out / "vae-threshold.json").read_text("utf-8"))
     assert measured["test_rows"] == 12
     assert measured["nll"] < -measured["elbo"]  # a tighter bound

@@ -115,7 +115,8 @@ def _check_keys(config: Config) -> None:
                 f"the preset {config.preset!r} is for models with classes, and {config.model!r} "
                 "has none; take another preset, or gmmvae"
             )
-    unused = set() if of_classes else set(LABEL_KEYS)
+    of_labels = LABEL_KEYS - {"init"} if config.init_run is not None else LABEL_KEYS
+    unused = set() if of_classes else set(of_labels)
     unused |= set() if config.own_guide else {"guide"}
     for key in sorted(config.given & unused):
         if getattr(config, key) is not None:

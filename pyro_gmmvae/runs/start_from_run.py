@@ -1,4 +1,4 @@
-"""Start of a fit from the weights of another run, whose components become the classes."""
+"""Start of a fit from the weights of another run; its components, if any, become the classes."""
 
 from functools import partial
 
@@ -23,7 +23,9 @@ from pyro_gmmvae.training.devices import seeded
 STRUCTURE = (
     *("model", "guide", "objective", "network", "hidden", "channels", "activation"),
     *("batch_norm", "skip", "latent_dim", "covariance", "learn_prior", "auxiliary_dim"),
-    *("feature_size", "rank", "flows", "covariates"),
+    *("feature_size", "rank", "flows", "covariates", "prior", "prior_components"),
+    *("lower_dim", "top_down", "layers", "codes", "groups", "field", "pixel_channels"),
+    *("draw_steps", "attention", "class_dim"),
 )
 PROBED_ROWS = 256
 
@@ -89,37 +91,38 @@ def take_weights(parts: Parts) -> str:
     """Fill the model with the weights of the run that its configuration starts from.
 
     Tensors whose names and shapes agree are copied; of those with entries for each component,
-    the entries of the component's cluster.
+    the entries of the component's cluster. Of models without a class only whole tensors are copied.
 
     Returns:
         A line on what was taken.
 
     Raises:
-        GMMVAEError: a run without components, or of which no network fits.
+        GMMVAEError: a run of which no network fits.
     """
     config, data, model = parts.config, parts.data, parts.model
     run = Run.load(config.init, device=str(parts.device))
-    if run.model.class_site is None:
-        raise GMMVAEError(
-            f"init {config.init}: its model {run.config.model!r} infers no class to start from; "
-            "take a run of gmmvae or m2"
-        )
+    of_classes = run.model.class_site is not None and model.class_site is not None
     y = data.visible_labels().numpy()
     y = y if y.ndim == 1 else y[:, 0]
-    log_probs = parts.by_blocks(run.model.classify)
-    of_component = match(log_probs, y, len(data.schema.classes), model.components)
-    random = _copy(parts, run, of_component)
+    if of_classes:
+        log_probs = parts.by_blocks(run.model.classify)
+        of_component = match(log_probs, y, len(data.schema.classes), model.components)
+        random = _copy(parts, run, of_component)
+    else:
+        random = copy_weights(model, run.model, ({}, {}), np.empty(0, int))
     parameters = dict(model.named_parameters())
     if not any(p.dim() > 1 for name, p in parameters.items() if name not in random):
         raise GMMVAEError(
             f"init {config.init}: no network of it has the sizes of this fit; leave hidden, "
             "latent_dim and network as that run has them"
         )
-    names = component_names(data.schema.classes if (y >= 0).any() else (), model.components)
-    pairs = [f"{name} {k}" for name, k in zip(names, of_component.tolist(), strict=True) if k >= 0]
     whole = len(parameters) - len(random)
     line = f"{whole} of {len(parameters)} parameters of {config.init}"
     line += f" (random, in part: {', '.join(random[:4])})" if random else ""
+    if not of_classes:
+        return line
+    names = component_names(data.schema.classes if (y >= 0).any() else (), model.components)
+    pairs = [f"{name} {k}" for name, k in zip(names, of_component.tolist(), strict=True) if k >= 0]
     return f"{line}, whose components become {', '.join(pairs[:10])}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pyro_gmmvae.config import Config
 from pyro_gmmvae.errors import GMMVAEError
@@ -117,6 +118,34 @@ def test_a_class_can_be_without_a_cluster() -> None:
     found = match(np.log(probs + 1e-9), np.array([0, 2, 1, -1]), classes=3, components=4)
     assert sorted(found.tolist()) == [-1, -1, 0, 1]
     assert found[1] == 1
+
+
+def test_a_model_without_classes_takes_all_weights(folder: Path) -> None:
+    """With another objective, as an IWAE that starts from a VAE; structural keys are kept."""
+    data = str(folder / "many.csv")
+    common = {"preset": "paper", "labels": 0, "epochs": 1, "test": 0, "engine": "svi"}
+    mixture = {"model": "vae", "prior": "mixture", "prior_components": 4}
+    train(default_config(data, {**common, **NETWORKS, **mixture}), folder / "vae")
+    lines = Lines()
+    changes = {"objective": "iwae", "particles": 3, "learning_rate": 1e-12}
+    init = {"init": str(folder / "vae")}
+    run = train(
+        default_config(data, {**common, **changes, **init}), folder / "iwae", callbacks=[lines]
+    )
+    assert (run.config.model, run.config.objective, run.config.get("prior_components")) == (
+        "vae",
+        "iwae",
+        4,
+    )
+    before = dict(Run.load(folder / "vae").model.named_parameters())
+    after = dict(run.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    line = next(line for line in lines.lines if line.startswith("init: "))
+    assert f"init: {len(before)} of {len(before)} parameters" in line
+    assert "components" not in line
+    with pytest.raises(GMMVAEError, match="'vae' does not use init"):
+        train(default_config(data, {**common, "model": "vae", "init": "kmeans"}), folder / "x")
 
 
 def test_what_does_not_fit_is_refused(folder: Path) -> None:
