@@ -254,6 +254,28 @@ def test_likelihoods_are_measured_once_and_tabulated(
     assert before == {name: (out / name).stat().st_mtime_ns for name in files}
 
 
+def test_each_model_gets_its_trials_and_its_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On digits; a second run trains nothing."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    trials = importlib.import_module("equal_trials")
+    monkeypatch.setitem(trials.COMMON, "data", "digits")
+    options = ["--data-dir", str(tmp_path), "--quick", "--models", "adgm"]
+    for _ in range(2):
+        found = CliRunner().invoke(trials.main, [*options, "--out", str(tmp_path / "out")])
+        assert found.exit_code == 0, found.output
+    table = pd.read_csv(tmp_path / "out" / "trials.csv")
+    assert table.groupby("model").size().to_dict() == {"adgm": 2}
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert results["model"].tolist() == ["adgm"]
+    best = table.sort_values("value").groupby("model").last()
+    lines = (tmp_path / "out" / "table.md").read_text("utf-8").splitlines()
+    line = next(line for line in lines if line.startswith("| adgm"))
+    assert f"{best.loc['adgm', 'val_accuracy']:.4f}" in line
+    assert f"{results['accuracy'].iloc[0]:.4f}" in line
+
+
 def test_learning_curves_of_kept_runs_are_added_and_extrapolated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
