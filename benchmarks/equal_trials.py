@@ -93,13 +93,14 @@ def report(studies: Mapping[str, Tuned], out: Path) -> None:
             {
                 "model": model,
                 "trials": f"{len(one.trials)} ({states.get('stopped early', 0)} stopped early)",
-                "validation, preset": "-" if one.first is None else f"{one.first:.4f}",
-                "validation, best": f"{one.value:.4f}",
+                "validation, first trial": "-" if one.first is None else f"{one.first:.4f}",
+                "validation, best trial": f"{one.value:.4f}",
                 "test": f"{accuracy.mean():.4f}{spread}",
                 "n": str(len(accuracy)),
                 "nll": f"{mine['nll'].mean():.2f}",
+                "epochs": f"{mine['epochs'].mean():.1f}",
                 "seconds": f"{mine['seconds'].mean():.0f}",
-                "settings": mine["settings"].iloc[0],
+                "settings": " ".join(f"{k}={v}" for k, v in best_settings(one).items()),
                 "published": published(COMMON["data"], model, str(COMMON["labels"])),
             }
         )
