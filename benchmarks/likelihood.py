@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +85,12 @@ def measure(line: str, keys: Mapping[str, Any], out: Path, samples: int, rows: i
     torch.set_num_threads(1)
     stages, name = stages_of(keys), file_name(line, keys)
     folders = [out / "runs" / f"{name}-{number}" for number in range(len(stages))]
+    commands = []
     for stage, folder, before in zip(stages, folders, [None, *folders], strict=False):
         start = {} if before is None else {"init": str(before)}
         config = default_config("mnist", {**stage, **start})
         trained = train_run(config, folder)
+        commands.append(train_command(config.replace(init="random")))
     data = TrainingData.from_config(config, trained.schema)
     x, _ = data.tensors(data.split.test[:rows])
     started = time.monotonic()
@@ -115,7 +116,7 @@ def measure(line: str, keys: Mapping[str, Any], out: Path, samples: int, rows: i
             "threads": environment["threads"],
             "processor": environment["processor"],
             "packages": environment["packages"],
-            "command": train_command(config.replace(init="random")),
+            "command": ", then from its weights ".join(commands),
         },
     )
     for folder in folders:
@@ -156,9 +157,9 @@ def report(out: Path) -> None:
     """Write the table and the curves of all files in a folder."""
     found = [json.loads(file.read_text()) for file in out.glob("*.json")]
     names = [*LINES]
-    found.sort(key=lambda one: (names.index(one["line"]), one["minutes"] or 0, one["binarize"]))
+    found.sort(key=lambda one: (names.index(one["line"]), one.get("minutes") or 0, one["binarize"]))
     lines = []
-    for (line, _), same in groupby(found, key=itemgetter("line", "minutes")):
+    for (line, _), same in groupby(found, key=lambda one: (one["line"], one.get("minutes"))):
         of_line = {one["binarize"]: one for one in same}
         first = next(iter(of_line.values()))
         lines.append(
@@ -201,7 +202,9 @@ def curves(found: list[dict[str, Any]]) -> Figure:
         minutes, elbo = np.array(one["curve"]).T
         wraps, color = divmod(number, len(COLORS))
         label = f"{one['line']}, {minutes[-1] / 60:.0f} minutes"
-        axis.plot(minutes / 60, -elbo, STYLES[wraps], label=label, color=COLORS[color])
+        axis.plot(
+            minutes / 60, -elbo, STYLES[wraps % len(STYLES)], label=label, color=COLORS[color]
+        )
     axis.set(xlabel="minutes of one thread", ylabel="-ELBO of training rows, nats")
     best = min((-elbo for one in shown for _, elbo in one["curve"]), default=0)
     axis.set_ylim(best - 2, best + SHOWN)
@@ -213,7 +216,7 @@ def curves(found: list[dict[str, Any]]) -> Figure:
 
 @click.command()
 @click.option("--data-dir", required=True, help="Folder of MNIST's files.")
-@click.option("--minutes", type=float, default=10, show_default=True, help="Of each fit.")
+@click.option("--minutes", type=float, default=10, show_default=True, help="Of each line.")
 @click.option("--lines", type=NameList(), help="Some lines, by the first words of their names.")
 @click.option("--binarize", type=NameList(), default="dynamic,threshold", show_default=True)
 @click.option(

@@ -115,8 +115,11 @@ def _check_keys(config: Config) -> None:
                 f"the preset {config.preset!r} is for models with classes, and {config.model!r} "
                 "has none; take another preset, or gmmvae"
             )
-    of_labels = LABEL_KEYS - {"init"} if config.init_run is not None else LABEL_KEYS
-    unused = set() if of_classes else set(of_labels)
+    if not of_classes and config.init != "random" and config.init_run is None:
+        raise GMMVAEError(
+            f"init {config.init}: {config.model!r} has no classes; give the folder of a run"
+        )
+    unused = set() if of_classes else LABEL_KEYS - {"init"}
     unused |= set() if config.own_guide else {"guide"}
     for key in sorted(config.given & unused):
         if getattr(config, key) is not None:

@@ -54,6 +54,10 @@ def with_structure_of_init(config: Config) -> Config:
             "column and covariates out"
         )
     values = {key: base.get(key) for key in STRUCTURE if key in dict(base)}
+    if "model" in config.given and config.model != base.model:
+        del values["objective"]
+    elif base.class_site is None and config.reconstruct == "separate":
+        values["reconstruct"] = None  # was filled in for the default model, which has a class
     return config.with_defaults(**{k: v for k, v in values.items() if k not in config.given})
 
 
@@ -90,14 +94,15 @@ def match(log_probs: NDArray[np.floating], y: Labels, classes: int, components: 
 def take_weights(parts: Parts) -> str:
     """Fill the model with the weights of the run that its configuration starts from.
 
-    Tensors whose names and shapes agree are copied; of those with entries for each component,
-    the entries of the component's cluster. Of models without a class only whole tensors are copied.
+    Tensors whose names and shapes agree are copied. If both models have a class, a tensor with
+    entries for each component gets those of the component's cluster.
 
     Returns:
         A line on what was taken.
 
     Raises:
-        GMMVAEError: a run of which no network fits.
+        GMMVAEError: a run of which no network fits, or a model that gives the class to a network
+            where the classes of the run are others.
     """
     config, data, model = parts.config, parts.data, parts.model
     run = Run.load(config.init, device=str(parts.device))
@@ -108,17 +113,25 @@ def take_weights(parts: Parts) -> str:
         log_probs = parts.by_blocks(run.model.classify)
         of_component = match(log_probs, y, len(data.schema.classes), model.components)
         random = _copy(parts, run, of_component)
+    elif min(run.model.components, model.components) and run.schema.classes != data.schema.classes:
+        here, there = (", ".join(one.classes) for one in (data.schema, run.schema))
+        raise GMMVAEError(
+            f"init {config.init}: the classes of this fit are {here}, those of that run {there}, "
+            f"and {config.model} has weights of each class"
+        )
     else:
         random = copy_weights(model, run.model, ({}, {}), np.empty(0, int))
     parameters = dict(model.named_parameters())
     if not any(p.dim() > 1 for name, p in parameters.items() if name not in random):
         raise GMMVAEError(
-            f"init {config.init}: no network of it has the sizes of this fit; leave hidden, "
+            f"init {config.init}: no network of it has the sizes of this fit; leave model, hidden, "
             "latent_dim and network as that run has them"
         )
     whole = len(parameters) - len(random)
     line = f"{whole} of {len(parameters)} parameters of {config.init}"
-    line += f" (random, in part: {', '.join(random[:4])})" if random else ""
+    if random:
+        line += f" ({len(random)} are random, or in part: {', '.join(random[:4])}"
+        line += ", ...)" if len(random) > 4 else ")"
     if not of_classes:
         return line
     names = component_names(data.schema.classes if (y >= 0).any() else (), model.components)

@@ -144,8 +144,31 @@ def test_a_model_without_classes_takes_all_weights(folder: Path) -> None:
     line = next(line for line in lines.lines if line.startswith("init: "))
     assert f"init: {len(before)} of {len(before)} parameters" in line
     assert "components" not in line
-    with pytest.raises(GMMVAEError, match="'vae' does not use init"):
+    with pytest.raises(GMMVAEError, match="'vae' has no classes; give the folder"):
         train(default_config(data, {**common, "model": "vae", "init": "kmeans"}), folder / "x")
+
+
+def test_a_preset_for_classes_does_not_hinder_a_start_without_classes(folder: Path) -> None:
+    """Augmented digits: nothing is separate where no class is."""
+    common = {"epochs": 1, "engine": "svi"}
+    keys = {**common, **NETWORKS, "model": "vae", "preset": "paper"}
+    train(default_config("digits", keys), folder / "digits")
+    init = {"init": str(folder / "digits")}
+    run = train(default_config("digits", {**common, **init, "preset": "best"}), folder / "best")
+    assert (run.config.model, run.config.reconstruct) == ("vae", "augmented")
+    # the objective of a VAE does not suit M1+M2
+    run = train(default_config("digits", {**common, **init, "model": "m1m2"}), folder / "m1m2")
+    assert run.config.objective == "trace"
+
+
+def test_weights_of_other_classes_are_not_taken_by_their_number(folder: Path) -> None:
+    data = table(90, 0, 90)
+    data.to_csv(folder / "three.csv", index=False)
+    data.replace({"color": {"red": "yellow"}}).to_csv(folder / "yellow.csv", index=False)
+    keys = {"model": "vib", "epochs": 1, **NETWORKS}
+    train(labelled(folder / "three.csv", **keys), folder / "vib")
+    with pytest.raises(GMMVAEError, match="classes of this fit are blue, green, yellow"):
+        train(labelled(folder / "yellow.csv", init=str(folder / "vib")), folder / "x")
 
 
 def test_what_does_not_fit_is_refused(folder: Path) -> None:
@@ -154,7 +177,7 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
         train(labelled(few, init="kmean"), folder / "x")
     with pytest.raises(GMMVAEError, match="a run folder"):
         train(labelled(few, init=str(folder)), folder / "x")
-    with pytest.raises(GMMVAEError, match="leave hidden"):
+    with pytest.raises(GMMVAEError, match="leave model, hidden"):
         train(labelled(few, init=base, hidden=(7,), latent_dim=3), folder / "x")
     with pytest.raises(GMMVAEError, match="leave likelihood out"):
         train(labelled(few, init=base, likelihood="bernoulli"), folder / "x")
