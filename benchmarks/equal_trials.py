@@ -41,7 +41,7 @@ from pyro_gmmvae.sweeps import (
 
 COMPARED = ("gmmvae", "m2", "m1m2", "adgm", "sdgm")
 COMMON: dict[str, Any] = {"data": "mnist", "preset": "permutation-invariant", "labels": 100}
-# of the first trial: what the models had in common before
+# the settings of the first trial of each model
 FIRST = {
     "latent_dim": 32,
     "learning_rate": 2e-3,
@@ -151,8 +151,8 @@ def main(
     budget: dict[str, Any] = {"epochs": 1} if quick else {"minutes": minutes}
     trials, seeds = (2, 1) if quick else (trials, seeds)
     keys, studies = {"data_dir": data_dir, **budget}, {}
-    found = [name for name in COMPARED if (out / "studies" / name).exists()]
-    for model in dict.fromkeys([*models, *found]):
+    begun = [name for name in COMPARED if (out / "studies" / name).exists()]
+    for model in dict.fromkeys([*models, *begun]):
         studies[model] = study(model, keys, trials, out)
         runs = plan_sweep(
             {"data": COMMON["data"], **keys},

@@ -55,7 +55,7 @@ def with_structure_of_init(config: Config) -> Config:
         )
     values = {key: base.get(key) for key in STRUCTURE if key in dict(base)}
     if "model" in config.given and config.model != base.model:
-        del values["objective"]
+        del values["objective"]  # it may not suit another model
     elif base.class_site is None and config.reconstruct == "separate":
         values["reconstruct"] = None  # was filled in for the default model, which has a class
     return config.with_defaults(**{k: v for k, v in values.items() if k not in config.given})
